@@ -1,1 +1,4 @@
-//! Tidegate.
+//! Tidegate: an edge proxy for LLM traffic.
+
+pub mod provider;
+pub mod secret;

@@ -1,1 +1,40 @@
-//! codec
+//! Translation between the wire formats of LLM providers: no socket, no clock, no randomness.
+//!
+//! ```text
+//! request   body  ─▶ format::read_request  ─▶ hub::Request  ─▶ format::write_request  ─▶ body  (+ losses)
+//! answer    body  ─▶ format::read_response ─▶ hub::Response ─▶ format::write_response ─▶ body  (+ losses)
+//! stream    bytes ─▶ frame::sse ─▶ StreamReader ─▶ hub::Event ─▶ StreamWriter ─▶ bytes         (Transcoder)
+//! ```
+//!
+//! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
+
+pub mod json;
+
+/// A wire format: how a request, an answer, a stream and an error of one API family are spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// Anthropic Messages, `POST /v1/messages`.
+    AnthropicMessages,
+    /// OpenAI Chat Completions, `POST /v1/chat/completions`.
+    OpenaiChat,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::AnthropicMessages, Self::OpenaiChat];
+
+    /// The name used in config, metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AnthropicMessages => "anthropic_messages",
+            Self::OpenaiChat => "openai_chat",
+        }
+    }
+
+    /// The format that `name` names.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}

@@ -1,0 +1,628 @@
+//! One pass over JSON text, value by value, without a tree.
+
+use std::borrow::Cow;
+
+use super::{Json, Text};
+
+/// Deepest nesting that is read; a deeper document is refused, so that no input can exhaust the stack.
+pub const MAX_DEPTH: u32 = 128;
+
+/// What a JSON value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `"…"`
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Bool,
+    /// `null`, and whatever is no JSON value.
+    Null,
+}
+
+impl Kind {
+    /// The kind of value that begins with `byte`.
+    #[must_use]
+    pub fn of(byte: u8) -> Self {
+        match byte {
+            b'{' => Self::Object,
+            b'[' => Self::Array,
+            b'"' => Self::String,
+            b't' | b'f' => Self::Bool,
+            b'-' | b'0'..=b'9' => Self::Number,
+            _ => Self::Null,
+        }
+    }
+
+    /// The kind in words, with its article.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::String => "a string",
+            Self::Number => "a number",
+            Self::Bool => "a boolean",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// What is wrong with a document, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at byte {offset}")]
+pub struct JsonError {
+    /// Byte offset in the document; [`pointer_at`] turns it into a path.
+    pub offset: usize,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The bytes are not UTF-8.
+    #[error("the text is not UTF-8")]
+    NotUtf8,
+    /// The document ends inside a value.
+    #[error("the document ends too early")]
+    TooShort,
+    /// The grammar of JSON wants something else here.
+    #[error("expected {0}")]
+    Syntax(&'static str),
+    /// Well-formed, but not the kind of value that belongs here.
+    #[error("expected {expected}, found {}", found.words())]
+    Type {
+        /// What belongs here, in words.
+        expected: &'static str,
+        /// What is here.
+        found: Kind,
+    },
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// A key stands twice in an object where that is refused.
+    #[error("the key stands twice in one object")]
+    DuplicateKey,
+}
+
+/// Reads a document from front to back.
+///
+/// Every method leaves the cursor behind the value that it read. An error ends the reading.
+#[derive(Debug, Clone)]
+pub struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor at the start of `text`.
+    #[must_use]
+    pub fn over(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// A cursor at the start of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::NotUtf8`].
+    pub fn over_bytes(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Self::over(text)),
+            Err(error) => Err(JsonError { offset: error.valid_up_to(), problem: Problem::NotUtf8 }),
+        }
+    }
+
+    /// Byte offset of the next value, behind white space.
+    pub fn offset(&mut self) -> usize {
+        self.space();
+        self.at
+    }
+
+    /// Byte offset of the cursor, right behind what was read last.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The kind of the next value.
+    ///
+    /// # Errors
+    ///
+    /// The document ends here.
+    pub fn peek(&mut self) -> Result<Kind, JsonError> {
+        self.space();
+        self.byte().map(Kind::of).ok_or_else(|| self.fault(Problem::TooShort))
+    }
+
+    /// Reads an object; `each` gets every key, in order, with the cursor at its value.
+    ///
+    /// A value that `each` leaves unread is skipped.
+    ///
+    /// # Errors
+    ///
+    /// The value is no object or is malformed, or `each` failed.
+    pub fn object<E: From<JsonError>>(
+        &mut self,
+        mut each: impl FnMut(Cow<'a, str>, &mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.enter(b'{', "an object")?;
+        if !self.take_after_space(b'}') {
+            loop {
+                let key = self.key()?;
+                let start = self.offset();
+                each(key, self)?;
+                if self.at == start {
+                    self.skip()?;
+                }
+                if self.take_after_space(b',') {
+                    continue;
+                }
+                if self.take_after_space(b'}') {
+                    break;
+                }
+                return Err(self.syntax("`,` or `}`").into());
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads an array; `each` gets every position with the cursor at the element.
+    ///
+    /// An element that `each` leaves unread is skipped.
+    ///
+    /// # Errors
+    ///
+    /// The value is no array or is malformed, or `each` failed.
+    pub fn array<E: From<JsonError>>(
+        &mut self,
+        mut each: impl FnMut(usize, &mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.enter(b'[', "an array")?;
+        if !self.take_after_space(b']') {
+            for index in 0.. {
+                let start = self.offset();
+                each(index, self)?;
+                if self.at == start {
+                    self.skip()?;
+                }
+                if self.take_after_space(b',') {
+                    continue;
+                }
+                if self.take_after_space(b']') {
+                    break;
+                }
+                return Err(self.syntax("`,` or `]`").into());
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a string, leaving it escaped.
+    ///
+    /// # Errors
+    ///
+    /// The value is no string or is malformed.
+    pub fn text(&mut self) -> Result<Text<'a>, JsonError> {
+        self.raw_string().map(Text::from_escaped)
+    }
+
+    /// Reads a string and decodes it.
+    ///
+    /// # Errors
+    ///
+    /// The value is no string or is malformed.
+    pub fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        self.text().map(Text::into_plain)
+    }
+
+    /// Reads a whole number that is not negative; `5.0` counts.
+    ///
+    /// # Errors
+    ///
+    /// The value is another.
+    pub fn u64(&mut self) -> Result<u64, JsonError> {
+        let (start, digits) = self.number_text("a whole number, not negative")?;
+        let whole = digits.parse().ok().or_else(|| {
+            let (int, frac) = digits.split_once('.')?;
+            if frac.bytes().all(|b| b == b'0') { int.parse().ok() } else { None }
+        });
+        whole.ok_or(JsonError { offset: start, problem: Problem::Syntax("a whole number, not negative") })
+    }
+
+    /// Reads a whole number; `-5.0` counts.
+    ///
+    /// # Errors
+    ///
+    /// The value is another.
+    pub fn i64(&mut self) -> Result<i64, JsonError> {
+        let (start, digits) = self.number_text("a whole number")?;
+        let whole = digits.parse().ok().or_else(|| {
+            let (int, frac) = digits.split_once('.')?;
+            if frac.bytes().all(|b| b == b'0') { int.parse().ok() } else { None }
+        });
+        whole.ok_or(JsonError { offset: start, problem: Problem::Syntax("a whole number") })
+    }
+
+    /// Reads a number and keeps its text, so that `0.7` stays `0.7`.
+    ///
+    /// # Errors
+    ///
+    /// The value is another.
+    pub fn number(&mut self) -> Result<Json<'a>, JsonError> {
+        self.number_text("a number").map(|(_, text)| Json::from_valid(text))
+    }
+
+    /// Reads `true` or `false`.
+    ///
+    /// # Errors
+    ///
+    /// The value is another.
+    pub fn bool(&mut self) -> Result<bool, JsonError> {
+        match self.peek()? {
+            Kind::Bool if self.byte() == Some(b't') => self.literal("true").map(|()| true),
+            Kind::Bool => self.literal("false").map(|()| false),
+            found => Err(self.fault(Problem::Type { expected: "true or false", found })),
+        }
+    }
+
+    /// Reads `null` if it is next.
+    ///
+    /// # Errors
+    ///
+    /// Something that only begins like `null` is next, or the document ends.
+    pub fn null(&mut self) -> Result<bool, JsonError> {
+        if self.peek()? == Kind::Null {
+            return self.literal("null").map(|()| true);
+        }
+        Ok(false)
+    }
+
+    /// Reads `null` as `None`, anything else with `read`.
+    ///
+    /// # Errors
+    ///
+    /// As `read`.
+    pub fn nullable<T, E: From<JsonError>>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        if self.null()? { Ok(None) } else { read(self).map(Some) }
+    }
+
+    /// Reads any value and keeps its text.
+    ///
+    /// # Errors
+    ///
+    /// The value is malformed.
+    pub fn json(&mut self) -> Result<Json<'a>, JsonError> {
+        let start = self.offset();
+        self.skip()?;
+        Ok(Json::from_valid(self.slice(start)))
+    }
+
+    /// Reads any value and forgets it.
+    ///
+    /// # Errors
+    ///
+    /// The value is malformed.
+    pub fn skip(&mut self) -> Result<(), JsonError> {
+        match self.peek()? {
+            Kind::Object => self.object(|_, value| value.skip()),
+            Kind::Array => self.array(|_, element| element.skip()),
+            Kind::String => self.raw_string().map(|_| ()),
+            Kind::Number => self.number_text("a number").map(|_| ()),
+            Kind::Bool => self.bool().map(|_| ()),
+            Kind::Null => self.literal("null"),
+        }
+    }
+
+    /// Checks that nothing but white space is left.
+    ///
+    /// # Errors
+    ///
+    /// There is something left.
+    pub fn finish(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.syntax("the end of the document")) }
+    }
+
+    /// An error at the next value, for a reader that finds it well-formed but wrong.
+    pub fn wrong(&mut self, expected: &'static str) -> JsonError {
+        match self.peek() {
+            Ok(found) => self.fault(Problem::Type { expected, found }),
+            Err(error) => error,
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn slice(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+    }
+
+    fn take_after_space(&mut self, byte: u8) -> bool {
+        self.space();
+        let taken = self.byte() == Some(byte);
+        self.at += usize::from(taken);
+        taken
+    }
+
+    fn enter(&mut self, open: u8, expected: &'static str) -> Result<(), JsonError> {
+        if self.peek()? != Kind::of(open) {
+            return Err(self.wrong(expected));
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(self.fault(Problem::TooDeep));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    fn key(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        if self.peek()? != Kind::String {
+            return Err(self.syntax("a key in quotes"));
+        }
+        let key = self.string()?;
+        if self.take_after_space(b':') { Ok(key) } else { Err(self.syntax("`:`")) }
+    }
+
+    fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
+        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(self.syntax("a JSON value"))
+    }
+
+    fn raw_string(&mut self) -> Result<&'a str, JsonError> {
+        if self.peek()? != Kind::String {
+            return Err(self.wrong("a string"));
+        }
+        self.at += 1;
+        let start = self.at;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+                self.at = self.text.len();
+                return Err(self.fault(Problem::TooShort));
+            };
+            let run = rest.get(..found).unwrap_or_default();
+            if let Some(control) = control_character(run) {
+                self.at += control;
+                return Err(self.syntax("no bare control character in a string"));
+            }
+            self.at += found;
+            if rest.get(found) == Some(&b'"') {
+                let raw = self.slice(start);
+                self.at += 1;
+                return Ok(raw);
+            }
+            self.escape()?;
+        }
+    }
+
+    /// Steps over the escape at the cursor.
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let width = match rest.get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') if rest.get(2..6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => 6,
+            None => return Err(self.fault(Problem::TooShort)),
+            Some(_) => return Err(self.syntax("a valid escape")),
+        };
+        self.at += width;
+        Ok(())
+    }
+
+    /// Reads a number by JSON's grammar; returns where it began and its text.
+    fn number_text(&mut self, expected: &'static str) -> Result<(usize, &'a str), JsonError> {
+        if self.peek()? != Kind::Number {
+            return Err(self.wrong(expected));
+        }
+        let start = self.at;
+        self.at += usize::from(self.byte() == Some(b'-'));
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.byte(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok((start, self.slice(start)))
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        while self.byte().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.syntax("a digit")) } else { Ok(()) }
+    }
+
+    fn fault(&self, problem: Problem) -> JsonError {
+        JsonError { offset: self.at, problem }
+    }
+
+    fn syntax(&self, expected: &'static str) -> JsonError {
+        self.fault(if self.at >= self.text.len() { Problem::TooShort } else { Problem::Syntax(expected) })
+    }
+}
+
+fn control_character(run: &[u8]) -> Option<usize> {
+    // The fold has no early exit, so that it compiles to wide instructions.
+    let any = run.iter().fold(false, |any, &b| any | (b < 0x20));
+    if any { run.iter().position(|&b| b < 0x20) } else { None }
+}
+
+/// The JSON pointer (RFC 6901) of the innermost value of `document` that holds byte `offset`.
+///
+/// The empty pointer is the whole document, and the answer for a document that cannot be read that far.
+#[must_use]
+pub fn pointer_at(document: &[u8], offset: usize) -> String {
+    let mut pointer = String::new();
+    let Ok(mut cursor) = Cursor::over_bytes(document) else { return pointer };
+    while let Ok(kind @ (Kind::Object | Kind::Array)) = cursor.peek() {
+        if cursor.at == offset {
+            break;
+        }
+        let mut inside: Option<(String, usize)> = None;
+        let mut visit = |name: String, value: &mut Cursor<'_>| {
+            let start = value.offset();
+            let read = value.skip();
+            if start <= offset && (offset < value.at || read.is_err()) {
+                inside = Some((name, start));
+            }
+            read
+        };
+        // A malformed rest does not matter once the place is found.
+        let _ = match kind {
+            Kind::Object => cursor.object(|key, value| visit(key.replace('~', "~0").replace('/', "~1"), value)),
+            _ => cursor.array(|index, element| visit(index.to_string(), element)),
+        };
+        let Some((name, start)) = inside else { break };
+        pointer.push('/');
+        pointer.push_str(&name);
+        cursor.at = start;
+        cursor.depth = 0;
+    }
+    pointer
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accepts(text: &str) -> bool {
+        let mut cursor = Cursor::over(text);
+        cursor.skip().and_then(|()| cursor.finish()).is_ok()
+    }
+
+    #[test]
+    fn agrees_with_serde_json() {
+        for text in [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-0",
+            "-1.5e+10",
+            "1E5",
+            "\"\"",
+            r#""\u0041\n""#,
+            "[]",
+            "{}",
+            "[1,2]",
+            r#"{"a":{"b":[null]}}"#,
+            " [ 1 , 2 ] ",
+            "",
+            " ",
+            "nul",
+            "truex",
+            "01",
+            "1.",
+            ".5",
+            "-",
+            "1e",
+            "+1",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "[1,]",
+            "[,1]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "[1 2]",
+            "[1]x",
+            "1 1",
+            "\u{feff}1",
+            "NaN",
+            "'a'",
+        ] {
+            assert_eq!(accepts(text), serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json_on_noise(text in r#"[\[\]{}:,"\\ntruefals0-9eE.+\- ua]{0,24}"#) {
+            prop_assert_eq!(accepts(&text), serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok());
+        }
+    }
+
+    #[test]
+    fn refuses_deep_nesting() {
+        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(accepts(&deep(MAX_DEPTH as usize)));
+        assert!(!accepts(&deep(MAX_DEPTH as usize + 1)));
+        assert!(!accepts(&"[".repeat(1_000_000)));
+    }
+
+    #[test]
+    fn reads_fields_and_skips_what_nobody_wants() {
+        let mut cursor = Cursor::over(r#" {"skip":[{"x":1}],"n":5.0,"s":"a\nb","no":null,"b":true,"k\u0065y":[1,2]} "#);
+        let mut seen = Vec::new();
+        cursor
+            .object::<JsonError>(|key, value| {
+                match key.as_ref() {
+                    "n" => seen.push(value.u64()?.to_string()),
+                    "s" => seen.push(value.text()?.escaped().to_owned()),
+                    "no" => seen.push(format!("{:?}", value.nullable(Cursor::text)?)),
+                    "b" => seen.push(value.bool()?.to_string()),
+                    "key" => seen.push(value.json()?.as_str().to_owned()),
+                    _ => {}
+                }
+                Ok(())
+            })
+            .unwrap();
+        cursor.finish().unwrap();
+        assert_eq!(seen, ["5", r"a\nb", "None", "true", "[1,2]"]);
+    }
+
+    #[test]
+    fn names_the_place_of_a_fault() {
+        let document = br#"{"a/b":[{"c~":"x"},{"d":[1,{"e":2}]}]}"#;
+        for (needle, pointer) in
+            [("\"x\"", "/a~1b/0/c~0"), ("2}", "/a~1b/1/d/1/e"), ("{\"e\"", "/a~1b/1/d/1"), ("{\"a", "")]
+        {
+            let at = memchr::memmem::find(document, needle.as_bytes()).unwrap();
+            assert_eq!(pointer_at(document, at), pointer);
+        }
+    }
+
+    #[test]
+    fn says_what_was_expected() {
+        let mut cursor = Cursor::over(r#"{"max_tokens":"many"}"#);
+        let error = cursor.object::<JsonError>(|_, value| value.u64().map(|_| ())).unwrap_err();
+        assert_eq!(error.to_string(), "expected a whole number, not negative, found a string at byte 14");
+    }
+}

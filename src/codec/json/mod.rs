@@ -1,0 +1,16 @@
+//! JSON without a tree: a cursor that reads in one pass, text that travels undecoded, a writer, and spans to splice.
+//!
+//! `serde_json` is the reference: the tests hold the cursor against it. What it cannot give is why this module
+//! exists: raw string contents, every unknown field with its place, and no allocation per value.
+
+mod cursor;
+mod guard;
+mod splice;
+mod text;
+pub mod write;
+
+pub use cursor::{Cursor, JsonError, Kind, Problem, pointer_at};
+pub use guard::{Envelope, guard};
+pub use splice::{Span, splice};
+pub use text::{Json, Text};
+pub use write::Writer;

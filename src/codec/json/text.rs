@@ -1,0 +1,243 @@
+//! Pieces of JSON text that travel without being decoded.
+
+use std::borrow::Cow;
+
+/// The contents of a JSON string, without its quotes and *still escaped*.
+///
+/// A delta travels from a provider's event into the client's in this form: nothing is unescaped, nothing is escaped
+/// again. Two pieces may be joined, because escaping works character by character.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    /// The empty string.
+    pub const EMPTY: Text<'static> = Text(Cow::Borrowed(""));
+
+    /// Takes contents that are escaped already, as a parser found them.
+    #[must_use]
+    pub fn from_escaped(escaped: impl Into<Cow<'a, str>>) -> Self {
+        Self(escaped.into())
+    }
+
+    /// Escapes `plain`; borrows where nothing needs it.
+    #[must_use]
+    pub fn from_plain(plain: &'a str) -> Self {
+        if plain.bytes().any(needs_escape) {
+            let mut out = Vec::with_capacity(plain.len() + 16);
+            super::write::escape_into(plain, &mut out);
+            return Self(Cow::Owned(String::from_utf8(out).unwrap_or_default()));
+        }
+        Self(Cow::Borrowed(plain))
+    }
+
+    /// The contents, escaped.
+    #[must_use]
+    pub fn escaped(&self) -> &str {
+        &self.0
+    }
+
+    /// The contents, decoded. A lone surrogate becomes U+FFFD.
+    #[must_use]
+    pub fn plain(&self) -> Cow<'_, str> {
+        unescape(&self.0)
+    }
+
+    /// The contents, decoded, for the life of the source.
+    #[must_use]
+    pub fn into_plain(self) -> Cow<'a, str> {
+        match self.0 {
+            Cow::Borrowed(text) => unescape(text),
+            Cow::Owned(text) => Cow::Owned(unescape(&text).into_owned()),
+        }
+    }
+
+    /// True for the empty string.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True when the decoded contents are white space only (also when empty).
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        // A character that is not white space settles it without decoding, and nearly every text begins with one.
+        match self.0.bytes().next() {
+            Some(first) if first.is_ascii_alphanumeric() => false,
+            _ => self.plain().chars().all(char::is_whitespace),
+        }
+    }
+
+    /// Appends `other`.
+    pub fn push(&mut self, other: &Text<'_>) {
+        if !other.is_empty() {
+            self.0.to_mut().push_str(&other.0);
+        }
+    }
+
+    /// A copy that borrows from `self`.
+    #[must_use]
+    pub fn by_ref(&self) -> Text<'_> {
+        Text(Cow::Borrowed(&self.0))
+    }
+
+    /// A copy that owns its bytes.
+    #[must_use]
+    pub fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+/// The text of one whole JSON value, exactly as the source had it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Json<'a>(Cow<'a, str>);
+
+impl<'a> Json<'a> {
+    /// The value `null`.
+    pub const NULL: Json<'static> = Json(Cow::Borrowed("null"));
+    /// The value `{}`.
+    pub const EMPTY_OBJECT: Json<'static> = Json(Cow::Borrowed("{}"));
+
+    /// Takes text that is known to be one JSON value.
+    #[must_use]
+    pub fn from_valid(text: impl Into<Cow<'a, str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// Checks that `text` is one JSON value and takes it.
+    ///
+    /// # Errors
+    ///
+    /// `text` is not JSON, or holds more than one value.
+    pub fn parse(text: impl Into<Cow<'a, str>>) -> Result<Self, super::JsonError> {
+        let text = text.into();
+        let mut cursor = super::Cursor::over(&text);
+        cursor.skip()?;
+        cursor.finish()?;
+        Ok(Self(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What kind of value it is.
+    #[must_use]
+    pub fn kind(&self) -> super::Kind {
+        super::Kind::of(self.0.trim_start().bytes().next().unwrap_or(b'n'))
+    }
+
+    /// True for `{}`, `[]`, `""` and `null`, however they are spaced.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let mut bytes = self.0.bytes().filter(|b| !b.is_ascii_whitespace());
+        matches!(
+            (bytes.next(), bytes.next(), bytes.next()),
+            (Some(b'{'), Some(b'}'), None) | (Some(b'['), Some(b']'), None) | (Some(b'"'), Some(b'"'), None)
+        ) || self.0.trim() == "null"
+    }
+
+    /// A cursor at the value.
+    #[must_use]
+    pub fn cursor(&self) -> super::Cursor<'_> {
+        super::Cursor::over(&self.0)
+    }
+
+    /// A copy that borrows from `self`.
+    #[must_use]
+    pub fn by_ref(&self) -> Json<'_> {
+        Json(Cow::Borrowed(&self.0))
+    }
+
+    /// A copy that owns its bytes.
+    #[must_use]
+    pub fn into_owned(self) -> Json<'static> {
+        Json(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Decodes the escapes of a JSON string's contents.
+fn unescape(escaped: &str) -> Cow<'_, str> {
+    let Some(first) = memchr::memchr(b'\\', escaped.as_bytes()) else {
+        return Cow::Borrowed(escaped);
+    };
+    let mut out = String::with_capacity(escaped.len());
+    out.push_str(escaped.get(..first).unwrap_or_default());
+    let mut rest = escaped.get(first..).unwrap_or_default();
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        out.push_str(rest.get(..at).unwrap_or_default());
+        let (decoded, used) = unescape_one(rest.get(at..).unwrap_or_default());
+        out.push(decoded);
+        rest = rest.get(at + used..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Decodes the escape that `text` begins with; returns it and how many bytes it took.
+fn unescape_one(text: &str) -> (char, usize) {
+    match text.as_bytes().get(1) {
+        Some(b'n') => ('\n', 2),
+        Some(b't') => ('\t', 2),
+        Some(b'r') => ('\r', 2),
+        Some(b'b') => ('\u{8}', 2),
+        Some(b'f') => ('\u{c}', 2),
+        Some(b'u') => {
+            let high = hex4(text, 2).unwrap_or(0xFFFD);
+            if (0xD800..0xDC00).contains(&high) && text.as_bytes().get(6..8) == Some(b"\\u") {
+                if let Some(low @ 0xDC00..0xE000) = hex4(text, 8) {
+                    let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                    return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
+                }
+            }
+            (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+        }
+        Some(&other) => (char::from(other), 2),
+        None => ('\\', 1),
+    }
+}
+
+fn hex4(text: &str, at: usize) -> Option<u32> {
+    u32::from_str_radix(text.get(at..at + 4)?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_every_escape() {
+        for (escaped, plain) in [
+            (r"plain", "plain"),
+            (r#"a\"b\\c\/d"#, "a\"b\\c/d"),
+            (r"\n\t\r\b\f", "\n\t\r\u{8}\u{c}"),
+            (r"\u00e9\u5317", "é北"),
+            (r"\ud83d\ude00!", "😀!"),
+            (r"\ud83d", "\u{fffd}"),
+            (r"\ud83dx", "\u{fffd}x"),
+        ] {
+            assert_eq!(Text::from_escaped(escaped).plain(), plain);
+        }
+    }
+
+    #[test]
+    fn plain_text_survives_escaping() {
+        for plain in ["", "x", "a\"b", "line\nline", "\u{1}", "北\u{2028}"] {
+            assert_eq!(Text::from_plain(plain).plain(), plain);
+        }
+    }
+
+    #[test]
+    fn knows_blank_text() {
+        for (escaped, blank) in
+            [("", true), (" ", true), (r"\n\t", true), (r"\u00a0", true), ("x", false), (r"\nx", false)]
+        {
+            assert_eq!(Text::from_escaped(escaped).is_blank(), blank, "{escaped}");
+        }
+    }
+}

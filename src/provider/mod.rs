@@ -1,0 +1,140 @@
+//! A provider, as data: a vendor account or a self-hosted fleet.
+//!
+//! Nothing here does I/O. `config` builds a [`Provider`] from what is written and the vendor catalogue; `upstream`
+//! turns its endpoints into connections; `proxy` asks it for paths and headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_codec::Format;
+
+use crate::secret::Secret;
+
+/// Where requests of one account or fleet go, and how they must look.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// The name in the config; a metric label.
+    pub name: Arc<str>,
+    /// The catalogue entry it was made from, such as `openai` or `openai-compatible`.
+    pub kind: Arc<str>,
+    /// The format that it speaks.
+    pub format: Format,
+    /// How its key is sent; `None` for a server that wants none.
+    pub auth: Option<Auth>,
+    /// Headers sent with every request, such as `anthropic-version`; lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// One or many addresses.
+    pub endpoints: Vec<EndpointSpec>,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// Active checks; `None` for none.
+    pub health: Option<HealthSpec>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// What of its format the server deviates from.
+    pub quirks: Quirks,
+}
+
+/// How a provider's key is sent.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The header's name, lower case: `authorization`, `x-api-key`, `api-key`.
+    pub header: String,
+    /// What stands before the key: `Bearer ` or nothing.
+    pub prefix: String,
+    /// The key.
+    pub key: Secret,
+}
+
+/// One address of a provider, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// `true` for `https`.
+    pub tls: bool,
+    /// Host name or address literal, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path that stands before the format's own, without a slash at its end: `` or `/openai`.
+    pub base_path: String,
+    /// Share of the requests, at least 1.
+    pub weight: u32,
+    /// HTTP version toward it.
+    pub http: HttpVersion,
+}
+
+/// HTTP version toward an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpVersion {
+    /// Over TLS what ALPN agrees on; HTTP/1.1 without TLS.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    H1,
+    /// HTTP/2 only; without TLS by prior knowledge.
+    H2,
+}
+
+/// How one of a provider's endpoints is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// By weight, in turn.
+    #[default]
+    RoundRobin,
+    /// By weight, at random.
+    Random,
+    /// The one with the fewest requests in flight for its weight.
+    LeastBusy,
+    /// By the caller and model, so that the same ones meet the same endpoint.
+    ConsistentHash,
+}
+
+/// Active health checks of a provider's endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthSpec {
+    /// Path of an HTTP check that wants a 2xx; `None` for a TCP connect.
+    pub path: Option<String>,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// Time that one check may take.
+    pub timeout: Duration,
+    /// Checks in a row that must fail before the endpoint is down.
+    pub unhealthy_after: usize,
+    /// Checks in a row that must pass before it is up again.
+    pub healthy_after: usize,
+}
+
+/// Deadlines toward a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP and TLS together.
+    pub connect: Duration,
+    /// The longest silence: before the first byte and between any two.
+    pub read: Duration,
+    /// The longest wait for the provider to take more of the request.
+    pub write: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(300),
+            write: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+        }
+    }
+}
+
+/// What a server deviates from its format in. The default is the format's own vendor.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Quirks {
+    /// Wants the limit as `max_tokens`, not `max_completion_tokens`.
+    pub legacy_max_tokens: bool,
+    /// Knows no role `developer`: it is sent as `system`.
+    pub no_developer_role: bool,
+    /// Refuses `stream_options`.
+    pub no_stream_options: bool,
+}
