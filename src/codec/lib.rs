@@ -8,7 +8,15 @@
 //!
 //! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
 
+pub mod format;
+pub mod frame;
+pub mod hub;
 pub mod json;
+pub mod seal;
+
+pub use format::{
+    Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, Undo, WireFormat, wire,
+};
 
 /// A wire format: how a request, an answer, a stream and an error of one API family are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

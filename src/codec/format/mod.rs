@@ -1,0 +1,246 @@
+//! The formats, one folder each, and the contract that each fulfils.
+
+use std::sync::Arc;
+
+use crate::Format;
+use crate::frame::sse::Frame;
+use crate::hub::{Event, Fault, Losses, Refusal, Request, Response, Usage};
+use crate::json::JsonError;
+use crate::seal::Seal;
+
+pub mod anthropic_messages;
+pub mod openai_chat;
+
+/// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
+/// what the format's own grammar allows.
+pub trait WireFormat: Sync {
+    /// What the format is.
+    fn spec(&self) -> &'static Spec;
+
+    /// Reads a client's request. Fields that the hub has no place for go to `extras`.
+    ///
+    /// # Errors
+    ///
+    /// The request is wrong in a way that no provider would accept.
+    fn read_request<'a>(&self, body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal>;
+
+    /// Writes a request for a provider into `out`, and what it could not carry into `out.losses`.
+    ///
+    /// # Errors
+    ///
+    /// The target cannot do what the request asks, and doing something else would be wrong.
+    fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal>;
+
+    /// Reads a provider's whole answer.
+    ///
+    /// # Errors
+    ///
+    /// The body is not an answer of this format.
+    fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError>;
+
+    /// Writes a whole answer for a client.
+    ///
+    /// # Errors
+    ///
+    /// The answer is one that this format says as an error, such as a malformed tool call.
+    fn write_response(
+        &self,
+        response: &Response<'_>,
+        reply: &Reply,
+        losses: &mut Losses,
+    ) -> Result<Vec<u8>, Fault<'static>>;
+
+    /// Reads a provider's error body, whatever it is: an empty or an HTML body gives a fault too.
+    fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a>;
+
+    /// Writes an error body for a client; returns it with the HTTP status that goes with it.
+    fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>);
+
+    /// Reads a provider's stream.
+    fn stream_reader(&self) -> Box<dyn StreamReader>;
+
+    /// Writes a stream for a client.
+    fn stream_writer(&self, reply: Arc<Reply>) -> Box<dyn StreamWriter>;
+
+    /// True when a frame of a stream of this format can hold usage, a stop reason, an error or the end.
+    ///
+    /// A stream that is passed on untouched is only watched: frames that tell nothing are not parsed. A frame for
+    /// which this is wrongly `true` costs time; one for which it is wrongly `false` costs the truth.
+    fn is_telling(&self, frame: &Frame<'_>) -> bool;
+
+    /// Picks the usage out of a whole answer that is passed on untouched.
+    fn find_usage(&self, body: &[u8]) -> Option<Usage>;
+}
+
+/// One format's stream, read.
+pub trait StreamReader: Send {
+    /// Consumes one frame and hands on the events that it completes, in the order of [`crate::hub::grammar`].
+    ///
+    /// # Errors
+    ///
+    /// The frame breaks the format's grammar; the stream cannot go on.
+    fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>>;
+
+    /// The provider closed the stream: hands on [`Event::End`] if it was complete (with what was still open closed),
+    /// [`Event::Fault`] with [`FaultKind::StreamIncomplete`](crate::hub::FaultKind::StreamIncomplete) if not, nothing if an end or fault
+    /// was handed on before.
+    fn end(&mut self, sink: &mut dyn FnMut(Event<'_>));
+}
+
+/// One format's stream, written.
+pub trait StreamWriter: Send {
+    /// Appends what tells a client of `event`; nothing where the format has no word for it or the time has not come.
+    ///
+    /// Events come in the order of [`crate::hub::grammar`].
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
+}
+
+/// What a format is, as data.
+#[derive(Debug)]
+pub struct Spec {
+    /// Which.
+    pub format: Format,
+    /// Its vendor's name for it.
+    pub title: &'static str,
+    /// Path of its requests, behind the base path.
+    pub path: &'static str,
+    /// Deepest version of the vendor's documents and SDKs that it was written by.
+    pub source: &'static str,
+    /// What of the hub this format cannot carry in a request, class and reason; makes `docs/formats.md`.
+    pub request_losses: &'static [(crate::hub::Field, &'static str)],
+    /// What of the hub this format cannot carry in an answer.
+    pub response_losses: &'static [(crate::hub::Field, &'static str)],
+}
+
+/// What belongs to a client's request beside its body.
+#[derive(Debug, Clone)]
+pub struct RequestHead<'a> {
+    /// `anthropic-version`, if sent.
+    pub api_version: Option<&'a str>,
+    /// `anthropic-beta`, if sent: items separated by commas.
+    pub betas: Option<&'a str>,
+    /// Opens envelopes that the client brings back.
+    pub seal: &'a Seal,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone)]
+pub struct Target<'t> {
+    /// The provider's name of the model.
+    pub model: &'t str,
+    /// What the model and its server accept.
+    pub facts: &'t Facts,
+    /// `anthropic-version` of the provider, where its format has one.
+    pub api_version: Option<&'t str>,
+}
+
+/// What a model and its server accept, as data. The default is the newest behaviour of the format's own vendor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "a table of independent facts")]
+pub struct Facts {
+    /// Tokens asked for where the format demands a limit and the client gave none.
+    pub max_output: u64,
+    /// How thinking is asked for (Anthropic).
+    pub thinking: ThinkingForm,
+    /// Takes `temperature`, `top_p`, `top_k`.
+    pub sampling: bool,
+    /// Can be made to call a tool (`any`, a named one).
+    pub forced_tool: bool,
+    /// Continues an assistant turn that the client began.
+    pub prefill: bool,
+    /// Takes `role: "system"` in the middle of the conversation (Anthropic).
+    pub mid_system: bool,
+    /// Takes a JSON schema for the answer.
+    pub structured: bool,
+    /// Knows the role `developer` (chat).
+    pub developer_role: bool,
+    /// Wants `max_tokens`, not `max_completion_tokens` (chat).
+    pub legacy_max_tokens: bool,
+    /// Takes `stream_options` (chat).
+    pub stream_options: bool,
+    /// Takes custom tools (chat).
+    pub custom_tools: bool,
+    /// Takes `prompt_cache_breakpoint` on parts (chat).
+    pub cache_breakpoints: bool,
+    /// Takes the extensions of `OpenAI`-compatible servers: `top_k`, `reasoning_content` of earlier turns (chat).
+    pub compatible_extensions: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            max_output: 8192,
+            thinking: ThinkingForm::Adaptive,
+            sampling: true,
+            forced_tool: true,
+            prefill: true,
+            mid_system: true,
+            structured: true,
+            developer_role: true,
+            legacy_max_tokens: false,
+            stream_options: true,
+            custom_tools: true,
+            cache_breakpoints: true,
+            compatible_extensions: false,
+        }
+    }
+}
+
+/// How a model is asked to think (Anthropic).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ThinkingForm {
+    /// It does not think.
+    None,
+    /// `enabled` with `budget_tokens`.
+    Budget,
+    /// `adaptive` with `output_config.effort`; `disabled` turns it off.
+    Adaptive,
+    /// As `Adaptive`, but it cannot be turned off.
+    Always,
+}
+
+/// A request on its way to a provider.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// The body.
+    pub body: Vec<u8>,
+    /// Headers that the body needs, such as `anthropic-beta`; lower-case names.
+    pub headers: Vec<(&'static str, String)>,
+    /// What the way back must undo.
+    pub undo: Undo,
+    /// What could not be carried.
+    pub losses: Losses,
+}
+
+/// What was done to a request that its answer must not show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undo {
+    /// Tools that go by another name: as sent, as the client knows it.
+    pub renamed_tools: Vec<(String, String)>,
+    /// Custom tools that were sent as functions with one string argument `input`, by the name as sent.
+    pub wrapped_tools: Vec<String>,
+    /// The function that stands for a JSON answer: its arguments are the answer's text.
+    pub json_tool: Option<String>,
+}
+
+/// What an answer must look like for the client that asked.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The model's name, as the client wrote it.
+    pub model: String,
+    /// The client wants usage in a stream (chat: a chunk of its own).
+    pub include_usage: bool,
+    /// The client asked for thinking, so that it may be shown where the format's standard has no place for it.
+    pub show_reasoning: bool,
+    /// Seals foreign state.
+    pub seal: Arc<Seal>,
+}
+
+/// The format's own code: the one place where a name becomes behaviour.
+#[must_use]
+pub fn wire(format: Format) -> &'static dyn WireFormat {
+    match format {
+        Format::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        Format::OpenaiChat => &openai_chat::OpenaiChat,
+    }
+}

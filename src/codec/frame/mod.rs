@@ -1,0 +1,3 @@
+//! Cutting a byte stream into frames.
+
+pub mod sse;

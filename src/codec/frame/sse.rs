@@ -1,0 +1,303 @@
+//! Server-sent events.
+//!
+//! Read as the WHATWG specification says (lines end at LF, CR or CRLF; comments, multi-line data, one optional space
+//! behind the colon, a byte-order mark at the start) and as provider SDKs do beyond it: an event without data is no
+//! event, and lines do *not* end at U+2028, U+2029 or U+0085.
+
+/// One event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The `event:` field, if there is one.
+    pub event: Option<&'a str>,
+    /// The `data:` lines, joined by LF.
+    pub data: &'a str,
+}
+
+/// Why a stream cannot be cut into events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// An event passed the bound before it ended.
+    #[error("a stream event is longer than {limit} bytes")]
+    TooLong {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// The bytes are not UTF-8.
+    #[error("a stream event is not UTF-8")]
+    NotUtf8,
+}
+
+/// Cuts a stream into events; holds the bytes of at most one unfinished event.
+///
+/// Where the input is cut does not matter: the events are the same.
+#[derive(Debug)]
+pub struct Framer {
+    /// The unfinished event's bytes: whole lines and at most one unfinished line.
+    pending: Vec<u8>,
+    /// `pending[..scanned]` holds no end of an event.
+    scanned: usize,
+    /// Joined data of an event with several data lines.
+    joined: String,
+    limit: usize,
+    /// The next byte is the stream's first.
+    fresh: bool,
+    /// The last chunk ended in CR at the end of an event: an LF that comes next belongs to it.
+    swallow_lf: bool,
+}
+
+/// Default bound of one event, in bytes.
+pub const EVENT_LIMIT: usize = 8 << 20;
+
+impl Framer {
+    /// A framer that refuses an event longer than `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { pending: Vec::new(), scanned: 0, joined: String::new(), limit, fresh: true, swallow_lf: false }
+    }
+
+    /// Takes the next bytes, cut anywhere, and hands every event that they complete to `each`.
+    ///
+    /// # Errors
+    ///
+    /// The stream cannot be cut, or `each` failed; nothing more may be pushed then.
+    pub fn push<E: From<FrameError>>(
+        &mut self,
+        chunk: &[u8],
+        mut each: impl FnMut(Frame<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut input = chunk;
+        if self.swallow_lf && !input.is_empty() {
+            self.swallow_lf = false;
+            input = input.strip_prefix(b"\n").unwrap_or(input);
+        }
+        if !self.pending.is_empty() {
+            input = self.complete_pending(input, &mut each)?;
+        }
+        // With nothing pending, events are read where they lie: no byte of a whole event is copied.
+        let mut from = 0;
+        while let Some((len, gap)) = event_end(input, from) {
+            let (event, rest) = input.split_at_checked(len + gap).unwrap_or((input, &[]));
+            self.swallow_lf = rest.is_empty() && event.last() == Some(&b'\r');
+            self.emit(event.get(..len).unwrap_or(event), &mut each)?;
+            input = rest;
+            from = 0;
+        }
+        from = input.len();
+        if !input.is_empty() {
+            self.pending.extend_from_slice(input);
+            self.scanned = from.saturating_sub(3);
+        }
+        self.check_limit()?;
+        Ok(())
+    }
+
+    /// The bytes that wait for the rest of their event.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Feeds the unfinished event until it is complete; returns the input that is left.
+    fn complete_pending<'i, E: From<FrameError>>(
+        &mut self,
+        input: &'i [u8],
+        each: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
+    ) -> Result<&'i [u8], E> {
+        let held = self.pending.len();
+        // An end of an event takes at most four bytes, and an event that ends here does so soon; feeding line by
+        // line keeps what is copied to this event's own bytes.
+        let mut fed = 0;
+        while fed < input.len() {
+            let rest = input.get(fed..).unwrap_or_default();
+            let step = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);
+            self.pending.extend_from_slice(rest.get(..step).unwrap_or_default());
+            fed += step;
+            if let Some((len, gap)) = event_end(&self.pending, self.scanned) {
+                let mut whole = std::mem::take(&mut self.pending);
+                let surplus = whole.len() - (len + gap);
+                // Whatever stands behind the end came with the last line that was fed.
+                fed -= surplus.min(fed);
+                self.swallow_lf = whole.get(..len + gap).and_then(<[u8]>::last) == Some(&b'\r');
+                whole.truncate(len);
+                self.scanned = 0;
+                let done = self.emit(&whole, each);
+                whole.clear();
+                if whole.capacity() <= 64 << 10 {
+                    self.pending = whole;
+                }
+                done?;
+                let mut left = input.get(fed..).unwrap_or_default();
+                if self.swallow_lf && !left.is_empty() {
+                    self.swallow_lf = false;
+                    left = left.strip_prefix(b"\n").unwrap_or(left);
+                }
+                return Ok(left);
+            }
+            self.scanned = self.pending.len().saturating_sub(3);
+            if self.pending.len() > self.limit {
+                return Err(FrameError::TooLong { limit: self.limit }.into());
+            }
+        }
+        debug_assert!(self.pending.len() >= held);
+        Ok(&[])
+    }
+
+    fn check_limit(&self) -> Result<(), FrameError> {
+        if self.pending.len() > self.limit { Err(FrameError::TooLong { limit: self.limit }) } else { Ok(()) }
+    }
+
+    /// Hands on one event, given the bytes of its lines.
+    fn emit<E: From<FrameError>>(
+        &mut self,
+        lines: &[u8],
+        each: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if lines.len() > self.limit {
+            return Err(FrameError::TooLong { limit: self.limit }.into());
+        }
+        let mut text = std::str::from_utf8(lines).map_err(|_| FrameError::NotUtf8)?;
+        if std::mem::take(&mut self.fresh) {
+            text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        }
+        let (mut event, mut data, mut several) = (None, None, false);
+        for line in Lines(text) {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match (name, data) {
+                ("event", _) => event = Some(value),
+                ("data", None) => data = Some(value),
+                ("data", Some(first)) => {
+                    if !std::mem::replace(&mut several, true) {
+                        self.joined.clear();
+                        self.joined.push_str(first);
+                    }
+                    self.joined.push('\n');
+                    self.joined.push_str(value);
+                }
+                // Comments, `id`, `retry` and unknown fields say nothing about an answer.
+                _ => {}
+            }
+        }
+        match data {
+            Some(data) => each(Frame { event, data: if several { &self.joined } else { data } }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Length of the first event in `bytes` (its lines without the last line's end) and of the end that follows.
+///
+/// The end is a line end and an empty line. A CR that is the last byte counts as a whole line end: the LF that may
+/// follow is swallowed later.
+fn event_end(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+    let mut at = from;
+    if at == 0 {
+        // Empty lines in front of an event are an event without lines.
+        if let Some(width) = line_end(bytes) {
+            return Some((0, width));
+        }
+    }
+    loop {
+        at += memchr::memchr2(b'\n', b'\r', bytes.get(at..)?)?;
+        let first = line_end(bytes.get(at..)?)?;
+        if let Some(second) = bytes.get(at + first..).and_then(line_end) {
+            // CR LF split by the cut is one line end, not two.
+            return Some((at, first + second));
+        }
+        at += first;
+    }
+}
+
+/// Width of the line end that `bytes` begins with.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\r' | b'\n', ..] => Some(1),
+        _ => None,
+    }
+}
+
+/// The lines of an event.
+struct Lines<'a>(&'a str);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let bytes = self.0.as_bytes();
+        let end = memchr::memchr2(b'\n', b'\r', bytes).unwrap_or(bytes.len());
+        let line = self.0.get(..end).unwrap_or_default();
+        let gap = bytes.get(end..).and_then(line_end).unwrap_or(0);
+        self.0 = self.0.get(end + gap..).unwrap_or_default();
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(chunks: &[&[u8]]) -> Vec<String> {
+        let mut framer = Framer::new(EVENT_LIMIT);
+        let mut seen = Vec::new();
+        for chunk in chunks {
+            framer
+                .push::<FrameError>(chunk, |frame| {
+                    seen.push(format!("{}|{}", frame.event.unwrap_or("-"), frame.data));
+                    Ok(())
+                })
+                .unwrap();
+        }
+        seen
+    }
+
+    /// One stream, however it is cut.
+    fn check(stream: &str, expected: &[&str]) {
+        let bytes = stream.as_bytes();
+        assert_eq!(events(&[bytes]), expected, "{stream:?} whole");
+        for cut in 0..=bytes.len() {
+            let (head, tail) = bytes.split_at(cut);
+            assert_eq!(events(&[head, tail]), expected, "{stream:?} cut at {cut}");
+            for cut2 in cut..=bytes.len() {
+                assert_eq!(
+                    events(&[head, &bytes[cut..cut2], &bytes[cut2..]]),
+                    expected,
+                    "{stream:?} cut at {cut} and {cut2}"
+                );
+            }
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(events(&single), expected, "{stream:?} byte by byte");
+    }
+
+    #[test]
+    fn reads_events_however_they_are_cut() {
+        check("data: a\n\ndata: b\n\n", &["-|a", "-|b"]);
+        check("event: x\ndata: a\n\n", &["x|a"]);
+        check("event:x\r\ndata:a\r\n\r\ndata: 北\r\n\r\n", &["x|a", "-|北"]);
+        check("data: a\r\rdata: b\r\r", &["-|a", "-|b"]);
+        check(": comment\n\ndata: a\n: more\nid: 1\nretry: 5\n\n", &["-|a"]);
+        check("data: a\ndata: b\ndata:\n\n", &["-|a\nb\n"]);
+        check("\u{feff}data: a\n\n", &["-|a"]);
+        check("\n\n\ndata: a\n\n\n\n", &["-|a"]);
+        check("event: lonely\n\ndata: a\n\n", &["-|a"]);
+        check("data\n\ndata:  two spaces\n\n", &["-|", "-| two spaces"]);
+        check("data: a\u{2028}b\u{85}c\n\n", &["-|a\u{2028}b\u{85}c"]);
+        check("data: a\n\r\ndata: b\r\n\ndata: c\r\n\r", &["-|a", "-|b", "-|c"]);
+        check("data: unfinished\n", &[]);
+    }
+
+    #[test]
+    fn bounds_an_event() {
+        for chunk in [1, 7, 1000] {
+            let mut framer = Framer::new(64);
+            let stream = format!("data: {}\n\n", "x".repeat(100));
+            let failed =
+                stream.as_bytes().chunks(chunk).any(|part| framer.push::<FrameError>(part, |_| Ok(())).is_err());
+            assert!(failed, "cut in {chunk}");
+        }
+    }
+}

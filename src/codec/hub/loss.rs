@@ -1,0 +1,290 @@
+//! What a translation could not carry.
+//!
+//! Nothing is dropped silently: each thing that a writer cannot say, changes or invents is a [`Loss`] with the place
+//! in the *source* document, a bounded class ([`Field`]) for metrics, and a reason for a person.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::json::pointer_at;
+
+/// One thing that was dropped, changed or invented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// What it is.
+    pub field: Field,
+    /// What became of it.
+    pub action: Action,
+    /// Where it stood.
+    pub place: Place,
+    /// Why, for a person.
+    pub reason: Cow<'static, str>,
+}
+
+/// What became of something that could not be carried as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is gone.
+    Dropped,
+    /// It is said in another way that means nearly the same.
+    Converted,
+    /// It was absent and the target needs it.
+    Defaulted,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 3] = [Self::Dropped, Self::Converted, Self::Defaulted];
+
+    /// A bounded label for metrics, the header and logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Converted => "converted",
+            Self::Defaulted => "defaulted",
+        }
+    }
+}
+
+/// Where something stood in the document that was translated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The value at this byte offset.
+    Offset(usize),
+    /// A JSON pointer.
+    Pointer(Cow<'static, str>),
+}
+
+/// Everything that one translation could not carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    list: Vec<Loss>,
+}
+
+impl Losses {
+    /// Most losses that are kept of one translation; a body with more is past reading anyway.
+    pub const MAX: usize = 256;
+
+    /// Adds a loss.
+    pub fn add(&mut self, field: Field, action: Action, place: Place, reason: impl Into<Cow<'static, str>>) {
+        if self.list.len() < Self::MAX {
+            self.list.push(Loss { field, action, place, reason: reason.into() });
+        }
+    }
+
+    /// Adds something dropped at byte `at`.
+    pub fn dropped(&mut self, field: Field, at: usize, reason: impl Into<Cow<'static, str>>) {
+        self.add(field, Action::Dropped, Place::Offset(at), reason);
+    }
+
+    /// Adds something converted at byte `at`.
+    pub fn converted(&mut self, field: Field, at: usize, reason: impl Into<Cow<'static, str>>) {
+        self.add(field, Action::Converted, Place::Offset(at), reason);
+    }
+
+    /// True when everything was carried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The losses, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Loss> {
+        self.list.iter()
+    }
+
+    /// True when something is gone, not only said in another way.
+    #[must_use]
+    pub fn any_dropped(&self) -> bool {
+        self.list.iter().any(|loss| loss.action == Action::Dropped)
+    }
+
+    /// Turns every offset into a pointer; `document` is what was translated.
+    pub fn resolve(&mut self, document: &[u8]) {
+        for loss in &mut self.list {
+            if let Place::Offset(at) = loss.place {
+                loss.place = Place::Pointer(Cow::Owned(pointer_at(document, at)));
+            }
+        }
+    }
+
+    /// The header's value: `action:pointer` items, at most `limit` bytes, `+n` for those that found no room.
+    ///
+    /// Call [`resolve`](Self::resolve) first. Bytes that a header may not hold are percent-encoded.
+    #[must_use]
+    pub fn header(&self, limit: usize) -> String {
+        let mut out = String::new();
+        for (index, loss) in self.list.iter().enumerate() {
+            let mut item = String::from(if index == 0 { "" } else { ", " });
+            let _ = write!(item, "{}:", loss.action.label());
+            if let Place::Pointer(pointer) = &loss.place {
+                percent_encode(pointer, &mut item);
+            }
+            if out.len() + item.len() + 8 > limit {
+                let _ = write!(out, ", +{}", self.list.len() - index);
+                break;
+            }
+            out.push_str(&item);
+        }
+        out
+    }
+}
+
+fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b',' && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
+        /// Classes of what can be lost: a closed set, so that it can be a metric label.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Field { $($(#[$doc])* $variant,)* }
+
+        impl Field {
+            /// Every class.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// A bounded label for metrics, the header and logs.
+            #[must_use]
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+fields! {
+    /// A field or block that no rule knows.
+    Unknown = "unknown",
+    /// The model's name.
+    Model = "model",
+    /// The operator's instructions.
+    Instructions = "instructions",
+    /// A message's place, role or order.
+    Turn = "turn",
+    /// A speaker's name.
+    TurnName = "turn_name",
+    /// A text block.
+    Text = "text",
+    /// Words of refusal.
+    Refusal = "refusal",
+    /// Thinking.
+    Thinking = "thinking",
+    /// Signatures, redacted thinking, encrypted reasoning.
+    OpaqueState = "opaque_state",
+    /// An image.
+    Image = "image",
+    /// How closely an image is looked at.
+    ImageDetail = "image_detail",
+    /// A document.
+    Document = "document",
+    /// Sound.
+    Audio = "audio",
+    /// A search result given as input.
+    SearchResult = "search_result",
+    /// Citations.
+    Citations = "citations",
+    /// A tool call.
+    ToolCall = "tool_call",
+    /// A tool's result.
+    ToolResult = "tool_result",
+    /// That a tool failed.
+    ToolError = "tool_error",
+    /// A tool's definition.
+    Tool = "tool",
+    /// A tool's name.
+    ToolName = "tool_name",
+    /// Strictness of a tool or schema.
+    Strict = "strict",
+    /// The freedom to use tools.
+    ToolChoice = "tool_choice",
+    /// Several calls in one answer.
+    ParallelTools = "parallel_tools",
+    /// A tool that the provider runs.
+    ServerTool = "server_tool",
+    /// A prompt-cache breakpoint.
+    CacheMark = "cache_mark",
+    /// Prompt caching of the whole request.
+    Cache = "cache",
+    /// The token limit.
+    MaxOutput = "max_output",
+    /// Stop texts.
+    Stop = "stop",
+    /// Temperature.
+    Temperature = "temperature",
+    /// Nucleus sampling.
+    TopP = "top_p",
+    /// Top-k sampling.
+    TopK = "top_k",
+    /// Seed.
+    Seed = "seed",
+    /// Presence penalty.
+    PresencePenalty = "presence_penalty",
+    /// Frequency penalty.
+    FrequencyPenalty = "frequency_penalty",
+    /// Bias per token.
+    LogitBias = "logit_bias",
+    /// Number of answers.
+    N = "n",
+    /// Log probabilities.
+    Logprobs = "logprobs",
+    /// Predicted output.
+    Prediction = "prediction",
+    /// The form of the answer.
+    Output = "output",
+    /// Its verbosity.
+    Verbosity = "verbosity",
+    /// Reasoning effort or budget.
+    Reasoning = "reasoning",
+    /// Priority of processing.
+    Tier = "tier",
+    /// Who the end user is.
+    Identity = "identity",
+    /// Metadata.
+    Metadata = "metadata",
+    /// Server-side storage.
+    Store = "store",
+    /// How the stream is wanted.
+    StreamOptions = "stream_options",
+    /// Output in another medium.
+    Modalities = "modalities",
+    /// Moderation and safety settings.
+    Safety = "safety",
+    /// A vendor's beta features.
+    Beta = "beta",
+    /// Details of the usage.
+    UsageDetail = "usage_detail",
+    /// Why the answer ended.
+    StopReason = "stop_reason",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_fit_a_header() {
+        let document = br#"{"seed":1,"messages":[{"x y":2}],"logit_bias":{}}"#;
+        let find = |needle: &str| memchr::memmem::find(document, needle.as_bytes()).unwrap();
+        let mut losses = Losses::default();
+        losses.dropped(Field::Seed, find("1"), "no seed there");
+        losses.converted(Field::Unknown, find("2"), "spelled otherwise");
+        losses.dropped(Field::LogitBias, find("{}"), "no bias there");
+        losses.resolve(document);
+        assert_eq!(losses.header(1000), "dropped:/seed, converted:/messages/0/x%20y, dropped:/logit_bias");
+        assert_eq!(losses.header(24), "dropped:/seed, +2");
+    }
+
+    #[test]
+    fn labels_are_distinct() {
+        let labels: std::collections::BTreeSet<_> = Field::ALL.iter().map(|field| field.label()).collect();
+        assert_eq!(labels.len(), Field::ALL.len());
+    }
+}

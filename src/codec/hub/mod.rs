@@ -1,0 +1,26 @@
+//! The hub: what every wire format says, in one model.
+//!
+//! A superset of the formats, with three rules. Everything *borrows* from the body or frame that it was read from.
+//! Text stays *escaped* ([`Text`]) and foreign JSON stays *raw* ([`Json`]), so nothing is rewritten on the way through.
+//! And nothing is lost silently: what a reader does not know is in `extras`, and what a writer cannot say is a
+//! [`Loss`](loss::Loss).
+
+mod block;
+pub mod error;
+pub mod event;
+pub mod grammar;
+pub mod loss;
+mod request;
+mod response;
+mod tool;
+
+pub use block::{Block, BlockKind, CacheMark, Citation, Extra, Opaque, OpaqueKind, Role, Source, ThinkingKind, Turn};
+pub use error::{Fault, FaultKind, Refusal};
+pub use event::{Event, Head};
+pub use loss::{Action, Field, Loss, Losses, Place};
+pub use request::{
+    CacheSpec, Effort, Identity, Limits, Origin, OutputSpec, Reasoning, ReasoningForm, Request, Sampling, State,
+    StreamSpec, Tier, Verbosity,
+};
+pub use response::{Candidate, Response, Stop, Usage};
+pub use tool::{Flavor, Tool, ToolMode, ToolPolicy};

@@ -1,0 +1,275 @@
+//! A request.
+
+use std::borrow::Cow;
+
+use super::block::{Block, CacheMark, Extra, Turn};
+use super::tool::{Tool, ToolPolicy};
+use crate::Format;
+use crate::json::{Json, Text};
+
+/// What a client asks of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request<'a> {
+    /// Where it comes from.
+    pub origin: Origin<'a>,
+    /// The model's name, as the client wrote it.
+    pub model: Cow<'a, str>,
+    /// The operator's words before the conversation, one block a part.
+    pub instructions: Vec<Block<'a>>,
+    /// The conversation.
+    pub turns: Vec<Turn<'a>>,
+    /// What the model may call.
+    pub tools: Vec<Tool<'a>>,
+    /// How free it is to.
+    pub tool_policy: ToolPolicy<'a>,
+    /// Where it must stop.
+    pub limits: Limits<'a>,
+    /// How it chooses words.
+    pub sampling: Sampling<'a>,
+    /// The form of the answer.
+    pub output: OutputSpec<'a>,
+    /// `verbosity`.
+    pub verbosity: Option<Verbosity>,
+    /// How much it thinks.
+    pub reasoning: Reasoning,
+    /// Prompt caching of the whole request.
+    pub cache: CacheSpec<'a>,
+    /// Priority of processing.
+    pub tier: Option<Tier>,
+    /// On whose behalf.
+    pub identity: Identity<'a>,
+    /// What the provider shall remember.
+    pub state: State,
+    /// A stream is wanted; `None` for a whole answer.
+    pub stream: Option<StreamSpec>,
+    /// Fields that the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
+}
+
+impl<'a> Request<'a> {
+    /// A request that asks nothing of nobody.
+    #[must_use]
+    pub fn new(origin: Origin<'a>) -> Self {
+        Self {
+            origin,
+            model: Cow::Borrowed(""),
+            instructions: Vec::new(),
+            turns: Vec::new(),
+            tools: Vec::new(),
+            tool_policy: ToolPolicy::default(),
+            limits: Limits::default(),
+            sampling: Sampling::default(),
+            output: OutputSpec::Text,
+            verbosity: None,
+            reasoning: Reasoning::default(),
+            cache: CacheSpec::default(),
+            tier: None,
+            identity: Identity::default(),
+            state: State::default(),
+            stream: None,
+            extras: Vec::new(),
+        }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The client's format.
+    pub format: Format,
+    /// `anthropic-version`, where the format has one.
+    pub api_version: Option<Cow<'a, str>>,
+    /// The items of `anthropic-beta`.
+    pub betas: Vec<Cow<'a, str>>,
+}
+
+/// Where an answer must stop.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Limits<'a> {
+    /// Tokens, thinking included.
+    pub max_output: Option<u64>,
+    /// Texts that end the answer.
+    pub stop: Vec<Text<'a>>,
+}
+
+/// How words are chosen. Numbers keep their text.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sampling<'a> {
+    /// 0 to 2 (Anthropic: to 1).
+    pub temperature: Option<Json<'a>>,
+    /// 0 to 1.
+    pub top_p: Option<Json<'a>>,
+    /// A whole number.
+    pub top_k: Option<Json<'a>>,
+    /// A whole number.
+    pub seed: Option<Json<'a>>,
+    /// -2 to 2.
+    pub presence_penalty: Option<Json<'a>>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<Json<'a>>,
+    /// Token id to bias, an object.
+    pub logit_bias: Option<Json<'a>>,
+    /// Answers wanted.
+    pub n: Option<u64>,
+    /// Log probabilities wanted.
+    pub logprobs: Option<bool>,
+    /// Alternatives per token, 0 to 20.
+    pub top_logprobs: Option<u64>,
+    /// A prediction of the answer, an object.
+    pub prediction: Option<Json<'a>>,
+}
+
+/// The form of the answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum OutputSpec<'a> {
+    /// Words.
+    #[default]
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON by a schema.
+    JsonSchema {
+        /// Name of the schema; `^[A-Za-z0-9_-]{1,64}$`.
+        name: Option<Text<'a>>,
+        /// The schema.
+        schema: Option<Json<'a>>,
+        /// To the letter.
+        strict: Option<bool>,
+        /// What the answer is for.
+        description: Option<Text<'a>>,
+    },
+}
+
+/// How long an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verbosity {
+    /// `low`
+    Low,
+    /// `medium`
+    Medium,
+    /// `high`
+    High,
+}
+
+/// How much the model thinks, and what is shown of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reasoning {
+    /// In words.
+    pub effort: Option<Effort>,
+    /// In tokens.
+    pub budget: Option<u64>,
+    /// The form in which the client asked.
+    pub form: Option<ReasoningForm>,
+    /// The reasoning's text is wanted (`display: summarized`); `Some(false)` for `omitted`.
+    pub show: Option<bool>,
+}
+
+/// Effort in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Effort {
+    /// `none`
+    None,
+    /// `minimal`
+    Minimal,
+    /// `low`
+    Low,
+    /// `medium`
+    Medium,
+    /// `high`
+    High,
+    /// `xhigh`
+    Xhigh,
+    /// `max`
+    Max,
+}
+
+impl Effort {
+    /// Every effort, least first.
+    pub const ALL: [Self; 7] = [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::Xhigh, Self::Max];
+
+    /// The word that all formats use.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Xhigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+
+    /// The effort that `word` names.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|effort| effort.word() == word)
+    }
+}
+
+/// The form in which a client asked for thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReasoningForm {
+    /// `thinking: {type: disabled}`
+    Disabled,
+    /// `thinking: {type: adaptive}`
+    Adaptive,
+    /// `thinking: {type: enabled, budget_tokens}`
+    Budget,
+}
+
+/// Prompt caching of the whole request.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CacheSpec<'a> {
+    /// `prompt_cache_key`.
+    pub key: Option<Text<'a>>,
+    /// The last cacheable block is marked (top-level `cache_control`).
+    pub auto: Option<CacheMark>,
+    /// `prompt_cache_retention` or `prompt_cache_options`, raw, with its key.
+    pub options: Vec<Extra<'a>>,
+}
+
+/// Priority of processing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// The account decides.
+    Auto,
+    /// Neither faster nor cheaper.
+    Standard,
+    /// Slower and cheaper.
+    Flex,
+    /// `scale`
+    Scale,
+    /// Faster and dearer.
+    Priority,
+    /// `fast`
+    Fast,
+}
+
+/// On whose behalf a request is made.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Identity<'a> {
+    /// `user`, deprecated by its vendor.
+    pub user: Option<Text<'a>>,
+    /// `safety_identifier`, or `metadata.user_id` of Anthropic.
+    pub safety_id: Option<Text<'a>>,
+    /// `metadata`, an object of strings.
+    pub metadata: Option<Json<'a>>,
+}
+
+/// What the provider shall remember.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// `store`.
+    pub store: Option<bool>,
+}
+
+/// How a stream is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamSpec {
+    /// Usage in a chunk of its own before the end.
+    pub include_usage: bool,
+    /// `include_obfuscation`.
+    pub obfuscation: Option<bool>,
+}

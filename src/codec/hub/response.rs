@@ -1,0 +1,166 @@
+//! An answer.
+
+use std::borrow::Cow;
+
+use super::block::{Block, Extra};
+use crate::Format;
+use crate::json::{Json, Text};
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response<'a> {
+    /// The provider's format.
+    pub format: Format,
+    /// The provider's id of the answer.
+    pub id: Text<'a>,
+    /// The model that answered.
+    pub model: Text<'a>,
+    /// Seconds since 1970, where the format has them.
+    pub created: Option<u64>,
+    /// The answers; one, unless several were asked for.
+    pub candidates: Vec<Candidate<'a>>,
+    /// What it cost; `None` where the provider did not say.
+    pub usage: Option<Usage>,
+    /// `service_tier`, in the provider's words.
+    pub tier: Option<Text<'a>>,
+    /// Fields that the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
+}
+
+/// One of the answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate<'a> {
+    /// Position.
+    pub index: u64,
+    /// What it says, in order.
+    pub blocks: Vec<Block<'a>>,
+    /// Why it ended.
+    pub stop: Stop<'a>,
+    /// Log probabilities, raw, in the provider's format.
+    pub logprobs: Option<Json<'a>>,
+    /// Fields that the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop<'a> {
+    /// The model was done.
+    EndTurn,
+    /// A stop text was met.
+    StopSequence(Option<Text<'a>>),
+    /// The token limit was met.
+    MaxTokens,
+    /// The context window is full.
+    ContextWindow,
+    /// The model waits for tool results.
+    ToolUse,
+    /// The model declined.
+    Refusal {
+        /// The vendor's category.
+        category: Option<Text<'a>>,
+        /// The vendor's words.
+        explanation: Option<Text<'a>>,
+    },
+    /// A filter cut the answer; the vendor's word.
+    Filtered(Text<'a>),
+    /// A long turn was paused and may be continued.
+    Pause,
+    /// The context was compacted.
+    Compaction,
+    /// The provider reports a failure as a reason.
+    Failed(Text<'a>),
+    /// A word that no rule knows.
+    Other(Text<'a>),
+}
+
+impl Stop<'_> {
+    /// A copy that owns its words.
+    #[must_use]
+    pub fn into_owned(self) -> Stop<'static> {
+        match self {
+            Stop::EndTurn => Stop::EndTurn,
+            Stop::StopSequence(text) => Stop::StopSequence(text.map(Text::into_owned)),
+            Stop::MaxTokens => Stop::MaxTokens,
+            Stop::ContextWindow => Stop::ContextWindow,
+            Stop::ToolUse => Stop::ToolUse,
+            Stop::Refusal { category, explanation } => Stop::Refusal {
+                category: category.map(Text::into_owned),
+                explanation: explanation.map(Text::into_owned),
+            },
+            Stop::Filtered(word) => Stop::Filtered(word.into_owned()),
+            Stop::Pause => Stop::Pause,
+            Stop::Compaction => Stop::Compaction,
+            Stop::Failed(word) => Stop::Failed(word.into_owned()),
+            Stop::Other(word) => Stop::Other(word.into_owned()),
+        }
+    }
+}
+
+/// Tokens, disjoint: no field contains another. Totals are computed by whoever writes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input that no cache served or took.
+    pub input_uncached: u64,
+    /// Input served from a cache.
+    pub cache_read: u64,
+    /// Input written to a cache for up to half an hour (5 minutes at Anthropic).
+    pub cache_write_short: u64,
+    /// Input written to a cache for an hour or more.
+    pub cache_write_long: u64,
+    /// Output that the client sees.
+    pub output_visible: u64,
+    /// Output spent on thinking.
+    pub output_reasoning: u64,
+    /// The provider said how much of the output was thinking.
+    pub reasoning_known: bool,
+    /// The provider said what a cache served.
+    pub cache_known: bool,
+    /// Requests that the provider's own tools made (web search), where it says so.
+    pub server_tool_requests: u64,
+    /// Sound in the input; contained in the fields above.
+    pub audio_input: u64,
+    /// Sound in the output; contained in the fields above.
+    pub audio_output: u64,
+}
+
+impl Usage {
+    /// All input, caches included.
+    #[must_use]
+    pub fn input(&self) -> u64 {
+        self.input_uncached.saturating_add(self.cache_read).saturating_add(self.cache_write())
+    }
+
+    /// All input written to caches.
+    #[must_use]
+    pub fn cache_write(&self) -> u64 {
+        self.cache_write_short.saturating_add(self.cache_write_long)
+    }
+
+    /// All output, thinking included.
+    #[must_use]
+    pub fn output(&self) -> u64 {
+        self.output_visible.saturating_add(self.output_reasoning)
+    }
+}
+
+/// Words for a [`Stop`] in logs and metrics.
+impl Stop<'_> {
+    /// A bounded label.
+    #[must_use]
+    pub fn label(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::EndTurn => "end_turn",
+            Self::StopSequence(_) => "stop_sequence",
+            Self::MaxTokens => "max_tokens",
+            Self::ContextWindow => "context_window",
+            Self::ToolUse => "tool_use",
+            Self::Refusal { .. } => "refusal",
+            Self::Filtered(_) => "filtered",
+            Self::Pause => "pause",
+            Self::Compaction => "compaction",
+            Self::Failed(_) => "failed",
+            Self::Other(_) => "other",
+        })
+    }
+}

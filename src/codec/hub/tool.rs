@@ -1,0 +1,107 @@
+//! Tools, and how free the model is to use them.
+
+use std::borrow::Cow;
+
+use super::block::{CacheMark, Extra};
+use crate::Format;
+use crate::json::{Json, Text};
+
+/// Something that the model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tool<'a> {
+    /// A function of the client with a JSON schema.
+    Function {
+        /// Its name.
+        name: Cow<'a, str>,
+        /// What it is for.
+        description: Option<Text<'a>>,
+        /// JSON schema of its arguments; `None` for a function without any.
+        schema: Option<Json<'a>>,
+        /// Arguments must follow the schema to the letter.
+        strict: Option<bool>,
+        /// A prompt-cache breakpoint behind this tool.
+        cache: Option<CacheMark>,
+        /// Fields that the hub has no place for.
+        extras: Vec<Extra<'a>>,
+        /// Byte offset in the body.
+        at: usize,
+    },
+    /// A tool of the client that takes free text.
+    Custom {
+        /// Its name.
+        name: Cow<'a, str>,
+        /// What it is for.
+        description: Option<Text<'a>>,
+        /// The format of its input (`{"type":"text"}` or a grammar), raw.
+        format: Option<Json<'a>>,
+        /// Byte offset in the body.
+        at: usize,
+    },
+    /// A tool that the provider runs itself.
+    Server {
+        /// Format that knows it.
+        format: Format,
+        /// The whole tool's JSON.
+        raw: Json<'a>,
+        /// Byte offset in the body.
+        at: usize,
+    },
+}
+
+impl Tool<'_> {
+    /// The name that calls use; `None` for a server tool.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Function { name, .. } | Self::Custom { name, .. } => Some(name),
+            Self::Server { .. } => None,
+        }
+    }
+
+    /// Byte offset in the body.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        match self {
+            Self::Function { at, .. } | Self::Custom { at, .. } | Self::Server { at, .. } => *at,
+        }
+    }
+}
+
+/// Function or free text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Flavor {
+    /// Arguments are a JSON object.
+    #[default]
+    Function,
+    /// The input is free text.
+    Custom,
+}
+
+/// How free the model is to use its tools.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ToolPolicy<'a> {
+    /// Whether it may, must, or must not.
+    pub mode: Option<ToolMode<'a>>,
+    /// Only these may be called; `None` for all.
+    pub allowed: Option<Vec<Cow<'a, str>>>,
+    /// Several calls in one answer are welcome.
+    pub parallel: Option<bool>,
+}
+
+/// Whether the model may, must, or must not call a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolMode<'a> {
+    /// It decides.
+    Auto,
+    /// It must not.
+    None,
+    /// It must call at least one.
+    Any,
+    /// It must call this one.
+    Named {
+        /// The tool.
+        name: Cow<'a, str>,
+        /// Function or custom tool.
+        flavor: Flavor,
+    },
+}

@@ -1,0 +1,145 @@
+//! Envelopes for opaque state that travels through a client of another format.
+//!
+//! A thinking signature that Anthropic made stands, for an `OpenAI` client, in a slot of that client's format. The
+//! envelope says whose it is, so that it is handed back to its maker only, and is signed, so that a client can
+//! neither forge nor alter one. The same key on every replica makes envelopes good at all of them.
+//!
+//! `tg1.` + base64url( maker, kind, payload, 16 bytes of HMAC-SHA256 )
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::Format;
+use crate::hub::{Opaque, OpaqueKind};
+use crate::json::Text;
+
+const PREFIX: &str = "tg1.";
+const TAG: usize = 16;
+
+/// Makes and opens envelopes.
+#[derive(Clone)]
+pub struct Seal {
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal(…)")
+    }
+}
+
+/// What a value from a client turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// No envelope: the value is the client format's own.
+    Bare,
+    /// An envelope of ours.
+    Ours(Opaque<'static>),
+    /// Looks like an envelope, but was altered or sealed with another key.
+    Forged,
+}
+
+impl Seal {
+    /// A seal with `key`; the same on every replica.
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+
+    /// Puts `opaque` into an envelope; the result needs no JSON escape.
+    #[must_use]
+    pub fn wrap(&self, opaque: &Opaque<'_>) -> String {
+        let mut bytes = vec![maker_tag(opaque.maker), opaque.kind.tag()];
+        bytes.extend_from_slice(opaque.data.plain().as_bytes());
+        let tag = self.tag(&bytes);
+        bytes.extend_from_slice(&tag);
+        let mut out = String::from(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(&bytes, &mut out);
+        out
+    }
+
+    /// Opens `value` if it is an envelope.
+    #[must_use]
+    pub fn open(&self, value: &str) -> Opened {
+        let Some(encoded) = value.strip_prefix(PREFIX) else { return Opened::Bare };
+        self.open_envelope(encoded).map_or(Opened::Forged, Opened::Ours)
+    }
+
+    fn open_envelope(&self, encoded: &str) -> Option<Opaque<'static>> {
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+        let (signed, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        let mut mac = self.mac();
+        mac.update(signed);
+        mac.verify_truncated_left(tag).ok()?;
+        let (head, payload) = signed.split_at_checked(2)?;
+        let maker = Format::ALL.into_iter().find(|format| head.first() == Some(&maker_tag(*format)))?;
+        let kind = OpaqueKind::ALL.into_iter().find(|kind| head.get(1) == Some(&kind.tag()))?;
+        let data = std::str::from_utf8(payload).ok()?;
+        Some(Opaque { kind, maker, data: Text::from_plain(data).into_owned() })
+    }
+
+    fn mac(&self) -> Hmac<Sha256> {
+        // HMAC takes a key of any length, so the error cannot happen; a second key keeps this path free of panics.
+        Hmac::new_from_slice(&self.key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+    }
+
+    fn tag(&self, bytes: &[u8]) -> [u8; TAG] {
+        let mut mac = self.mac();
+        mac.update(bytes);
+        let mut tag = [0; TAG];
+        for (to, from) in tag.iter_mut().zip(mac.finalize().into_bytes()) {
+            *to = from;
+        }
+        tag
+    }
+}
+
+/// One letter a format; part of what is signed, so it may never change.
+fn maker_tag(format: Format) -> u8 {
+    match format {
+        Format::AnthropicMessages => b'A',
+        Format::OpenaiChat => b'C',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opaque(data: &'static str) -> Opaque<'static> {
+        Opaque {
+            kind: OpaqueKind::ThinkingSignature,
+            maker: Format::AnthropicMessages,
+            data: Text::from_plain(data).into_owned(),
+        }
+    }
+
+    #[test]
+    fn opens_what_it_sealed_and_nothing_else() {
+        let seal = Seal::new([7; 32]);
+        for data in ["", "Eo4BCkYIBRgCKkD+/=", "line\n\"quoted\" 北"] {
+            let wrapped = seal.wrap(&opaque(data));
+            assert!(wrapped.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
+            assert_eq!(seal.open(&wrapped), Opened::Ours(opaque(data)));
+            assert_eq!(Seal::new([8; 32]).open(&wrapped), Opened::Forged);
+        }
+        assert_eq!(seal.open("EqQBCgIYAhIM"), Opened::Bare);
+        for value in ["tg1.", "tg1.AAAA", "tg1.!!!"] {
+            assert_eq!(seal.open(value), Opened::Forged);
+        }
+    }
+
+    #[test]
+    fn notices_every_altered_character() {
+        let seal = Seal::new([7; 32]);
+        let wrapped = seal.wrap(&opaque("signature"));
+        for at in PREFIX.len()..wrapped.len() {
+            let mut altered = wrapped.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            assert_ne!(seal.open(&altered), Opened::Ours(opaque("signature")), "{at}");
+        }
+    }
+}
