@@ -12,7 +12,11 @@ pub mod format;
 pub mod frame;
 pub mod hub;
 pub mod json;
+pub mod outcome;
 pub mod seal;
+pub mod transcode;
+pub mod translate;
+pub mod undo;
 
 pub use format::{
     Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, Undo, WireFormat, wire,

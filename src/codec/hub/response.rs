@@ -1,7 +1,5 @@
 //! An answer.
 
-use std::borrow::Cow;
-
 use super::block::{Block, Extra};
 use crate::Format;
 use crate::json::{Json, Text};
@@ -148,8 +146,8 @@ impl Usage {
 impl Stop<'_> {
     /// A bounded label.
     #[must_use]
-    pub fn label(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
+    pub fn label(&self) -> &'static str {
+        match self {
             Self::EndTurn => "end_turn",
             Self::StopSequence(_) => "stop_sequence",
             Self::MaxTokens => "max_tokens",
@@ -161,6 +159,6 @@ impl Stop<'_> {
             Self::Compaction => "compaction",
             Self::Failed(_) => "failed",
             Self::Other(_) => "other",
-        })
+        }
     }
 }

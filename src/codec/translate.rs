@@ -1,0 +1,95 @@
+//! Whole requests and answers from one format into another.
+
+use std::sync::Arc;
+
+use crate::Format;
+use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, wire};
+use crate::hub::{Effort, Fault, FaultKind, Losses, ReasoningForm, Request};
+use crate::outcome::Outcome;
+use crate::seal::Seal;
+use crate::undo::undo_response;
+
+/// A request, ready for its provider.
+#[derive(Debug)]
+pub struct TranslatedRequest {
+    /// Body, headers, losses (with pointers into the client's body).
+    pub outgoing: Outgoing,
+    /// What the answer must look like.
+    pub reply: Reply,
+}
+
+/// Translates a client's request body.
+///
+/// # Errors
+///
+/// The fault that the client shall be told: its request is wrong, or the target cannot do it.
+pub fn translate_request(
+    from: Format,
+    to: Format,
+    body: &[u8],
+    head: &RequestHead<'_>,
+    target: &Target<'_>,
+) -> Result<TranslatedRequest, Fault<'static>> {
+    let told = |refusal: crate::hub::Refusal| refusal.into_fault(body);
+    let request = wire(from).read_request(body, head).map_err(told)?;
+    let mut outgoing = Outgoing::default();
+    wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
+    outgoing.losses.resolve(body);
+    Ok(TranslatedRequest { reply: reply_to(&request, head.seal), outgoing })
+}
+
+/// What an answer to `request` must look like.
+fn reply_to(request: &Request<'_>, seal: &Seal) -> Reply {
+    let reasoning = &request.reasoning;
+    let asked = reasoning.effort.is_some_and(|effort| effort != Effort::None)
+        || reasoning.budget.is_some()
+        || matches!(reasoning.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget));
+    Reply {
+        model: request.model.clone().into_owned(),
+        include_usage: request.stream.is_some_and(|stream| stream.include_usage),
+        show_reasoning: reasoning.show.unwrap_or(asked),
+        seal: Arc::new(seal.clone()),
+    }
+}
+
+/// An answer, ready for its client.
+#[derive(Debug)]
+pub struct TranslatedResponse {
+    /// The body.
+    pub body: Vec<u8>,
+    /// What could not be carried (with pointers into the provider's body).
+    pub losses: Losses,
+    /// Usage and stop reason.
+    pub outcome: Outcome,
+}
+
+/// Translates a provider's whole answer.
+///
+/// # Errors
+///
+/// The fault that the client shall be told: the body is no answer, or one that the client's format says as an error.
+pub fn translate_response(
+    provider: Format,
+    client: Format,
+    body: &[u8],
+    reply: &Reply,
+    undo: &Undo,
+) -> Result<TranslatedResponse, Fault<'static>> {
+    let mut response = wire(provider).read_response(body).map_err(|error| {
+        let pointer = crate::json::pointer_at(body, error.offset);
+        let place = if pointer.is_empty() { String::new() } else { format!(" in {pointer}") };
+        let mut fault = Fault::new(FaultKind::Api, format!("The provider's answer cannot be read: {error}{place}"));
+        fault.status = 502;
+        fault.with_code("upstream_malformed")
+    })?;
+    undo_response(undo, &mut response);
+    let mut losses = Losses::default();
+    let written = wire(client).write_response(&response, reply, &mut losses)?;
+    losses.resolve(body);
+    let mut outcome = Outcome { usage: response.usage.clone(), complete: true, ..Outcome::default() };
+    outcome.stop = response.candidates.first().map(|candidate| candidate.stop.label());
+    for loss in losses.iter() {
+        outcome.note_dropped(loss.field);
+    }
+    Ok(TranslatedResponse { body: written, losses, outcome })
+}

@@ -1,0 +1,324 @@
+//! Takes back what a request's translation did, before the client sees the answer.
+//!
+//! Sits between reader and writer, so that no writer has to know: renamed tools get their names back, custom tools
+//! that went out as functions become free text again, the function that stood for a JSON answer becomes text, and the
+//! two halves of a character that a provider split over two deltas are joined.
+
+use std::borrow::Cow;
+
+use crate::format::Undo;
+use crate::hub::{Block, BlockKind, Event, Flavor, Head, Response, Stop};
+use crate::json::{Json, Text};
+
+/// The stage for a stream.
+#[derive(Debug, Default)]
+pub struct UndoStage {
+    undo: Undo,
+    /// Blocks that need a hand, few.
+    blocks: Vec<(u32, Treatment)>,
+    /// The escape of a high surrogate that ended the last delta of a block.
+    half: Option<(u32, String)>,
+    /// A JSON answer came as a tool call.
+    json_answer: bool,
+}
+
+#[derive(Debug)]
+enum Treatment {
+    /// Arguments are the answer's text.
+    AsText,
+    /// Arguments wrap free text.
+    Unwrap(Unwrapper),
+}
+
+impl UndoStage {
+    /// A stage that takes back `undo`.
+    #[must_use]
+    pub fn new(undo: Undo) -> Self {
+        Self { undo, ..Self::default() }
+    }
+
+    /// Hands on `event` as the client may see it.
+    pub fn event(&mut self, event: Event<'_>, sink: &mut dyn FnMut(Event<'_>)) {
+        match event {
+            Event::BlockStart { block, candidate, head: Head::ToolCall { id, name, flavor } } => {
+                let head = self.tool_call(block, id, name, flavor);
+                sink(Event::BlockStart { block, candidate, head });
+            }
+            Event::TextDelta { block, text } => {
+                if let Some(text) = self.join(block, text) {
+                    sink(Event::TextDelta { block, text });
+                }
+            }
+            Event::ArgumentsDelta { block, fragment } => {
+                if let Some(fragment) = self.join(block, fragment) {
+                    self.arguments(block, fragment, sink);
+                }
+            }
+            Event::BlockStop { block } => self.stop_block(block, sink),
+            Event::Stop { candidate, stop: Stop::ToolUse } if self.json_answer => {
+                sink(Event::Stop { candidate, stop: Stop::EndTurn });
+            }
+            other => sink(other),
+        }
+    }
+
+    fn tool_call<'a>(&mut self, block: u32, id: Cow<'a, str>, name: Cow<'a, str>, flavor: Flavor) -> Head<'a> {
+        if self.undo.json_tool.as_deref() == Some(name.as_ref()) {
+            self.blocks.push((block, Treatment::AsText));
+            self.json_answer = true;
+            return Head::Text;
+        }
+        let wrapped = self.undo.wrapped_tools.iter().any(|tool| *tool == name);
+        let name = original_name(&self.undo, name);
+        if wrapped {
+            self.blocks.push((block, Treatment::Unwrap(Unwrapper::default())));
+            return Head::ToolCall { id, name, flavor: Flavor::Custom };
+        }
+        Head::ToolCall { id, name, flavor }
+    }
+
+    fn arguments(&mut self, block: u32, fragment: Text<'_>, sink: &mut dyn FnMut(Event<'_>)) {
+        match self.blocks.iter_mut().find(|(at, _)| *at == block) {
+            None => sink(Event::ArgumentsDelta { block, fragment }),
+            Some((_, Treatment::AsText)) => sink(Event::TextDelta { block, text: fragment }),
+            Some((_, Treatment::Unwrap(unwrapper))) => {
+                let text = unwrapper.feed(&fragment.plain());
+                if !text.is_empty() {
+                    sink(Event::ArgumentsDelta { block, fragment: Text::from_escaped(text) });
+                }
+            }
+        }
+    }
+
+    fn stop_block(&mut self, block: u32, sink: &mut dyn FnMut(Event<'_>)) {
+        if let Some((_, half)) = self.half.take_if(|(at, _)| *at == block) {
+            // Its other half never came: the character is lost, not the text around it.
+            drop(half);
+            let text = Text::from_escaped("\\ufffd");
+            if self.blocks.iter().any(|(at, _)| *at == block) {
+                self.arguments(block, text, sink);
+            } else {
+                sink(Event::TextDelta { block, text });
+            }
+        }
+        if let Some(at) = self.blocks.iter().position(|(at, _)| *at == block) {
+            if let (_, Treatment::Unwrap(unwrapper)) = self.blocks.swap_remove(at) {
+                let rest = unwrapper.finish();
+                if !rest.is_empty() {
+                    sink(Event::ArgumentsDelta { block, fragment: Text::from_escaped(rest) });
+                }
+            }
+        }
+        sink(Event::BlockStop { block });
+    }
+
+    /// `text` with a half character that was held before it, and without one at its end.
+    fn join<'a>(&mut self, block: u32, text: Text<'a>) -> Option<Text<'a>> {
+        let mut text = text;
+        if let Some((_, half)) = self.half.take_if(|(at, _)| *at == block) {
+            let mut joined = Text::from_escaped(half);
+            joined.push(&text);
+            text = joined;
+        }
+        let Some(cut) = half_at_end(text.escaped()) else { return Some(text) };
+        let (whole, half) = text.escaped().split_at_checked(cut)?;
+        self.half = Some((block, half.to_owned()));
+        if whole.is_empty() { None } else { Some(Text::from_escaped(whole.to_owned())) }
+    }
+}
+
+/// Where the escape of a high surrogate begins that `escaped` ends with.
+fn half_at_end(escaped: &str) -> Option<usize> {
+    let cut = escaped.len().checked_sub(6)?;
+    let bytes = escaped.as_bytes();
+    let &[b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', _, _] = bytes.get(cut..)? else {
+        return None;
+    };
+    // An even number of backslashes in front leaves this one to begin an escape.
+    let before = bytes.get(..cut)?.iter().rev().take_while(|&&b| b == b'\\').count();
+    (before % 2 == 0).then_some(cut)
+}
+
+fn original_name<'a>(undo: &Undo, name: Cow<'a, str>) -> Cow<'a, str> {
+    match undo.renamed_tools.iter().find(|(sent, _)| *sent == name) {
+        Some((_, original)) => Cow::Owned(original.clone()),
+        None => name,
+    }
+}
+
+/// Takes back `undo` in a whole answer.
+pub fn undo_response(undo: &Undo, response: &mut Response<'_>) {
+    for candidate in &mut response.candidates {
+        let mut json_answer = false;
+        for block in &mut candidate.blocks {
+            json_answer |= undo_block(undo, block);
+        }
+        if json_answer && candidate.stop == Stop::ToolUse {
+            candidate.stop = Stop::EndTurn;
+        }
+    }
+}
+
+/// Takes back `undo` in one block; true if it was the JSON answer.
+fn undo_block(undo: &Undo, block: &mut Block<'_>) -> bool {
+    let BlockKind::ToolCall { name, arguments, flavor, .. } = &mut block.kind else { return false };
+    if undo.json_tool.as_deref() == Some(name.as_ref()) {
+        let text = Text::from_plain(arguments.as_str()).into_owned();
+        block.kind = BlockKind::Text { text, citations: Vec::new() };
+        return true;
+    }
+    if undo.wrapped_tools.iter().any(|tool| *tool == *name) {
+        let mut unwrapper = Unwrapper::default();
+        let mut text = unwrapper.feed(arguments.as_str());
+        text.push_str(&unwrapper.finish());
+        *arguments = Json::from_valid(format!("\"{text}\""));
+        *flavor = Flavor::Custom;
+    }
+    *name = Cow::Owned(original_name(undo, std::mem::take(name)).into_owned());
+    false
+}
+
+/// Reads `{"input":"…"}` piece by piece and gives the contents of the string, still escaped.
+#[derive(Debug, Default)]
+struct Unwrapper {
+    /// What came before the string began; then an escape that is not complete.
+    held: String,
+    place: Place,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Before,
+    Inside,
+    Behind,
+}
+
+impl Unwrapper {
+    fn feed(&mut self, piece: &str) -> String {
+        if self.place == Place::Behind {
+            return String::new();
+        }
+        self.held.push_str(piece);
+        if self.place == Place::Before {
+            let Some(start) = string_start(&self.held) else { return String::new() };
+            self.held.drain(..start);
+            self.place = Place::Inside;
+        }
+        let (end, closed) = contents_end(&self.held);
+        let text: String = self.held.drain(..end).collect();
+        if closed {
+            self.held.clear();
+            self.place = Place::Behind;
+        }
+        text
+    }
+
+    /// What is left when the call is over: a model that did not keep to the wrapping is shown as it is.
+    fn finish(self) -> String {
+        match self.place {
+            Place::Before => Text::from_plain(&self.held).escaped().to_owned(),
+            Place::Inside | Place::Behind => String::new(),
+        }
+    }
+}
+
+/// Behind the opening quote of the value of `input`, if `text` reaches so far.
+fn string_start(text: &str) -> Option<usize> {
+    let mut rest = text;
+    for part in ["{", "\"input\"", ":", "\""] {
+        rest = rest.trim_start().strip_prefix(part)?;
+    }
+    Some(text.len() - rest.len())
+}
+
+/// How far `text` holds whole characters of a string's contents, and whether the closing quote follows.
+fn contents_end(text: &str) -> (usize, bool) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes.get(at) == Some(&b'"') {
+            return (at, true);
+        }
+        let width = if bytes.get(at + 1) == Some(&b'u') { 6 } else { 2 };
+        if at + width > bytes.len() {
+            return (at, false);
+        }
+        at += width;
+    }
+    (bytes.len(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(undo: Undo, deltas: &[&str], tool: Option<&str>) -> String {
+        let mut stage = UndoStage::new(undo);
+        let mut seen = String::new();
+        let mut sink = |event: Event<'_>| match event {
+            Event::BlockStart { head: Head::ToolCall { name, flavor, .. }, .. } => {
+                seen.push_str(&format!("<{name} {flavor:?}>"));
+            }
+            Event::BlockStart { head, .. } => seen.push_str(&format!("<{head:?}>")),
+            Event::TextDelta { text, .. } => seen.push_str(text.escaped()),
+            Event::ArgumentsDelta { fragment, .. } => seen.push_str(fragment.escaped()),
+            Event::BlockStop { .. } => seen.push_str("</>"),
+            Event::Stop { stop, .. } => seen.push_str(stop.label()),
+            _ => {}
+        };
+        let head = match tool {
+            Some(name) => Head::ToolCall { id: "c".into(), name: name.to_owned().into(), flavor: Flavor::Function },
+            None => Head::Text,
+        };
+        stage.event(Event::BlockStart { block: 0, candidate: 0, head }, &mut sink);
+        for delta in deltas {
+            let text = Text::from_escaped(*delta);
+            let event = match tool {
+                Some(_) => Event::ArgumentsDelta { block: 0, fragment: text },
+                None => Event::TextDelta { block: 0, text },
+            };
+            stage.event(event, &mut sink);
+        }
+        stage.event(Event::BlockStop { block: 0 }, &mut sink);
+        stage.event(Event::Stop { candidate: 0, stop: Stop::ToolUse }, &mut sink);
+        seen
+    }
+
+    #[test]
+    fn joins_split_surrogates() {
+        assert_eq!(run(Undo::default(), &["a\\ud83d", "\\ude00b"], None), "<Text>a\\ud83d\\ude00b</>tool_use");
+        assert_eq!(run(Undo::default(), &["\\ud83d", "\\ude00"], None), "<Text>\\ud83d\\ude00</>tool_use");
+        assert_eq!(run(Undo::default(), &["a\\ud83d"], None), "<Text>a\\ufffd</>tool_use");
+        assert_eq!(run(Undo::default(), &["a\\\\ud83d", "b"], None), "<Text>a\\\\ud83db</>tool_use");
+    }
+
+    #[test]
+    fn gives_names_back() {
+        let undo = Undo { renamed_tools: vec![("a_1".into(), "a.1".into())], ..Undo::default() };
+        assert_eq!(run(undo.clone(), &["{}"], Some("a_1")), "<a.1 Function>{}</>tool_use");
+        assert_eq!(run(undo, &["{}"], Some("other")), "<other Function>{}</>tool_use");
+    }
+
+    #[test]
+    fn unwraps_free_text_however_it_is_cut() {
+        let undo = Undo { wrapped_tools: vec!["patch".into()], ..Undo::default() };
+        let object = r#" { "input" : "a\"b\\\nc\u00e9" } "#;
+        let whole = run(undo.clone(), &[&Text::from_plain(object).escaped().to_owned()], Some("patch"));
+        assert_eq!(whole, r#"<patch Custom>a\"b\\\nc\u00e9</>tool_use"#);
+        for cut in 0..object.len() {
+            let (head, tail) = object.split_at(cut);
+            let head = Text::from_plain(head).escaped().to_owned();
+            let tail = Text::from_plain(tail).escaped().to_owned();
+            assert_eq!(run(undo.clone(), &[&head, &tail], Some("patch")), whole, "cut at {cut}");
+        }
+        assert_eq!(run(undo, &[r#"{\"x\":1}"#], Some("patch")), r#"<patch Custom>{\"x\":1}</>tool_use"#);
+    }
+
+    #[test]
+    fn turns_the_json_tool_into_text() {
+        let undo = Undo { json_tool: Some("json".into()), ..Undo::default() };
+        assert_eq!(run(undo, &["{\\\"a\\\":1}"], Some("json")), "<Text>{\\\"a\\\":1}</>end_turn");
+    }
+}
