@@ -74,6 +74,17 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// What stands behind the first `at` bytes of the escaped contents; `at` must not lie inside an escape.
+    ///
+    /// Empty where `at` is no place to cut.
+    #[must_use]
+    pub fn split_off(self, at: usize) -> Text<'a> {
+        match self.0 {
+            Cow::Borrowed(text) => Text(Cow::Borrowed(text.get(at..).unwrap_or_default())),
+            Cow::Owned(text) => Text(Cow::Owned(text.get(at..).unwrap_or_default().to_owned())),
+        }
+    }
+
     /// A copy that borrows from `self`.
     #[must_use]
     pub fn by_ref(&self) -> Text<'_> {

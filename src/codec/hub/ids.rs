@@ -1,0 +1,101 @@
+//! Ids of tool calls that every provider takes.
+//!
+//! An id is kept where all formats accept it: `^[A-Za-z0-9_-]{1,64}$` (Anthropic's pattern, `OpenAI`'s length).
+//! Another is replaced by a hash of itself, so that a call and its result, this request and the next, and every
+//! replica agree without remembering anything, and no two ids fall together by truncation.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+const LONGEST: usize = 64;
+const PREFIX: &str = "tc_";
+
+/// `native` if every format accepts it, else an id derived from it.
+#[must_use]
+pub fn portable(native: &str) -> Cow<'_, str> {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=LONGEST).contains(&native.len()) && native.bytes().all(valid) {
+        return Cow::Borrowed(native);
+    }
+    Cow::Owned(derived(PREFIX, native))
+}
+
+/// `prefix` and 43 characters of `[A-Za-z0-9_-]` that depend on all of `seed`.
+#[must_use]
+pub fn derived(prefix: &str, seed: &str) -> String {
+    let mut id = String::from(prefix);
+    URL_SAFE_NO_PAD.encode_string(Sha256::digest(seed.as_bytes()), &mut id);
+    id
+}
+
+/// Tells apart calls of one assistant turn that share an id: the second gets `-2`, the third `-3`.
+///
+/// Some servers number every turn's calls from the same start. Given the same ids in the same order, calls and their
+/// results get the same names.
+#[derive(Debug, Clone, Default)]
+pub struct Distinct {
+    taken: Vec<String>,
+}
+
+impl Distinct {
+    /// The portable id of the next call (or result) whose native id is `native`, unlike all before.
+    pub fn next(&mut self, native: &str) -> String {
+        let mut id = portable(native).into_owned();
+        for count in 2_u32.. {
+            if !self.taken.contains(&id) {
+                break;
+            }
+            let mut numbered = native.to_owned();
+            let _ = write!(numbered, "-{count}");
+            id = portable(&numbered).into_owned();
+        }
+        self.taken.push(id.clone());
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_portable(id: &str) -> bool {
+        matches!(portable(id), Cow::Borrowed(_))
+    }
+
+    #[test]
+    fn keeps_what_all_accept() {
+        for id in ["a", "call_abc-123", "toolu_01A09q90qw90lq917835lq9", &"x".repeat(64)] {
+            assert_eq!(portable(id), id);
+        }
+    }
+
+    #[test]
+    fn derives_the_rest_without_collision() {
+        let long = |tail: &str| format!("{}{tail}", "y".repeat(86));
+        let natives = ["", "functions.Bash:0", "a.b", "a:b", "北", "a b", &long("1"), &long("2")];
+        let ids: std::collections::BTreeSet<_> = natives.iter().map(|native| portable(native).into_owned()).collect();
+        assert_eq!(ids.len(), natives.len());
+        for id in &ids {
+            assert!(is_portable(id) && id.starts_with("tc_") && id.len() == 46, "{id}");
+        }
+        // Fixed for all time: histories hold these ids.
+        assert_eq!(portable("functions.Bash:0"), "tc_qX0VBx91-yBD2oDTgFIgr8Wr-rWLHWxR5ILsXMqPzZk");
+    }
+
+    #[test]
+    fn tells_equal_ids_apart() {
+        let mut distinct = Distinct::default();
+        let ids = ["call_0", "call_0", "call_0-2", "call_0", "f:0", "f:0", ""].map(|native| distinct.next(native));
+        assert_eq!(ids[..4], ["call_0", "call_0-2", "call_0-2-2", "call_0-3"]);
+        assert!(ids.iter().all(|id| is_portable(id)));
+        assert_ne!(ids[4], ids[5]);
+        let mut longest = Distinct::default();
+        let id = "z".repeat(64);
+        assert_eq!(longest.next(&id), id);
+        assert!(is_portable(&longest.next(&id)));
+    }
+}
