@@ -55,7 +55,7 @@ pub struct EndpointSpec {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Path that stands before the format's own, without a slash at its end: `` or `/openai`.
+    /// Path that stands before the format's own, without a slash at its end: nothing or `/openai`.
     pub base_path: String,
     /// Share of the requests, at least 1.
     pub weight: u32,

@@ -473,6 +473,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
+#[allow(clippy::needless_bitwise_bool, reason = "`||` would bring back the early exit")]
 fn control_character(run: &[u8]) -> Option<usize> {
     // The fold has no early exit, so that it compiles to wide instructions.
     let any = run.iter().fold(false, |any, &b| any | (b < 0x20));

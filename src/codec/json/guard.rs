@@ -69,8 +69,8 @@ mod tests {
             (br#"{"model":"a","mod\u0065l":"b"}"#, "stands twice"),
             (br#"{"model":1}"#, "expected a string, found a number"),
             (br#"{"stream":"yes"}"#, "expected true or false"),
-            (br#"[]"#, "expected an object"),
-            (br#"{} {}"#, "expected the end"),
+            (br"[]", "expected an object"),
+            (br"{} {}", "expected the end"),
             (b"{\"a\":\"\xff\"}", "not UTF-8"),
             (b"", "ends too early"),
         ] {

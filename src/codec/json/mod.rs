@@ -9,7 +9,7 @@ mod splice;
 mod text;
 pub mod write;
 
-pub use cursor::{Cursor, JsonError, Kind, Problem, pointer_at};
+pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, pointer_at};
 pub use guard::{Envelope, guard};
 pub use splice::{Span, splice};
 pub use text::{Json, Text};

@@ -200,11 +200,12 @@ fn unescape_one(text: &str) -> (char, usize) {
         Some(b'f') => ('\u{c}', 2),
         Some(b'u') => {
             let high = hex4(text, 2).unwrap_or(0xFFFD);
-            if (0xD800..0xDC00).contains(&high) && text.as_bytes().get(6..8) == Some(b"\\u") {
-                if let Some(low @ 0xDC00..0xE000) = hex4(text, 8) {
-                    let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
-                    return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
-                }
+            if (0xD800..0xDC00).contains(&high)
+                && text.as_bytes().get(6..8) == Some(b"\\u")
+                && let Some(low @ 0xDC00..0xE000) = hex4(text, 8)
+            {
+                let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
             }
             (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
         }

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn writes_numbers() {
-        for number in [0, 7, 10, 1234567890, u64::MAX] {
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
             let mut out = Vec::new();
             push_number(number, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), number.to_string());

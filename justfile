@@ -1,0 +1,30 @@
+# The same commands as ./x, for those who have `just`.
+
+# list the recipes
+default:
+    @just --list
+
+# the edge with a simulated provider; prints what to try
+demo:
+    ./x demo
+
+# every test
+test:
+    ./x test
+
+# what a change must pass
+ci:
+    ./x ci
+
+# benchmarks of the codec
+bench *ARGS:
+    ./x bench {{ARGS}}
+
+# load scenarios: chat, stream, mixed, spike, soak
+k6 *ARGS:
+    ./x k6 {{ARGS}}
+
+# format, then lint as CI does
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets -- -D warnings
