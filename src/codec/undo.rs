@@ -101,12 +101,12 @@ impl UndoStage {
                 sink(Event::TextDelta { block, text });
             }
         }
-        if let Some(at) = self.blocks.iter().position(|(at, _)| *at == block) {
-            if let (_, Treatment::Unwrap(unwrapper)) = self.blocks.swap_remove(at) {
-                let rest = unwrapper.finish();
-                if !rest.is_empty() {
-                    sink(Event::ArgumentsDelta { block, fragment: Text::from_escaped(rest) });
-                }
+        if let Some(at) = self.blocks.iter().position(|(at, _)| *at == block)
+            && let (_, Treatment::Unwrap(unwrapper)) = self.blocks.swap_remove(at)
+        {
+            let rest = unwrapper.finish();
+            if !rest.is_empty() {
+                sink(Event::ArgumentsDelta { block, fragment: Text::from_escaped(rest) });
             }
         }
         sink(Event::BlockStop { block });
