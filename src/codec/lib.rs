@@ -35,6 +35,9 @@ impl Format {
     /// Every format.
     pub const ALL: [Self; 2] = [Self::AnthropicMessages, Self::OpenaiChat];
 
+    /// The format that an answer is written in when nothing tells what the client speaks.
+    pub const DEFAULT: Self = Self::OpenaiChat;
+
     /// The name used in config, metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -56,6 +56,12 @@ pub trait WireFormat: Sync {
     /// Writes an error body for a client; returns it with the HTTP status that goes with it.
     fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>);
 
+    /// Writes the list of models that a client may ask for.
+    fn write_models(&self, names: &[&str], out: &mut Vec<u8>);
+
+    /// Writes what is known of one model.
+    fn write_model(&self, name: &str, out: &mut Vec<u8>);
+
     /// Reads a provider's stream.
     fn stream_reader(&self) -> Box<dyn StreamReader>;
 
@@ -104,6 +110,14 @@ pub struct Spec {
     pub title: &'static str,
     /// Path of its requests, behind the base path.
     pub path: &'static str,
+    /// Other paths of the format, which only a provider of the same format can serve: passed on byte for byte.
+    pub same_format_paths: &'static [&'static str],
+    /// Header that names the version of the format; its presence tells a client of this format from others.
+    pub version_header: Option<&'static str>,
+    /// Header that asks for unfinished features.
+    pub beta_header: Option<&'static str>,
+    /// Header in which the vendor's SDKs look for the id of a request, beside `x-request-id`.
+    pub request_id_header: Option<&'static str>,
     /// Deepest version of the vendor's documents and SDKs that it was written by.
     pub source: &'static str,
     /// What of the hub this format cannot carry in a request, class and reason; makes `docs/formats.md`.

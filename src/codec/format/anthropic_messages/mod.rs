@@ -1,4 +1,6 @@
 //! Placeholder that keeps the workspace building until the format's own commit.
+mod models;
+
 use std::sync::Arc;
 
 use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
@@ -24,7 +26,11 @@ impl WireFormat for AnthropicMessages {
         &Spec {
             format: crate::Format::AnthropicMessages,
             title: "",
-            path: "",
+            path: "/v1/messages",
+            same_format_paths: &["/v1/messages/count_tokens"],
+            version_header: Some("anthropic-version"),
+            beta_header: Some("anthropic-beta"),
+            request_id_header: Some("request-id"),
             source: "",
             request_losses: &[],
             response_losses: &[],
@@ -47,6 +53,12 @@ impl WireFormat for AnthropicMessages {
     }
     fn write_error(&self, fault: &Fault<'_>, _: Option<&str>) -> (u16, Vec<u8>) {
         (fault.status, Vec::new())
+    }
+    fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
+        models::write_list(names, out);
+    }
+    fn write_model(&self, name: &str, out: &mut Vec<u8>) {
+        models::write_one(name, out);
     }
     fn stream_reader(&self) -> Box<dyn StreamReader> {
         Box::new(Nothing)

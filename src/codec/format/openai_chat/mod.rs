@@ -1,4 +1,6 @@
 //! Placeholder that keeps the workspace building until the format's own commit.
+mod models;
+
 use std::sync::Arc;
 
 use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
@@ -24,7 +26,11 @@ impl WireFormat for OpenaiChat {
         &Spec {
             format: crate::Format::OpenaiChat,
             title: "",
-            path: "",
+            path: "/v1/chat/completions",
+            same_format_paths: &[],
+            version_header: None,
+            beta_header: None,
+            request_id_header: None,
             source: "",
             request_losses: &[],
             response_losses: &[],
@@ -47,6 +53,12 @@ impl WireFormat for OpenaiChat {
     }
     fn write_error(&self, fault: &Fault<'_>, _: Option<&str>) -> (u16, Vec<u8>) {
         (fault.status, Vec::new())
+    }
+    fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
+        models::write_list(names, out);
+    }
+    fn write_model(&self, name: &str, out: &mut Vec<u8>) {
+        models::write_one(name, out);
     }
     fn stream_reader(&self) -> Box<dyn StreamReader> {
         Box::new(Nothing)
