@@ -21,6 +21,9 @@ pub mod undo;
 pub use format::{
     Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, Undo, WireFormat, wire,
 };
+pub use outcome::Outcome;
+pub use transcode::{Transcoder, Watch};
+pub use translate::{TranslatedRequest, TranslatedResponse, translate_request, translate_response};
 
 /// A wire format: how a request, an answer, a stream and an error of one API family are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
