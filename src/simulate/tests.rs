@@ -1,0 +1,1 @@
+//! The simulator's answers, without a connection and over one.
