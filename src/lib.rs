@@ -1,5 +1,6 @@
 //! Tidegate: an edge proxy for LLM traffic.
 
+pub mod cli;
 pub mod provider;
 pub mod secret;
 pub mod simulate;
