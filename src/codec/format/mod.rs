@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Event, Fault, Field, Losses, Refusal, Request, Response, Usage};
 use crate::json::JsonError;
 use crate::seal::Seal;
 
@@ -16,6 +16,11 @@ pub mod openai_chat;
 pub trait WireFormat: Sync {
     /// What the format is.
     fn spec(&self) -> &'static Spec;
+
+    /// JSON pointer of the top-level request field that says `field`; empty where the format has none.
+    ///
+    /// For reports about fields that keep no offset in the hub: the client is told its own spelling.
+    fn pointer(&self, field: Field) -> &'static str;
 
     /// Reads a client's request. Fields that the hub has no place for go to `extras`.
     ///
@@ -121,9 +126,9 @@ pub struct Spec {
     /// Deepest version of the vendor's documents and SDKs that it was written by.
     pub source: &'static str,
     /// What of the hub this format cannot carry in a request, class and reason; makes `docs/formats.md`.
-    pub request_losses: &'static [(crate::hub::Field, &'static str)],
+    pub request_losses: &'static [(Field, &'static str)],
     /// What of the hub this format cannot carry in an answer.
-    pub response_losses: &'static [(crate::hub::Field, &'static str)],
+    pub response_losses: &'static [(Field, &'static str)],
 }
 
 /// What belongs to a client's request beside its body.

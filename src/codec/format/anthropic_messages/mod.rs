@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, FaultKind, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Event, Fault, FaultKind, Field, Losses, Refusal, Request, Response, Usage};
 use crate::json::{JsonError, Problem};
 
 /// The format.
@@ -35,6 +35,9 @@ impl WireFormat for AnthropicMessages {
             request_losses: &[],
             response_losses: &[],
         }
+    }
+    fn pointer(&self, field: Field) -> &'static str {
+        pointer(field)
     }
     fn read_request<'a>(&self, _: &'a [u8], _: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
         Err(Refusal::of("", "not written"))
@@ -71,5 +74,30 @@ impl WireFormat for AnthropicMessages {
     }
     fn find_usage(&self, _: &[u8]) -> Option<Usage> {
         None
+    }
+}
+
+/// Where a request says `field`.
+fn pointer(field: Field) -> &'static str {
+    match field {
+        Field::Model => "/model",
+        Field::Instructions => "/system",
+        Field::Turn => "/messages",
+        Field::Tool | Field::Strict | Field::ServerTool => "/tools",
+        Field::ToolChoice => "/tool_choice",
+        Field::ParallelTools => "/tool_choice/disable_parallel_tool_use",
+        Field::Cache => "/cache_control",
+        Field::MaxOutput => "/max_tokens",
+        Field::Stop => "/stop_sequences",
+        Field::Temperature => "/temperature",
+        Field::TopP => "/top_p",
+        Field::TopK => "/top_k",
+        Field::Output => "/output_config/format",
+        Field::Reasoning => "/thinking",
+        Field::Tier => "/service_tier",
+        Field::Identity => "/metadata/user_id",
+        Field::Metadata => "/metadata",
+        Field::StreamOptions => "/stream",
+        _ => "",
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, FaultKind, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Event, Fault, FaultKind, Field, Losses, Refusal, Request, Response, Usage};
 use crate::json::{JsonError, Problem};
 
 /// The format.
@@ -35,6 +35,9 @@ impl WireFormat for OpenaiChat {
             request_losses: &[],
             response_losses: &[],
         }
+    }
+    fn pointer(&self, field: Field) -> &'static str {
+        pointer(field)
     }
     fn read_request<'a>(&self, _: &'a [u8], _: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
         Err(Refusal::of("", "not written"))
@@ -71,5 +74,40 @@ impl WireFormat for OpenaiChat {
     }
     fn find_usage(&self, _: &[u8]) -> Option<Usage> {
         None
+    }
+}
+
+/// Where a request says `field`.
+fn pointer(field: Field) -> &'static str {
+    match field {
+        Field::Model => "/model",
+        Field::Instructions | Field::Turn => "/messages",
+        Field::Tool | Field::Strict | Field::ServerTool => "/tools",
+        Field::ToolChoice => "/tool_choice",
+        Field::ParallelTools => "/parallel_tool_calls",
+        Field::Cache => "/prompt_cache_key",
+        Field::MaxOutput => "/max_completion_tokens",
+        Field::Stop => "/stop",
+        Field::Temperature => "/temperature",
+        Field::TopP => "/top_p",
+        Field::TopK => "/top_k",
+        Field::Seed => "/seed",
+        Field::PresencePenalty => "/presence_penalty",
+        Field::FrequencyPenalty => "/frequency_penalty",
+        Field::LogitBias => "/logit_bias",
+        Field::N => "/n",
+        Field::Logprobs => "/logprobs",
+        Field::Prediction => "/prediction",
+        Field::Output => "/response_format",
+        Field::Verbosity => "/verbosity",
+        Field::Reasoning => "/reasoning_effort",
+        Field::Tier => "/service_tier",
+        Field::Identity => "/safety_identifier",
+        Field::Metadata => "/metadata",
+        Field::Store => "/store",
+        Field::StreamOptions => "/stream_options",
+        Field::Modalities => "/modalities",
+        Field::Safety => "/moderation",
+        _ => "",
     }
 }
