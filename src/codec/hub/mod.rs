@@ -1,9 +1,10 @@
 //! The hub: what every wire format says, in one model.
 //!
 //! A superset of the formats, with three rules. Everything *borrows* from the body or frame that it was read from.
-//! Text stays *escaped* ([`Text`]) and foreign JSON stays *raw* ([`Json`]), so nothing is rewritten on the way through.
+//! Text stays *escaped* ([`Text`](crate::json::Text)) and foreign JSON stays *raw* ([`Json`](crate::json::Json)), so
+//! nothing is rewritten on the way through.
 //! And nothing is lost silently: what a reader does not know is in `extras`, and what a writer cannot say is a
-//! [`Loss`](loss::Loss).
+//! [`Loss`].
 
 mod block;
 pub mod error;
