@@ -305,7 +305,7 @@ mod tests {
     fn unwraps_free_text_however_it_is_cut() {
         let undo = Undo { wrapped_tools: vec!["patch".into()], ..Undo::default() };
         let object = r#" { "input" : "a\"b\\\nc\u00e9" } "#;
-        let whole = run(undo.clone(), &[&Text::from_plain(object).escaped().to_owned()], Some("patch"));
+        let whole = run(undo.clone(), &[Text::from_plain(object).escaped()], Some("patch"));
         assert_eq!(whole, r#"<patch Custom>a\"b\\\nc\u00e9</>tool_use"#);
         for cut in 0..object.len() {
             let (head, tail) = object.split_at(cut);

@@ -151,7 +151,7 @@ fn percent_decode(text: &str) -> Vec<u8> {
         match (byte, tail.first().and_then(hex), tail.get(1).and_then(hex)) {
             (b'%', Some(high), Some(low)) => {
                 // Two hexadecimal digits fit a byte.
-                out.push((high * 16 + low) as u8);
+                out.push(u8::try_from(high * 16 + low).unwrap_or(byte));
                 rest = tail.get(2..).unwrap_or_default();
             }
             _ => {
