@@ -3,6 +3,8 @@
 //! Nothing here does I/O. `config` builds a [`Provider`] from what is written and the vendor catalogue; `upstream`
 //! turns its endpoints into connections; `proxy` asks it for paths and headers.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ pub struct Provider {
     pub health: Option<HealthSpec>,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// Whom its TLS certificate must come from; `None` for the system's roots.
+    pub authorities: Option<Arc<Authorities>>,
     /// What of its format the server deviates from.
     pub quirks: Quirks,
 }
@@ -125,6 +129,21 @@ impl Default for Timeouts {
             write: Duration::from_secs(60),
             idle: Duration::from_secs(75),
         }
+    }
+}
+
+/// The certificate authorities that vouch for a provider, in place of the system's roots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorities {
+    /// The file that they were read from.
+    pub path: PathBuf,
+    /// The certificates, DER.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({} from {})", self.certificates.len(), self.path.display())
     }
 }
 

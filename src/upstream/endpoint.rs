@@ -1,0 +1,221 @@
+//! One endpoint: what the process knows of it, and what one config generation says of it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::upstreams::peer::HttpPeer;
+use tokio::sync::Notify;
+
+use super::health::Health;
+use super::hold::{Gate, Hold};
+use super::peer;
+use super::resolve::{Lookup, ResolveError, Resolver};
+use crate::clock;
+use crate::provider::{EndpointSpec, HealthSpec, Provider};
+
+/// Names an endpoint for as long as the process knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub(super) u64);
+
+/// What makes two endpoints the same one across configs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    pub(super) provider: Arc<str>,
+    pub(super) tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Two paths on one address may be two servers behind a gateway.
+    pub(super) base_path: String,
+}
+
+impl Identity {
+    pub(super) fn of(provider: &Provider, spec: &EndpointSpec) -> Self {
+        Self {
+            provider: Arc::clone(&provider.name),
+            tls: spec.tls,
+            host: spec.host.clone(),
+            port: spec.port,
+            base_path: spec.base_path.clone(),
+        }
+    }
+}
+
+/// What the process knows of an endpoint. It outlives config generations.
+pub(super) struct State {
+    pub(super) id: EndpointId,
+    pub(super) provider: Arc<str>,
+    pub(super) label: Arc<str>,
+    pub(super) in_flight: AtomicU32,
+    pub(super) health: Health,
+    pub(super) hold: Hold,
+    pub(super) resolver: Resolver,
+    /// What the newest generation that has it says of its upkeep.
+    pub(super) care: ArcSwap<Care>,
+    /// Told when `care` changes, and when nobody holds the endpoint any more.
+    pub(super) changed: Arc<Notify>,
+    /// Whether a task of the running [`Upkeep`](super::Upkeep) looks after it.
+    pub(super) attended: AtomicBool,
+    began: clock::Instant,
+}
+
+/// How an endpoint is looked after.
+pub(super) struct Care {
+    /// Whether the newest config has it; if not, old requests alone keep it alive.
+    pub(super) configured: bool,
+    pub(super) weight: u32,
+    pub(super) health: Option<HealthSpec>,
+    pub(super) host_header: String,
+    pub(super) peer: HttpPeer,
+}
+
+impl State {
+    pub(super) fn new(id: EndpointId, identity: &Identity, care: Care, world: &World) -> Self {
+        Self {
+            id,
+            provider: Arc::clone(&identity.provider),
+            label: authority(&identity.host, Some(identity.port)).into(),
+            in_flight: AtomicU32::new(0),
+            health: Health::default(),
+            hold: Hold::default(),
+            resolver: Resolver::new(&identity.host, identity.port, Arc::clone(&world.lookup)),
+            care: ArcSwap::from_pointee(care),
+            changed: Arc::new(Notify::new()),
+            attended: AtomicBool::new(false),
+            began: world.began,
+        }
+    }
+
+    /// Milliseconds since the fleet began.
+    pub(super) fn now(&self) -> u64 {
+        elapsed_ms(self.began)
+    }
+
+    /// Takes over what a new generation says.
+    pub(super) fn adopt(&self, care: Care) {
+        if care.health.is_none() {
+            self.health.forget();
+        }
+        self.care.store(Arc::new(care));
+        self.changed.notify_one();
+    }
+
+    /// Marks it as no longer configured.
+    pub(super) fn retire(&self) {
+        let care = self.care.load();
+        if care.configured {
+            let peer = care.peer.clone();
+            let host_header = care.host_header.clone();
+            self.adopt(Care { configured: false, weight: care.weight, health: None, host_header, peer });
+        }
+    }
+
+    /// Whether requests may go to it; [`Gate::Due`] wants a claim first.
+    pub(super) fn gate(&self, now: impl FnOnce() -> u64) -> Gate {
+        if self.health.healthy() { self.hold.gate(now) } else { Gate::Held }
+    }
+
+    /// When it last failed, by a request or a check.
+    pub(super) fn last_failed(&self) -> u64 {
+        self.hold.last_failed().max(self.health.last_failed())
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.changed.notify_one();
+    }
+}
+
+/// What all endpoints of a fleet share.
+pub(super) struct World {
+    pub(super) began: clock::Instant,
+    pub(super) lookup: Arc<dyn Lookup>,
+}
+
+pub(super) fn elapsed_ms(since: clock::Instant) -> u64 {
+    // One more than elapsed: 0 stands for "never".
+    u64::try_from(clock::now().saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
+
+/// What one config generation says of an endpoint.
+pub(super) struct Endpoint {
+    pub(super) state: Arc<State>,
+    pub(super) base_path: String,
+    pub(super) host_header: String,
+    pub(super) weight: u32,
+    /// How long a connection may take to be made.
+    pub(super) connect: Duration,
+    template: HttpPeer,
+    /// The template with the address that was current last.
+    prepared: ArcSwapOption<Prepared>,
+}
+
+struct Prepared {
+    address: SocketAddr,
+    peer: HttpPeer,
+}
+
+impl Endpoint {
+    pub(super) fn new(state: Arc<State>, provider: &Provider, spec: &EndpointSpec) -> Self {
+        Self {
+            state,
+            base_path: spec.base_path.clone(),
+            host_header: host_header(spec),
+            weight: spec.weight.max(1),
+            connect: provider.timeouts.connect,
+            template: peer::template(provider, spec),
+            prepared: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The peer for the current address, and that address.
+    pub(super) async fn peer(&self) -> Result<(Box<HttpPeer>, SocketAddr), ResolveError> {
+        let state = &self.state;
+        let address = match state.resolver.current() {
+            Some(address) => address,
+            None => state.resolver.address(|| state.now()).await?,
+        };
+        if let Some(prepared) = self.prepared.load().as_deref()
+            && prepared.address == address
+        {
+            return Ok((Box::new(prepared.peer.clone()), address));
+        }
+        let mut peer = self.template.clone();
+        peer._address = PingoraAddr::Inet(address);
+        self.prepared.store(Some(Arc::new(Prepared { address, peer: peer.clone() })));
+        Ok((Box::new(peer), address))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({} {})", self.state.provider, self.state.label)
+    }
+}
+
+/// How a generation wants an endpoint looked after.
+pub(super) fn care(provider: &Provider, spec: &EndpointSpec) -> Care {
+    Care {
+        configured: true,
+        weight: spec.weight.max(1),
+        health: provider.health.clone(),
+        host_header: host_header(spec),
+        peer: peer::template(provider, spec),
+    }
+}
+
+/// The value of `Host` (RFC 9110 section 7.2): the port only if it is not the scheme's own.
+fn host_header(spec: &EndpointSpec) -> String {
+    let own = if spec.tls { 443 } else { 80 };
+    authority(&spec.host, (spec.port != own).then_some(spec.port))
+}
+
+fn authority(host: &str, port: Option<u16>) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+}

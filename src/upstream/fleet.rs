@@ -1,0 +1,185 @@
+//! All endpoints of the process, and the pools of one config generation.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
+use super::hold::Gate;
+use super::pool::Pool;
+use super::resolve::{Lookup, SystemLookup};
+use super::upkeep::Upkeep;
+use crate::clock;
+use crate::provider::{EndpointSpec, Provider};
+
+/// What the process knows of every endpoint, by identity: provider, scheme, host, port and base path. It survives
+/// config reloads.
+pub struct Fleet {
+    world: World,
+    known: Mutex<Known>,
+    /// Told when there may be new endpoints to look after.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    last_id: u64,
+    states: HashMap<Identity, Weak<State>>,
+}
+
+impl Fleet {
+    /// A fleet that knows nothing yet and asks the system's resolver.
+    pub fn new() -> Arc<Self> {
+        Self::with_lookup(Arc::new(SystemLookup))
+    }
+
+    /// The same with another resolver.
+    pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Arc<Self> {
+        let world = World { began: clock::now(), lookup };
+        Arc::new(Self { world, known: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Builds the pools of one config generation, which is from now on the configured one.
+    ///
+    /// Endpoints that are known already keep their health, their requests in flight and their addresses. Those that are
+    /// not configured any more get no upkeep, and are forgotten when the last pools that have them are dropped.
+    pub fn pools(self: &Arc<Self>, providers: &[Arc<Provider>]) -> Pools {
+        let mut known = self.known();
+        let mut configured = HashSet::new();
+        let mut pools = HashMap::new();
+        for provider in providers {
+            let mut endpoints = Vec::new();
+            for spec in merged(&provider.endpoints) {
+                let state = self.state(&mut known, provider, &spec);
+                configured.insert(state.id);
+                endpoints.push(Endpoint::new(state, provider, &spec));
+            }
+            let pool = Pool::new(provider.balance, endpoints, self.world.began);
+            pools.insert(Arc::clone(&provider.name), Arc::new(pool));
+        }
+        known.states.retain(|_, state| state.strong_count() > 0);
+        for state in known.states.values().filter_map(Weak::upgrade) {
+            if !configured.contains(&state.id) {
+                state.retire();
+            }
+        }
+        drop(known);
+        self.changed.notify_one();
+        Pools { pools }
+    }
+
+    /// The background service that checks endpoints and keeps their addresses fresh, whatever generation is running.
+    /// Run one of it.
+    pub fn service(self: &Arc<Self>) -> Upkeep {
+        Upkeep::new(Arc::clone(self))
+    }
+
+    /// Every endpoint that is configured or still in use, by provider and label.
+    pub fn view(&self) -> Vec<EndpointView> {
+        let now = elapsed_ms(self.world.began);
+        let mut views: Vec<EndpointView> = self.states().iter().map(|state| EndpointView::of(state, now)).collect();
+        views.sort_by(|one, other| (&one.provider, &one.label).cmp(&(&other.provider, &other.label)));
+        views
+    }
+
+    /// Everything that is alive.
+    pub(super) fn states(&self) -> Vec<Arc<State>> {
+        self.known().states.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The state of an endpoint as this generation wants it.
+    fn state(&self, known: &mut Known, provider: &Provider, spec: &EndpointSpec) -> Arc<State> {
+        let identity = Identity::of(provider, spec);
+        let care = care(provider, spec);
+        if let Some(state) = known.states.get(&identity).and_then(Weak::upgrade) {
+            state.adopt(care);
+            return state;
+        }
+        known.last_id += 1;
+        let state = Arc::new(State::new(EndpointId(known.last_id), &identity, care, &self.world));
+        known.states.insert(identity, Arc::downgrade(&state));
+        state
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The endpoints without duplicates: what is written twice counts with both weights.
+fn merged(specs: &[EndpointSpec]) -> Vec<EndpointSpec> {
+    let mut merged: Vec<EndpointSpec> = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let same = |other: &&mut EndpointSpec| {
+            (other.tls, &other.host, other.port, &other.base_path) == (spec.tls, &spec.host, spec.port, &spec.base_path)
+        };
+        match merged.iter_mut().find(same) {
+            Some(other) => other.weight = other.weight.saturating_add(spec.weight),
+            None => merged.push(spec.clone()),
+        }
+    }
+    merged
+}
+
+/// The pools of one config generation.
+#[derive(Debug)]
+pub struct Pools {
+    pools: HashMap<Arc<str>, Arc<Pool>>,
+}
+
+impl Pools {
+    /// The pool of the provider of that name.
+    pub fn get(&self, provider: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(provider)
+    }
+}
+
+/// An endpoint as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointView {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// `host:port`.
+    pub label: Arc<str>,
+    /// Whether the running config has it; `false` while only old requests keep it alive.
+    pub configured: bool,
+    /// Whether requests go to it: checks pass and it is not held.
+    pub healthy: bool,
+    /// Whether it is left alone for a while because connections failed.
+    pub held: bool,
+    /// Requests that it is working on.
+    pub in_flight: u32,
+    /// Its share of the requests.
+    pub weight: u32,
+    /// How long ago the last check ended; `None` before the first or without checks.
+    pub checked: Option<Duration>,
+    /// What the last check failed with, or else the last lookup of its name.
+    pub error: Option<String>,
+    /// Its addresses, the one in use first.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl EndpointView {
+    fn of(state: &State, now: u64) -> Self {
+        let care = state.care.load();
+        let record = state.health.record();
+        let (addresses, unresolved) = state.resolver.view();
+        let held = state.hold.gate(|| now) == Gate::Held;
+        Self {
+            provider: Arc::clone(&state.provider),
+            label: Arc::clone(&state.label),
+            configured: care.configured,
+            healthy: state.health.healthy() && !held,
+            held,
+            in_flight: state.in_flight.load(Ordering::Relaxed),
+            weight: care.weight,
+            checked: record.at.map(|at| Duration::from_millis(now.saturating_sub(at))),
+            error: record.error.or_else(|| unresolved.map(|error| error.to_string())),
+            addresses,
+        }
+    }
+}

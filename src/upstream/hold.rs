@@ -1,0 +1,193 @@
+//! Passive health: an endpoint that refuses connections is left alone for a while.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Connect failures in a row before an endpoint is held down.
+pub(super) const FAILURES: u32 = 3;
+/// The first hold; each that follows without a success between lasts twice as long.
+pub(super) const FIRST_MS: u64 = 1_000;
+/// The longest hold.
+pub(super) const LONGEST_MS: u64 = 30_000;
+
+/// Whether an endpoint is held down, and for how long.
+///
+/// ```text
+/// open ── FAILURES in a row ──> held ── time over ──> due ── claimed by one request ──> held (trial)
+///   ^                             ^                                                        │ │
+///   │                             └──────────────── failed, twice as long ─────────────────┘ │
+///   └───────────────────────────────────────── passed ───────────────────────────────────────┘
+/// ```
+///
+/// Times are milliseconds since the fleet began; they are arguments so that a test can choose them. An endpoint without
+/// trouble costs one atomic load a request.
+#[derive(Default)]
+pub(super) struct Hold {
+    /// The end of the hold; 0 while open.
+    until: AtomicU64,
+    /// Whether anything is to be forgotten when a connection succeeds.
+    troubled: AtomicBool,
+    last_failed: AtomicU64,
+    streak: Mutex<Streak>,
+}
+
+#[derive(Default)]
+struct Streak {
+    failures: u32,
+    holds: u32,
+    trial: bool,
+}
+
+/// What may be done with an endpoint now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Use it.
+    Open,
+    /// Its hold is over: one request may [`claim`](Hold::claim) it and try.
+    Due,
+    /// Leave it alone.
+    Held,
+}
+
+impl Hold {
+    /// What may be done now. `now` is asked only when something is held.
+    pub(super) fn gate(&self, now: impl FnOnce() -> u64) -> Gate {
+        match self.until.load(Ordering::Acquire) {
+            0 => Gate::Open,
+            until if until <= now() => Gate::Due,
+            _ => Gate::Held,
+        }
+    }
+
+    /// Takes the one trial after a hold; it must be decided within `window_ms`, or the next request may take it.
+    /// `false` when another was faster.
+    pub(super) fn claim(&self, now: u64, window_ms: u64) -> bool {
+        let mut streak = self.streak();
+        let until = self.until.load(Ordering::Acquire);
+        if until == 0 {
+            return true;
+        }
+        if until > now {
+            return false;
+        }
+        streak.trial = true;
+        self.until.store(now.saturating_add(window_ms.max(1)), Ordering::Release);
+        true
+    }
+
+    /// A connection could not be made. `true` when this begins a hold.
+    pub(super) fn failed(&self, now: u64) -> bool {
+        let mut streak = self.streak();
+        self.troubled.store(true, Ordering::Release);
+        self.last_failed.store(now, Ordering::Release);
+        streak.failures = streak.failures.saturating_add(1);
+        let until = self.until.load(Ordering::Acquire);
+        // While held, the failures of requests that were under way already say nothing new.
+        let begins = if until == 0 { streak.failures >= FAILURES } else { streak.trial || until <= now };
+        if begins {
+            let length = FIRST_MS.checked_shl(streak.holds.min(16)).unwrap_or(LONGEST_MS).min(LONGEST_MS);
+            streak.holds = streak.holds.saturating_add(1);
+            streak.trial = false;
+            self.until.store(now.saturating_add(length).max(1), Ordering::Release);
+        }
+        begins
+    }
+
+    /// A connection was made: all is forgiven.
+    pub(super) fn passed(&self) {
+        if !self.troubled.load(Ordering::Acquire) {
+            return;
+        }
+        let mut streak = self.streak();
+        *streak = Streak::default();
+        self.until.store(0, Ordering::Release);
+        self.troubled.store(false, Ordering::Release);
+    }
+
+    /// When it failed last; 0 for never.
+    pub(super) fn last_failed(&self) -> u64 {
+        self.last_failed.load(Ordering::Acquire)
+    }
+
+    fn streak(&self) -> MutexGuard<'_, Streak> {
+        self.streak.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(hold: &Hold, now: u64) -> Gate {
+        hold.gate(|| now)
+    }
+
+    fn fail_times(hold: &Hold, now: u64, times: u32) {
+        for _ in 0..times {
+            hold.failed(now);
+        }
+    }
+
+    #[test]
+    fn holds_after_failures_in_a_row_only() {
+        let hold = Hold::default();
+        fail_times(&hold, 10, FAILURES - 1);
+        assert_eq!(gate(&hold, 10), Gate::Open);
+        hold.passed();
+        fail_times(&hold, 10, FAILURES - 1);
+        assert_eq!(gate(&hold, 10), Gate::Open);
+        assert!(hold.failed(10));
+        assert_eq!(gate(&hold, 10), Gate::Held);
+        assert_eq!(gate(&hold, 10 + FIRST_MS - 1), Gate::Held);
+        assert_eq!(gate(&hold, 10 + FIRST_MS), Gate::Due);
+    }
+
+    #[test]
+    fn many_failures_at_once_are_one_hold() {
+        let hold = Hold::default();
+        fail_times(&hold, 0, 100);
+        assert_eq!(gate(&hold, FIRST_MS), Gate::Due);
+    }
+
+    #[test]
+    fn one_trial_after_each_hold_and_twice_as_long_each_time() {
+        let hold = Hold::default();
+        let mut now = 5;
+        fail_times(&hold, now, FAILURES);
+        let mut lengths = Vec::new();
+        for _ in 0..7 {
+            let began = now;
+            while gate(&hold, now) == Gate::Held {
+                now += 500;
+            }
+            lengths.push(now - began);
+            assert!(hold.claim(now, 5_000), "the first gets the trial");
+            assert!(!hold.claim(now, 5_000), "nobody else does");
+            assert_eq!(gate(&hold, now), Gate::Held);
+            assert!(hold.failed(now));
+        }
+        assert_eq!(lengths, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn an_undecided_trial_frees_the_next() {
+        let hold = Hold::default();
+        fail_times(&hold, 0, FAILURES);
+        assert!(hold.claim(FIRST_MS, 5_000));
+        assert_eq!(gate(&hold, FIRST_MS + 4_999), Gate::Held);
+        assert_eq!(gate(&hold, FIRST_MS + 5_000), Gate::Due);
+        assert!(hold.claim(FIRST_MS + 5_000, 5_000));
+    }
+
+    #[test]
+    fn success_opens_and_starts_over() {
+        let hold = Hold::default();
+        fail_times(&hold, 0, FAILURES);
+        assert!(hold.claim(FIRST_MS, 5_000));
+        hold.failed(FIRST_MS);
+        hold.passed();
+        assert_eq!(gate(&hold, FIRST_MS), Gate::Open);
+        fail_times(&hold, 9_000, FAILURES);
+        assert_eq!(gate(&hold, 9_000 + FIRST_MS), Gate::Due, "back to the first length");
+    }
+}

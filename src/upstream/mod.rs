@@ -1,0 +1,35 @@
+//! From a provider's endpoints to connections.
+//!
+//! ```text
+//! Fleet (process)  ── State of each endpoint: in flight, active health, hold, addresses
+//!   └ Pools (one config generation) ── Pool (one provider) ── Endpoint: weight, base path, prepared peer ── State
+//!                                        └ pick ── Lease (one attempt) ── peer ── HttpPeer
+//! Upkeep (background service) ── active checks, refreshed addresses
+//! ```
+//!
+//! What is learnt about an endpoint belongs to the process, not to a config: a reload builds new pools over the same
+//! states and forgets nothing.
+//!
+//! `pingora-load-balancing` gives the consistent-hash ring and the turns of round robin and random. Its `Backends`,
+//! `HealthRegistry` and `HealthCheckService` do not serve here: a backend there *is* a socket address (ours are host
+//! names whose addresses change), all targets of a registry share one interval, every HTTP check owns a connector with
+//! its own copy of the root certificates, and nothing there counts requests in flight.
+
+mod authorities;
+mod endpoint;
+mod fleet;
+mod health;
+mod hold;
+mod peer;
+mod pool;
+mod probe;
+mod resolve;
+mod select;
+mod upkeep;
+
+pub use authorities::{AuthoritiesError, read_authorities};
+pub use endpoint::EndpointId;
+pub use fleet::{EndpointView, Fleet, Pools};
+pub use pool::{Lease, Pool};
+pub use resolve::{Lookup, ResolveError};
+pub use upkeep::Upkeep;

@@ -1,0 +1,156 @@
+//! The background service that looks after endpoints: active checks and fresh addresses.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::endpoint::{Care, State};
+use super::fleet::Fleet;
+use super::probe::Prober;
+use super::resolve::REFRESH_MS;
+use crate::provider::HealthSpec;
+
+/// Checks and lookups under way at a time, over all endpoints.
+const AT_ONCE: usize = 64;
+/// The first checks after a start are spread over this time.
+const FIRST_CHECKS_MS: u64 = 500;
+/// The shortest time between two checks, whatever is configured.
+const SHORTEST_MS: u64 = 10;
+/// How long an endpoint without anything to do is left alone; a change wakes it earlier.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Looks after every endpoint of a fleet, one task each, from the moment that a config has it until it is forgotten.
+///
+/// It is one service for the life of the process, because Pingora takes no new services once it runs.
+pub struct Upkeep {
+    fleet: Arc<Fleet>,
+}
+
+impl Upkeep {
+    pub(super) fn new(fleet: Arc<Fleet>) -> Self {
+        Self { fleet }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Upkeep {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let tools = Arc::new(Tools { prober: Prober::default(), slots: Semaphore::new(AT_ONCE) });
+        // Dropped when the service ends, which ends all tasks in it.
+        let mut tasks = JoinSet::new();
+        loop {
+            for state in self.fleet.states() {
+                if !state.attended.swap(true, Ordering::AcqRel) {
+                    tasks.spawn(attend(Arc::downgrade(&state), Arc::clone(&tools)));
+                }
+            }
+            tokio::select! {
+                () = self.fleet.changed.notified() => {}
+                Some(_) = tasks.join_next() => {}
+                stopped = shutdown.changed() => {
+                    if stopped.is_err() || *shutdown.borrow() {
+                        break;
+                    }
+                }
+            }
+        }
+        for state in self.fleet.states() {
+            state.attended.store(false, Ordering::Release);
+        }
+    }
+}
+
+struct Tools {
+    prober: Prober,
+    slots: Semaphore,
+}
+
+/// Looks after one endpoint for as long as anybody holds it.
+async fn attend(state: Weak<State>, tools: Arc<Tools>) {
+    let Some(changed) = state.upgrade().map(|state| Arc::clone(&state.changed)) else { return };
+    let mut checks = 0;
+    loop {
+        let wait = match state.upgrade() {
+            Some(state) => round(&state, &tools, &mut checks).await,
+            None => return,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = changed.notified() => {}
+        }
+    }
+}
+
+/// Does what is due and says how long there is nothing to do.
+async fn round(state: &State, tools: &Tools, checks: &mut u64) -> Duration {
+    let care = state.care.load_full();
+    if !care.configured {
+        return IDLE;
+    }
+    let refresh = async {
+        if state.resolver.refresh_due().is_some_and(|due| due <= state.now()) {
+            let _slot = tools.slots.acquire().await;
+            state.resolver.refresh(state.now()).await;
+        }
+    };
+    let check = async {
+        if let Some(spec) = &care.health
+            && check_due(state, spec, *checks) <= state.now()
+        {
+            let _slot = tools.slots.acquire().await;
+            check(state, &care, spec, &tools.prober).await;
+            *checks += 1;
+        }
+    };
+    tokio::join!(refresh, check);
+    let next_check = care.health.as_ref().map(|spec| check_due(state, spec, *checks));
+    let next = [state.resolver.refresh_due(), next_check].into_iter().flatten().min();
+    next.map_or(IDLE, |due| Duration::from_millis(due.saturating_sub(state.now()).clamp(1, REFRESH_MS)))
+}
+
+async fn check(state: &State, care: &Care, spec: &HealthSpec, prober: &Prober) {
+    let result = prober.check(state, care, spec).await;
+    // The spec may have gone in the meantime, and with it the say of this check.
+    if state.care.load().health.as_ref() != Some(spec) {
+        return;
+    }
+    match &result {
+        Ok(()) => state.hold.passed(),
+        Err(_) => {
+            if let Some(address) = state.resolver.current() {
+                state.resolver.rotate(address);
+            }
+        }
+    }
+    let reason = result.as_ref().err().cloned().unwrap_or_default();
+    match state.health.observe(result, spec, state.now()) {
+        Some(true) => log::info!("{} {}: healthy again", state.provider, state.label),
+        Some(false) => log::warn!("{} {}: unhealthy: {reason}", state.provider, state.label),
+        None => {}
+    }
+}
+
+/// When the next check is due: an interval after the last, up to a tenth more or less, so that the checks of many
+/// endpoints and many edges do not fall together.
+fn check_due(state: &State, spec: &HealthSpec, checks: u64) -> u64 {
+    let interval = u64::try_from(spec.interval.as_millis()).unwrap_or(u64::MAX / 4).clamp(SHORTEST_MS, u64::MAX / 4);
+    let scatter = scattered(state.id.0.wrapping_mul(0x1_0000).wrapping_add(checks));
+    match state.health.record().at {
+        None => scatter % FIRST_CHECKS_MS.min(interval),
+        Some(at) => at.saturating_add(interval - interval / 10 + scatter % (interval / 5).max(1)),
+    }
+}
+
+/// A number that looks random (the finaliser of `SplitMix64`).
+fn scattered(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
