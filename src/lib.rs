@@ -2,7 +2,9 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod provider;
+pub mod routing;
 pub mod secret;
 pub mod simulate;
 pub mod upstream;

@@ -3,6 +3,9 @@
 //! Nothing here does I/O. `config` builds a [`Provider`] from what is written and the vendor catalogue; `upstream`
 //! turns its endpoints into connections; `proxy` asks it for paths and headers.
 
+pub mod address;
+pub mod catalog;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use tidegate_codec::Format;
 use crate::secret::Secret;
 
 /// Where requests of one account or fleet go, and how they must look.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Provider {
     /// The name in the config; a metric label.
     pub name: Arc<str>,
@@ -39,6 +42,26 @@ pub struct Provider {
     pub quirks: Quirks,
 }
 
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The values of headers may be credentials.
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Provider")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("format", &self.format)
+            .field("auth", &self.auth)
+            .field("headers", &headers)
+            .field("endpoints", &self.endpoints)
+            .field("balance", &self.balance)
+            .field("health", &self.health)
+            .field("timeouts", &self.timeouts)
+            .field("authorities", &self.authorities)
+            .field("quirks", &self.quirks)
+            .finish()
+    }
+}
+
 /// How a provider's key is sent.
 #[derive(Debug, Clone)]
 pub struct Auth {
@@ -61,10 +84,39 @@ pub struct EndpointSpec {
     pub port: u16,
     /// Path that stands before the format's own, without a slash at its end: nothing or `/openai`.
     pub base_path: String,
+    /// Whether `base_path` names the API's version itself, so that the `/v1` of the format's paths is left out.
+    pub versioned: bool,
     /// Share of the requests, at least 1.
     pub weight: u32,
     /// HTTP version toward it.
     pub http: HttpVersion,
+}
+
+impl EndpointSpec {
+    /// The path to ask for `path`, one of the format's own such as `/v1/chat/completions`.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        let path = if self.versioned { path.strip_prefix("/v1").unwrap_or(path) } else { path };
+        format!("{}{path}", self.base_path)
+    }
+
+    /// `host:port`, an IPv6 literal in brackets.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The value of the header `host`: without the port where it is the scheme's own.
+    #[must_use]
+    pub fn host_header(&self) -> String {
+        let authority = self.authority();
+        let own = if self.tls { ":443" } else { ":80" };
+        authority.strip_suffix(own).map_or_else(|| authority.clone(), str::to_owned)
+    }
 }
 
 /// HTTP version toward an endpoint.
@@ -156,4 +208,50 @@ pub struct Quirks {
     pub no_developer_role: bool,
     /// Refuses `stream_options`.
     pub no_stream_options: bool,
+}
+
+impl Quirks {
+    /// Every quirk by its name in the config, with the way to set it.
+    pub const NAMED: [(&'static str, fn(&mut Self, bool)); 3] = [
+        ("legacy_max_tokens", |quirks, on| quirks.legacy_max_tokens = on),
+        ("no_developer_role", |quirks, on| quirks.no_developer_role = on),
+        ("no_stream_options", |quirks, on| quirks.no_stream_options = on),
+    ];
+
+    /// The names of those that hold.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        Self::NAMED.into_iter().filter_map(|(name, set)| {
+            let mut other = self.clone();
+            set(&mut other, false);
+            (other != *self).then_some(name)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_knows_its_paths_and_names() {
+        let check = |url: &str, path: &str, authority: &str, host: &str| {
+            let address = address::Address::parse(url).unwrap();
+            let endpoint = EndpointSpec {
+                tls: address.tls,
+                host: address.host,
+                port: address.port,
+                base_path: address.base_path,
+                versioned: address.versioned,
+                weight: 1,
+                http: HttpVersion::Auto,
+            };
+            assert_eq!(endpoint.path("/v1/chat/completions"), path);
+            assert_eq!(endpoint.authority(), authority);
+            assert_eq!(endpoint.host_header(), host);
+        };
+        check("https://api.openai.com/v1", "/v1/chat/completions", "api.openai.com:443", "api.openai.com");
+        check("https://h/v1beta/openai", "/v1beta/openai/chat/completions", "h:443", "h");
+        check("http://[::1]:8000/x", "/x/v1/chat/completions", "[::1]:8000", "[::1]:8000");
+        check("http://[::1]", "/v1/chat/completions", "[::1]:80", "[::1]");
+    }
 }

@@ -1,0 +1,159 @@
+//! Who may call, and what they may ask for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::routing::Glob;
+
+/// SHA-256 of a client's key.
+pub(super) type KeyHash = [u8; 32];
+
+/// A client as it may call.
+#[derive(Debug, PartialEq, Eq)]
+struct Grant {
+    name: Arc<str>,
+    models: Vec<Glob>,
+}
+
+/// An authenticated client. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(Arc<Grant>);
+
+impl Caller {
+    pub(super) fn new(name: &str, models: Vec<Glob>) -> Self {
+        Self(Arc::new(Grant { name: Arc::from(name), models }))
+    }
+
+    /// Its name in the config, from a bounded set; `anonymous` where `auth: off`.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// Whether it may ask for the model of that name.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        self.0.models.iter().any(|glob| glob.matches(model))
+    }
+
+    /// The patterns of the models that it may ask for.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.0.models.iter().map(Glob::as_str)
+    }
+}
+
+/// Why a request has no caller. Neither says whether a key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthFailure {
+    /// No key was presented.
+    #[error("no key was presented: send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`")]
+    Missing,
+    /// The key is not known.
+    #[error("the key is not known")]
+    Unknown,
+}
+
+/// Every client that may call.
+#[derive(Clone)]
+pub struct Clients(Arc<Access>);
+
+enum Access {
+    /// `auth: off`: everyone, under one name.
+    Open(Caller),
+    /// Those whose key has one of these hashes.
+    Keys(HashMap<KeyHash, (KeyHash, Caller)>),
+}
+
+impl Clients {
+    /// Everyone is served.
+    pub(super) fn open() -> Self {
+        Self(Arc::new(Access::Open(Caller::new("anonymous", vec![Glob::new("*")]))))
+    }
+
+    /// Those that hold one of the keys.
+    pub(super) fn with_keys(clients: impl IntoIterator<Item = (KeyHash, Caller)>) -> Self {
+        Self(Arc::new(Access::Keys(clients.into_iter().map(|(hash, caller)| (hash, (hash, caller))).collect())))
+    }
+
+    /// Whether everyone is served.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(*self.0, Access::Open(_))
+    }
+
+    /// The client that holds `presented`, the bare key without `Bearer `.
+    ///
+    /// The table is searched by the key's SHA-256, which no caller can steer byte by byte, and the hash found is
+    /// compared in constant time: how long it takes tells nothing about the keys.
+    ///
+    /// # Errors
+    /// Where a key is wanted and none, or an unknown one, was presented.
+    pub fn authenticate(&self, presented: Option<&str>) -> Result<Caller, AuthFailure> {
+        let keys = match &*self.0 {
+            Access::Open(caller) => return Ok(caller.clone()),
+            Access::Keys(keys) => keys,
+        };
+        let presented = presented.filter(|key| !key.is_empty()).ok_or(AuthFailure::Missing)?;
+        let hash = hash(presented);
+        let (known, caller) = keys.get(&hash).ok_or(AuthFailure::Unknown)?;
+        if bool::from(known.as_slice().ct_eq(hash.as_slice())) { Ok(caller.clone()) } else { Err(AuthFailure::Unknown) }
+    }
+
+    /// The clients in the order of their names; the one for everyone where `auth: off`.
+    #[must_use]
+    pub fn callers(&self) -> Vec<Caller> {
+        let mut callers = match &*self.0 {
+            Access::Open(caller) => vec![caller.clone()],
+            Access::Keys(keys) => keys.values().map(|(_, caller)| caller.clone()).collect(),
+        };
+        callers.sort_by(|a, b| a.name().cmp(b.name()));
+        callers
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.is_open() { "Clients::Open" } else { "Clients::Keys" };
+        f.debug_tuple(name).field(&self.callers()).finish()
+    }
+}
+
+/// What is kept of a key.
+pub(super) fn hash(key: &str) -> KeyHash {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_known_by_their_key() {
+        let web = Caller::new("web", vec![Glob::new("gpt-*"), Glob::new("smart")]);
+        let clients = Clients::with_keys([(hash("secret-1"), web), (hash("secret-2"), Caller::new("b", Vec::new()))]);
+        let name = |key| clients.authenticate(key).map(|caller| caller.name().to_string());
+        assert_eq!(name(Some("secret-1")), Ok("web".to_owned()));
+        assert_eq!(name(Some("secret-2")), Ok("b".to_owned()));
+        assert_eq!(name(Some("secret-3")), Err(AuthFailure::Unknown));
+        assert_eq!(name(Some("")), Err(AuthFailure::Missing));
+        assert_eq!(name(None), Err(AuthFailure::Missing));
+        let web = clients.authenticate(Some("secret-1")).unwrap();
+        assert!(web.may_use("gpt-5") && web.may_use("smart") && !web.may_use("claude"));
+        let shown = format!("{clients:?}");
+        assert!(shown.contains("web") && !shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn open_means_everyone() {
+        let open = Clients::open();
+        for key in [None, Some("anything")] {
+            let caller = open.authenticate(key).unwrap();
+            assert_eq!(&**caller.name(), "anonymous");
+            assert!(caller.may_use("a/b:c"));
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Typed reading of one section: known keys, defaults from the schema, and every fault noted.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::problem::{Place, Problems, suggest};
+use super::schema::{Absent, Section};
+use super::tree::{Entry, Node, Scalar, Value};
+use super::units;
+
+/// A section as written.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    section: &'static Section,
+    entries: &'a [Entry],
+    /// Where a missing key is reported.
+    owner: &'a Place,
+    problems: &'a Problems,
+}
+
+impl<'a> Fields<'a> {
+    /// Opens `node` as the section; `owner` is the key it belongs to. What is no map is noted and read as empty.
+    pub(super) fn open(section: &'static Section, node: &'a Node, owner: &'a Place, problems: &'a Problems) -> Self {
+        let entries: &[Entry] = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Scalar(scalar) if scalar.is_null() => &[],
+            Value::List(_) | Value::Scalar(_) => {
+                let known: Vec<_> = section.fields.iter().map(|field| field.name).collect();
+                let hint = format!("write a map of: {}", known.join(", "));
+                problems.add(&node.place, format!("a map is wanted here, not {}", node.describe()), hint);
+                &[]
+            }
+        };
+        for entry in entries {
+            if section.field(&entry.key).is_none() {
+                let hint = suggest(&entry.key, section.fields.iter().map(|field| field.name));
+                problems.add(&entry.place, format!("unknown key `{}`", entry.key), hint);
+            }
+        }
+        Self { section, entries, owner, problems }
+    }
+
+    /// The sink for problems.
+    pub(super) fn problems(&self) -> &'a Problems {
+        self.problems
+    }
+
+    /// Where the section stands.
+    pub(super) fn owner(&self) -> &'a Place {
+        self.owner
+    }
+
+    /// The entry of a key that holds a value.
+    pub(super) fn entry(&self, name: &str) -> Option<&'a Entry> {
+        debug_assert!(self.section.field(name).is_some(), "{name} is not in the schema of {}", self.section.path);
+        self.entries.iter().find(|entry| entry.key == name && !entry.node.is_null())
+    }
+
+    /// As [`Self::entry`]; an absent one is noted.
+    pub(super) fn required(&self, name: &str) -> Option<&'a Entry> {
+        let entry = self.entry(name);
+        if entry.is_none() {
+            let form = self.section.field(name).map_or("", |field| field.form);
+            // The map may be unreadable as a whole, or its key misspelled; then that is what is wrong.
+            if self.entries.iter().all(|entry| self.section.field(&entry.key).is_some()) {
+                self.problems.add(self.owner, format!("`{name}` is missing"), format!("write `{name}:` ({form})"));
+            }
+        }
+        entry
+    }
+
+    /// A scalar's text.
+    pub(super) fn scalar(&self, name: &str) -> Option<(&'a Scalar, &'a Place)> {
+        let node = &self.entry(name)?.node;
+        scalar_of(node, self.problems).map(|scalar| (scalar, &node.place))
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text(&self, name: &str) -> Option<Text<'a>> {
+        let (scalar, place) = self.scalar(name)?;
+        if scalar.text.is_empty() {
+            let from = if scalar.written.is_some() { ": the placeholder stands for nothing" } else { "" };
+            self.problems.add(place, format!("`{name}` is empty{from}"), "");
+            return None;
+        }
+        Some(Text { text: &scalar.text, place, scalar })
+    }
+
+    /// As [`Self::text`]; an absent one is noted.
+    pub(super) fn required_text(&self, name: &str) -> Option<Text<'a>> {
+        self.required(name)?;
+        self.text(name)
+    }
+
+    /// What `read` makes of the text, or of the schema's default; `None` where there is neither or it is faulty.
+    pub(super) fn parse<T>(&self, name: &str, what: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let default = || match self.section.field(name)?.absent {
+            Absent::Default(text) => read(text).ok(),
+            Absent::Required | Absent::Otherwise(_) => None,
+        };
+        if self.entry(name).is_none() {
+            return default();
+        }
+        let (scalar, place) = self.scalar(name)?;
+        match read(&scalar.text) {
+            Ok(value) => Some(value),
+            Err(hint) => {
+                self.problems.add(place, format!("{} is not {what}", scalar.shown()), hint);
+                default()
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        self.choice(name, &[("true", true), ("false", false)])
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        self.parse(name, &format!("a value of `{name}`"), |text| word(text, words))
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn count(&self, name: &str, bounds: &RangeInclusive<u32>) -> Option<u32> {
+        self.parse(name, "a number that fits here", |text| {
+            let number = text.parse::<u32>().ok().filter(|number| bounds.contains(number));
+            number.ok_or_else(|| between("a whole number", bounds.start(), bounds.end()))
+        })
+    }
+
+    /// A duration within bounds.
+    pub(super) fn duration(&self, name: &str, bounds: &RangeInclusive<Duration>) -> Duration {
+        let read = |text: &str| {
+            let duration = units::duration(text)?;
+            let [low, high] = [bounds.start(), bounds.end()].map(|bound| units::duration_text(*bound));
+            if bounds.contains(&duration) { Ok(duration) } else { Err(between("a duration", &low, &high)) }
+        };
+        self.parse(name, "a duration that fits here", read).unwrap_or_default()
+    }
+
+    /// A size in bytes within bounds.
+    pub(super) fn size(&self, name: &str, bounds: &RangeInclusive<usize>) -> usize {
+        let read = |text: &str| {
+            let size = units::size(text)?;
+            if bounds.contains(&size) {
+                Ok(size)
+            } else {
+                Err(between("a size", &format!("{} bytes", bounds.start()), &format!("{} GiB", bounds.end() >> 30)))
+            }
+        };
+        self.parse(name, "a size that fits here", read).unwrap_or_default()
+    }
+
+    /// The items of a list; what is no list is noted.
+    pub(super) fn list(&self, name: &str) -> Option<&'a [Node]> {
+        let node = &self.entry(name)?.node;
+        match &node.value {
+            Value::List(items) => Some(items),
+            Value::Scalar(_) | Value::Map(_) => {
+                let message = format!("a list is wanted here, not {}", node.describe());
+                self.problems.add(&node.place, message, format!("write `{name}: [ … ]`"));
+                None
+            }
+        }
+    }
+
+    /// The entries of a map with names of the operator's choice; what is no map is noted.
+    pub(super) fn map(&self, name: &str) -> Option<&'a [Entry]> {
+        let node = &self.entry(name)?.node;
+        match &node.value {
+            Value::Map(entries) => Some(entries),
+            Value::Scalar(_) | Value::List(_) => {
+                let message = format!("a map is wanted here, not {}", node.describe());
+                self.problems.add(&node.place, message, format!("write `{name}:` and the names below it, indented"));
+                None
+            }
+        }
+    }
+
+    /// A section below this one.
+    pub(super) fn section(&self, name: &str, section: &'static Section) -> Option<Fields<'a>> {
+        let entry = self.entry(name)?;
+        Some(Fields::open(section, &entry.node, &entry.place, self.problems))
+    }
+
+    /// As [`Self::section`], empty where it is absent.
+    pub(super) fn section_or_empty(&self, name: &str, section: &'static Section) -> Fields<'a> {
+        let empty = Fields { section, entries: &[], owner: self.owner, problems: self.problems };
+        self.section(name, section).unwrap_or(empty)
+    }
+}
+
+/// A text that is not empty, and where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub(super) text: &'a str,
+    pub(super) place: &'a Place,
+    scalar: &'a Scalar,
+}
+
+impl<'a> Text<'a> {
+    /// The text of a scalar node.
+    pub(super) fn of(node: &'a Node, problems: &Problems) -> Option<Self> {
+        let scalar = scalar_of(node, problems)?;
+        Some(Self { text: &scalar.text, place: &node.place, scalar })
+    }
+
+    /// A part of the text for a report, see [`Scalar::quote`].
+    pub(super) fn quote(&self, part: &str) -> String {
+        self.scalar.quote(part)
+    }
+
+    /// The text for a report.
+    pub(super) fn shown(&self) -> String {
+        self.scalar.shown()
+    }
+}
+
+/// The scalar that a node holds; what is none is noted.
+pub(super) fn scalar_of<'a>(node: &'a Node, problems: &Problems) -> Option<&'a Scalar> {
+    match &node.value {
+        Value::Scalar(scalar) => Some(scalar),
+        Value::List(_) | Value::Map(_) => {
+            problems.add(&node.place, format!("a single value is wanted here, not {}", node.describe()), "");
+            None
+        }
+    }
+}
+
+/// The meaning of one of a few words.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| suggest(text, words.iter().map(|(name, _)| *name)))
+}
+
+fn between(what: &str, low: &(impl Display + ?Sized), high: &(impl Display + ?Sized)) -> String {
+    format!("write {what} from {low} to {high}")
+}

@@ -1,0 +1,64 @@
+//! From what is written to what runs. Each part notes every fault it meets and goes on.
+
+mod clients;
+mod models;
+mod providers;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::provider::Provider;
+use crate::secret::SealingKey;
+
+use super::fields::Fields;
+use super::problem::Problems;
+use super::schema;
+use super::settings::Settings;
+use super::tree::Node;
+
+/// The settings that `root` stands for. They hold only if no problem was noted. `files` grows by what was read.
+pub(super) fn settings(root: &Node, folder: &Path, files: &mut Vec<PathBuf>, problems: &Problems) -> Settings {
+    let fields = Fields::open(&schema::ROOT, root, &super::problem::Place::File, problems);
+    let server_fields = fields.section_or_empty("server", &schema::SERVER);
+    let server = server::server(&server_fields, folder, files);
+    let admin = server::admin(&fields, &server);
+    let providers = providers::providers(&fields);
+    let models = models::models(&fields, &providers);
+    let sealing_key = sealing_key(&server_fields, providers.built.values().map(AsRef::as_ref));
+    Settings {
+        server,
+        admin,
+        access_log: server::access_log(&fields, folder),
+        metrics: server::metrics(&fields),
+        models,
+        clients: clients::clients(&fields),
+        sealing_key,
+        providers: providers.built,
+        files: Vec::new(),
+    }
+}
+
+/// The key as written, stretched to 32 bytes; without one, what all replicas of this configuration agree on.
+fn sealing_key<'a>(server: &Fields<'_>, providers: impl Iterator<Item = &'a Provider>) -> SealingKey {
+    let mut digest = Sha256::new();
+    digest.update(b"tidegate sealing key 1");
+    if let Some(key) = server.text("sealing_key") {
+        if key.text.chars().count() < 16 {
+            let hint = "16 characters or more; `openssl rand -base64 32` makes a good one";
+            server.problems().add(key.place, "the sealing key is too short", hint);
+        }
+        digest.update(b"\0written\0");
+        digest.update(key.text);
+    } else {
+        for provider in providers {
+            let key = provider.auth.as_ref().map_or("", |auth| auth.key.expose());
+            for part in [&*provider.name, key] {
+                digest.update((part.len() as u64).to_be_bytes());
+                digest.update(part);
+            }
+        }
+    }
+    SealingKey::new(digest.finalize().into())
+}

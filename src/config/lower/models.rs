@@ -1,0 +1,140 @@
+//! Names of models and their targets.
+
+use std::sync::Arc;
+
+use crate::routing::{Models, OnLoss, Route, Strategy, Target};
+
+use super::super::fields::{Fields, Text};
+use super::super::problem::{Problems, suggest};
+use super::super::schema;
+use super::super::tree::{Entry, Node, Value};
+use super::providers::Providers;
+
+/// Characters of a model's name, ours or a provider's.
+const MAX_NAME: usize = 256;
+/// Strategies that the plan of the house names; the others are still to come.
+const LATER: [&str; 6] = ["weighted", "round_robin", "least_busy", "fastest", "cheapest", "sticky"];
+
+pub(super) fn models(root: &Fields<'_>, providers: &Providers) -> Models {
+    let problems = root.problems();
+    let entries = root.required("models").and_then(|_| root.map("models")).unwrap_or_default();
+    if let (true, Some(entry)) = (entries.is_empty(), root.entry("models"))
+        && matches!(entry.node.value, Value::Map(_))
+    {
+        problems.add(
+            &entry.place,
+            "no model",
+            "write one, such as `gpt-5: openai/gpt-5`, or `\"*\": openai/*` for all of a provider's",
+        );
+    }
+    let lowering = Lowering { providers, problems };
+    Models::new(entries.iter().filter_map(|entry| lowering.route(entry)))
+}
+
+struct Lowering<'a> {
+    providers: &'a Providers,
+    problems: &'a Problems,
+}
+
+impl Lowering<'_> {
+    fn route(&self, entry: &Entry) -> Option<Route> {
+        let name = entry.key.as_str();
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) || name.trim() != name {
+            let hint = format!("write 1 to {MAX_NAME} characters with no space around them");
+            self.problems.add(&entry.place, "this cannot be a model's name", hint);
+        }
+        if name.matches('*').count() > 1 {
+            self.problems.add(&entry.place, format!("`{name}` holds more than one `*`"), "keep one");
+        }
+        let pattern = name.contains('*');
+        if let Value::Scalar(scalar) = &entry.node.value {
+            if scalar.is_null() {
+                self.problems.add(
+                    &entry.place,
+                    format!("`{name}` leads nowhere"),
+                    "write its target: `provider/model`",
+                );
+                return None;
+            }
+            let targets = vec![self.target(&Text::of(&entry.node, self.problems)?, pattern)?];
+            return Some(Route {
+                name: Arc::from(name),
+                strategy: Strategy::Priority,
+                targets,
+                on_loss: OnLoss::Warn,
+                max_output: None,
+            });
+        }
+        let fields = Fields::open(&schema::MODEL, &entry.node, &entry.place, self.problems);
+        let strategy = self.strategy(&fields);
+        let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
+        let on_loss = fields.choice("on_loss", &on_loss).unwrap_or_default();
+        let max_output = fields.count("max_output", &(1..=10_000_000));
+        fields.required("targets");
+        let items = fields.list("targets")?;
+        if items.is_empty() {
+            self.problems.add(&entry.place, format!("`{name}` has no target"), "write `targets: [provider/model]`");
+        }
+        let targets: Vec<Target> = items.iter().filter_map(|item| self.item(item, pattern)).collect();
+        Some(Route { name: Arc::from(name), strategy, targets, on_loss, max_output })
+    }
+
+    fn strategy(&self, fields: &Fields<'_>) -> Strategy {
+        match fields.text("strategy") {
+            Some(later) if LATER.contains(&later.text) => {
+                let message = format!("the strategy `{}` is not available in this version", later.text);
+                self.problems.add(later.place, message, "write `priority`, or leave it out");
+                Strategy::Priority
+            }
+            _ => fields.choice("strategy", &[("priority", Strategy::Priority)]).unwrap_or_default(),
+        }
+    }
+
+    fn item(&self, node: &Node, pattern: bool) -> Option<Target> {
+        match &node.value {
+            Value::Map(_) => {
+                let fields = Fields::open(&schema::TARGET, node, &node.place, self.problems);
+                let weight = fields.count("weight", &(1..=1000)).unwrap_or(1);
+                let to = fields.required_text("to")?;
+                Some(Target { weight, ..self.target(&to, pattern)? })
+            }
+            Value::Scalar(_) | Value::List(_) => self.target(&Text::of(node, self.problems)?, pattern),
+        }
+    }
+
+    /// Reads `provider/model`; the model's name may hold further slashes.
+    fn target(&self, written: &Text<'_>, pattern: bool) -> Option<Target> {
+        let Text { text, place, .. } = *written;
+        let named = || self.providers.named.iter().map(String::as_str);
+        let Some((provider, model)) =
+            text.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
+        else {
+            let hint = match named().find(|name| *name == text) {
+                Some(name) => format!("`{name}` is a provider: write `{name}/` and the model's name there"),
+                None => "write `provider/model`".to_owned(),
+            };
+            self.problems.add(place, format!("{} is no target", written.shown()), hint);
+            return None;
+        };
+        if !named().any(|name| name == provider) {
+            self.problems.add(
+                place,
+                format!("no provider is named {}", written.quote(provider)),
+                suggest(provider, named()),
+            );
+            return None;
+        }
+        match model.matches('*').count() {
+            0 => {}
+            1 if pattern => {}
+            1 => {
+                self.problems.add(place, "the `*` stands for nothing", "only a name with a `*` fills one in its target")
+            }
+            _ => self.problems.add(place, format!("{} holds more than one `*`", written.quote(model)), "keep one"),
+        }
+        if model.len() > MAX_NAME || model.contains(char::is_control) {
+            self.problems.add(place, "this cannot be a model's name", format!("write 1 to {MAX_NAME} characters"));
+        }
+        Some(Target { provider: Arc::from(provider), model: model.to_owned(), weight: 1 })
+    }
+}

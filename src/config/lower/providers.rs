@@ -1,0 +1,340 @@
+//! Providers: the catalogue's entry, changed by what is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use tidegate_codec::Format;
+
+use crate::provider::address::{Address, Reach};
+use crate::provider::catalog::{self, KeyNeed, Vendor};
+use crate::provider::{Auth, Balance, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts};
+use crate::secret::Secret;
+
+use super::super::fields::{Fields, Text, scalar_of};
+use super::super::problem::suggest;
+use super::super::schema;
+use super::super::tree::{Entry, Node, Value};
+
+/// What Anthropic's header says unless the operator or the client does.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+/// Headers that belong to the transport or to the edge itself.
+const RESERVED: [&str; 15] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+const HTTP: [(&str, HttpVersion); 3] = [("auto", HttpVersion::Auto), ("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
+
+/// The providers, and every name that was written, faulty ones too.
+pub(super) struct Providers {
+    pub(super) built: BTreeMap<Arc<str>, Arc<Provider>>,
+    pub(super) named: Vec<String>,
+}
+
+pub(super) fn providers(root: &Fields<'_>) -> Providers {
+    let problems = root.problems();
+    let entries = root.required("providers").and_then(|_| root.map("providers")).unwrap_or_default();
+    if let (true, Some(entry)) = (entries.is_empty(), root.entry("providers"))
+        && matches!(entry.node.value, Value::Map(_))
+    {
+        problems.add(
+            &entry.place,
+            "no provider",
+            "write one, such as `openai: {kind: openai, key: \"${OPENAI_API_KEY}\"}`",
+        );
+    }
+    let mut built = BTreeMap::new();
+    for entry in entries {
+        if entry.key.is_empty() || entry.key.contains(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))) {
+            let hint = "use letters, digits, `-`, `_` and `.`: it is the first part of `provider/model`";
+            problems.add(&entry.place, format!("`{}` cannot be a provider's name", entry.key), hint);
+        }
+        let fields = Fields::open(&schema::PROVIDER, &entry.node, &entry.place, problems);
+        if let Some(provider) = provider(&fields, &entry.key) {
+            built.insert(Arc::clone(&provider.name), Arc::new(provider));
+        }
+    }
+    Providers { built, named: entries.iter().map(|entry| entry.key.clone()).collect() }
+}
+
+fn provider(fields: &Fields<'_>, name: &str) -> Option<Provider> {
+    let problems = fields.problems();
+    let written = fields.required_text("kind")?;
+    let kind = written.text;
+    let Some(vendor) = catalog::find(kind) else {
+        let hint = suggest(kind, catalog::vendors().keys().map(String::as_str));
+        problems.add(written.place, format!("{} is no kind of provider", written.shown()), hint);
+        return None;
+    };
+    let format = fields.choice("format", &Format::ALL.map(|format| (format.name(), format))).unwrap_or(vendor.format());
+    let auth = auth(fields, vendor);
+    let headers = headers(fields, vendor, format, auth.as_ref());
+    Some(Provider {
+        name: Arc::from(name),
+        kind: Arc::from(kind),
+        format,
+        auth,
+        headers,
+        endpoints: endpoints(fields, vendor),
+        balance: balance(fields),
+        health: fields.section("health", &schema::HEALTH).map(|fields| health(&fields)),
+        timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
+        quirks: quirks(fields, vendor),
+    })
+}
+
+fn auth(fields: &Fields<'_>, vendor: &Vendor) -> Option<Auth> {
+    let problems = fields.problems();
+    let header = match fields.text("auth_header") {
+        Some(Text { text: "none", .. }) => None,
+        Some(text) => {
+            let name = header_name(text.text);
+            if name.as_ref().is_none_or(|name| RESERVED.contains(&name.as_str())) {
+                problems.add(
+                    text.place,
+                    format!("{} cannot carry a key", text.shown()),
+                    "write a header's name such as `authorization`, or `none`",
+                );
+            }
+            name
+        }
+        None => Some(vendor.auth.header.clone()),
+    };
+    let own_header = fields.entry("auth_header").is_some();
+    let prefix = match fields.scalar("auth_prefix") {
+        Some((scalar, place)) if HeaderValue::from_str(&scalar.text).is_err() => {
+            problems.add(place, "this cannot stand in a header", "");
+            String::new()
+        }
+        Some((scalar, _)) => scalar.text.clone(),
+        // The vendor's prefix belongs to the vendor's header; `Bearer` belongs to `authorization`.
+        None if own_header && header.as_deref() == Some("authorization") => "Bearer ".to_owned(),
+        None if own_header && header.as_deref() != Some(&vendor.auth.header) => String::new(),
+        None => vendor.auth.prefix.clone(),
+    };
+    let Some(Text { text: key, place, .. }) = fields.text("key") else {
+        if vendor.key == KeyNeed::Required && header.is_some() && fields.entry("key").is_none() {
+            let hint =
+                "write `key: \"${NAME}\"` or `key: \"${file:/path}\"`; `auth_header: none` if it really wants none";
+            problems.add(fields.owner(), "this kind of provider wants a `key`", hint);
+        }
+        return None;
+    };
+    if HeaderValue::from_str(key).is_err() || key.trim() != key || !key.is_ascii() {
+        let hint = "a key has no line break, no space around it and no accents: look at where it comes from";
+        problems.add(place, "the key cannot stand in a header", hint);
+    }
+    Some(Auth { header: header?, prefix, key: Secret::new(key) })
+}
+
+fn header_name(text: &str) -> Option<String> {
+    HeaderName::from_bytes(text.as_bytes()).ok().map(|name| name.as_str().to_owned())
+}
+
+fn headers(fields: &Fields<'_>, vendor: &Vendor, format: Format, auth: Option<&Auth>) -> Vec<(String, String)> {
+    let problems = fields.problems();
+    let mut headers = vendor.headers.clone();
+    let version = fields.text("anthropic_version");
+    if format == Format::AnthropicMessages {
+        let version = version.map_or(ANTHROPIC_VERSION, |text| {
+            if !is_date(text.text) {
+                problems.add(
+                    text.place,
+                    format!("{} is no version", text.shown()),
+                    format!("write a date such as `{ANTHROPIC_VERSION}`"),
+                );
+            }
+            text.text
+        });
+        headers.insert("anthropic-version".to_owned(), version.to_owned());
+    } else if let Some(Text { place, .. }) = version {
+        problems.add(
+            place,
+            "`anthropic_version` has no meaning for this provider",
+            format!("it speaks `{}`", format.name()),
+        );
+    }
+    for entry in fields.map("headers").unwrap_or_default() {
+        if let Some((name, value)) = header(fields, entry, auth) {
+            headers.insert(name, value);
+        }
+    }
+    headers.into_iter().collect()
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.chars().enumerate().all(|(at, c)| if at == 4 || at == 7 { c == '-' } else { c.is_ascii_digit() })
+}
+
+fn header(fields: &Fields<'_>, entry: &Entry, auth: Option<&Auth>) -> Option<(String, String)> {
+    let problems = fields.problems();
+    let value = scalar_of(&entry.node, problems)?;
+    let Some(name) = header_name(&entry.key) else {
+        problems.add(&entry.place, format!("`{}` is no header's name", entry.key), "");
+        return None;
+    };
+    if auth.is_some_and(|auth| auth.header == name) {
+        problems.add(
+            &entry.place,
+            format!("`{name}` carries the key already"),
+            "remove it here, or set `auth_header: none`",
+        );
+    }
+    if RESERVED.contains(&name.as_str()) {
+        problems.add(&entry.place, format!("`{name}` is set by the edge alone"), "remove it");
+    }
+    if HeaderValue::from_str(&value.text).is_err() {
+        problems.add(&entry.node.place, "this cannot stand in a header", "a header's value is one line of text");
+    }
+    Some((name, value.text.clone()))
+}
+
+fn endpoints(fields: &Fields<'_>, vendor: &Vendor) -> Vec<EndpointSpec> {
+    let problems = fields.problems();
+    let allow_plain = fields.flag("allow_plain").unwrap_or(false);
+    let http = fields.choice("http", &HTTP).unwrap_or_default();
+    let make = |url: &Text<'_>| endpoint(fields, url, allow_plain).map(|spec| EndpointSpec { http, ..spec });
+    if let (Some(url), Some(_)) = (fields.entry("url"), fields.entry("endpoints")) {
+        problems.add(
+            &url.place,
+            "`url` and `endpoints` cannot both be written",
+            "write all addresses under `endpoints`",
+        );
+        return Vec::new();
+    }
+    if fields.entry("url").is_some() {
+        return fields.text("url").and_then(|url| make(&url)).into_iter().collect();
+    }
+    let Some(entry) = fields.entry("endpoints") else {
+        if vendor.url.is_none() {
+            let hint = "write `url: https://…`, or several under `endpoints`";
+            problems.add(fields.owner(), "this kind of provider wants a `url`", hint);
+        }
+        let address = vendor.url.as_deref().and_then(|url| Address::parse(url).ok());
+        return address.map(|address| EndpointSpec { http, ..spec(address) }).into_iter().collect();
+    };
+    let items = fields.list("endpoints");
+    if items.is_some_and(<[Node]>::is_empty) {
+        problems.add(&entry.place, "no endpoint", "write `endpoints: [{url: …}]`");
+    }
+    let mut specs: Vec<EndpointSpec> = Vec::new();
+    for item in items.unwrap_or_default() {
+        let spec = match &item.value {
+            Value::Scalar(_) => Text::of(item, problems).and_then(|url| make(&url)),
+            Value::List(_) | Value::Map(_) => {
+                let fields = Fields::open(&schema::ENDPOINT, item, &item.place, problems);
+                let weight = fields.count("weight", &(1..=1000)).unwrap_or(1);
+                let http = fields.choice("http", &HTTP).unwrap_or(http);
+                let spec = fields.required_text("url").and_then(|url| make(&url));
+                spec.map(|spec| EndpointSpec { weight, http, ..spec })
+            }
+        };
+        let Some(spec) = spec else { continue };
+        if specs
+            .iter()
+            .any(|other| (&other.host, other.port, &other.base_path) == (&spec.host, spec.port, &spec.base_path))
+        {
+            problems.add(&item.place, "this endpoint stands here twice", "give one of them a greater `weight` instead");
+        }
+        specs.push(spec);
+    }
+    specs
+}
+
+fn endpoint(fields: &Fields<'_>, url: &Text<'_>, allow_plain: bool) -> Option<EndpointSpec> {
+    let (problems, place) = (fields.problems(), url.place);
+    let address = match Address::parse(url.text) {
+        Ok(address) => address,
+        Err(hint) => {
+            problems.add(place, "this is no address of a provider", hint);
+            return None;
+        }
+    };
+    match address.reach() {
+        Reach::Forbidden => {
+            let message =
+                format!("{} is never called: link-local, cloud metadata or no real host", url.quote(&address.host));
+            problems.add(place, message, "name the provider's own address");
+        }
+        Reach::Public if !address.tls && !allow_plain => {
+            let message = format!("`http://` toward {} sends keys and prompts in the clear", url.quote(&address.host));
+            problems.add(place, message, "write `https://`, or `allow_plain: true` for this provider");
+        }
+        Reach::Near | Reach::Public => {}
+    }
+    Some(spec(address))
+}
+
+fn spec(address: Address) -> EndpointSpec {
+    let Address { tls, host, port, base_path, versioned } = address;
+    EndpointSpec { tls, host, port, base_path, versioned, weight: 1, http: HttpVersion::Auto }
+}
+
+fn balance(fields: &Fields<'_>) -> Balance {
+    const WORDS: [(&str, Balance); 5] = [
+        ("round_robin", Balance::RoundRobin),
+        ("weighted", Balance::RoundRobin),
+        ("random", Balance::Random),
+        ("least_busy", Balance::LeastBusy),
+        ("consistent_hash", Balance::ConsistentHash),
+    ];
+    fields.choice("balance", &WORDS).unwrap_or_default()
+}
+
+fn health(fields: &Fields<'_>) -> HealthSpec {
+    let path = fields.text("path").map(|path| {
+        let text = path.text;
+        let plain = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        if !plain {
+            fields.problems().add(path.place, format!("{} is no path", path.shown()), "write a path like `/health`");
+        }
+        text.to_owned()
+    });
+    let interval = fields.duration("interval", &(Duration::from_millis(100)..=Duration::from_secs(3600)));
+    let timeout = fields.duration("timeout", &(Duration::from_millis(10)..=Duration::from_secs(60)));
+    let count = |name| fields.count(name, &(1..=100)).unwrap_or(1) as usize;
+    HealthSpec {
+        path,
+        interval,
+        timeout,
+        unhealthy_after: count("unhealthy_after"),
+        healthy_after: count("healthy_after"),
+    }
+}
+
+fn timeouts(fields: &Fields<'_>) -> Timeouts {
+    let (short, day) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
+    Timeouts {
+        connect: fields.duration("connect", &(short..=Duration::from_secs(300))),
+        read: fields.duration("read", &(short..=day)),
+        write: fields.duration("write", &(short..=day)),
+        idle: fields.duration("idle", &(Duration::from_secs(1)..=day)),
+    }
+}
+
+fn quirks(fields: &Fields<'_>, vendor: &Vendor) -> Quirks {
+    let mut quirks = vendor.quirks();
+    if let Some(fields) = fields.section("quirks", &schema::QUIRKS) {
+        for (name, set) in Quirks::NAMED {
+            if let Some(on) = fields.flag(name) {
+                set(&mut quirks, on);
+            }
+        }
+    }
+    quirks
+}

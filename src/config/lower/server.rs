@@ -1,0 +1,149 @@
+//! Listeners, bounds, logs and metrics.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::fields::{Fields, Text, scalar_of, word};
+use super::super::problem::Problems;
+use super::super::schema;
+use super::super::settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Tls};
+
+/// Bytes of a certificate or key file.
+const MAX_PEM: u64 = 1 << 20;
+
+pub(super) fn server(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Server {
+    let body_limit = fields.size("body_limit", &(1024..=1 << 30));
+    let body_buffer_total = fields.size("body_buffer_total", &(1024..=64 << 30));
+    if body_buffer_total < body_limit {
+        let at = fields.entry("body_buffer_total").or_else(|| fields.entry("body_limit"));
+        let place = at.map_or(fields.owner(), |entry| &entry.node.place);
+        let message = "all requests together may hold less than one may send";
+        fields.problems().add(place, message, "set `body_buffer_total` to several times `body_limit`");
+    }
+    Server {
+        listen: listeners(fields, folder, files),
+        body_limit,
+        body_buffer_total,
+        threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
+        max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
+        shutdown_timeout: fields.duration("shutdown_timeout", &(Duration::ZERO..=Duration::from_secs(24 * 3600))),
+    }
+}
+
+fn listeners(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Vec<Listener> {
+    let everywhere = Listener { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), tls: None };
+    let Some(items) = fields.list("listen") else { return vec![everywhere] };
+    let problems = fields.problems();
+    if let (true, Some(entry)) = (items.is_empty(), fields.entry("listen")) {
+        problems.add(&entry.place, "no listener", "write `listen: [{address: 0.0.0.0:8080}]`");
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for item in items {
+        let fields = Fields::open(&schema::LISTEN, item, &item.place, problems);
+        let tls = fields.section("tls", &schema::TLS).and_then(|fields| tls(&fields, folder, files));
+        let Some(text) = fields.required_text("address") else { continue };
+        let Some(address) = address(&text, problems) else { continue };
+        if listeners.iter().any(|other| clash(other.address, address)) {
+            problems.add(text.place, "this address is listened on twice", "");
+        }
+        listeners.push(Listener { address, tls });
+    }
+    listeners
+}
+
+fn tls(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Tls> {
+    let mut pem = |name: &str, mark: &str| {
+        let text = fields.required_text(name)?;
+        let path = folder.join(text.text);
+        files.push(path.clone());
+        if let Err(fault) = is_pem(&path, mark) {
+            let hint = "a PEM file that the user that Tidegate runs as can read";
+            fields.problems().add(text.place, format!("cannot use {}: {fault}", text.shown()), hint);
+        }
+        Some(path)
+    };
+    let (cert, key) = (pem("cert", "CERTIFICATE-----"), pem("key", "PRIVATE KEY-----"));
+    Some(Tls { cert: cert?, key: key? })
+}
+
+fn is_pem(path: &Path, mark: &str) -> Result<(), String> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(MAX_PEM).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let found = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(mark));
+    if found { Ok(()) } else { Err(format!("it holds no {}", mark.trim_end_matches('-').to_lowercase())) }
+}
+
+pub(super) fn admin(root: &Fields<'_>, server: &Server) -> Admin {
+    let fields = root.section_or_empty("admin", &schema::ADMIN);
+    let written = fields.text("listen").and_then(|text| Some((address(&text, fields.problems())?, text.place)));
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
+    let (listen, place) = written.unwrap_or((default, fields.owner()));
+    if server.listen.iter().any(|listener| clash(listener.address, listen)) {
+        let hint = "the admin listener never shares a port with clients: choose another for one of them";
+        fields.problems().add(place, "the admin listener's address is a public listener's too", hint);
+    }
+    Admin { listen }
+}
+
+/// Whether two listeners cannot both be bound. Port 0 is any free one.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && same_host
+}
+
+fn address(text: &Text<'_>, problems: &Problems) -> Option<SocketAddr> {
+    if let Ok(address) = text.text.parse() {
+        return Some(address);
+    }
+    let shown = text.shown();
+    let guess = match shown.trim_matches('`').rsplit_once(':') {
+        Some(("" | "*", port)) => format!("0.0.0.0:{port}"),
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        Some(_) => String::new(),
+        None => match shown.trim_matches('`') {
+            port if port.parse::<u16>().is_ok() => format!("0.0.0.0:{port}"),
+            host => format!("{host}:8080"),
+        },
+    };
+    let hint = match guess.parse::<SocketAddr>() {
+        Ok(guess) => format!("write `{guess}`"),
+        Err(_) => "write an address and a port, such as `0.0.0.0:8080` or `[::]:8080`".to_owned(),
+    };
+    problems.add(text.place, format!("{shown} is no address to listen on"), hint);
+    None
+}
+
+pub(super) fn access_log(root: &Fields<'_>, folder: &Path) -> AccessLog {
+    let fields = root.section_or_empty("access_log", &schema::ACCESS_LOG);
+    let path = fields.parse("path", "a place for a log", |text| match text {
+        "stdout" => Ok(LogPath::Stdout),
+        "stderr" => Ok(LogPath::Stderr),
+        "" => Err("write `stdout`, `stderr` or the path of a file".to_owned()),
+        path => Ok(LogPath::File(folder.join(path))),
+    });
+    AccessLog { enabled: fields.flag("enabled").unwrap_or(true), path: path.unwrap_or(LogPath::Stdout) }
+}
+
+pub(super) fn metrics(root: &Fields<'_>) -> Metrics {
+    const ALIASES: [(&str, MetricAlias); 3] =
+        [("http", MetricAlias::Http), ("llm", MetricAlias::Llm), ("gen_ai", MetricAlias::GenAi)];
+    const LABELS: [(&str, KeyLabel); 3] =
+        [("name", KeyLabel::Name), ("hash", KeyLabel::Hash), ("none", KeyLabel::None)];
+    let fields = root.section_or_empty("metrics", &schema::METRICS);
+    let problems = fields.problems();
+    let mut aliases = Vec::new();
+    for item in fields.list("aliases").unwrap_or_default() {
+        let Some(scalar) = scalar_of(item, problems) else { continue };
+        match word(&scalar.text, &ALIASES) {
+            Ok(alias) => aliases.push(alias),
+            Err(hint) => problems.add(&item.place, format!("{} is no family of names", scalar.shown()), hint),
+        }
+    }
+    aliases.sort_unstable();
+    aliases.dedup();
+    Metrics { aliases, key_label: fields.choice("key_label", &LABELS).unwrap_or_default() }
+}

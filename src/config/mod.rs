@@ -1,0 +1,122 @@
+//! The configuration: what is written, checked as a whole, becomes [`Settings`], which never change.
+//!
+//! ```text
+//! file ─▶ tree (values with places) ─▶ overrides ─▶ placeholders ─▶ lower ─▶ Settings
+//!            └───────────── every fault ─▶ problem ─▶ Report ◀──────┘
+//! ```
+//!
+//! Start reading at [`load`], then `schema`, the table of all that may be written. A fault never ends the reading: one
+//! [`Report`] tells all of them, each with its place, and no report, log or `Debug` ever shows a secret.
+
+mod clients;
+mod describe;
+mod fields;
+mod lower;
+mod mask;
+mod overrides;
+mod placeholder;
+mod problem;
+mod redact;
+mod schema;
+mod settings;
+mod tree;
+mod units;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub use clients::{AuthFailure, Caller, Clients};
+pub use describe::describe;
+pub use problem::{Place, Problem, Report};
+pub use redact::redacted;
+pub use settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Settings, Tls};
+
+use problem::Problems;
+
+/// Bytes of a configuration file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Variables of the environment, for placeholders and overrides.
+pub type Environment = BTreeMap<String, String>;
+
+/// The environment of this process. Variables that are not UTF-8 are left out.
+#[must_use]
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Reads and checks the configuration at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it, in one report.
+pub fn load(path: &Path, env: &Environment) -> Result<Settings, Report> {
+    let name = path.display().to_string();
+    let source = read(path).map_err(|(message, hint)| Report::of_file(&name, message, hint))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut settings = parse(&source, &name, folder, env)?;
+    settings.files.insert(0, path.to_owned());
+    Ok(settings)
+}
+
+/// As [`load`], of a text. `name` stands for the file in the report; relative paths begin at `folder`.
+///
+/// # Errors
+/// Everything that is wrong with it, in one report.
+pub fn parse(source: &str, name: &str, folder: &Path, env: &Environment) -> Result<Settings, Report> {
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let problems = Problems::default();
+    let mut masked = String::new();
+    let settings = tree::parse(source, &problems).map(|mut root| {
+        masked = mask::hide(&mut root, source);
+        overrides::apply(&mut root, env, &problems);
+        let mut sources = placeholder::Sources { env, folder, files: Vec::new() };
+        placeholder::fill(&mut root, source, &mut sources, &problems);
+        let mut settings = lower::settings(&root, folder, &mut sources.files, &problems);
+        settings.files = sources.files;
+        settings
+    });
+    if masked.is_empty() {
+        masked = mask::hide_lines(source);
+    }
+    match (problems.into_report(name, &masked), settings) {
+        (Some(report), _) => Err(report),
+        (None, Some(settings)) => Ok(settings),
+        (None, None) => Err(Report::of_file(name, "this is not YAML", "")),
+    }
+}
+
+/// Every file that the configuration at `path` is made of, also where it is faulty: what a watcher must look at.
+#[must_use]
+pub fn files_of(path: &Path, loaded: Option<&Settings>) -> Vec<PathBuf> {
+    loaded.map_or_else(|| vec![path.to_owned()], |settings| settings.files.clone())
+}
+
+fn read(path: &Path) -> Result<String, (String, String)> {
+    let fault = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "name the file with `--config`; `conf/tidegate.yaml` shows every key",
+            std::io::ErrorKind::PermissionDenied => "it must be readable by the user that Tidegate runs as",
+            _ => "",
+        };
+        (format!("cannot read the configuration: {error}"), hint.to_owned())
+    };
+    let file = File::open(path).map_err(fault)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fault)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err((format!("the configuration is larger than {} KiB", MAX_FILE >> 10), String::new()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (format!("line {line} is not UTF-8"), "save the file as UTF-8".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! `TIDEGATE__SERVER__BODY_LIMIT=…`: any key set by the environment.
+//!
+//! The path's segments are split at `__` and compared without regard to case; what a variable's name cannot hold
+//! (`-`, `.`, `/` and the like) is written `_`. A number picks an item of a list, the one after the last adds one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::problem::{Place, Problems};
+use super::schema::PREFIX;
+use super::tree::{self, Entry, Node, Value};
+
+/// Applies every override in `env` to the tree, in the order of their names.
+pub(super) fn apply(root: &mut Node, env: &BTreeMap<String, String>, problems: &Problems) {
+    for (variable, value) in env {
+        let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+        let place = Place::Variable(Arc::from(variable.as_str()));
+        let segments: Vec<&str> = path.split("__").collect();
+        if segments.iter().any(|segment| segment.is_empty()) {
+            let hint = format!("write the path of a key, such as `{PREFIX}SERVER__BODY_LIMIT`");
+            problems.add(&place, "a part of the path is empty", hint);
+            continue;
+        }
+        if let Some(node) = value_node(value, &place, problems)
+            && let Err((message, hint)) = set(root, &segments, node, &place)
+        {
+            problems.add(&place, message, hint);
+        }
+    }
+}
+
+/// The value: a list, map or quoted text as YAML; anything else as it stands, so that a key with odd characters passes.
+fn value_node(value: &str, place: &Place, problems: &Problems) -> Option<Node> {
+    let text = value.trim();
+    if !text.starts_with(['[', '{', '"', '\'']) {
+        let mut node = Node::scalar(place.clone(), text.to_owned());
+        relocate(&mut node, place);
+        return Some(node);
+    }
+    let inner = Problems::default();
+    match tree::parse(text, &inner) {
+        Some(mut node) if inner.is_empty() => {
+            relocate(&mut node, place);
+            Some(node)
+        }
+        _ => {
+            problems.add(place, "its value is not YAML", "quote a text that begins with a bracket or a quote: '\"…\"'");
+            None
+        }
+    }
+}
+
+/// Everything in the value was written by the variable, and none of it may be shown.
+fn relocate(node: &mut Node, place: &Place) {
+    node.place = place.clone();
+    match &mut node.value {
+        Value::Scalar(scalar) => scalar.secret = true,
+        Value::List(items) => items.iter_mut().for_each(|item| relocate(item, place)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.place = place.clone();
+                relocate(&mut entry.node, place);
+            }
+        }
+    }
+}
+
+fn set(node: &mut Node, path: &[&str], value: Node, place: &Place) -> Result<(), (String, String)> {
+    let Some((segment, rest)) = path.split_first() else {
+        *node = value;
+        return Ok(());
+    };
+    if node.is_null() {
+        let empty = if segment.parse::<usize>().is_ok() { Value::List(Vec::new()) } else { Value::Map(Vec::new()) };
+        *node = Node { place: place.clone(), value: empty };
+    }
+    match &mut node.value {
+        Value::Map(entries) => set(entry_of(entries, segment, place)?, rest, value, place),
+        Value::List(items) => set(item_of(items, segment, place)?, rest, value, place),
+        Value::Scalar(_) => {
+            let message = format!("nothing can stand at `{segment}`: what is above holds a single value");
+            Err((message, "set the whole value, or write it as a map in the file".to_owned()))
+        }
+    }
+}
+
+fn item_of<'a>(items: &'a mut Vec<Node>, segment: &str, place: &Place) -> Result<&'a mut Node, (String, String)> {
+    let count = items.len();
+    let fault = || {
+        let hint = format!("the list has {count} items, numbered from 0; {count} adds one");
+        (format!("`{segment}` is no item of the list"), hint)
+    };
+    let index: usize = segment.parse().map_err(|_| fault())?;
+    if index == count {
+        items.push(Node::scalar(place.clone(), String::new()));
+    }
+    items.get_mut(index).ok_or_else(fault)
+}
+
+fn entry_of<'a>(entries: &'a mut Vec<Entry>, segment: &str, place: &Place) -> Result<&'a mut Node, (String, String)> {
+    let wanted = plain(segment);
+    let same: Vec<usize> =
+        (0..).zip(&*entries).filter(|(_, entry)| plain(&entry.key) == wanted).map(|(at, _)| at).collect();
+    let index = match same.as_slice() {
+        [] => {
+            let key = segment.to_lowercase();
+            entries.push(Entry { key, place: place.clone(), node: Node::scalar(place.clone(), String::new()) });
+            entries.len() - 1
+        }
+        [index] => *index,
+        several => {
+            let names: Vec<_> =
+                several.iter().filter_map(|at| entries.get(*at)).map(|entry| entry.key.as_str()).collect();
+            let message = format!("`{segment}` could be any of: {}", names.join(", "));
+            return Err((message, "rename one of them, or set the value in the file".to_owned()));
+        }
+    };
+    let entry = entries.get_mut(index).map(|entry| &mut entry.node);
+    entry.ok_or_else(|| (format!("`{segment}` cannot be set"), String::new()))
+}
+
+/// A name as a variable can spell it.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+}

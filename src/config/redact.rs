@@ -1,0 +1,235 @@
+//! What the admin listener shows of the running configuration: all of it but secrets, and not their hashes either.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::provider::{Balance, EndpointSpec, HttpVersion, Provider};
+use crate::routing::Route;
+
+use super::settings::{KeyLabel, LogPath, MetricAlias, Settings};
+use super::units::duration_text;
+
+/// The settings as indented JSON, in the shape in which they are written, with every default filled in.
+#[must_use]
+pub fn redacted(settings: &Settings) -> String {
+    serde_json::to_string_pretty(&View::of(settings)).unwrap_or_default()
+}
+
+/// What stands for a secret.
+const HIDDEN: &str = "(hidden)";
+
+#[derive(Serialize)]
+struct View<'a> {
+    server: ServerView,
+    admin: AdminView,
+    access_log: LogView,
+    metrics: MetricsView,
+    providers: BTreeMap<&'a str, ProviderView<'a>>,
+    models: BTreeMap<&'a str, ModelView>,
+    auth: &'static str,
+    clients: Vec<ClientView>,
+}
+
+#[derive(Serialize)]
+struct ServerView {
+    listen: Vec<ListenView>,
+    body_limit: usize,
+    body_buffer_total: usize,
+    threads: Option<usize>,
+    sealing_key: &'static str,
+    max_attempts: usize,
+    shutdown_timeout: String,
+}
+
+#[derive(Serialize)]
+struct ListenView {
+    address: String,
+    tls: bool,
+}
+
+#[derive(Serialize)]
+struct AdminView {
+    listen: String,
+}
+
+#[derive(Serialize)]
+struct LogView {
+    enabled: bool,
+    path: String,
+}
+
+#[derive(Serialize)]
+struct MetricsView {
+    aliases: Vec<&'static str>,
+    key_label: &'static str,
+}
+
+#[derive(Serialize)]
+struct ProviderView<'a> {
+    kind: &'a str,
+    format: &'static str,
+    key: Option<&'static str>,
+    auth_header: &'a str,
+    headers: BTreeMap<&'a str, &'a str>,
+    endpoints: Vec<EndpointView>,
+    balance: &'static str,
+    health: Option<HealthView<'a>>,
+    timeouts: BTreeMap<&'static str, String>,
+    quirks: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    url: String,
+    weight: u32,
+    http: &'static str,
+}
+
+#[derive(Serialize)]
+struct HealthView<'a> {
+    path: Option<&'a str>,
+    interval: String,
+    timeout: String,
+    unhealthy_after: usize,
+    healthy_after: usize,
+}
+
+#[derive(Serialize)]
+struct ModelView {
+    strategy: &'static str,
+    targets: Vec<String>,
+    on_loss: &'static str,
+    max_output: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ClientView {
+    name: String,
+    key: &'static str,
+    models: Vec<String>,
+}
+
+impl<'a> View<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        let routes = settings.models.list().chain(settings.models.patterns());
+        let open = settings.clients.is_open();
+        let callers = if open { Vec::new() } else { settings.clients.callers() };
+        Self {
+            server: server(settings),
+            admin: AdminView { listen: settings.admin.listen.to_string() },
+            access_log: LogView { enabled: settings.access_log.enabled, path: log_path(&settings.access_log.path) },
+            metrics: metrics(settings),
+            providers: settings
+                .providers
+                .iter()
+                .map(|(name, provider)| (&**name, ProviderView::of(provider)))
+                .collect(),
+            models: routes.map(|route| (&*route.name, ModelView::of(route))).collect(),
+            auth: if open { "off" } else { "keys" },
+            clients: callers
+                .iter()
+                .map(|caller| ClientView {
+                    name: caller.name().to_string(),
+                    key: HIDDEN,
+                    models: caller.models().map(str::to_owned).collect(),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn server(settings: &Settings) -> ServerView {
+    let server = &settings.server;
+    let listen =
+        server.listen.iter().map(|l| ListenView { address: l.address.to_string(), tls: l.tls.is_some() }).collect();
+    ServerView {
+        listen,
+        body_limit: server.body_limit,
+        body_buffer_total: server.body_buffer_total,
+        threads: server.threads,
+        sealing_key: HIDDEN,
+        max_attempts: server.max_attempts,
+        shutdown_timeout: duration_text(server.shutdown_timeout),
+    }
+}
+
+fn log_path(path: &LogPath) -> String {
+    match path {
+        LogPath::Stdout => "stdout".to_owned(),
+        LogPath::Stderr => "stderr".to_owned(),
+        LogPath::File(path) => path.display().to_string(),
+    }
+}
+
+fn metrics(settings: &Settings) -> MetricsView {
+    let alias = |alias: &MetricAlias| match alias {
+        MetricAlias::Http => "http",
+        MetricAlias::Llm => "llm",
+        MetricAlias::GenAi => "gen_ai",
+    };
+    let key_label = match settings.metrics.key_label {
+        KeyLabel::Name => "name",
+        KeyLabel::Hash => "hash",
+        KeyLabel::None => "none",
+    };
+    MetricsView { aliases: settings.metrics.aliases.iter().map(alias).collect(), key_label }
+}
+
+impl<'a> ProviderView<'a> {
+    fn of(provider: &'a Provider) -> Self {
+        // Only this header is known to hold no credential.
+        let shown = |(name, value): &'a (String, String)| {
+            (name.as_str(), if name == "anthropic-version" { value.as_str() } else { HIDDEN })
+        };
+        let timeouts = &provider.timeouts;
+        let deadlines = [
+            ("connect", timeouts.connect),
+            ("read", timeouts.read),
+            ("write", timeouts.write),
+            ("idle", timeouts.idle),
+        ];
+        Self {
+            kind: &provider.kind,
+            format: provider.format.name(),
+            key: provider.auth.as_ref().map(|_| HIDDEN),
+            auth_header: provider.auth.as_ref().map_or("none", |auth| &auth.header),
+            headers: provider.headers.iter().map(shown).collect(),
+            endpoints: provider.endpoints.iter().map(EndpointView::of).collect(),
+            balance: match provider.balance {
+                Balance::RoundRobin => "round_robin",
+                Balance::Random => "random",
+                Balance::LeastBusy => "least_busy",
+                Balance::ConsistentHash => "consistent_hash",
+            },
+            health: provider.health.as_ref().map(|health| HealthView {
+                path: health.path.as_deref(),
+                interval: duration_text(health.interval),
+                timeout: duration_text(health.timeout),
+                unhealthy_after: health.unhealthy_after,
+                healthy_after: health.healthy_after,
+            }),
+            timeouts: deadlines.into_iter().map(|(name, time)| (name, duration_text(time))).collect(),
+            quirks: provider.quirks.names().collect(),
+        }
+    }
+}
+
+impl EndpointView {
+    fn of(spec: &EndpointSpec) -> Self {
+        let scheme = if spec.tls { "https" } else { "http" };
+        let http = match spec.http {
+            HttpVersion::Auto => "auto",
+            HttpVersion::H1 => "h1",
+            HttpVersion::H2 => "h2",
+        };
+        Self { url: format!("{scheme}://{}{}", spec.authority(), spec.base_path), weight: spec.weight, http }
+    }
+}
+
+impl ModelView {
+    fn of(route: &Route) -> Self {
+        let targets = route.targets.iter().map(|target| format!("{}/{}", target.provider, target.model)).collect();
+        Self { strategy: "priority", targets, on_loss: route.on_loss.name(), max_output: route.max_output }
+    }
+}

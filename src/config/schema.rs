@@ -1,0 +1,391 @@
+//! What may be written: every section and key, with its default and its meaning.
+//!
+//! The table is the one source: reading takes its defaults and its list of known keys from here, and
+//! `docs/config.md` is printed from it.
+
+/// What the name of an overriding environment variable begins with.
+pub(super) const PREFIX: &str = "TIDEGATE__";
+
+/// A map with a fixed set of keys.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Its place, such as `providers.NAME.health`.
+    pub(super) path: &'static str,
+    /// What it is for.
+    pub(super) about: &'static str,
+    /// Its keys.
+    pub(super) fields: &'static [Field],
+}
+
+impl Section {
+    /// The key of that name.
+    pub(super) fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// A key of a section.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// The key.
+    pub(super) name: &'static str,
+    /// What its value looks like.
+    pub(super) form: &'static str,
+    /// What holds where it is absent.
+    pub(super) absent: Absent,
+    /// What it does.
+    pub(super) about: &'static str,
+}
+
+/// What holds where a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It must be there.
+    Required,
+    /// This value, as one would write it.
+    Default(&'static str),
+    /// What the words say.
+    Otherwise(&'static str),
+}
+
+const fn field(name: &'static str, form: &'static str, absent: Absent, about: &'static str) -> Field {
+    Field { name, form, absent, about }
+}
+
+use Absent::{Default, Otherwise, Required};
+
+/// Every section, in the order of the reference.
+pub(super) const ALL: &[&Section] = &[
+    &ROOT,
+    &SERVER,
+    &LISTEN,
+    &TLS,
+    &ADMIN,
+    &ACCESS_LOG,
+    &METRICS,
+    &PROVIDER,
+    &ENDPOINT,
+    &HEALTH,
+    &TIMEOUTS,
+    &QUIRKS,
+    &MODEL,
+    &TARGET,
+    &CLIENT,
+];
+
+pub(super) static ROOT: Section = Section {
+    path: "",
+    about: "The file as a whole.",
+    fields: &[
+        field("server", "map", Otherwise("its defaults"), "Where clients connect, and the bounds on what they send."),
+        field("admin", "map", Otherwise("its defaults"), "Health, metrics, reload and state: a listener of its own."),
+        field("access_log", "map", Otherwise("its defaults"), "One line of JSON a request."),
+        field("metrics", "map", Otherwise("its defaults"), "Names and labels of the metrics."),
+        field("providers", "map: name → provider", Required, "Vendor accounts and self-hosted fleets."),
+        field(
+            "models",
+            "map: name → target or model",
+            Required,
+            "What clients may ask for, and where it goes. A name may hold one `*`; what it stands for fills the `*` of the target. An exact name goes before a pattern, a pattern with more text before its `*` before one with less.",
+        ),
+        field(
+            "auth",
+            "`keys` or `off`",
+            Default("keys"),
+            "`keys`: a client must present one of `clients`. `off`: everyone who reaches the port is served; it must be written out.",
+        ),
+        field("clients", "list of clients", Otherwise("none: then `auth: off` must be written"), "Who may call."),
+    ],
+};
+
+pub(super) static SERVER: Section = Section {
+    path: "server",
+    about: "Where clients connect, and the bounds on what they send.",
+    fields: &[
+        field(
+            "listen",
+            "list of listeners",
+            Otherwise("`[{address: 0.0.0.0:8080}]`"),
+            "The public listeners: HTTP/1.1 and HTTP/2, with prior knowledge or over TLS. A change needs a restart.",
+        ),
+        field("body_limit", "size", Default("32MiB"), "The largest request body; a larger one is refused with 413."),
+        field(
+            "body_buffer_total",
+            "size",
+            Default("256MiB"),
+            "Bytes of request bodies that all requests together may hold; beyond it new ones are refused with 503.",
+        ),
+        field("threads", "count, 1 to 1024", Otherwise("one a core"), "Worker threads. A change needs a restart."),
+        field(
+            "sealing_key",
+            "secret, 16 characters or more",
+            Otherwise("derived from the providers' names and keys"),
+            "Seals the opaque state (thinking signatures and the like) that travels through clients. Replicas must agree on it; set it so that a change of a provider's key leaves running conversations alone.",
+        ),
+        field(
+            "max_attempts",
+            "count, 1 to 16",
+            Default("4"),
+            "Tries of one request, over all targets and endpoints, before its first byte goes to the client.",
+        ),
+        field(
+            "shutdown_timeout",
+            "duration",
+            Default("5m"),
+            "How long running requests may go on after the signal to stop.",
+        ),
+    ],
+};
+
+pub(super) static LISTEN: Section = Section {
+    path: "server.listen[]",
+    about: "One public listener.",
+    fields: &[
+        field("address", "`address:port`", Required, "Where to listen: `0.0.0.0:8080`, `[::]:8080`."),
+        field(
+            "tls",
+            "map",
+            Otherwise("no TLS"),
+            "Certificate and key: the listener speaks TLS, HTTP/2 and HTTP/1.1 by ALPN.",
+        ),
+    ],
+};
+
+pub(super) static TLS: Section = Section {
+    path: "server.listen[].tls",
+    about: "A listener's certificate. Paths begin at the configuration's folder.",
+    fields: &[
+        field("cert", "path", Required, "The certificate chain, PEM."),
+        field("key", "path", Required, "The private key, PEM."),
+    ],
+};
+
+pub(super) static ADMIN: Section = Section {
+    path: "admin",
+    about: "Health, metrics, reload and state, on a listener that clients cannot reach.",
+    fields: &[field(
+        "listen",
+        "`address:port`",
+        Default("127.0.0.1:9090"),
+        "Where it listens. It asks for no key: keep it on loopback or a private network. A change needs a restart.",
+    )],
+};
+
+pub(super) static ACCESS_LOG: Section = Section {
+    path: "access_log",
+    about: "One line of JSON a request; prompts are never in it.",
+    fields: &[
+        field("enabled", "`true` or `false`", Default("true"), "Whether it is written."),
+        field("path", "`stdout`, `stderr` or a path", Default("stdout"), "Where it goes. A change needs a restart."),
+    ],
+};
+
+pub(super) static METRICS: Section = Section {
+    path: "metrics",
+    about: "Names and labels of the metrics on the admin listener.",
+    fields: &[
+        field(
+            "aliases",
+            "list of `http`, `llm`, `gen_ai`",
+            Otherwise("none"),
+            "Further names for the same figures, for dashboards that exist already.",
+        ),
+        field(
+            "key_label",
+            "`name`, `hash` or `none`",
+            Default("name"),
+            "What stands for the client in the label `key`.",
+        ),
+    ],
+};
+
+pub(super) static PROVIDER: Section = Section {
+    path: "providers.NAME",
+    about: "A vendor account or a self-hosted fleet. What its `kind` sets can be set otherwise here.",
+    fields: &[
+        field(
+            "kind",
+            "a kind, see the table of kinds",
+            Required,
+            "What it is: sets format, address, authentication and quirks.",
+        ),
+        field(
+            "key",
+            "secret",
+            Otherwise("by kind: required, or none is sent"),
+            "The key that is sent to it, best as `${NAME}` or `${file:/path}`. No client's credential is ever sent.",
+        ),
+        field(
+            "url",
+            "URL",
+            Otherwise("by kind"),
+            "Its one address. A path before the format's own is kept; a `/v1` at its end may stand or not. `http://` only toward loopback and private networks.",
+        ),
+        field(
+            "endpoints",
+            "list of URLs or endpoints",
+            Otherwise("`url` alone"),
+            "Several addresses instead of `url`.",
+        ),
+        field(
+            "allow_plain",
+            "`true` or `false`",
+            Default("false"),
+            "Allows `http://` toward a public address: keys and prompts can be read on the way.",
+        ),
+        field(
+            "format",
+            "`openai_chat` or `anthropic_messages`",
+            Otherwise("by kind"),
+            "The wire format that it speaks.",
+        ),
+        field("auth_header", "header name, or `none`", Otherwise("by kind"), "The header that carries the key."),
+        field(
+            "auth_prefix",
+            "text",
+            Otherwise("by kind"),
+            "What stands before the key: `Bearer ` with its space, or nothing.",
+        ),
+        field("headers", "map: name → text", Otherwise("by kind"), "Further headers of every request."),
+        field(
+            "anthropic_version",
+            "date",
+            Otherwise("`2023-06-01` for that format"),
+            "The header `anthropic-version` where the client sent none.",
+        ),
+        field(
+            "http",
+            "`auto`, `h1` or `h2`",
+            Default("auto"),
+            "HTTP version: `auto` is what ALPN agrees on over TLS, HTTP/1.1 without TLS.",
+        ),
+        field(
+            "balance",
+            "`round_robin`, `weighted`, `random`, `least_busy` or `consistent_hash`",
+            Default("round_robin"),
+            "Which endpoint takes a request. All but `consistent_hash` mind the weights (`weighted` is `round_robin`); `consistent_hash` sends the same caller and model to the same endpoint.",
+        ),
+        field("health", "map", Otherwise("no active checks"), "Active checks of the endpoints."),
+        field("timeouts", "map", Otherwise("their defaults"), "Deadlines."),
+        field("quirks", "map", Otherwise("by kind"), "What the server deviates from its format in."),
+    ],
+};
+
+pub(super) static ENDPOINT: Section = Section {
+    path: "providers.NAME.endpoints[]",
+    about: "One address of a provider. A URL alone stands for one with the defaults.",
+    fields: &[
+        field("url", "URL", Required, "The address."),
+        field("weight", "count, 1 to 1000", Default("1"), "Its share of the requests."),
+        field("http", "`auto`, `h1` or `h2`", Otherwise("the provider's"), "HTTP version toward it."),
+    ],
+};
+
+pub(super) static HEALTH: Section = Section {
+    path: "providers.NAME.health",
+    about: "Active checks. `{}` checks by connecting.",
+    fields: &[
+        field(
+            "path",
+            "path",
+            Otherwise("a TCP connect"),
+            "Asked by HTTP GET; any 2xx is healthy. It begins at the host's root.",
+        ),
+        field("interval", "duration, 100ms to 1h", Default("5s"), "Between two checks."),
+        field("timeout", "duration, 10ms to 1m", Default("2s"), "For one check."),
+        field("unhealthy_after", "count, 1 to 100", Default("3"), "Failures in a row that take an endpoint out."),
+        field("healthy_after", "count, 1 to 100", Default("2"), "Successes in a row that take it back in."),
+    ],
+};
+
+pub(super) static TIMEOUTS: Section = Section {
+    path: "providers.NAME.timeouts",
+    about: "Deadlines toward a provider.",
+    fields: &[
+        field("connect", "duration, 10ms to 5m", Default("5s"), "For TCP and TLS together."),
+        field(
+            "read",
+            "duration, 10ms to 24h",
+            Default("5m"),
+            "The longest silence: before the answer's first byte and between any two.",
+        ),
+        field("write", "duration, 10ms to 24h", Default("1m"), "The longest wait for it to take more of the request."),
+        field("idle", "duration, 1s to 24h", Default("75s"), "How long an unused connection is kept."),
+    ],
+};
+
+pub(super) static QUIRKS: Section = Section {
+    path: "providers.NAME.quirks",
+    about: "What a server deviates from its format in.",
+    fields: &[
+        field(
+            "legacy_max_tokens",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It wants the limit as `max_tokens`, not `max_completion_tokens`.",
+        ),
+        field(
+            "no_developer_role",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It knows no role `developer`: `system` is sent.",
+        ),
+        field("no_stream_options", "`true` or `false`", Otherwise("by kind"), "It refuses `stream_options`."),
+    ],
+};
+
+pub(super) static MODEL: Section = Section {
+    path: "models.NAME",
+    about: "A name that clients ask for. `provider/model` alone stands for one target with the defaults.",
+    fields: &[
+        field("targets", "list of `provider/model` or targets", Required, "Where it goes."),
+        field("strategy", "`priority`", Default("priority"), "`priority`: the first target that answers."),
+        field(
+            "on_loss",
+            "`allow`, `warn` or `refuse`",
+            Default("warn"),
+            "What happens where the target's format cannot carry a part of the request: `allow` sends the rest, `warn` also says so in the header `x-tidegate-loss` and the log, `refuse` answers 400.",
+        ),
+        field(
+            "max_output",
+            "count, 1 to 10000000",
+            Otherwise("the provider's own"),
+            "The limit of output tokens where the client sets none and the target's format wants one.",
+        ),
+    ],
+};
+
+pub(super) static TARGET: Section = Section {
+    path: "models.NAME.targets[]",
+    about: "One target of a model. `provider/model` alone stands for one with the defaults.",
+    fields: &[
+        field("to", "`provider/model`", Required, "The provider's name, and the model's name there."),
+        field("weight", "count, 1 to 1000", Default("1"), "Its share, for strategies that share."),
+    ],
+};
+
+pub(super) static CLIENT: Section = Section {
+    path: "clients[]",
+    about: "Who may call. A key is accepted as `Authorization: Bearer`, `x-api-key` or `api-key`; its hash alone is kept.",
+    fields: &[
+        field("name", "text", Required, "Stands for the client in logs and metrics."),
+        field(
+            "key",
+            "secret, 8 characters or more",
+            Otherwise("`key_hash`"),
+            "The key, best as `${NAME}` or `${file:/path}`.",
+        ),
+        field(
+            "key_hash",
+            "`sha256:` and 64 hex digits",
+            Otherwise("`key`"),
+            "The key's SHA-256, so that the file holds no key: `printf %s \"$KEY\" | sha256sum`.",
+        ),
+        field(
+            "models",
+            "list of names and patterns",
+            Otherwise("`[\"*\"]`: all"),
+            "What it may ask for; `*` stands for any text.",
+        ),
+    ],
+};

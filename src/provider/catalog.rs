@@ -1,0 +1,131 @@
+//! The kinds of providers, read from `catalog.yaml`, which is compiled in.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use tidegate_codec::Format;
+
+use super::Quirks;
+
+const SOURCE: &str = include_str!("catalog.yaml");
+
+/// What a `kind` stands for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vendor {
+    #[serde(rename = "format")]
+    format_name: String,
+    /// Its address; `None` where the operator must name one.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Whether it wants a key.
+    pub key: KeyNeed,
+    /// How the key is sent.
+    #[serde(default)]
+    pub auth: AuthStyle,
+    /// Headers sent with every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    #[serde(default)]
+    quirks: Vec<String>,
+    /// One line for the reference.
+    pub note: String,
+}
+
+/// Whether a vendor wants a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyNeed {
+    /// Nothing works without.
+    Required,
+    /// A server of one's own may want one.
+    Optional,
+}
+
+/// How a vendor's key is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthStyle {
+    /// The header, lower case.
+    pub header: String,
+    /// What stands before the key.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+impl Default for AuthStyle {
+    fn default() -> Self {
+        Self { header: "authorization".to_owned(), prefix: "Bearer ".to_owned() }
+    }
+}
+
+impl Vendor {
+    /// The format that it speaks.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        Format::from_name(&self.format_name).unwrap_or(Format::OpenaiChat)
+    }
+
+    /// What it deviates from the format in.
+    #[must_use]
+    pub fn quirks(&self) -> Quirks {
+        let mut quirks = Quirks::default();
+        for name in &self.quirks {
+            if let Some((_, set)) = Quirks::NAMED.iter().find(|(known, _)| known == name) {
+                set(&mut quirks, true);
+            }
+        }
+        quirks
+    }
+}
+
+/// Every kind by its name.
+#[must_use]
+pub fn vendors() -> &'static BTreeMap<String, Vendor> {
+    static VENDORS: OnceLock<BTreeMap<String, Vendor>> = OnceLock::new();
+    // The text is ours and a test reads it, so the fallback never runs.
+    VENDORS.get_or_init(|| serde_yaml::from_str(SOURCE).unwrap_or_default())
+}
+
+/// The kind of that name.
+#[must_use]
+pub fn find(kind: &str) -> Option<&'static Vendor> {
+    vendors().get(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_is_sound() {
+        let read: BTreeMap<String, Vendor> = serde_yaml::from_str(SOURCE).unwrap();
+        assert!(read.len() >= 12);
+        for (kind, vendor) in &read {
+            assert!(Format::from_name(&vendor.format_name).is_some(), "{kind}: format");
+            for quirk in &vendor.quirks {
+                assert!(Quirks::NAMED.iter().any(|(name, _)| name == quirk), "{kind}: quirk {quirk}");
+            }
+            for header in vendor.headers.keys().chain([&vendor.auth.header]) {
+                assert_eq!(*header, header.to_lowercase(), "{kind}: header");
+            }
+            if let Some(url) = &vendor.url {
+                assert!(super::super::address::Address::parse(url).is_ok(), "{kind}: {url}");
+            }
+            assert!(!vendor.note.is_empty() && kind.as_str() == kind.to_lowercase());
+        }
+    }
+
+    #[test]
+    fn vendors_are_found() {
+        let anthropic = find("anthropic").unwrap();
+        assert_eq!(anthropic.format(), Format::AnthropicMessages);
+        assert_eq!((anthropic.auth.header.as_str(), anthropic.auth.prefix.as_str()), ("x-api-key", ""));
+        let mistral = find("mistral").unwrap();
+        assert!(mistral.quirks().no_stream_options && mistral.quirks().legacy_max_tokens);
+        assert_eq!(find("openai").unwrap().quirks(), Quirks::default());
+        assert_eq!(find("openai").unwrap().auth.prefix, "Bearer ");
+        assert!(find("nobody").is_none());
+    }
+}
