@@ -42,14 +42,15 @@ pub fn describe() -> String {
         let quirks = vendor.quirks().names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let sent = format!("`{}: {}…`", vendor.auth.header, vendor.auth.prefix);
         let format = vendor.format().name();
-        text.push_str(&format!("| `{kind}` | `{format}` | {url} | {key} | {sent} | {quirks} | {} |\n", vendor.note));
+        let line = format!("| `{kind}` | `{format}` | {url} | {key} | {sent} | {quirks} | {} |\n", vendor.note);
+        text.push_str(&line);
     }
     text
 }
 
 fn describe_section(section: &Section, text: &mut String) {
     let title = if section.path.is_empty() { "The file".to_owned() } else { format!("`{}`", section.path) };
-    text.push_str(&format!("\n## {title}\n\n{}\n\n", section.about));
+    text.extend(["\n## ", &title, "\n\n", section.about, "\n\n"]);
     text.push_str("| key | value | without it | |\n|---|---|---|---|\n");
     for field in section.fields {
         let absent = match field.absent {
@@ -58,6 +59,6 @@ fn describe_section(section: &Section, text: &mut String) {
             Absent::Otherwise(words) => words.to_owned(),
         };
         let cells = [field.form, &absent, field.about].map(|cell| cell.replace('|', "\\|"));
-        text.push_str(&format!("| `{}` | {} |\n", field.name, cells.join(" | ")));
+        text.extend(["| `", field.name, "` | ", &cells.join(" | "), " |\n"]);
     }
 }

@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
             self.problems.add(place, format!("`{name}` is empty{from}"), "");
             return None;
         }
-        Some(Text { text: &scalar.text, place, scalar })
+        Some(Text { value: &scalar.text, place, scalar })
     }
 
     /// As [`Self::text`]; an absent one is noted.
@@ -195,7 +195,7 @@ impl<'a> Fields<'a> {
 /// A text that is not empty, and where it stands.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
-    pub(super) text: &'a str,
+    pub(super) value: &'a str,
     pub(super) place: &'a Place,
     scalar: &'a Scalar,
 }
@@ -204,7 +204,7 @@ impl<'a> Text<'a> {
     /// The text of a scalar node.
     pub(super) fn of(node: &'a Node, problems: &Problems) -> Option<Self> {
         let scalar = scalar_of(node, problems)?;
-        Some(Self { text: &scalar.text, place: &node.place, scalar })
+        Some(Self { value: &scalar.text, place: &node.place, scalar })
     }
 
     /// A part of the text for a report, see [`Scalar::quote`].

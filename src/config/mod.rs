@@ -113,7 +113,7 @@ fn read(path: &Path) -> Result<String, (String, String)> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = valid.split(|byte| *byte == b'\n').count();
         (format!("line {line} is not UTF-8"), "save the file as UTF-8".to_owned())
     })
 }

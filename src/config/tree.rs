@@ -227,7 +227,7 @@ impl<'a> Builder<'a> {
             }
             Event::SequenceStart(..) => self.list(place, depth)?,
             Event::MappingStart(..) => self.map(place, depth)?,
-            Event::Alias(id) => return self.alias(id, place, depth),
+            Event::Alias(id) => return self.alias(id, &place, depth),
             Event::UnresolvedAlias(name) => {
                 self.problems.add(
                     &place,
@@ -309,7 +309,9 @@ impl<'a> Builder<'a> {
                 }
             }
             Value::List(maps) if maps.iter().all(|map| matches!(map.value, Value::Map(_))) => {
-                maps.into_iter().for_each(|map| self.merge(map, entries, seen));
+                for map in maps {
+                    self.merge(map, entries, seen);
+                }
             }
             Value::List(_) | Value::Scalar(_) => {
                 self.problems.add(
@@ -321,18 +323,18 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn alias(&mut self, id: usize, place: Place, depth: usize) -> Result<(Node, usize), Stop> {
+    fn alias(&mut self, id: usize, place: &Place, depth: usize) -> Result<(Node, usize), Stop> {
         let Some(Some(anchored)) = self.anchors.get(&id) else {
-            self.problems.add(&place, "an alias cannot stand inside what it names", "");
+            self.problems.add(place, "an alias cannot stand inside what it names", "");
             return Err(Stop::Noted);
         };
         let (nodes, height) = (anchored.nodes, anchored.height);
         if depth + height > MAX_DEPTH {
-            self.problems.add(&place, format!("aliases put more than {MAX_DEPTH} collections inside each other"), "");
+            self.problems.add(place, format!("aliases put more than {MAX_DEPTH} collections inside each other"), "");
             return Err(Stop::Noted);
         }
         let node = anchored.node.clone();
-        self.grow(nodes, &place)?;
+        self.grow(nodes, place)?;
         Ok((node, height))
     }
 

@@ -71,7 +71,8 @@ pub(super) fn duration_text(duration: Duration) -> String {
         let count = rest / factor;
         rest %= factor;
         if count > 0 {
-            text.push_str(&format!("{count}{name}"));
+            text.push_str(&count.to_string());
+            text.push_str(name);
         }
     }
     text

@@ -33,7 +33,7 @@ pub struct Watcher {
     poll: Duration,
     told: Arc<Notify>,
     /// `None` where the system refuses; looking then does it alone.
-    watcher: Option<RecommendedWatcher>,
+    system: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -46,16 +46,15 @@ impl Watcher {
     pub fn new(files: Vec<PathBuf>) -> Self {
         let told = Arc::new(Notify::new());
         let teller = Arc::clone(&told);
-        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| teller.notify_one());
-        let watcher = match watcher {
-            Ok(watcher) => Some(watcher),
+        let system = notify::recommended_watcher(move |_: notify::Result<notify::Event>| teller.notify_one());
+        let system = match system {
+            Ok(system) => Some(system),
             Err(error) => {
                 log::warn!("the system does not tell of changed files ({error}): looking every {} s", POLL.as_secs());
                 None
             }
         };
-        let mut this =
-            Self { files: Vec::new(), seen: Vec::new(), poll: POLL, told, watcher, folders: BTreeSet::new() };
+        let mut this = Self { files: Vec::new(), seen: Vec::new(), poll: POLL, told, system, folders: BTreeSet::new() };
         this.set_files(files);
         this
     }
@@ -104,7 +103,7 @@ impl Watcher {
 
     /// Watches the folders that hold the files, and those that they really stand in.
     fn watch_folders(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
+        let Some(watcher) = &mut self.system else { return };
         let wanted: BTreeSet<PathBuf> = self.files.iter().flat_map(|file| folders_of(file)).collect();
         for gone in self.folders.difference(&wanted) {
             // It may be gone from the disk too; then there is nothing to stop.

@@ -210,9 +210,12 @@ pub struct Quirks {
     pub no_stream_options: bool,
 }
 
+/// Sets or clears one quirk.
+pub type SetQuirk = fn(&mut Quirks, bool);
+
 impl Quirks {
     /// Every quirk by its name in the config, with the way to set it.
-    pub const NAMED: [(&'static str, fn(&mut Self, bool)); 3] = [
+    pub const NAMED: [(&'static str, SetQuirk); 3] = [
         ("legacy_max_tokens", |quirks, on| quirks.legacy_max_tokens = on),
         ("no_developer_role", |quirks, on| quirks.no_developer_role = on),
         ("no_stream_options", |quirks, on| quirks.no_stream_options = on),

@@ -6,6 +6,7 @@
 
 mod pattern;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ impl Models {
                 }
             }
         }
-        models.patterns.sort_by(|(a, _), (b, _)| b.rank().cmp(&a.rank()));
+        models.patterns.sort_by_key(|(pattern, _)| Reverse(pattern.rank()));
         models.listed = models.exact.values().map(Arc::clone).collect();
         models.listed.sort_by(|a, b| a.name.cmp(&b.name));
         models

@@ -53,7 +53,7 @@ impl Reader {
         let key = key_of(&fields);
         let models = models(&fields);
         let text = fields.required_text("name")?;
-        let (name, place) = (text.text, text.place);
+        let (name, place) = (text.value, text.place);
         if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
             problems.add(place, "this cannot be a client's name", format!("write 1 to {MAX_NAME} characters"));
         }
@@ -88,7 +88,7 @@ fn key_of<'a>(fields: &Fields<'a>) -> Option<(KeyHash, &'a Place)> {
             None
         }
         (Some(_), None) => {
-            let Text { text: key, place, .. } = fields.text("key")?;
+            let Text { value: key, place, .. } = fields.text("key")?;
             if key.chars().count() < MIN_KEY {
                 let hint = format!("{MIN_KEY} characters or more; `openssl rand -hex 24` makes a good one");
                 problems.add(place, "the key is so short that it can be guessed", hint);
@@ -100,7 +100,7 @@ fn key_of<'a>(fields: &Fields<'a>) -> Option<(KeyHash, &'a Place)> {
             Some((hash(key), place))
         }
         (None, Some(_)) => {
-            let Text { text, place, .. } = fields.text("key_hash")?;
+            let Text { value: text, place, .. } = fields.text("key_hash")?;
             let hash = read_hash(text);
             if hash.is_none() {
                 let hint = "write `sha256:` and 64 hex digits: `printf %s \"$KEY\" | sha256sum`";

@@ -45,12 +45,12 @@ fn sealing_key<'a>(server: &Fields<'_>, providers: impl Iterator<Item = &'a Prov
     let mut digest = Sha256::new();
     digest.update(b"tidegate sealing key 1");
     if let Some(key) = server.text("sealing_key") {
-        if key.text.chars().count() < 16 {
+        if key.value.chars().count() < 16 {
             let hint = "16 characters or more; `openssl rand -base64 32` makes a good one";
             server.problems().add(key.place, "the sealing key is too short", hint);
         }
         digest.update(b"\0written\0");
-        digest.update(key.text);
+        digest.update(key.value);
     } else {
         for provider in providers {
             let key = provider.auth.as_ref().map_or("", |auth| auth.key.expose());

@@ -81,8 +81,8 @@ impl Lowering<'_> {
 
     fn strategy(&self, fields: &Fields<'_>) -> Strategy {
         match fields.text("strategy") {
-            Some(later) if LATER.contains(&later.text) => {
-                let message = format!("the strategy `{}` is not available in this version", later.text);
+            Some(later) if LATER.contains(&later.value) => {
+                let message = format!("the strategy `{}` is not available in this version", later.value);
                 self.problems.add(later.place, message, "write `priority`, or leave it out");
                 Strategy::Priority
             }
@@ -104,7 +104,7 @@ impl Lowering<'_> {
 
     /// Reads `provider/model`; the model's name may hold further slashes.
     fn target(&self, written: &Text<'_>, pattern: bool) -> Option<Target> {
-        let Text { text, place, .. } = *written;
+        let Text { value: text, place, .. } = *written;
         let named = || self.providers.named.iter().map(String::as_str);
         let Some((provider, model)) =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
@@ -128,7 +128,11 @@ impl Lowering<'_> {
             0 => {}
             1 if pattern => {}
             1 => {
-                self.problems.add(place, "the `*` stands for nothing", "only a name with a `*` fills one in its target")
+                self.problems.add(
+                    place,
+                    "the `*` stands for nothing",
+                    "only a name with a `*` fills one in its target",
+                );
             }
             _ => self.problems.add(place, format!("{} holds more than one `*`", written.quote(model)), "keep one"),
         }

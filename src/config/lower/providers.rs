@@ -74,7 +74,7 @@ pub(super) fn providers(root: &Fields<'_>) -> Providers {
 fn provider(fields: &Fields<'_>, name: &str) -> Option<Provider> {
     let problems = fields.problems();
     let written = fields.required_text("kind")?;
-    let kind = written.text;
+    let kind = written.value;
     let Some(vendor) = catalog::find(kind) else {
         let hint = suggest(kind, catalog::vendors().keys().map(String::as_str));
         problems.add(written.place, format!("{} is no kind of provider", written.shown()), hint);
@@ -100,9 +100,9 @@ fn provider(fields: &Fields<'_>, name: &str) -> Option<Provider> {
 fn auth(fields: &Fields<'_>, vendor: &Vendor) -> Option<Auth> {
     let problems = fields.problems();
     let header = match fields.text("auth_header") {
-        Some(Text { text: "none", .. }) => None,
+        Some(Text { value: "none", .. }) => None,
         Some(text) => {
-            let name = header_name(text.text);
+            let name = header_name(text.value);
             if name.as_ref().is_none_or(|name| RESERVED.contains(&name.as_str())) {
                 problems.add(
                     text.place,
@@ -126,7 +126,7 @@ fn auth(fields: &Fields<'_>, vendor: &Vendor) -> Option<Auth> {
         None if own_header && header.as_deref() != Some(&vendor.auth.header) => String::new(),
         None => vendor.auth.prefix.clone(),
     };
-    let Some(Text { text: key, place, .. }) = fields.text("key") else {
+    let Some(Text { value: key, place, .. }) = fields.text("key") else {
         if vendor.key == KeyNeed::Required && header.is_some() && fields.entry("key").is_none() {
             let hint =
                 "write `key: \"${NAME}\"` or `key: \"${file:/path}\"`; `auth_header: none` if it really wants none";
@@ -151,14 +151,14 @@ fn headers(fields: &Fields<'_>, vendor: &Vendor, format: Format, auth: Option<&A
     let version = fields.text("anthropic_version");
     if format == Format::AnthropicMessages {
         let version = version.map_or(ANTHROPIC_VERSION, |text| {
-            if !is_date(text.text) {
+            if !is_date(text.value) {
                 problems.add(
                     text.place,
                     format!("{} is no version", text.shown()),
                     format!("write a date such as `{ANTHROPIC_VERSION}`"),
                 );
             }
-            text.text
+            text.value
         });
         headers.insert("anthropic-version".to_owned(), version.to_owned());
     } else if let Some(Text { place, .. }) = version {
@@ -258,7 +258,7 @@ fn endpoints(fields: &Fields<'_>, vendor: &Vendor) -> Vec<EndpointSpec> {
 
 fn endpoint(fields: &Fields<'_>, url: &Text<'_>, allow_plain: bool) -> Option<EndpointSpec> {
     let (problems, place) = (fields.problems(), url.place);
-    let address = match Address::parse(url.text) {
+    let address = match Address::parse(url.value) {
         Ok(address) => address,
         Err(hint) => {
             problems.add(place, "this is no address of a provider", hint);
@@ -298,7 +298,7 @@ fn balance(fields: &Fields<'_>) -> Balance {
 
 fn health(fields: &Fields<'_>) -> HealthSpec {
     let path = fields.text("path").map(|path| {
-        let text = path.text;
+        let text = path.value;
         let plain = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
         if !plain {
             fields.problems().add(path.place, format!("{} is no path", path.shown()), "write a path like `/health`");

@@ -57,7 +57,7 @@ fn listeners(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Ve
 fn tls(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Tls> {
     let mut pem = |name: &str, mark: &str| {
         let text = fields.required_text(name)?;
-        let path = folder.join(text.text);
+        let path = folder.join(text.value);
         files.push(path.clone());
         if let Err(fault) = is_pem(&path, mark) {
             let hint = "a PEM file that the user that Tidegate runs as can read";
@@ -96,7 +96,7 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 fn address(text: &Text<'_>, problems: &Problems) -> Option<SocketAddr> {
-    if let Ok(address) = text.text.parse() {
+    if let Ok(address) = text.value.parse() {
         return Some(address);
     }
     let shown = text.shown();
