@@ -76,9 +76,9 @@ pub fn parse(source: &str, name: &str, folder: &Path, env: &Environment) -> Resu
         overrides::apply(&mut root, env, &problems);
         let mut sources = placeholder::Sources { env, folder, files: Vec::new() };
         placeholder::fill(&mut root, source, &mut sources, &problems);
-        let mut settings = lower::settings(&root, folder, &mut sources.files, &problems);
-        settings.files = sources.files;
-        settings
+        let mut files = lower::FileList { folder, read: sources.files };
+        let settings = lower::settings(&root, &mut files, &problems);
+        Settings { files: files.read, ..settings }
     });
     if masked.is_empty() {
         masked = mask::hide_lines(source);

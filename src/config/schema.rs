@@ -254,6 +254,12 @@ pub(super) static PROVIDER: Section = Section {
             "The header `anthropic-version` where the client sent none.",
         ),
         field(
+            "ca",
+            "path",
+            Otherwise("the system's roots"),
+            "A PEM file of the authorities that its certificate must come from, in place of the system's.",
+        ),
+        field(
             "http",
             "`auto`, `h1` or `h2`",
             Default("auto"),

@@ -13,8 +13,6 @@ pub struct Address {
     pub port: u16,
     /// Path without a slash at its end and without a `/v1` there; empty for none.
     pub base_path: String,
-    /// Whether the path names the API's version itself, as `/v1beta/openai` does.
-    pub versioned: bool,
 }
 
 impl Address {
@@ -48,8 +46,8 @@ impl Address {
             None if tls => 443,
             None => 80,
         };
-        let (base_path, versioned) = base_path(uri.path())?;
-        Ok(Self { tls, host, port, base_path, versioned })
+        let base_path = base_path(uri.path())?;
+        Ok(Self { tls, host, port, base_path })
     }
 
     /// How far away the host is, as far as its name tells.
@@ -133,8 +131,8 @@ fn is_near(ip: IpAddr) -> bool {
     }
 }
 
-/// The path that stands before the format's own, and whether it names a version.
-fn base_path(path: &str) -> Result<(String, bool), String> {
+/// The path that stands before the format's own.
+fn base_path(path: &str) -> Result<String, String> {
     let path = path.trim_end_matches('/');
     let path = path.strip_suffix("/v1").unwrap_or(path);
     let odd = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
@@ -146,9 +144,7 @@ fn base_path(path: &str) -> Result<(String, bool), String> {
             return Err(format!("leave out `{ending}`: the format's own path is added"));
         }
     }
-    let version =
-        |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    Ok((path.to_owned(), path.split('/').any(version)))
+    Ok(path.to_owned())
 }
 
 #[cfg(test)]
@@ -159,19 +155,19 @@ mod tests {
     fn urls_are_taken_apart() {
         let check = |url: &str, expect: &str| {
             let found = match Address::parse(url) {
-                Ok(a) => format!("{} {} {} {:?} {}", a.tls, a.host, a.port, a.base_path, a.versioned),
+                Ok(a) => format!("{} {} {} {:?}", a.tls, a.host, a.port, a.base_path),
                 Err(fault) => fault,
             };
             assert_eq!(found, expect, "{url}");
         };
-        check("https://api.openai.com", "true api.openai.com 443 \"\" false");
-        check("https://api.openai.com/v1/", "true api.openai.com 443 \"\" false");
-        check("http://127.0.0.1:8000/v1", "false 127.0.0.1 8000 \"\" false");
-        check("http://[::1]:8000", "false ::1 8000 \"\" false");
-        check("https://API.groq.com/openai/v1", "true api.groq.com 443 \"/openai\" false");
-        check("https://h/v1beta/openai/", "true h 443 \"/v1beta/openai\" true");
-        check("https://h/api/paas/v4", "true h 443 \"/api/paas/v4\" true");
-        check("http://localhost", "false localhost 80 \"\" false");
+        check("https://api.openai.com", "true api.openai.com 443 \"\"");
+        check("https://api.openai.com/v1/", "true api.openai.com 443 \"\"");
+        check("http://127.0.0.1:8000/v1", "false 127.0.0.1 8000 \"\"");
+        check("http://[::1]:8000", "false ::1 8000 \"\"");
+        check("https://API.groq.com/openai/v1", "true api.groq.com 443 \"/openai\"");
+        check("https://h/v1beta/openai/", "true h 443 \"/v1beta/openai\"");
+        check("https://h/api/paas/v4", "true h 443 \"/api/paas/v4\"");
+        check("http://localhost", "false localhost 80 \"\"");
         check("api.openai.com", "write an address that begins with `https://` or `http://`");
         check("ftp://h", "write an address that begins with `https://` or `http://`");
         check("", "write an address like `https://api.example.com`");

@@ -84,8 +84,6 @@ pub struct EndpointSpec {
     pub port: u16,
     /// Path that stands before the format's own, without a slash at its end: nothing or `/openai`.
     pub base_path: String,
-    /// Whether `base_path` names the API's version itself, so that the `/v1` of the format's paths is left out.
-    pub versioned: bool,
     /// Share of the requests, at least 1.
     pub weight: u32,
     /// HTTP version toward it.
@@ -93,13 +91,6 @@ pub struct EndpointSpec {
 }
 
 impl EndpointSpec {
-    /// The path to ask for `path`, one of the format's own such as `/v1/chat/completions`.
-    #[must_use]
-    pub fn path(&self, path: &str) -> String {
-        let path = if self.versioned { path.strip_prefix("/v1").unwrap_or(path) } else { path };
-        format!("{}{path}", self.base_path)
-    }
-
     /// `host:port`, an IPv6 literal in brackets.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -117,6 +108,19 @@ impl EndpointSpec {
         let own = if self.tls { ":443" } else { ":80" };
         authority.strip_suffix(own).map_or_else(|| authority.clone(), str::to_owned)
     }
+}
+
+/// The path to ask an endpoint for, of one of the format's own such as `/v1/chat/completions`. Where the base path
+/// names the API's version itself, as `/v1beta/openai` does, the format's `/v1` is left out.
+#[must_use]
+pub fn request_path(base_path: &str, path: &str) -> String {
+    let is_version =
+        |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let path = match path.strip_prefix("/v1") {
+        Some(rest) if base_path.split('/').any(is_version) => rest,
+        Some(_) | None => path,
+    };
+    format!("{base_path}{path}")
 }
 
 /// HTTP version toward an endpoint.
@@ -244,11 +248,10 @@ mod tests {
                 host: address.host,
                 port: address.port,
                 base_path: address.base_path,
-                versioned: address.versioned,
                 weight: 1,
                 http: HttpVersion::Auto,
             };
-            assert_eq!(endpoint.path("/v1/chat/completions"), path);
+            assert_eq!(request_path(&endpoint.base_path, "/v1/chat/completions"), path);
             assert_eq!(endpoint.authority(), authority);
             assert_eq!(endpoint.host_header(), host);
         };

@@ -18,19 +18,36 @@ use super::schema;
 use super::settings::Settings;
 use super::tree::Node;
 
-/// The settings that `root` stands for. They hold only if no problem was noted. `files` grows by what was read.
-pub(super) fn settings(root: &Node, folder: &Path, files: &mut Vec<PathBuf>, problems: &Problems) -> Settings {
+/// The files that a configuration names.
+pub(super) struct FileList<'a> {
+    /// Where relative paths begin.
+    pub(super) folder: &'a Path,
+    /// Those that were read, or should have been.
+    pub(super) read: Vec<PathBuf>,
+}
+
+impl FileList<'_> {
+    /// The path that is written, noted as one that is read.
+    fn path(&mut self, written: &str) -> PathBuf {
+        let path = self.folder.join(written);
+        self.read.push(path.clone());
+        path
+    }
+}
+
+/// The settings that `root` stands for. They hold only if no problem was noted.
+pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problems) -> Settings {
     let fields = Fields::open(&schema::ROOT, root, &super::problem::Place::File, problems);
     let server_fields = fields.section_or_empty("server", &schema::SERVER);
-    let server = server::server(&server_fields, folder, files);
+    let server = server::server(&server_fields, files);
     let admin = server::admin(&fields, &server);
-    let providers = providers::providers(&fields);
+    let providers = providers::providers(&fields, files);
     let models = models::models(&fields, &providers);
     let sealing_key = sealing_key(&server_fields, providers.built.values().map(AsRef::as_ref));
     Settings {
         server,
         admin,
-        access_log: server::access_log(&fields, folder),
+        access_log: server::access_log(&fields, files.folder),
         metrics: server::metrics(&fields),
         models,
         clients: clients::clients(&fields),

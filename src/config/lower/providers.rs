@@ -9,13 +9,15 @@ use tidegate_codec::Format;
 
 use crate::provider::address::{Address, Reach};
 use crate::provider::catalog::{self, KeyNeed, Vendor};
-use crate::provider::{Auth, Balance, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts};
+use crate::provider::{Auth, Authorities, Balance, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts};
 use crate::secret::Secret;
+use crate::upstream::{AuthoritiesError, read_authorities};
 
 use super::super::fields::{Fields, Text, scalar_of};
 use super::super::problem::suggest;
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
+use super::FileList;
 
 /// What Anthropic's header says unless the operator or the client does.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -45,7 +47,7 @@ pub(super) struct Providers {
     pub(super) named: Vec<String>,
 }
 
-pub(super) fn providers(root: &Fields<'_>) -> Providers {
+pub(super) fn providers(root: &Fields<'_>, files: &mut FileList<'_>) -> Providers {
     let problems = root.problems();
     let entries = root.required("providers").and_then(|_| root.map("providers")).unwrap_or_default();
     if let (true, Some(entry)) = (entries.is_empty(), root.entry("providers"))
@@ -64,14 +66,14 @@ pub(super) fn providers(root: &Fields<'_>) -> Providers {
             problems.add(&entry.place, format!("`{}` cannot be a provider's name", entry.key), hint);
         }
         let fields = Fields::open(&schema::PROVIDER, &entry.node, &entry.place, problems);
-        if let Some(provider) = provider(&fields, &entry.key) {
+        if let Some(provider) = provider(&fields, &entry.key, files) {
             built.insert(Arc::clone(&provider.name), Arc::new(provider));
         }
     }
     Providers { built, named: entries.iter().map(|entry| entry.key.clone()).collect() }
 }
 
-fn provider(fields: &Fields<'_>, name: &str) -> Option<Provider> {
+fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option<Provider> {
     let problems = fields.problems();
     let written = fields.required_text("kind")?;
     let kind = written.value;
@@ -93,6 +95,7 @@ fn provider(fields: &Fields<'_>, name: &str) -> Option<Provider> {
         balance: balance(fields),
         health: fields.section("health", &schema::HEALTH).map(|fields| health(&fields)),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
+        authorities: authorities(fields, files),
         quirks: quirks(fields, vendor),
     })
 }
@@ -281,8 +284,8 @@ fn endpoint(fields: &Fields<'_>, url: &Text<'_>, allow_plain: bool) -> Option<En
 }
 
 fn spec(address: Address) -> EndpointSpec {
-    let Address { tls, host, port, base_path, versioned } = address;
-    EndpointSpec { tls, host, port, base_path, versioned, weight: 1, http: HttpVersion::Auto }
+    let Address { tls, host, port, base_path } = address;
+    EndpointSpec { tls, host, port, base_path, weight: 1, http: HttpVersion::Auto }
 }
 
 fn balance(fields: &Fields<'_>) -> Balance {
@@ -324,6 +327,24 @@ fn timeouts(fields: &Fields<'_>) -> Timeouts {
         read: fields.duration("read", &(short..=day)),
         write: fields.duration("write", &(short..=day)),
         idle: fields.duration("idle", &(Duration::from_secs(1)..=day)),
+    }
+}
+
+fn authorities(fields: &Fields<'_>, files: &mut FileList<'_>) -> Option<Arc<Authorities>> {
+    let text = fields.text("ca")?;
+    let path = files.path(text.value);
+    match read_authorities(&path) {
+        Ok(authorities) => Some(Arc::new(authorities)),
+        Err(error) => {
+            let fault = match error {
+                AuthoritiesError::Unreadable { reason, .. } => reason,
+                AuthoritiesError::Empty { .. } => "it holds no certificate".to_owned(),
+                AuthoritiesError::Unusable { number, reason, .. } => format!("certificate {number}: {reason}"),
+            };
+            let hint = "a PEM file of the authorities' certificates that the user that Tidegate runs as can read";
+            fields.problems().add(text.place, format!("cannot use {}: {fault}", text.shown()), hint);
+            None
+        }
     }
 }
 

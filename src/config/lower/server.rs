@@ -3,18 +3,19 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::super::fields::{Fields, Text, scalar_of, word};
 use super::super::problem::Problems;
 use super::super::schema;
 use super::super::settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Tls};
+use super::FileList;
 
 /// Bytes of a certificate or key file.
 const MAX_PEM: u64 = 1 << 20;
 
-pub(super) fn server(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Server {
+pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
     let body_limit = fields.size("body_limit", &(1024..=1 << 30));
     let body_buffer_total = fields.size("body_buffer_total", &(1024..=64 << 30));
     if body_buffer_total < body_limit {
@@ -24,7 +25,7 @@ pub(super) fn server(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf
         fields.problems().add(place, message, "set `body_buffer_total` to several times `body_limit`");
     }
     Server {
-        listen: listeners(fields, folder, files),
+        listen: listeners(fields, files),
         body_limit,
         body_buffer_total,
         threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
@@ -33,7 +34,7 @@ pub(super) fn server(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf
     }
 }
 
-fn listeners(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Vec<Listener> {
+fn listeners(fields: &Fields<'_>, files: &mut FileList<'_>) -> Vec<Listener> {
     let everywhere = Listener { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), tls: None };
     let Some(items) = fields.list("listen") else { return vec![everywhere] };
     let problems = fields.problems();
@@ -43,7 +44,7 @@ fn listeners(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Ve
     let mut listeners: Vec<Listener> = Vec::new();
     for item in items {
         let fields = Fields::open(&schema::LISTEN, item, &item.place, problems);
-        let tls = fields.section("tls", &schema::TLS).and_then(|fields| tls(&fields, folder, files));
+        let tls = fields.section("tls", &schema::TLS).and_then(|fields| tls(&fields, files));
         let Some(text) = fields.required_text("address") else { continue };
         let Some(address) = address(&text, problems) else { continue };
         if listeners.iter().any(|other| clash(other.address, address)) {
@@ -54,11 +55,10 @@ fn listeners(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Ve
     listeners
 }
 
-fn tls(fields: &Fields<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Tls> {
+fn tls(fields: &Fields<'_>, files: &mut FileList<'_>) -> Option<Tls> {
     let mut pem = |name: &str, mark: &str| {
         let text = fields.required_text(name)?;
-        let path = folder.join(text.value);
-        files.push(path.clone());
+        let path = files.path(text.value);
         if let Err(fault) = is_pem(&path, mark) {
             let hint = "a PEM file that the user that Tidegate runs as can read";
             fields.problems().add(text.place, format!("cannot use {}: {fault}", text.shown()), hint);
