@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::content::{draw, escape_into, hash};
+use super::content::{draw, escape_into, hash, portion};
 use super::knobs::{Kind, Knobs};
 use super::schema;
 
@@ -32,9 +32,9 @@ pub(super) struct Ask {
     /// Whether JSON is wanted, and of which schema.
     pub(super) json: Option<JsonOutput>,
     /// The limit on the answer's tokens.
-    pub(super) max_tokens: Option<u64>,
+    pub(super) max_tokens: Option<usize>,
     /// Bytes of text in the request: messages, system, tools.
-    pub(super) input_bytes: u64,
+    pub(super) input_bytes: usize,
     /// Number of messages; makes ids differ from turn to turn.
     pub(super) turns: usize,
 }
@@ -90,7 +90,7 @@ pub(super) struct Answer {
 pub(super) enum Block {
     Thinking(Pieces),
     Text(Pieces),
-    Tool { ordinal: u64, name: String, arguments: Pieces },
+    Tool { ordinal: usize, name: String, arguments: Pieces },
 }
 
 /// Why an answer ends.
@@ -104,29 +104,29 @@ pub(super) enum Stop {
 /// Tokens; `cached` is a part of `input`, `thinking` a part of `output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usage {
-    pub(super) input: u64,
-    pub(super) cached: u64,
-    pub(super) output: u64,
-    pub(super) thinking: u64,
+    pub(super) input: usize,
+    pub(super) cached: usize,
+    pub(super) output: usize,
+    pub(super) thinking: usize,
 }
 
 /// Text in pieces, one a token.
 #[derive(Debug)]
 pub(super) enum Pieces {
     /// So many pieces of the stock text, beginning with the given one.
-    Stock { from: usize, count: u64 },
+    Stock { from: usize, count: usize },
     /// The text itself, cut into so many pieces at most.
-    Literal { text: String, count: u64 },
+    Literal { text: String, count: usize },
 }
 
 impl Answer {
     /// Plans the answer to a request. The same request and knobs give the same answer.
     pub(super) fn plan(ask: &Ask, knobs: &Knobs) -> Self {
         let seeded = hash(knobs.seed ^ ask.turns as u64, ask.last_text.as_bytes());
-        let id = hash(seeded ^ ask.input_bytes, ask.model.as_bytes());
+        let id = hash(seeded ^ ask.input_bytes as u64, ask.model.as_bytes());
         let mut answer = Self { id, blocks: Vec::new(), stop: Stop::End, usage: usage(ask, knobs) };
         let calls = calls(ask, knobs.kind);
-        let mut left = ask.max_tokens.unwrap_or(u64::MAX);
+        let mut left = ask.max_tokens.unwrap_or(usize::MAX);
         let thinking = if knobs.kind == Kind::Thinking { Thinking::Shown } else { ask.thinking };
         if thinking != Thinking::Off && !ask.after_tool {
             answer.think(thinking, tokens(knobs, id) / 4 + 1, &mut left);
@@ -135,12 +135,12 @@ impl Answer {
             answer.say(ask, knobs, &mut left);
         }
         for (ordinal, tool) in calls.into_iter().enumerate() {
-            answer.call(ordinal as u64, tool);
+            answer.call(ordinal, tool);
         }
         answer
     }
 
-    fn think(&mut self, thinking: Thinking, wanted: u64, left: &mut u64) {
+    fn think(&mut self, thinking: Thinking, wanted: usize, left: &mut usize) {
         let count = wanted.min(*left);
         *left -= count;
         self.usage.thinking = count;
@@ -152,13 +152,16 @@ impl Answer {
         }
     }
 
-    fn say(&mut self, ask: &Ask, knobs: &Knobs, left: &mut u64) {
+    fn say(&mut self, ask: &Ask, knobs: &Knobs, left: &mut usize) {
         let mut pieces = match &ask.json {
             Some(JsonOutput { schema: Some(schema) }) => Pieces::literal(schema::sample(Some(schema))),
             Some(JsonOutput { schema: None }) => {
                 Pieces::literal(r#"{"answer":"a \"simulated\" object 🌊"}"#.to_owned())
             }
-            None => Pieces::Stock { from: (knobs.seed % STOCK.len() as u64) as usize, count: tokens(knobs, self.id) },
+            None => Pieces::Stock {
+                from: usize::try_from(knobs.seed).unwrap_or_default() % STOCK.len(),
+                count: tokens(knobs, self.id),
+            },
         };
         let count = pieces.count_mut();
         if *count > *left {
@@ -172,7 +175,7 @@ impl Answer {
         }
     }
 
-    fn call(&mut self, ordinal: u64, tool: &Tool) {
+    fn call(&mut self, ordinal: usize, tool: &Tool) {
         let mut arguments = Pieces::literal(schema::sample(tool.schema.as_deref()));
         self.usage.output += *arguments.count_mut();
         self.stop = Stop::Tool;
@@ -183,11 +186,11 @@ impl Answer {
 impl Pieces {
     /// The whole text, a piece for every [`FRAGMENT`] characters.
     fn literal(text: String) -> Self {
-        let count = text.chars().count().div_ceil(FRAGMENT) as u64;
+        let count = text.chars().count().div_ceil(FRAGMENT);
         Self::Literal { text, count }
     }
 
-    fn count_mut(&mut self) -> &mut u64 {
+    fn count_mut(&mut self) -> &mut usize {
         match self {
             Self::Stock { count, .. } | Self::Literal { count, .. } => count,
         }
@@ -197,7 +200,7 @@ impl Pieces {
     pub(super) fn each(&self, mut f: impl FnMut(&str)) {
         match self {
             Self::Stock { from, count } => {
-                STOCK.iter().cycle().skip(*from).take(*count as usize).for_each(|piece| f(piece));
+                STOCK.iter().cycle().skip(*from).take(*count).for_each(|piece| f(piece));
             }
             Self::Literal { text, count } => {
                 let mut rest = text.as_str();
@@ -225,12 +228,12 @@ const FRAGMENT: usize = 7;
 
 fn usage(ask: &Ask, knobs: &Knobs) -> Usage {
     let input = ask.input_bytes.div_ceil(4).max(1);
-    Usage { input, cached: (input as f64 * knobs.cached) as u64, output: 0, thinking: 0 }
+    Usage { input, cached: portion(input, knobs.cached), output: 0, thinking: 0 }
 }
 
-fn tokens(knobs: &Knobs, id: u64) -> u64 {
+fn tokens(knobs: &Knobs, id: u64) -> usize {
     let spread = (draw(knobs.seed, id, 0) * 2.0 - 1.0) * knobs.tokens_jitter;
-    (f64::from(knobs.tokens) * (1.0 + spread)).round() as u64
+    portion(knobs.tokens as usize, 1.0 + spread)
 }
 
 /// The tools to call, in order; none for an answer in words.
@@ -391,7 +394,7 @@ mod tests {
     #[test]
     fn jitter_is_a_function_of_the_seed_and_the_request() {
         let knobs = Knobs { tokens_jitter: 0.5, ..Knobs::default() };
-        let lengths: Vec<u64> =
+        let lengths: Vec<usize> =
             (0..32).map(|n| Answer::plan(&ask(&format!("hello {n}")), &knobs).usage.output).collect();
         assert!(lengths.iter().all(|n| (32..=96).contains(n)), "{lengths:?}");
         assert!(lengths.iter().any(|n| *n != lengths[0]), "{lengths:?}");

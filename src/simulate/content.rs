@@ -1,26 +1,21 @@
 //! Shapes that both formats share: content that is text or a list of parts, the keys of an object, and JSON text.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Content as both formats write it: a string, a list of parts, or nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Content<P> {
     /// No content, or `null`.
+    #[default]
     Absent,
     /// A string.
     Text(String),
     /// A list.
     Parts(Vec<P>),
-}
-
-impl<P> Default for Content<P> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<'de, P: Deserialize<'de>> Deserialize<'de> for Content<P> {
@@ -99,7 +94,9 @@ pub(super) fn escape_into(out: &mut String, text: &str) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c if (c as u32) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
             c => out.push(c),
         }
     }
@@ -120,7 +117,7 @@ pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// A number from 0 up to 1 that depends on nothing but its arguments (the finalizer of SplitMix64).
+/// A number from 0 up to 1 that depends on nothing but its arguments (the finalizer of `SplitMix64`).
 pub(super) fn draw(seed: u64, n: u64, salt: u64) -> f64 {
     let mut x = seed
         .wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -129,6 +126,22 @@ pub(super) fn draw(seed: u64, n: u64, salt: u64) -> f64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^= x >> 31;
-    // 53 bits fill the mantissa exactly.
-    (x >> 11) as f64 / (1u64 << 53) as f64
+    unit(x >> 11)
+}
+
+/// 53 bits as a number from 0 up to 1.
+#[allow(clippy::cast_precision_loss, reason = "53 bits are what the mantissa holds")]
+fn unit(bits: u64) -> f64 {
+    bits as f64 / (1_u64 << 53) as f64
+}
+
+/// The given share of a whole, rounded down; a share above 1 gives more than the whole.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shares of sizes far below 2^53; the cast back saturates"
+)]
+pub(super) fn portion(whole: usize, share: f64) -> usize {
+    (whole as f64 * share) as usize
 }

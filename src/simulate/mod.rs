@@ -127,7 +127,7 @@ impl Simulator {
         Stats::count(&self.stats.requests);
         let fault = Fault::draw(&knobs, n);
         let request_id = format!("req_sim{n:016x}");
-        let answered = self.answer(operation, headers, &body, &knobs);
+        let answered = answer(operation, headers, &body, &knobs);
         self.stats.keep(operation.format(), Seen { headers: headers.clone(), body });
         let (mut script, fault) = match (answered, fault.status) {
             (Err(refusal), _) => {
@@ -153,24 +153,25 @@ impl Simulator {
         script.headers.push((name, request_id));
         Reply { script, knobs, fault }
     }
+}
 
-    fn answer(&self, operation: Operation, headers: &HeaderMap, body: &[u8], knobs: &Knobs) -> Result<Script, Refusal> {
-        authenticate(headers, knobs)?;
-        let manner = messages::Manner {
-            version: headers.get("anthropic-version").and_then(|version| version.to_str().ok()),
-            strictly: knobs.strict,
-            counting: operation == Operation::CountTokens,
-        };
-        let ask = match operation {
-            Operation::Chat => chat::read(body, knobs.strict)?,
-            Operation::Messages | Operation::CountTokens => messages::read(body, &manner)?,
-        };
-        if knobs.strict && !knobs.models.is_empty() && !knobs.models.contains(&ask.model) {
-            return Err(Refusal::new(404, format!("There is no model `{}`.", ask.model)).at("model"));
-        }
-        let answer = Answer::plan(&ask, knobs);
-        Ok(written(operation, &ask, &answer))
+/// The answer, before any fault.
+fn answer(operation: Operation, headers: &HeaderMap, body: &[u8], knobs: &Knobs) -> Result<Script, Refusal> {
+    authenticate(headers, knobs)?;
+    let manner = messages::Manner {
+        version: headers.get("anthropic-version").and_then(|version| version.to_str().ok()),
+        strictly: knobs.strict,
+        counting: operation == Operation::CountTokens,
+    };
+    let ask = match operation {
+        Operation::Chat => chat::read(body, knobs.strict)?,
+        Operation::Messages | Operation::CountTokens => messages::read(body, &manner)?,
+    };
+    if knobs.strict && !knobs.models.is_empty() && !knobs.models.contains(&ask.model) {
+        return Err(Refusal::new(404, format!("There is no model `{}`.", ask.model)).at("model"));
     }
+    let answer = Answer::plan(&ask, knobs);
+    Ok(written(operation, &ask, &answer))
 }
 
 fn written(operation: Operation, ask: &Ask, answer: &Answer) -> Script {

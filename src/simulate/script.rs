@@ -6,6 +6,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::content::portion;
+
 /// An answer ready to be written.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -16,7 +18,7 @@ pub(super) struct Script {
     /// Where events end, for a stream; `None` for a body that is one piece.
     pub(super) events: Option<Vec<Event>>,
     /// Tokens that the answer is made of, which sets how long a whole body takes.
-    pub(super) tokens: u64,
+    pub(super) tokens: u32,
     pub(super) gzip: bool,
 }
 
@@ -44,7 +46,7 @@ impl Tape {
 
     /// The stream.
     pub(super) fn finish(self) -> Script {
-        let tokens = self.events.iter().filter(|event| event.token).count() as u64;
+        let tokens = self.events.iter().map(|event| u32::from(event.token)).sum();
         Script {
             status: 200,
             headers: Vec::new(),
@@ -65,7 +67,7 @@ impl Script {
     /// Replaces what follows the given share of a stream's events by one last event. A whole body stays.
     pub(super) fn end_early(&mut self, share: f64, last: &str) {
         let Some(events) = &mut self.events else { return };
-        let keep = ((events.len() as f64 * share) as usize).clamp(1, events.len().max(1));
+        let keep = portion(events.len(), share).clamp(1, events.len().max(1));
         events.truncate(keep);
         let end = events.last().map_or(0, |event| event.end);
         let mut body = self.body.get(..end).unwrap_or_default().to_vec();

@@ -8,9 +8,11 @@ use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::Instant;
 
+use super::content::portion;
 use super::fault::{Cut, Fault};
 use super::knobs::Knobs;
 use super::script::Script;
+use crate::clock;
 
 /// How writing an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub(super) enum Ending {
 /// # Errors
 /// What the connection failed with while the header was written; a body that cannot be written is [`Ending::Gone`].
 pub(super) async fn send(session: &mut ServerSession, script: &Script, knobs: &Knobs, fault: Fault) -> Result<Ending> {
-    let mut writer = Writer { session, knobs, fault, half_closed: false, start: Instant::now() };
+    let mut writer = Writer { session, knobs, fault, half_closed: false, start: now() };
     let ending = match &script.events {
         Some(_) => writer.stream(script).await?,
         None => writer.whole(script).await?,
@@ -58,7 +60,7 @@ impl Writer<'_> {
         }
         self.header(script, false).await?;
         let body = script.body.clone();
-        Ok(ending(self.body(body, script).await))
+        Ok(ending(&self.body(body, script).await))
     }
 
     async fn body(&mut self, body: Bytes, script: &Script) -> Result<(), Leave> {
@@ -72,14 +74,14 @@ impl Writer<'_> {
 
     async fn stream(&mut self, script: &Script) -> Result<Ending> {
         self.header(script, true).await?;
-        Ok(ending(self.events(script).await))
+        Ok(ending(&self.events(script).await))
     }
 
     async fn events(&mut self, script: &Script) -> Result<(), Leave> {
         let events = script.events.as_deref().unwrap_or_default();
         let last = self.cut_at(events.len());
         let each = self.knobs.flush_each || self.knobs.tokens_per_second > 0.0;
-        let (mut sent, mut tokens) = (0, 0);
+        let (mut sent, mut tokens) = (0, 0_u32);
         for (i, event) in events.iter().enumerate() {
             if last == Some(i) {
                 // Half of the event goes out, so that its reader holds a frame that never ends.
@@ -89,13 +91,13 @@ impl Writer<'_> {
             }
             // What waits for its time must not hold back what was due before it.
             let due = self.due(tokens);
-            if event.token && due > Instant::now() {
+            if event.token && due > now() {
                 let start = i.checked_sub(1).and_then(|before| events.get(before)).map_or(0, |before| before.end);
                 self.write(script.body.slice(sent..start)).await?;
                 sent = start;
                 self.wait_until(due).await?;
             }
-            tokens += u64::from(event.token);
+            tokens += u32::from(event.token);
             if each {
                 self.write(script.body.slice(sent..event.end)).await?;
                 sent = event.end;
@@ -126,23 +128,23 @@ impl Writer<'_> {
     }
 
     /// When the `n`th token is due.
-    fn due(&self, n: u64) -> Instant {
+    fn due(&self, n: u32) -> Instant {
         let rate = self.knobs.tokens_per_second;
-        let after = if rate > 0.0 { n as f64 / rate } else { 0.0 };
+        let after = if rate > 0.0 { f64::from(n) / rate } else { 0.0 };
         self.start + Duration::from_millis(self.knobs.first_token_ms) + Duration::from_secs_f64(after.min(FAR))
     }
 
     /// After how many of `whole` the answer is cut; `None` if it is not.
     fn cut_at(&self, whole: usize) -> Option<usize> {
         match self.fault.cut {
-            Some(Cut::Abort(share) | Cut::Stall(share)) => Some((whole as f64 * share) as usize),
+            Some(Cut::Abort(share) | Cut::Stall(share)) => Some(portion(whole, share)),
             Some(Cut::ErrorEvent(_)) | None => None,
         }
     }
 
     async fn leave(&mut self) -> Result<(), Leave> {
         if matches!(self.fault.cut, Some(Cut::Stall(_))) {
-            self.wait_until(Instant::now() + Duration::from_millis(self.knobs.stall_ms)).await?;
+            self.wait_until(now() + Duration::from_millis(self.knobs.stall_ms)).await?;
         }
         Err(Leave::Cut)
     }
@@ -158,7 +160,7 @@ impl Writer<'_> {
             self.put(piece, false).await?;
             match self.knobs.drip_ms {
                 0 => tokio::task::yield_now().await,
-                ms => self.wait_until(Instant::now() + Duration::from_millis(ms)).await?,
+                ms => self.wait_until(now() + Duration::from_millis(ms)).await?,
             }
         }
         Ok(())
@@ -174,7 +176,7 @@ impl Writer<'_> {
 
     /// Waits, unless the reader leaves first.
     async fn wait_until(&mut self, due: Instant) -> Result<(), Leave> {
-        if due <= Instant::now() {
+        if due <= now() {
             return Ok(());
         }
         if !self.half_closed {
@@ -191,10 +193,14 @@ impl Writer<'_> {
     }
 }
 
+fn now() -> Instant {
+    Instant::from_std(clock::now())
+}
+
 /// The longest that pacing waits for one token, in seconds: a day.
 const FAR: f64 = 86_400.0;
 
-fn ending(result: Result<(), Leave>) -> Ending {
+fn ending(result: &Result<(), Leave>) -> Ending {
     match result {
         Ok(()) => Ending::Complete,
         Err(Leave::Cut) => Ending::Cut,

@@ -113,21 +113,18 @@ impl Simulator {
     async fn serve(&self, session: &mut ServerSession) -> Result<Ending> {
         let header = session.req_header();
         let route = route(header.method.as_str(), header.uri.path());
-        let body = match read_body(session).await? {
-            Some(body) => body,
-            None => {
-                // What was not read would be taken for the next request.
-                session.set_keepalive(None);
-                let operation = if let Route::Answer(operation) = route { operation } else { Operation::Chat };
-                let refusal = Refusal::new(413, format!("The body is larger than {} MiB.", MAX_BODY >> 20));
-                return self.plain(session, refused(operation, &refusal, "req_sim_none")).await;
-            }
+        let Some(body) = read_body(session).await? else {
+            // What was not read would be taken for the next request.
+            session.set_keepalive(None);
+            let operation = if let Route::Answer(operation) = route { operation } else { Operation::Chat };
+            let refusal = Refusal::new(413, format!("The body is larger than {} MiB.", MAX_BODY >> 20));
+            return plain(session, refused(operation, &refusal, "req_sim_none")).await;
         };
         match route {
             Route::Answer(operation) => self.serve_answer(session, operation, body).await,
             other => {
                 let script = self.control(session, &other, &body);
-                self.plain(session, script).await
+                plain(session, script).await
             }
         }
     }
@@ -142,11 +139,6 @@ impl Simulator {
             Ok(Ending::Gone) | Err(_) => &self.stats.aborted,
         });
         ending
-    }
-
-    async fn plain(&self, session: &mut ServerSession, script: Script) -> Result<Ending> {
-        let unpaced = super::Knobs::default();
-        send(session, &script, &unpaced, Fault::default()).await
     }
 
     fn control(&self, session: &ServerSession, route: &Route, body: &[u8]) -> Script {
@@ -227,6 +219,12 @@ struct AnthropicModel<'a> {
     id: &'a str,
     display_name: &'a str,
     created_at: &'static str,
+}
+
+/// Sends what is no simulated answer: at once and without faults.
+async fn plain(session: &mut ServerSession, script: Script) -> Result<Ending> {
+    let unpaced = super::Knobs::default();
+    send(session, &script, &unpaced, Fault::default()).await
 }
 
 /// The whole body, or `None` if it is too large.

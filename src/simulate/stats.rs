@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Counters since the start or the last reset.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
-    /// Requests for answers: chat, messages, count_tokens.
+    /// Requests for answers: chat, messages, counts of tokens.
     pub(super) requests: AtomicU64,
     /// Answers begun as streams.
     pub(super) streams: AtomicU64,
@@ -124,7 +124,9 @@ impl Stats {
             &self.invalid,
             &self.bytes_in,
         ];
-        all.iter().for_each(|counter| counter.store(0, Relaxed));
+        for counter in all {
+            counter.store(0, Relaxed);
+        }
         self.last().clear();
     }
 

@@ -23,7 +23,7 @@ pub(in super::super) fn whole(ask: &Ask, answer: &Answer) -> Script {
     out.push_str(r#"],"usage":"#);
     usage(&mut out, ask, answer);
     out.push_str(r#","service_tier":"default","system_fingerprint":"fp_simulated"}"#);
-    Script { tokens: answer.usage.output, ..Script::json(200, out) }
+    Script { tokens: u32::try_from(answer.usage.output).unwrap_or(u32::MAX), ..Script::json(200, out) }
 }
 
 fn message(out: &mut String, answer: &Answer) {
@@ -91,7 +91,7 @@ impl StreamWriter {
         head.push_str(r#""system_fingerprint":"fp_simulated","choices":["#);
         let tail = if ask.include_usage { "],\"usage\":null}\n\n" } else { "]}\n\n" };
         let mut tape = Tape::default();
-        let events = (answer.usage.output as usize + 8) * ask.choices as usize;
+        let events = (answer.usage.output + 8) * ask.choices as usize;
         tape.text.reserve(events * (head.len() + 96));
         Self { tape, head, tail }
     }
@@ -162,7 +162,7 @@ impl StreamWriter {
 
 fn usage(out: &mut String, ask: &Ask, answer: &Answer) {
     let usage = answer.usage;
-    let choices = u64::from(ask.choices);
+    let choices = ask.choices as usize;
     let (output, thinking) = (usage.output * choices, usage.thinking * choices);
     let _ = write!(out, r#"{{"prompt_tokens":{},"completion_tokens":{output},"#, usage.input);
     let _ = write!(out, r#""total_tokens":{},"prompt_tokens_details":{{"#, usage.input + output);
@@ -171,7 +171,7 @@ fn usage(out: &mut String, ask: &Ask, answer: &Answer) {
     out.push_str(r#""accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#);
 }
 
-fn call_id(answer: &Answer, ordinal: u64) -> String {
+fn call_id(answer: &Answer, ordinal: usize) -> String {
     format!("call_{:016x}{ordinal:08x}", answer.id)
 }
 

@@ -18,8 +18,8 @@ pub(super) struct Request {
     pub(super) parallel_tool_calls: Option<bool>,
     pub(super) stream: Option<bool>,
     pub(super) stream_options: Option<StreamOptions>,
-    pub(super) max_tokens: Option<u64>,
-    pub(super) max_completion_tokens: Option<u64>,
+    pub(super) max_tokens: Option<usize>,
+    pub(super) max_completion_tokens: Option<usize>,
     pub(super) reasoning_effort: Option<String>,
     pub(super) response_format: Option<ResponseFormat>,
     pub(super) n: Option<u32>,
@@ -141,7 +141,7 @@ fn understand(request: Request) -> Ask {
     for function in request.tools.into_iter().flatten().filter_map(|tool| tool.function) {
         let described = function.description.map_or(0, |text| text.len());
         let schema = function.parameters.as_ref().map_or(0, |schema| schema.get().len());
-        ask.input_bytes += (function.name.len() + described + schema) as u64;
+        ask.input_bytes += function.name.len() + described + schema;
         ask.tools.push(Tool { name: function.name, schema: function.parameters });
     }
     ask
@@ -176,17 +176,15 @@ fn text(content: &Content<Part>) -> String {
 }
 
 /// Bytes that a part without text counts as: an image of low detail is some 85 tokens.
-const MEDIA_BYTES: u64 = 340;
+const MEDIA_BYTES: usize = 340;
 
-fn bytes_of(message: &Message) -> u64 {
+fn bytes_of(message: &Message) -> usize {
     let content = match &message.content {
         Content::Absent => 0,
-        Content::Text(text) => text.len() as u64,
-        Content::Parts(parts) => {
-            parts.iter().map(|part| part.text.as_ref().map_or(MEDIA_BYTES, |text| text.len() as u64)).sum()
-        }
+        Content::Text(text) => text.len(),
+        Content::Parts(parts) => parts.iter().map(|part| part.text.as_ref().map_or(MEDIA_BYTES, String::len)).sum(),
     };
     let calls = message.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
     // 12 stands for the role and the marks around a message.
-    12 + content + calls.map(|function| function.arguments.len() as u64).sum::<u64>()
+    12 + content + calls.map(|function| function.arguments.len()).sum::<usize>()
 }

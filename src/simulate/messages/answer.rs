@@ -18,9 +18,9 @@ pub(in super::super) fn whole(ask: &Ask, answer: &Answer) -> Script {
         whole_block(&mut out, answer, block);
     }
     let _ = write!(out, r#"],"stop_reason":"{}","stop_sequence":null,"usage":"#, reason(answer.stop));
-    usage(&mut out, answer.usage);
+    usage(&mut out, &answer.usage);
     out.push('}');
-    Script { tokens: answer.usage.output, ..Script::json(200, out) }
+    Script { tokens: u32::try_from(answer.usage.output).unwrap_or(u32::MAX), ..Script::json(200, out) }
 }
 
 fn whole_block(out: &mut String, answer: &Answer, block: &Block) {
@@ -47,7 +47,7 @@ fn whole_block(out: &mut String, answer: &Answer, block: &Block) {
 /// An answer as a stream of named events.
 pub(in super::super) fn stream(ask: &Ask, answer: &Answer) -> Script {
     let mut tape = Tape::default();
-    tape.text.reserve((answer.usage.output as usize + 8) * 160);
+    tape.text.reserve((answer.usage.output + 8) * 160);
     start(&mut tape, ask, answer);
     for (index, block) in answer.blocks.iter().enumerate() {
         stream_block(&mut tape, index, answer, block);
@@ -55,7 +55,7 @@ pub(in super::super) fn stream(ask: &Ask, answer: &Answer) -> Script {
     let out = &mut tape.text;
     out.push_str("event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":");
     let _ = write!(out, r#""{}","stop_sequence":null}},"usage":"#, reason(answer.stop));
-    usage(out, answer.usage);
+    usage(out, &answer.usage);
     out.push_str("}\n\n");
     tape.end(false);
     tape.text.push_str("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
@@ -69,7 +69,7 @@ fn start(tape: &mut Tape, ask: &Ask, answer: &Answer) {
     let _ = write!(out, r#""id":"msg_sim{:016x}","type":"message","role":"assistant","#, answer.id);
     let _ = write!(out, r#""model":{},"content":[],"#, quoted(&ask.model));
     out.push_str(r#""stop_reason":null,"stop_sequence":null,"usage":"#);
-    usage(out, Usage { output: answer.usage.output.min(1), thinking: 0, ..answer.usage });
+    usage(out, &Usage { output: answer.usage.output.min(1), thinking: 0, ..answer.usage });
     out.push_str("}}\n\n");
     tape.end(false);
     tape.text.push_str("event: ping\ndata: {\"type\": \"ping\"}\n\n");
@@ -127,7 +127,7 @@ fn plain(pieces: &Pieces) -> String {
     serde_json::from_str(&escaped).unwrap_or_default()
 }
 
-fn usage(out: &mut String, usage: Usage) {
+fn usage(out: &mut String, usage: &Usage) {
     // Unlike OpenAI's, this input does not include what was read from the cache.
     let uncached = usage.input.saturating_sub(usage.cached);
     let _ = write!(out, r#"{{"input_tokens":{uncached},"cache_creation_input_tokens":0,"#);
@@ -138,7 +138,7 @@ fn usage(out: &mut String, usage: Usage) {
     out.push_str(r#""service_tier":"standard"}"#);
 }
 
-fn tool_id(answer: &Answer, ordinal: u64) -> String {
+fn tool_id(answer: &Answer, ordinal: usize) -> String {
     format!("toolu_sim{:016x}{ordinal:04x}", answer.id)
 }
 

@@ -13,7 +13,7 @@ use super::strict;
 #[derive(Deserialize)]
 pub(super) struct Request {
     pub(super) model: Option<String>,
-    pub(super) max_tokens: Option<u64>,
+    pub(super) max_tokens: Option<usize>,
     pub(super) messages: Option<Vec<Message>>,
     #[serde(default)]
     pub(super) system: Content<Block>,
@@ -77,7 +77,7 @@ pub(super) struct Choice {
 pub(super) struct WrittenThinking {
     #[serde(rename = "type", default)]
     pub(super) kind: String,
-    pub(super) budget_tokens: Option<u64>,
+    pub(super) budget_tokens: Option<usize>,
     pub(super) display: Option<String>,
 }
 
@@ -128,10 +128,10 @@ fn understand(request: Request) -> Ask {
         choices: 1,
         parallel: !request.tool_choice.as_ref().is_some_and(|c| c.disable_parallel_tool_use.unwrap_or(false)),
         tool_choice: request.tool_choice.map_or(ToolChoice::Auto, choice),
-        thinking: request.thinking.map_or(Thinking::Off, thinking),
+        thinking: request.thinking.as_ref().map_or(Thinking::Off, thinking),
         json: request.output_config.and_then(|c| c.format).map(|f| JsonOutput { schema: f.schema }),
         max_tokens: request.max_tokens,
-        input_bytes: bytes_of(&request.system) + messages.iter().map(|m| 12 + bytes_of(&m.content)).sum::<u64>(),
+        input_bytes: bytes_of(&request.system) + messages.iter().map(|m| 12 + bytes_of(&m.content)).sum::<usize>(),
         turns: messages.len(),
         ..Ask::default()
     };
@@ -142,7 +142,7 @@ fn understand(request: Request) -> Ask {
     for tool in request.tools.into_iter().flatten() {
         let described = tool.description.map_or(0, |text| text.len());
         let schema = tool.input_schema.as_ref().map_or(0, |schema| schema.get().len());
-        ask.input_bytes += (tool.name.len() + described + schema) as u64;
+        ask.input_bytes += tool.name.len() + described + schema;
         // A tool of a versioned type runs at the provider, so it is never called.
         if tool.kind.as_deref().is_none_or(|kind| kind == "custom") {
             ask.tools.push(Tool { name: tool.name, schema: tool.input_schema });
@@ -160,7 +160,7 @@ fn choice(written: Choice) -> ToolChoice {
     }
 }
 
-fn thinking(written: WrittenThinking) -> Thinking {
+fn thinking(written: &WrittenThinking) -> Thinking {
     match (written.kind.as_str(), written.display.as_deref()) {
         ("enabled" | "adaptive", Some("omitted")) => Thinking::Hidden,
         ("enabled" | "adaptive", _) => Thinking::Shown,
@@ -184,18 +184,18 @@ fn text(content: &Content<Block>) -> String {
 }
 
 /// Bytes that an image or a document counts as.
-const MEDIA_BYTES: u64 = 340;
+const MEDIA_BYTES: usize = 340;
 
-fn bytes_of(content: &Content<Block>) -> u64 {
+fn bytes_of(content: &Content<Block>) -> usize {
     match content {
-        Content::Text(text) => text.len() as u64,
+        Content::Text(text) => text.len(),
         _ => blocks(content).iter().map(block_bytes).sum(),
     }
 }
 
-fn block_bytes(block: &Block) -> u64 {
-    let raw = |raw: &Nested| raw.as_ref().map_or(0, |raw| raw.get().len() as u64);
-    let len = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() as u64);
+fn block_bytes(block: &Block) -> usize {
+    let raw = |raw: &Nested| raw.as_ref().map_or(0, |raw| raw.get().len());
+    let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     match block.kind.as_str() {
         "text" => len(&block.text),
         "thinking" => len(&block.thinking),
