@@ -446,6 +446,17 @@ mod rules_can_fail {
     }
 
     #[test]
+    fn modules_for_tests_are_left_out() {
+        let text = "#[cfg(test)]\nmod testing;\nmod select;\n#[cfg(test)]\nmod tests {\n}\n#[cfg(test)]\nuse x::y;\n";
+        for (path, folder) in
+            [("src/upstream/mod.rs", "src/upstream"), ("src/server.rs", "src/server"), ("src/lib.rs", "src")]
+        {
+            let found = source::test_modules(Path::new(path), text);
+            assert_eq!(found, ["testing", "tests"].map(|name| Path::new(folder).join(name)), "{path}");
+        }
+    }
+
+    #[test]
     fn literals_and_comments_are_told_apart() {
         let source = Source::new(
             "src/x.rs",

@@ -102,19 +102,32 @@ pub(crate) fn read_tree(dir: &Path) -> Vec<Source> {
     let mut files = Vec::new();
     collect(dir, &mut files);
     files.sort();
-    files.iter().map(|path| Source::new(&path.to_string_lossy(), &fs::read_to_string(path).unwrap())).collect()
+    let texts: Vec<_> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let tests: Vec<_> = files.iter().zip(&texts).flat_map(|(path, text)| test_modules(path, text)).collect();
+    let is_test =
+        |path: &Path| tests.iter().any(|module| path.starts_with(module) || path == module.with_extension("rs"));
+    let kept = files.iter().zip(&texts).filter(|(path, _)| !is_test(path));
+    kept.map(|(path, text)| Source::new(&path.to_string_lossy(), text)).collect()
+}
+
+/// The modules in files of their own that `path` declares for tests only, without `.rs`.
+pub(crate) fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let folder =
+        if ["lib", "main", "mod"].contains(&&*stem) { path.with_file_name("") } else { path.with_extension("") };
+    let (_, code) = strip(text);
+    let behind = code.match_indices("#[cfg(test)]").map(|(at, mark)| code[at + mark.len()..].trim_start().to_owned());
+    behind
+        .filter_map(|rest| Some(folder.join(rest[..rest.find([';', '{', '='])?].trim().strip_prefix("mod ")?)))
+        .collect()
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && name != "tests" {
+        if path.is_dir() {
             collect(&path, files);
-        } else if path.extension().is_some_and(|kind| kind == "rs")
-            && name != "tests.rs"
-            && !name.ends_with("_tests.rs")
-        {
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
             files.push(path);
         }
     }
