@@ -15,7 +15,8 @@ to mend it. A running process takes on a changed file by itself, on SIGHUP, or o
 a faulty file changes nothing.
 
 * **Placeholders** in any value: `${NAME}` is an environment variable, `${NAME:-default}` one with a default,
-  `${file:/path}` a file's text without its last line break. `$${` stands for `${`. What is filled in is never shown.
+  `${file:/path}` a file's text without its last line break. With `${NAME:-}` a key counts as absent where the variable
+  is not set. `$${` stands for `${`. What is filled in is never shown.
 * **Overrides**: the environment variable `TIDEGATE__SERVER__BODY_LIMIT` sets `server.body_limit`, and so on for any key.
   Case does not matter; what a variable's name cannot hold (`-`, `.`, `/`) is written `_`; a number is an item of a list,
   from 0, and the one after the last adds an item. A value that begins with `[`, `{` or a quote is read as YAML.

@@ -26,7 +26,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use clients::{AuthFailure, Caller, Clients};
 pub use describe::describe;
@@ -56,11 +56,14 @@ pub fn environment() -> Environment {
 /// Everything that is wrong with it, in one report.
 pub fn load(path: &Path, env: &Environment) -> Result<Settings, Report> {
     let name = path.display().to_string();
-    let source = read(path).map_err(|(message, hint)| Report::of_file(&name, message, hint))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut settings = parse(&source, &name, folder, env)?;
-    settings.files.insert(0, path.to_owned());
-    Ok(settings)
+    let read = read(path).map_err(|(message, hint)| Report::of_file(&name, message, hint));
+    let mut loaded = read.and_then(|source| parse(&source, &name, folder, env));
+    match &mut loaded {
+        Ok(settings) => settings.files.insert(0, path.to_owned()),
+        Err(report) => report.files.insert(0, path.to_owned()),
+    }
+    loaded
 }
 
 /// As [`load`], of a text. `name` stands for the file in the report; relative paths begin at `folder`.
@@ -70,30 +73,20 @@ pub fn load(path: &Path, env: &Environment) -> Result<Settings, Report> {
 pub fn parse(source: &str, name: &str, folder: &Path, env: &Environment) -> Result<Settings, Report> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let problems = Problems::default();
-    let mut masked = String::new();
-    let settings = tree::parse(source, &problems).map(|mut root| {
-        masked = mask::hide(&mut root, source);
-        overrides::apply(&mut root, env, &problems);
-        let mut sources = placeholder::Sources { env, folder, files: Vec::new() };
-        placeholder::fill(&mut root, source, &mut sources, &problems);
-        let mut files = lower::FileList { folder, read: sources.files };
-        let settings = lower::settings(&root, &mut files, &problems);
-        Settings { files: files.read, ..settings }
-    });
-    if masked.is_empty() {
-        masked = mask::hide_lines(source);
+    let Some(mut root) = tree::parse(source, &problems) else {
+        let report = problems.into_report(name, &mask::hide_lines(source));
+        return Err(report.unwrap_or_else(|| Report::of_file(name, "this is not YAML", "")));
+    };
+    let masked = mask::hide(&mut root, source);
+    overrides::apply(&mut root, env, &problems);
+    let mut sources = placeholder::Sources { env, folder, files: Vec::new() };
+    placeholder::fill(&mut root, source, &mut sources, &problems);
+    let mut files = lower::FileList { folder, read: sources.files };
+    let settings = lower::settings(&root, &mut files, &problems);
+    match problems.into_report(name, &masked) {
+        Some(report) => Err(report.naming(files.read)),
+        None => Ok(Settings { files: files.read, ..settings }),
     }
-    match (problems.into_report(name, &masked), settings) {
-        (Some(report), _) => Err(report),
-        (None, Some(settings)) => Ok(settings),
-        (None, None) => Err(Report::of_file(name, "this is not YAML", "")),
-    }
-}
-
-/// Every file that the configuration at `path` is made of, also where it is faulty: what a watcher must look at.
-#[must_use]
-pub fn files_of(path: &Path, loaded: Option<&Settings>) -> Vec<PathBuf> {
-    loaded.map_or_else(|| vec![path.to_owned()], |settings| settings.files.clone())
 }
 
 fn read(path: &Path) -> Result<String, (String, String)> {

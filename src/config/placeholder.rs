@@ -26,7 +26,7 @@ pub(super) fn is_pure(text: &str) -> bool {
     let mut rest = text;
     while let Some(inner) = rest.strip_prefix("${") {
         let Some((name, after)) = inner.split_once('}') else { return false };
-        if name.contains(":-") {
+        if name.split_once(":-").is_some_and(|(_, default)| !default.is_empty()) {
             return false;
         }
         rest = after;
@@ -219,6 +219,7 @@ mod tests {
             ("${file:/x}${B}", true),
             ("", false),
             ("${A:-x}", false),
+            ("${A:-}", true),
             ("x${A}", false),
             ("${A", false),
         ] {

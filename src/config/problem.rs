@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Problems shown in full; the rest are counted.
@@ -55,6 +56,7 @@ pub struct Report {
     file: String,
     source: Vec<String>,
     problems: Vec<Problem>,
+    pub(super) files: Vec<PathBuf>,
 }
 
 impl Report {
@@ -62,13 +64,24 @@ impl Report {
     #[must_use]
     pub fn of_file(file: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let problem = Problem { place: Place::File, message: message.into(), hint: hint.into() };
-        Self { file: file.into(), source: Vec::new(), problems: vec![problem] }
+        Self { file: file.into(), source: Vec::new(), problems: vec![problem], files: Vec::new() }
     }
 
     /// The problems; never empty.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The report of a configuration that names these files.
+    pub(super) fn naming(self, files: Vec<PathBuf>) -> Self {
+        Self { files, ..self }
+    }
+
+    /// Every file that was read, or that could not be: a change of one of them may mend the configuration.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn problem(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
@@ -153,7 +166,7 @@ impl Problems {
         }
         problems.sort_by(|a, b| a.place.cmp(&b.place));
         let source = source.split('\n').map(|line| line.trim_end_matches('\r').to_owned()).collect();
-        Some(Report { file: file.to_owned(), source, problems })
+        Some(Report { file: file.to_owned(), source, problems, files: Vec::new() })
     }
 }
 

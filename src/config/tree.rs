@@ -53,7 +53,11 @@ pub(super) struct Scalar {
 impl Scalar {
     /// Whether it says that there is no value.
     pub(super) fn is_null(&self) -> bool {
-        self.plain && self.written.is_none() && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+        match &self.written {
+            None => self.plain && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL"),
+            // `${NAME:-}` says that nothing may stand there; a variable that merely is empty does not.
+            Some(written) => self.text.is_empty() && written.ends_with(":-}"),
+        }
     }
 
     /// The text for a report: never a secret, never what a placeholder stands for.

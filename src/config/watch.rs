@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time;
@@ -46,7 +47,12 @@ impl Watcher {
     pub fn new(files: Vec<PathBuf>) -> Self {
         let told = Arc::new(Notify::new());
         let teller = Arc::clone(&told);
-        let system = notify::recommended_watcher(move |_: notify::Result<notify::Event>| teller.notify_one());
+        let system = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading a file is an event too, and our own reading must not wake us.
+            if !event.is_ok_and(|event| is_reading(event.kind)) {
+                teller.notify_one();
+            }
+        });
         let system = match system {
             Ok(system) => Some(system),
             Err(error) => {
@@ -86,8 +92,10 @@ impl Watcher {
                     return;
                 }
             }
-            // Whether told or timed out, the next step is to look.
-            let _told = time::timeout(self.poll, self.told.notified()).await;
+            // Whether told or timed out, the next step is to look, but not at each write of a log that grows beside.
+            if time::timeout(self.poll, self.told.notified()).await.is_ok() {
+                time::sleep(SETTLE / 4).await;
+            }
         }
     }
 
@@ -115,6 +123,13 @@ impl Watcher {
             }
         }
         self.folders = wanted;
+    }
+}
+
+fn is_reading(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => false,
     }
 }
 
