@@ -3,11 +3,17 @@
 //! Results go to standard output, everything else to standard error. A command that fails says what failed
 //! (`error:`) and what to do (`hint:`), and ends with one of the codes in [`exit`].
 
+mod check;
 mod completions;
+mod explain;
 mod failure;
 mod health;
+mod input;
+mod models;
+mod pretty;
 mod serving;
 mod simulate;
+mod translate;
 
 pub use failure::{Failure, exit};
 
@@ -44,6 +50,10 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
+    Models(models::Args),
+    Explain(explain::Args),
+    Translate(translate::Args),
     Simulate(simulate::Args),
     Health(health::Args),
     Completions(completions::Args),
@@ -56,6 +66,10 @@ impl Cli {
     /// Why it failed, with the exit code for it.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
+            Command::Check(args) => check::run(&args),
+            Command::Models(args) => models::run(&args),
+            Command::Explain(args) => explain::run(&args),
+            Command::Translate(args) => translate::run(&args),
             Command::Simulate(args) => simulate::run(args),
             Command::Health(args) => health::run(&args),
             Command::Completions(args) => completions::run(&args),

@@ -1,0 +1,70 @@
+//! `tidegate models`: what clients may ask for, and where it goes.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use super::{Failure, check};
+use crate::config::Settings;
+
+/// List the models of a config, and where each goes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Targets are listed in the order in which they are tried. A name with * stands for every name of its shape.
+
+Examples:
+  tidegate models --config conf/tidegate.yaml
+  tidegate models -c conf/tidegate.yaml --names     names alone, one a line")]
+pub(super) struct Args {
+    /// The config file.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print the names alone.
+    #[arg(long)]
+    names: bool,
+}
+
+/// Lists the models.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let settings = check::load(&args.config)?;
+    let text = list(&settings, args.names);
+    Failure::output(std::io::stdout().lock().write_all(text.as_bytes()))
+}
+
+fn list(settings: &Settings, names: bool) -> String {
+    let mut out = String::new();
+    for route in settings.models.list().chain(settings.models.patterns()) {
+        if names {
+            let _ = writeln!(out, "{}", route.name);
+            continue;
+        }
+        let targets: Vec<String> = route
+            .targets
+            .iter()
+            .map(|target| match settings.providers.get(&target.provider) {
+                Some(provider) => format!("{}/{} ({})", target.provider, target.model, provider.format.name()),
+                None => format!("{}/{}", target.provider, target.model),
+            })
+            .collect();
+        let _ = writeln!(out, "{:<24} {}", route.name, targets.join(", then "));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn every_model_is_listed_with_its_targets_in_order() {
+        let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: anthropic, key: k}\n\
+                    models:\n  smart: {targets: [b/x, a/y]}\n  gpt-*: a/*\nauth: off\n";
+        let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
+        let text = list(&settings, false);
+        assert!(text.contains("b/x (anthropic_messages), then a/y (openai_chat)"), "{text}");
+        assert_eq!(list(&settings, true), "smart\ngpt-*\n");
+    }
+}
