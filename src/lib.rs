@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod observe;
 pub mod provider;
 pub mod routing;
 pub mod secret;

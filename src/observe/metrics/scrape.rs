@@ -1,0 +1,86 @@
+//! Values that are asked for when Prometheus comes, not kept.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamily, MetricType};
+
+use super::table::{Kind, Metric};
+
+/// Collects values for one scrape.
+#[derive(Default)]
+pub struct Scrape {
+    samples: BTreeMap<Metric, BTreeMap<Vec<String>, f64>>,
+}
+
+impl Scrape {
+    /// One endpoint of a provider: whether it takes requests, and how many it is serving.
+    pub fn upstream(&mut self, provider: &str, upstream: &str, healthy: bool, in_flight: u64) {
+        self.set(Metric::UpstreamHealthy, &[upstream, provider], if healthy { 1.0 } else { 0.0 });
+        self.set(Metric::UpstreamInFlight, &[upstream, provider], count(in_flight));
+    }
+
+    /// Bytes of request bodies held in memory.
+    pub fn buffered_request_bytes(&mut self, bytes: u64) {
+        self.set(Metric::BufferedRequestBytes, &[], count(bytes));
+    }
+
+    /// Whether the process is finishing its last requests.
+    pub fn draining(&mut self, draining: bool) {
+        self.set(Metric::Draining, &[], if draining { 1.0 } else { 0.0 });
+    }
+
+    /// Any counter or gauge of the table; a second value for the same labels replaces the first. Histograms and wrong
+    /// numbers of labels are left out.
+    pub fn set(&mut self, metric: Metric, labels: &[&str], value: f64) {
+        let spec = metric.spec();
+        let fits = spec.labels.len() == labels.len() && !matches!(spec.kind, Kind::Histogram(_));
+        debug_assert!(fits, "{metric:?} {labels:?}");
+        if fits {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            self.samples.entry(metric).or_default().insert(labels, value);
+        }
+    }
+
+    pub(super) fn into_families(self) -> impl Iterator<Item = MetricFamily> {
+        self.samples.into_iter().map(|(metric, samples)| family(metric, samples))
+    }
+}
+
+/// A count as a sample: exact up to 2⁵³.
+#[allow(clippy::cast_precision_loss, reason = "every sample is an f64")]
+pub(crate) fn count(count: u64) -> f64 {
+    count as f64
+}
+
+fn family(metric: Metric, samples: BTreeMap<Vec<String>, f64>) -> MetricFamily {
+    let spec = metric.spec();
+    let counter = spec.kind == Kind::Counter;
+    let mut family = MetricFamily::default();
+    family.set_name(spec.name.to_owned());
+    family.set_help(spec.help.to_owned());
+    family.set_field_type(if counter { MetricType::COUNTER } else { MetricType::GAUGE });
+    let sample = |(values, value): (Vec<String>, f64)| {
+        let mut labels: Vec<_> = spec.labels.iter().zip(values).map(pair).collect();
+        labels.sort_by(|one, other| one.name().cmp(other.name()));
+        let mut sample = Sample::from_label(labels);
+        if counter {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            sample.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            sample.set_gauge(gauge);
+        }
+        sample
+    };
+    family.set_metric(samples.into_iter().map(sample).collect());
+    family
+}
+
+fn pair((name, value): (&&str, String)) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name((*name).to_owned());
+    pair.set_value(value);
+    pair
+}

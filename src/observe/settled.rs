@@ -1,0 +1,334 @@
+//! What the proxy hands over when an exchange is over.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One finished exchange: all that its access-log line and its metrics need.
+///
+/// It borrows, so that building it costs nothing. Fields marked *label* become label values of metrics: they must come
+/// from the config or from a closed set, never from a client; `None` is shown as `unknown`.
+#[derive(Debug, Clone, Default)]
+pub struct Settled<'a> {
+    /// The id in `x-request-id`; may come from the client.
+    pub request_id: &'a str,
+    /// Trace id of the W3C `traceparent`, 32 hex digits.
+    pub trace_id: Option<&'a str>,
+    /// Our span in that trace, 16 hex digits.
+    pub span_id: Option<&'a str>,
+    /// Who called.
+    pub client_ip: Option<IpAddr>,
+    /// Label. The request's method.
+    pub method: Method,
+    /// Label. What was asked for.
+    pub endpoint: Endpoint,
+    /// Label. The status sent to the client; 0 when it left before any was sent.
+    pub status: u16,
+    /// The client's wire format.
+    pub client_format: Option<&'static str>,
+    /// Label. Name of the provider that answered, or was tried last.
+    pub provider: Option<&'a str>,
+    /// Label. That provider's endpoint.
+    pub upstream: Option<&'a str>,
+    /// Label. The entry of `models` that matched, as written in the config (`claude-*` stays `claude-*`).
+    pub model: Option<&'a str>,
+    /// The name that the client asked for; in the log only.
+    pub requested_model: Option<&'a str>,
+    /// The name that the provider was asked for; in the log only.
+    pub upstream_model: Option<&'a str>,
+    /// Label. Name of the client key.
+    pub key: Option<&'a str>,
+    /// Label. Whether the client asked for a stream.
+    pub stream: bool,
+    /// From the request's first byte to the answer's last.
+    pub latency: Duration,
+    /// Time of that which was ours.
+    pub overhead: Overhead,
+    /// From the request's first byte to the first token sent; streams only.
+    pub ttft: Option<Duration>,
+    /// From the answer's first byte to its last; streams only.
+    pub stream_duration: Option<Duration>,
+    /// Events sent to the client; streams only.
+    pub events: u64,
+    /// Tokens, as the provider reported them.
+    pub usage: Usage,
+    /// How much of `usage` can be trusted.
+    pub usage_source: UsageSource,
+    /// Every try, in order.
+    pub attempts: &'a [Attempt],
+    /// Set when another target than the first one answered.
+    pub fallback: Option<Fallback<'a>>,
+    /// Set when the provider's format is not the client's.
+    pub translation: Option<Translation>,
+    /// What a translation could not carry: field and action, both labels from closed sets.
+    pub losses: &'a [(&'static str, &'static str)],
+    /// Label. Why the exchange failed, from a closed set; `None` for success.
+    pub error_type: Option<&'static str>,
+    /// Size of the request's body.
+    pub bytes_in: u64,
+    /// Size of the answer's body as sent.
+    pub bytes_out: u64,
+    /// Set when the answer was not sent to its end.
+    pub aborted: Option<Abort>,
+}
+
+/// The time that the edge itself took, by phase.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overhead {
+    /// From the request's last byte to the upstream request.
+    pub request: Option<Duration>,
+    /// From the upstream's first byte to the client's.
+    pub first_byte: Option<Duration>,
+    /// Work on all later chunks together.
+    pub stream: Option<Duration>,
+}
+
+impl Overhead {
+    /// All phases together; `None` when none was measured.
+    pub fn total(&self) -> Option<Duration> {
+        [self.request, self.first_byte, self.stream].into_iter().flatten().reduce(|sum, phase| sum + phase)
+    }
+}
+
+/// Tokens, disjoint: their sum is all that was used. `None` is not the same as zero: it was not reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Input that no cache served or stored.
+    pub input_uncached: Option<u64>,
+    /// Input read from the provider's cache.
+    pub cache_read: Option<u64>,
+    /// Input written to the provider's cache.
+    pub cache_write: Option<u64>,
+    /// Output that the client sees.
+    pub output_visible: Option<u64>,
+    /// Output spent on reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// All input, as clients of most vendors know `prompt_tokens`; `None` when nothing of it was reported.
+    pub fn prompt(&self) -> Option<u64> {
+        sum([self.input_uncached, self.cache_read, self.cache_write])
+    }
+
+    /// All output, reasoning included; `None` when nothing of it was reported.
+    pub fn completion(&self) -> Option<u64> {
+        sum([self.output_visible, self.reasoning, None])
+    }
+}
+
+fn sum(parts: [Option<u64>; 3]) -> Option<u64> {
+    parts.into_iter().flatten().reduce(u64::saturating_add)
+}
+
+/// One try at one endpoint.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Label. Name of the provider.
+    pub provider: Arc<str>,
+    /// Label. The endpoint.
+    pub upstream: Arc<str>,
+    /// The status that it answered with.
+    pub status: Option<u16>,
+    /// What went wrong with the connection, from a closed set: `connect_refused`, `read_timeout`, …
+    pub error: Option<&'static str>,
+    /// From the start of the try to the answer's first byte.
+    pub ttfb: Option<Duration>,
+    /// From the start of the try to its end.
+    pub duration: Duration,
+}
+
+impl Attempt {
+    /// What was wrong with this try, as a label; `None` when nothing was.
+    ///
+    /// A 4xx other than 401, 403, 408 and 429 is the client's fault, not the endpoint's.
+    pub fn fault(&self) -> Option<&'static str> {
+        self.error.or(match self.status {
+            Some(401 | 403) => Some("auth"),
+            Some(408) => Some("timeout"),
+            Some(429) => Some("rate_limit"),
+            Some(529) => Some("overloaded"),
+            Some(500..) => Some("server_error"),
+            Some(_) | None => None,
+        })
+    }
+}
+
+/// A move from one target to another, as both are written in the config.
+#[derive(Debug, Clone, Copy)]
+pub struct Fallback<'a> {
+    /// Label. The target tried first.
+    pub from: &'a str,
+    /// Label. The target that answered.
+    pub to: &'a str,
+    /// Label, from a closed set. Why.
+    pub reason: &'static str,
+}
+
+/// The formats of a translated exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Translation {
+    /// Label. The client's format.
+    pub from: &'static str,
+    /// Label. The provider's format.
+    pub to: &'static str,
+    /// Whether the request or the answer could not be translated.
+    pub failed: bool,
+}
+
+/// Who ended an answer before its end, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abort {
+    /// Label. Whose doing it was.
+    pub side: Side,
+    /// Label, from a closed set.
+    pub reason: &'static str,
+}
+
+/// The methods that are told apart in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Method {
+    /// `GET`
+    #[default]
+    Get,
+    /// `POST`
+    Post,
+    /// `HEAD`
+    Head,
+    /// `OPTIONS`
+    Options,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+    /// Any other.
+    Other,
+}
+
+impl Method {
+    /// Every method, in the order of its discriminant.
+    pub const ALL: [Self; 8] =
+        [Self::Get, Self::Post, Self::Head, Self::Options, Self::Put, Self::Patch, Self::Delete, Self::Other];
+
+    /// The method of that name, as on the wire.
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|method| method.label() == name).unwrap_or(Self::Other)
+    }
+
+    /// Its name on the wire, and `other`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What a client can ask for on the public port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`
+    ChatCompletions,
+    /// `POST /v1/messages`
+    Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
+    /// `GET /v1/models` and `/v1/models/{id}`
+    Models,
+    /// `GET /health`
+    Health,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+impl Endpoint {
+    /// Every endpoint, in the order of its discriminant.
+    pub const ALL: [Self; 6] =
+        [Self::ChatCompletions, Self::Messages, Self::CountTokens, Self::Models, Self::Health, Self::Other];
+
+    /// Its name as a label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat_completions",
+            Self::Messages => "messages",
+            Self::CountTokens => "count_tokens",
+            Self::Models => "models",
+            Self::Health => "health",
+            Self::Other => "other",
+        }
+    }
+
+    /// Its path, for those who know endpoints by path; `other` for anything else.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Models => "/v1/models",
+            Self::Health => "/health",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether a model generates the answer, so that usage is expected.
+    pub fn generates(self) -> bool {
+        match self {
+            Self::ChatCompletions | Self::Messages => true,
+            Self::CountTokens | Self::Models | Self::Health | Self::Other => false,
+        }
+    }
+}
+
+/// Whose numbers [`Usage`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UsageSource {
+    /// The provider's final report.
+    Reported,
+    /// What the provider had reported before the answer was cut.
+    Partial,
+    /// Nothing was reported.
+    #[default]
+    None,
+}
+
+impl UsageSource {
+    /// Its name in the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Partial => "partial",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A side of the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The client.
+    Client,
+    /// The provider.
+    Upstream,
+    /// The edge itself.
+    Edge,
+}
+
+impl Side {
+    /// Its name as a label and in the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Edge => "edge",
+        }
+    }
+}
