@@ -1,5 +1,5 @@
 // Whole answers from both kinds of client, as fast as they come. DURATION (30s), VUS (16).
-import { ask, models, pick, THRESHOLDS } from "./lib/edge.js";
+import { ask, learn, THRESHOLDS } from "./lib/edge.js";
 
 export const options = {
   scenarios: {
@@ -9,14 +9,14 @@ export const options = {
   thresholds: { ...THRESHOLDS, http_req_duration: [`p(99)<${__ENV.P99_MS || 500}`] },
 };
 
-export const setup = models;
+export const setup = learn;
 
 export function openai(data) {
-  ask("openai", pick(data.models), "What is the capital of France?");
+  ask(data, "openai", "What is the capital of France?");
 }
 
 export function anthropic(data) {
-  ask("anthropic", pick(data.models), "What is the capital of France?");
+  ask(data, "anthropic", "What is the capital of France?");
 }
 
 function half() {

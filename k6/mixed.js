@@ -1,6 +1,6 @@
 // What a day looks like: whole and streamed, short and long, both kinds of client, at a set rate. The rate is an open
 // loop: a slow edge gets no fewer requests. DURATION (1m), RATE (50 a second), MAX_VUS (200).
-import { ask, askStream, models, pick, THRESHOLDS } from "./lib/edge.js";
+import { ask, askStream, learn, pick, THRESHOLDS } from "./lib/edge.js";
 
 export const options = {
   scenarios: {
@@ -22,7 +22,7 @@ export const options = {
   },
 };
 
-export const setup = models;
+export const setup = learn;
 
 const LONG = "The quick brown fox \"jumps\" over the lazy dog.\n".repeat(700);
 
@@ -30,7 +30,7 @@ export default function (data) {
   const format = pick(["openai", "anthropic"]);
   const text = Math.random() < 0.1 ? LONG : "What is the capital of France?";
   const put = Math.random() < 0.6 ? askStream : ask;
-  put(format, pick(data.models), text);
+  put(data, format, text);
 }
 
 function maxVus() {

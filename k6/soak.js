@@ -2,7 +2,7 @@
 // DURATION (30m), RATE (30 a second), MAX_VUS (200), ADMIN_URL (http://127.0.0.1:9090), GROWTH_MB (32).
 import http from "k6/http";
 import { check, fail } from "k6";
-import { ask, askStream, models, pick, THRESHOLDS } from "./lib/edge.js";
+import { ask, askStream, learn, pick, THRESHOLDS } from "./lib/edge.js";
 
 const ADMIN_URL = (__ENV.ADMIN_URL || "http://127.0.0.1:9090").replace(/\/$/, "");
 const GROWTH_MB = Number(__ENV.GROWTH_MB || 32);
@@ -23,15 +23,15 @@ export const options = {
 };
 
 export function setup() {
-  const data = models();
+  const data = learn();
   // Buffers and pools fill with the first requests: memory counts from a warm edge.
-  for (let n = 0; n < 200; n += 1) (n % 2 ? ask : askStream)(pick(["openai", "anthropic"]), pick(data.models), "Warm up.");
+  for (let n = 0; n < 200; n += 1) (n % 2 ? ask : askStream)(data, pick(["openai", "anthropic"]), "Warm up.");
   return { ...data, before: residentMb() };
 }
 
 export default function (data) {
   const put = Math.random() < 0.5 ? askStream : ask;
-  put(pick(["openai", "anthropic"]), pick(data.models), "What is the capital of France?");
+  put(data, pick(["openai", "anthropic"]), "What is the capital of France?");
 }
 
 export function teardown(data) {

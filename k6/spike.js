@@ -1,6 +1,6 @@
 // A calm load, ten times as much at once, calm again: nothing fails, and the time after is the time before.
 // STAGE (10s each), RATE (20 a second when calm), MAX_VUS (400).
-import { ask, models, pick, THRESHOLDS } from "./lib/edge.js";
+import { ask, learn, pick, THRESHOLDS } from "./lib/edge.js";
 
 const RATE = Number(__ENV.RATE || 20);
 const STAGE = __ENV.STAGE || "10s";
@@ -26,10 +26,10 @@ export const options = {
   thresholds: { ...THRESHOLDS, dropped_iterations: ["count==0"], http_req_duration: [`p(99)<${__ENV.P99_MS || 1000}`] },
 };
 
-export const setup = models;
+export const setup = learn;
 
 export default function (data) {
-  ask(pick(["openai", "anthropic"]), pick(data.models), "What is the capital of France?");
+  ask(data, pick(["openai", "anthropic"]), "What is the capital of France?");
 }
 
 function maxVus() {

@@ -1,5 +1,5 @@
 // Streamed answers to both kinds of client; every event is judged. DURATION (30s), VUS (16).
-import { askStream, models, pick, THRESHOLDS } from "./lib/edge.js";
+import { askStream, learn, THRESHOLDS } from "./lib/edge.js";
 
 export const options = {
   scenarios: {
@@ -9,14 +9,14 @@ export const options = {
   thresholds: { ...THRESHOLDS, stream_first_byte: [`p(99)<${__ENV.FIRST_BYTE_MS || 1000}`] },
 };
 
-export const setup = models;
+export const setup = learn;
 
 export function openai(data) {
-  askStream("openai", pick(data.models), "Tell me a short story.");
+  askStream(data, "openai", "Tell me a short story.");
 }
 
 export function anthropic(data) {
-  askStream("anthropic", pick(data.models), "Tell me a short story.");
+  askStream(data, "anthropic", "Tell me a short story.");
 }
 
 function half() {

@@ -1,14 +1,15 @@
 // The edge under load: where it is, which models it has, how it is asked, and what a right answer looks like.
 //
 // Environment: BASE_URL (http://127.0.0.1:8080), API_KEY (sent as both clients would; empty for an open edge),
-// MODELS (comma-separated; what GET /v1/models lists), MAX_TOKENS (64).
+// MODELS (comma-separated; what GET /v1/models lists), MAX_TOKENS (32), TEXT (same: every answer must have the same text,
+// as the simulated provider gives it; any: only that there is some).
 import http from "k6/http";
 import { check, fail } from "k6";
 import { Counter, Trend } from "k6/metrics";
 
 export const BASE_URL = (__ENV.BASE_URL || "http://127.0.0.1:8080").replace(/\/$/, "");
 const API_KEY = __ENV.API_KEY || "";
-const MAX_TOKENS = Number(__ENV.MAX_TOKENS || 64);
+const MAX_TOKENS = Number(__ENV.MAX_TOKENS || 32);
 
 /** Answers that were not exactly right; any one fails the run. */
 export const wrong = new Counter("wrong_answers");
@@ -73,32 +74,49 @@ export const FORMATS = {
   },
 };
 
-/** For `setup`: the models to ask for. Fails when the edge is not there. */
-export function models() {
-  if (__ENV.MODELS) return { models: __ENV.MODELS.split(",") };
-  const response = http.get(`${BASE_URL}/v1/models`, { headers: FORMATS.openai.headers });
-  if (response.status !== 200) fail(`${BASE_URL}/v1/models answered ${response.status} ${response.error}: is the edge running?`);
-  const names = response.json("data").map((model) => model.id).filter((name) => !name.includes("*"));
-  if (names.length === 0) fail("the edge lists no model; name one with MODELS=…");
-  return { models: names };
+/**
+ * For `setup`: the models to ask for, and the text that every answer must have: learned from every model in every format,
+ * whole and streamed, which must agree. Fails when the edge is not there or an answer is wrong.
+ */
+export function learn() {
+  const data = { models: models(), text: "" };
+  for (const model of data.models) {
+    for (const format of Object.keys(FORMATS)) {
+      for (const put of [ask, askStream]) {
+        const text = put(data, format, "Hello.", model);
+        if (text === undefined) fail(`${format} ${model}: the first answer is wrong, see above`);
+        if (__ENV.TEXT !== "any") data.text = text;
+      }
+    }
+  }
+  return data;
 }
 
-/** One question that is asked whole and judged whole. */
-export function ask(format, model, text) {
-  const response = post(format, model, text, false);
-  judge(format, response, "application/json", () => FORMATS[format].answer(response.json()));
+/** One question that is asked whole and judged whole; returns the text of a right answer. */
+export function ask(data, format, question, model = pick(data.models)) {
+  const response = post(format, model, question, false);
+  return judge(data, format, response, "application/json", () => FORMATS[format].answer(response.json()));
 }
 
-/** One question whose answer is streamed; k6 hands the stream over at its end, and every event of it is judged. */
-export function askStream(format, model, text) {
-  const response = post(format, model, text, true);
+/** The same, streamed. k6 hands a stream over at its end; every event of it is judged. */
+export function askStream(data, format, question, model = pick(data.models)) {
+  const response = post(format, model, question, true);
   firstByte.add(response.timings.waiting, { format });
-  judge(format, response, "text/event-stream", () => FORMATS[format].stream(events(response.body)));
+  return judge(data, format, response, "text/event-stream", () => FORMATS[format].stream(events(response.body)));
 }
 
 /** A name at random. */
 export function pick(names) {
   return names[Math.floor(Math.random() * names.length)];
+}
+
+function models() {
+  if (__ENV.MODELS) return __ENV.MODELS.split(",");
+  const response = http.get(`${BASE_URL}/v1/models`, { headers: FORMATS.openai.headers });
+  if (response.status !== 200) fail(`${BASE_URL}/v1/models answered ${response.status} ${response.error}: is the edge running?`);
+  const names = response.json("data").map((model) => model.id).filter((name) => !name.includes("*"));
+  if (names.length === 0) fail("the edge lists no model; name one with MODELS=…");
+  return names;
 }
 
 function post(format, model, text, stream) {
@@ -110,7 +128,9 @@ function post(format, model, text, stream) {
   });
 }
 
-function judge(format, response, type, read) {
+let shown = 0;
+
+function judge(data, format, response, type, read) {
   let said = {};
   let problem = "";
   try {
@@ -118,20 +138,25 @@ function judge(format, response, type, read) {
   } catch (error) {
     problem = String(error);
   }
-  const right = check(response, {
-    "status is 200": (r) => r.status === 200,
-    "content type is right": (r) => (r.headers["Content-Type"] || "").startsWith(type),
-    "answer can be read": () => problem === "",
-    "answer has its shape": () => said.shape === true,
-    "answer has text": () => typeof said.text === "string" && said.text.length > 0,
-    "answer ended by rule": () => FORMATS[format].ends.includes(said.end),
-    "usage is there": () => said.tokens > 0,
-    "request id is there": (r) => (r.headers["X-Request-Id"] || "").length > 0,
-  });
-  if (!right) {
-    wrong.add(1, { format });
-    console.error(`${format} ${response.status} ${problem} ${JSON.stringify(said)} ${String(response.body).slice(0, 400)}`);
+  const verdicts = {
+    "status is 200": response.status === 200,
+    "content type is right": (response.headers["Content-Type"] || "").startsWith(type),
+    "answer can be read": problem === "",
+    "answer has its shape": said.shape === true,
+    "answer has its text": typeof said.text === "string" && (data.text === "" ? said.text.length > 0 : said.text === data.text),
+    "answer ended by rule": FORMATS[format].ends.includes(said.end),
+    "usage is there": said.tokens > 0,
+    "request id is there": (response.headers["X-Request-Id"] || "").length > 0,
+  };
+  const right = check(verdicts, Object.fromEntries(Object.keys(verdicts).map((name) => [name, (all) => all[name]])));
+  if (right) return said.text;
+  wrong.add(1, { format });
+  if (shown < 3) {
+    shown += 1;
+    const faults = Object.keys(verdicts).filter((name) => !verdicts[name]);
+    console.error(`not so: ${faults}. ${format} ${response.status} ${problem} ${response.error} ${String(response.body).slice(0, 300)}`);
   }
+  return undefined;
 }
 
 /** The events of a stream: name and data. Throws on what is no event stream. */
