@@ -11,6 +11,7 @@ mod health;
 mod input;
 mod models;
 mod pretty;
+mod run;
 mod serving;
 mod simulate;
 mod translate;
@@ -54,6 +55,7 @@ enum Command {
     Models(models::Args),
     Explain(explain::Args),
     Translate(translate::Args),
+    Run(run::Args),
     Simulate(simulate::Args),
     Health(health::Args),
     Completions(completions::Args),
@@ -70,6 +72,7 @@ impl Cli {
             Command::Models(args) => models::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Translate(args) => translate::run(&args),
+            Command::Run(args) => run::run(args),
             Command::Simulate(args) => simulate::run(args),
             Command::Health(args) => health::run(&args),
             Command::Completions(args) => completions::run(&args),

@@ -57,6 +57,16 @@ pub enum AuthFailure {
     Unknown,
 }
 
+impl AuthFailure {
+    /// A bounded label for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Every client that may call.
 #[derive(Clone)]
 pub struct Clients(Arc<Access>);

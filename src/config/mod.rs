@@ -19,6 +19,7 @@ mod problem;
 mod redact;
 mod schema;
 mod settings;
+mod snapshot;
 mod tree;
 mod units;
 pub mod watch;
@@ -33,6 +34,7 @@ pub use describe::describe;
 pub use problem::{Place, Problem, Report};
 pub use redact::redacted;
 pub use settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Settings, Tls};
+pub use snapshot::{Live, Snapshot};
 
 use problem::Problems;
 

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod catalog;
+pub mod facts;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -212,6 +213,8 @@ pub struct Quirks {
     pub no_developer_role: bool,
     /// Refuses `stream_options`.
     pub no_stream_options: bool,
+    /// Is not the format's own vendor: it knows the older parts of the format and has extensions of its own.
+    pub compatible: bool,
 }
 
 /// Sets or clears one quirk.
@@ -219,7 +222,8 @@ pub type SetQuirk = fn(&mut Quirks, bool);
 
 impl Quirks {
     /// Every quirk by its name in the config, with the way to set it.
-    pub const NAMED: [(&'static str, SetQuirk); 3] = [
+    pub const NAMED: [(&'static str, SetQuirk); 4] = [
+        ("compatible", |quirks, on| quirks.compatible = on),
         ("legacy_max_tokens", |quirks, on| quirks.legacy_max_tokens = on),
         ("no_developer_role", |quirks, on| quirks.no_developer_role = on),
         ("no_stream_options", |quirks, on| quirks.no_stream_options = on),

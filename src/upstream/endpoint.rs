@@ -145,7 +145,7 @@ pub(super) fn elapsed_ms(since: clock::Instant) -> u64 {
 /// What one config generation says of an endpoint.
 pub(super) struct Endpoint {
     pub(super) state: Arc<State>,
-    pub(super) base_path: String,
+    pub(super) spec: EndpointSpec,
     pub(super) host_header: String,
     pub(super) weight: u32,
     /// How long a connection may take to be made.
@@ -164,7 +164,7 @@ impl Endpoint {
     pub(super) fn new(state: Arc<State>, provider: &Provider, spec: &EndpointSpec) -> Self {
         Self {
             state,
-            base_path: spec.base_path.clone(),
+            spec: spec.clone(),
             host_header: host_header(spec),
             weight: spec.weight.max(1),
             connect: provider.timeouts.connect,

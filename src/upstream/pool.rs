@@ -13,6 +13,7 @@ use super::resolve::ResolveError;
 use super::select::{Candidate, Selector};
 use crate::clock;
 use crate::provider::Balance;
+use crate::provider::request_path;
 
 /// The endpoints of one provider in one config generation.
 pub struct Pool {
@@ -24,7 +25,7 @@ pub struct Pool {
 impl Pool {
     pub(super) fn new(balance: Balance, endpoints: Vec<Endpoint>, began: clock::Instant) -> Self {
         let names: Vec<String> =
-            endpoints.iter().map(|endpoint| format!("{}{}", endpoint.state.label, endpoint.base_path)).collect();
+            endpoints.iter().map(|endpoint| format!("{}{}", endpoint.state.label, endpoint.spec.base_path)).collect();
         let candidates: Vec<Candidate<'_>> =
             endpoints.iter().zip(&names).map(|(endpoint, name)| Candidate { weight: endpoint.weight, name }).collect();
         let selector = Selector::new(balance, &candidates);
@@ -134,9 +135,9 @@ impl Lease {
         &self.endpoint.state.label
     }
 
-    /// The path that stands before the format's own, without a slash at its end.
-    pub fn base_path(&self) -> &str {
-        &self.endpoint.base_path
+    /// The path to ask for `path`, one of the format's own such as `/v1/messages`.
+    pub fn path(&self, path: &str) -> String {
+        request_path(&self.endpoint.spec.base_path, path)
     }
 
     /// The value of `Host`: the port only if it is not the scheme's own.

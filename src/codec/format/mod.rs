@@ -84,7 +84,7 @@ pub trait WireFormat: Sync {
 }
 
 /// One format's stream, read.
-pub trait StreamReader: Send {
+pub trait StreamReader: Send + Sync {
     /// Consumes one frame and hands on the events that it completes, in the order of [`crate::hub::grammar`].
     ///
     /// # Errors
@@ -99,7 +99,7 @@ pub trait StreamReader: Send {
 }
 
 /// One format's stream, written.
-pub trait StreamWriter: Send {
+pub trait StreamWriter: Send + Sync {
     /// Appends what tells a client of `event`; nothing where the format has no word for it or the time has not come.
     ///
     /// Events come in the order of [`crate::hub::grammar`].

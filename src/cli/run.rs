@@ -1,0 +1,31 @@
+//! `tidegate run`: the edge.
+
+use std::path::PathBuf;
+
+use super::{Failure, exit};
+use crate::config;
+use crate::server::{self, Source};
+
+/// Run the edge by a config file, until SIGTERM.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The config is read again on SIGHUP, when one of its files changes, and on `POST /reload` at the admin listener; one
+with problems changes nothing. SIGTERM lets running requests end.
+
+Examples:
+  tidegate run --config /etc/tidegate/tidegate.yaml
+  TIDEGATE__SERVER__BODY_LIMIT=64MiB tidegate run --config tidegate.yaml     override one key")]
+pub(super) struct Args {
+    /// The config file; `conf/tidegate.yaml` shows every key.
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs until a signal ends it.
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let environment = config::environment();
+    let settings = config::load(&args.config, &environment)
+        .map_err(|report| Failure::new(exit::CONFIG, report.to_string()).hint("nothing was started"))?;
+    let source = Source { file: Some(args.config), environment };
+    server::run(source, settings, Vec::new()).map_err(|error| Failure::new(exit::FAILED, error.to_string()))
+}

@@ -1,0 +1,285 @@
+//! From a connection's bytes to a request that may go on: path, key, body, model.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Method;
+use pingora_proxy::Session;
+use tidegate_codec::hub::{Fault, FaultKind, Refusal};
+use tidegate_codec::{Format, json, wire};
+
+use super::Edge;
+use super::body::{self, Reservation};
+use super::exchange::{Admitted, Exchange, Operation};
+use super::models;
+use super::refuse::{self, Rejection};
+use crate::config::{Caller, Snapshot};
+use crate::observe::{self, Endpoint};
+
+/// Longest request id that is taken over from a client.
+const MAX_REQUEST_ID: usize = 128;
+
+/// What admission came to.
+pub(super) enum Admission {
+    /// The request goes on.
+    Go(Box<Admitted>),
+    /// It was answered here.
+    Answered,
+}
+
+/// Where a path leads.
+enum Place {
+    /// A request of a format.
+    Api(Format, Operation),
+    /// The list of models, or one of them.
+    Models(Option<String>),
+    /// Whether the edge is alive.
+    Health,
+    /// Nowhere.
+    Unknown,
+}
+
+/// Takes a request in, or answers it.
+///
+/// # Errors
+///
+/// The client is gone.
+pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Admission> {
+    note_arrival(edge, session, exchange);
+    let place = place_of(session.req_header().uri.path());
+    let format = match &place {
+        Place::Api(format, _) => *format,
+        _ => asking_format(session),
+    };
+    exchange.trail.format = Some(format);
+    exchange.trail.endpoint = endpoint_of(&place, session.req_header().uri.path());
+    let method = observe::Method::from_name(session.req_header().method.as_str());
+    exchange.trail.in_flight = Some(edge.observer.started(exchange.trail.endpoint, method));
+    let admitted = match place {
+        Place::Health => {
+            refuse::answer_json(session, exchange, br#"{"status":"ok"}"#.to_vec()).await?;
+            return Ok(Admission::Answered);
+        }
+        Place::Unknown => Err(no_such_path(session)),
+        Place::Models(id) => match list_models(edge, session, exchange, format, id.as_deref()) {
+            Ok(body) => {
+                refuse::answer_json(session, exchange, body).await?;
+                return Ok(Admission::Answered);
+            }
+            Err(rejection) => Err(rejection),
+        },
+        Place::Api(_, operation) => take_in(edge, session, exchange, (format, operation)).await,
+    };
+    match admitted {
+        Ok(admitted) => Ok(Admission::Go(Box::new(admitted))),
+        Err(rejection) => {
+            refuse::answer(session, exchange, format, rejection).await?;
+            Ok(Admission::Answered)
+        }
+    }
+}
+
+fn note_arrival(edge: &Edge, session: &Session, exchange: &mut Exchange) {
+    let trail = &mut exchange.trail;
+    trail.request_id = match header(session, "x-request-id") {
+        Some(id) if !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            id.to_owned()
+        }
+        _ => edge.ids.next(),
+    };
+    trail.traceparent = header(session, "traceparent").filter(|value| value.len() <= MAX_REQUEST_ID).map(str::to_owned);
+}
+
+fn place_of(path: &str) -> Place {
+    for format in Format::ALL {
+        let spec = wire(format).spec();
+        if spec.path == path {
+            return Place::Api(format, Operation::Generate);
+        }
+        if let Some(at) = spec.same_format_paths.iter().position(|known| *known == path) {
+            return Place::Api(format, Operation::SameFormat(at));
+        }
+    }
+    match path {
+        "/health" | "/healthz" => Place::Health,
+        "/v1/models" => Place::Models(None),
+        _ => match path.strip_prefix("/v1/models/") {
+            Some(id) if !id.is_empty() => Place::Models(Some(percent_decode(id))),
+            _ => Place::Unknown,
+        },
+    }
+}
+
+/// The label of what is asked for: a path of ours, never the client's own words.
+fn endpoint_of(place: &Place, path: &str) -> Endpoint {
+    match place {
+        Place::Models(_) => Endpoint::Models,
+        Place::Health => Endpoint::Health,
+        Place::Unknown => Endpoint::Other,
+        Place::Api(..) => Endpoint::ALL.into_iter().find(|known| known.path() == path).unwrap_or_default(),
+    }
+}
+
+/// The format of a client that asks for something that all formats share: told by a header that only it sends.
+fn asking_format(session: &Session) -> Format {
+    let told =
+        |format: &Format| wire(*format).spec().version_header.is_some_and(|name| session.get_header(name).is_some());
+    Format::ALL.into_iter().find(told).unwrap_or(Format::DEFAULT)
+}
+
+fn no_such_path(session: &Session) -> Rejection {
+    let request = session.req_header();
+    let message = format!(
+        "Nothing is served at {} {}. Served are {} and /v1/models.",
+        request.method,
+        request.uri.path(),
+        Format::ALL.map(|format| wire(format).spec().path).join(", "),
+    );
+    Rejection::new(Fault::new(FaultKind::NotFound, message).with_code("unknown_path")).closing()
+}
+
+fn list_models(
+    edge: &Edge,
+    session: &Session,
+    exchange: &mut Exchange,
+    format: Format,
+    id: Option<&str>,
+) -> Result<Vec<u8>, Rejection> {
+    if !matches!(session.req_header().method, Method::GET | Method::HEAD) {
+        return Err(wrong_method("GET"));
+    }
+    let snapshot = edge.live.load_full();
+    let caller = authenticate(edge, session, exchange, &snapshot)?;
+    models::answer(&snapshot, &caller, format, id)
+}
+
+fn wrong_method(allow: &'static str) -> Rejection {
+    let mut fault = Fault::new(FaultKind::InvalidRequest, format!("Only {allow} is served at this path."));
+    fault.status = 405;
+    let mut rejection = Rejection::new(fault).labelled("method_not_allowed").closing();
+    rejection.allow = Some(allow);
+    rejection
+}
+
+fn authenticate(
+    edge: &Edge,
+    session: &Session,
+    exchange: &mut Exchange,
+    snapshot: &Snapshot,
+) -> Result<Caller, Rejection> {
+    let checked = snapshot.settings.clients.authenticate(presented_key(session));
+    edge.observer.auth(checked.is_ok(), checked.as_ref().map_or_else(|failure| failure.label(), |_| "ok"));
+    let caller = checked?;
+    exchange.trail.caller = Some(Arc::clone(caller.name()));
+    Ok(caller)
+}
+
+/// The key that the client sent, in whichever header its SDK uses.
+fn presented_key(session: &Session) -> Option<&str> {
+    let bearer = header(session, "authorization").and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| header(session, "x-api-key")).or_else(|| header(session, "api-key"))
+}
+
+async fn take_in(
+    edge: &Edge,
+    session: &mut Session,
+    exchange: &mut Exchange,
+    (format, operation): (Format, Operation),
+) -> Result<Admitted, Rejection> {
+    if session.req_header().method != Method::POST {
+        return Err(wrong_method("POST"));
+    }
+    let snapshot = edge.live.load_full();
+    let caller = authenticate(edge, session, exchange, &snapshot)?;
+    let server = &snapshot.settings.server;
+    let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
+    let body = body::read(session, server.body_limit, &mut room).await?;
+    exchange.trail.bytes_in = body.len();
+    let envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
+    exchange.trail.stream = envelope.stream;
+    exchange.trail.model.clone_from(&envelope.model);
+    let Some(model) = envelope.model.as_deref().filter(|model| !model.is_empty()) else {
+        return Err(invalid(Refusal::of("model", "the name of a model is missing"), &body));
+    };
+    let route = snapshot.settings.models.resolve(model).ok_or_else(|| unknown_model(model))?;
+    if !caller.may_use(model) {
+        return Err(forbidden_model(model));
+    }
+    exchange.trail.route = Some(Arc::clone(&route.name));
+    Ok(Admitted {
+        api_version: own_header(session, wire(format).spec().version_header),
+        betas: own_header(session, wire(format).spec().beta_header),
+        format,
+        operation,
+        caller,
+        room,
+        envelope,
+        route,
+        body,
+        snapshot,
+    })
+}
+
+fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {
+    Rejection::new(refusal.into_fault(body))
+}
+
+/// The answer for a model that no entry of the config names.
+pub(super) fn unknown_model(model: &str) -> Rejection {
+    let message = format!("The model `{}` does not exist here. GET /v1/models lists those that do.", shorten(model));
+    Rejection::new(Fault::new(FaultKind::NotFound, message).with_code("model_not_found").with_param("model"))
+}
+
+fn forbidden_model(model: &str) -> Rejection {
+    let message = format!("This API key may not use the model `{}`.", shorten(model));
+    Rejection::new(Fault::new(FaultKind::Permission, message).with_code("model_not_allowed").with_param("model"))
+}
+
+fn own_header(session: &Session, name: Option<&str>) -> Option<String> {
+    name.and_then(|name| header(session, name)).map(str::to_owned)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
+}
+
+/// The value of header `name`, if it is text.
+pub(super) fn header<'s>(session: &'s Session, name: &str) -> Option<&'s str> {
+    session.get_header(name).and_then(|value| value.to_str().ok())
+}
+
+/// Address of the peer that connected.
+pub(super) fn client_ip(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = tail.get(..2).filter(|_| first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        if let Some(byte) = escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_model_names_in_paths() {
+        for (path, name) in [("a", "a"), ("a%2Fb", "a/b"), ("%", "%"), ("%zz", "%zz"), ("a%20b%", "a b%")] {
+            assert_eq!(percent_decode(path), name);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Reading a request's body whole, within bounds, in a way that Pingora will still send another one upstream.
+//!
+//! Pingora hands a body that a filter has read to `request_body_filter` only if its own retry buffer holds something
+//! and was never truncated, and that buffer holds 64 KiB. So the buffer is armed late: what it then holds is a
+//! stand-in of at most 64 KiB, and the true body lives in the exchange. Where the length is unknown beforehand
+//! (chunked, over HTTP/1.1) and turned out longer, the session is made anew around a one-byte stand-in body.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::server::HttpSession as H1Session;
+use pingora_proxy::Session;
+
+/// Size of Pingora's private retry buffer, in bytes.
+const RETRY_BUFFER: usize = 64 * 1024;
+
+/// Longest silence while a client sends its body.
+const BODY_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of bodies that all requests together may hold.
+#[derive(Debug, Default)]
+pub struct Budget {
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// Bytes held now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A request's share of the [`Budget`]; given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    held: usize,
+    limit: usize,
+}
+
+impl Reservation {
+    /// An empty share of `budget`, whose bound is `limit`.
+    pub fn new(budget: Arc<Budget>, limit: usize) -> Self {
+        Self { budget, held: 0, limit }
+    }
+
+    /// Grows the share to `bytes`; false if the budget does not allow it.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.held);
+        if more == 0 {
+            return true;
+        }
+        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) > self.limit {
+            self.budget.used.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.held += more;
+        true
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+/// Why a body was not read.
+#[derive(Debug)]
+pub enum BodyError {
+    /// Longer than one request may be.
+    TooLarge {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// All requests together hold too much already.
+    NoRoom,
+    /// Longer than 64 KiB over HTTP/2 without a `content-length`.
+    LengthRequired,
+    /// `content-length` is no number.
+    BadLength,
+    /// Encoded in a way that is not read.
+    Encoded(String),
+    /// Nothing came for a minute.
+    TooSlow,
+    /// The connection failed.
+    Broken(Box<pingora::Error>),
+}
+
+impl From<Box<pingora::Error>> for BodyError {
+    fn from(error: Box<pingora::Error>) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Reads the body of the request in `session`, at most `limit` bytes.
+///
+/// # Errors
+///
+/// See [`BodyError`]. The connection cannot be used for another request then.
+pub async fn read(session: &mut Session, limit: usize, room: &mut Reservation) -> Result<Bytes, BodyError> {
+    let length = announced_length(session)?;
+    if length.is_some_and(|length| length > limit) {
+        return Err(BodyError::TooLarge { limit });
+    }
+    refuse_encoded(session)?;
+    if !room.grow_to(length.unwrap_or(0)) {
+        return Err(BodyError::NoRoom);
+    }
+    if session.get_header("expect").is_some() {
+        session.write_continue_response().await?;
+    }
+    let body = collect(session, length, limit, room).await?;
+    if !body.is_empty() && session.get_retry_buffer().is_none() {
+        rearm(session).await?;
+    }
+    Ok(body)
+}
+
+async fn collect(
+    session: &mut Session,
+    length: Option<usize>,
+    limit: usize,
+    room: &mut Reservation,
+) -> Result<Bytes, BodyError> {
+    let mut body = Gathered::default();
+    loop {
+        let left = length.map(|length| length.saturating_sub(body.len()));
+        if left.is_none_or(|left| left <= RETRY_BUFFER) {
+            session.enable_retry_buffering();
+        }
+        let read = tokio::time::timeout(BODY_SILENCE, session.read_request_body());
+        let Some(chunk) = read.await.map_err(|_| BodyError::TooSlow)?? else { break };
+        let total = body.len().saturating_add(chunk.len());
+        if total > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        if !room.grow_to(total) {
+            return Err(BodyError::NoRoom);
+        }
+        body.push(chunk, length);
+    }
+    Ok(body.finish())
+}
+
+/// A body as it comes; one that came whole is not copied.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn push(&mut self, chunk: Bytes, length: Option<usize>) {
+        if self.first.is_empty() && self.all.is_empty() {
+            self.first = chunk;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve(length.unwrap_or(2 * (self.first.len() + chunk.len())));
+            self.all.extend_from_slice(&mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&chunk);
+    }
+
+    fn finish(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+fn announced_length(session: &Session) -> Result<Option<usize>, BodyError> {
+    let Some(value) = session.get_header("content-length") else { return Ok(None) };
+    value.to_str().ok().and_then(|text| text.parse().ok()).map(Some).ok_or(BodyError::BadLength)
+}
+
+/// An encoded body would be a second way to say the same bytes, and a way to send a bomb.
+fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
+    match session.get_header("content-encoding").map(|value| String::from_utf8_lossy(value.as_bytes())) {
+        Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => Err(BodyError::Encoded(encoding.into_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the HTTP/1.1 session anew, its body one stand-in byte that Pingora will pump.
+///
+/// The connection, its keep-alive setting and the request's headers stay; what the client sent has been read to its end, so nothing of it is lost.
+async fn rearm(session: &mut Session) -> Result<(), BodyError> {
+    if !matches!(*session.downstream_session, ServerSession::H1(_)) {
+        return Err(BodyError::LengthRequired);
+    }
+    let keepalive = session.get_keepalive();
+    let head = stand_in_head(session);
+    let placeholder = ServerSession::new_custom(Box::new(()));
+    let ServerSession::H1(spent) = mem::replace(&mut *session.downstream_session, placeholder) else {
+        return Err(BodyError::LengthRequired);
+    };
+    let mut fresh = H1Session::new(spent.into_inner());
+    fresh.set_pipelined_prefix(head);
+    fresh.read_request().await?;
+    fresh.set_server_keepalive(keepalive);
+    *session.downstream_session = ServerSession::H1(fresh);
+    session.enable_retry_buffering();
+    while session.read_request_body().await?.is_some() {}
+    Ok(())
+}
+
+/// The request's head again, with a body of one byte.
+fn stand_in_head(session: &Session) -> BytesMut {
+    let request = session.req_header();
+    let mut head = BytesMut::with_capacity(1024);
+    head.extend_from_slice(request.method.as_str().as_bytes());
+    head.extend_from_slice(b" ");
+    head.extend_from_slice(request.raw_path());
+    head.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &request.headers {
+        if matches!(name.as_str(), "transfer-encoding" | "content-length" | "expect") {
+            continue;
+        }
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"content-length: 1\r\n\r\n ");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_bounds_all_requests_together() {
+        let budget = Arc::new(Budget::default());
+        let mut one = Reservation::new(Arc::clone(&budget), 100);
+        let mut two = Reservation::new(Arc::clone(&budget), 100);
+        assert!(one.grow_to(60));
+        assert!(!two.grow_to(50));
+        assert!(two.grow_to(40));
+        assert_eq!(budget.used(), 100);
+        drop(one);
+        assert!(two.grow_to(100));
+        drop(two);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_body_that_came_whole_is_not_copied() {
+        let whole = Bytes::from_static(b"all of it");
+        let mut body = Gathered::default();
+        body.push(whole.clone(), None);
+        assert_eq!(body.finish().as_ptr(), whole.as_ptr());
+        let mut body = Gathered::default();
+        for part in ["a", "bc", "d"] {
+            body.push(Bytes::from_static(part.as_bytes()), Some(4));
+        }
+        assert_eq!(body.finish(), "abcd");
+    }
+}

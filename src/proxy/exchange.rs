@@ -1,0 +1,284 @@
+//! One request with its answer, phase by phase.
+//!
+//! ```text
+//! Arrived ──admit──▶ Admitted ──plan──▶ Sending ──receive──▶ Receiving ──▶ (settled)
+//!    │                  │                 ▲   │                  │
+//!    └──────refuse──────┴─────────────────┼───┴── next attempt ──┘
+//! ```
+//! Each phase owns the one before it, so a stage cannot meet an exchange that lacks what it needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tidegate_codec::json::Envelope;
+use tidegate_codec::{Format, Outcome, Reply, Transcoder, Undo, Watch};
+
+use super::body::Reservation;
+use super::plan::Plan;
+use crate::clock;
+use crate::config::{Caller, Snapshot};
+use crate::observe::{self, Abort, Attempt as Record, InFlight};
+use crate::provider::Provider;
+use crate::routing::Route;
+use crate::upstream::Lease;
+
+/// One request with its answer: Pingora's per-request context.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the log and the metrics will want to know.
+    pub trail: Trail,
+    /// How far it has come.
+    pub phase: Phase,
+    _underway: Underway,
+}
+
+/// Counts an exchange as under way until it is dropped: what a stopping process waits for.
+#[derive(Debug)]
+struct Underway(Arc<AtomicUsize>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How far an exchange has come.
+#[derive(Debug, Default)]
+pub enum Phase {
+    /// Nothing is known yet, or the edge answered by itself.
+    #[default]
+    Arrived,
+    /// The caller, the body and the route are known.
+    Admitted(Box<Admitted>),
+    /// An attempt is under way.
+    Sending(Box<Sending>),
+    /// An attempt is being answered.
+    Receiving(Box<Receiving>),
+}
+
+/// What a client asks for, by path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// An answer of a model: translated where formats differ.
+    Generate,
+    /// A path of the client's format that only a provider of the same format can serve; its position in
+    /// [`Spec::same_format_paths`](tidegate_codec::Spec::same_format_paths).
+    SameFormat(usize),
+}
+
+/// A request that may go on.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The config that serves it to its end.
+    pub snapshot: Arc<Snapshot>,
+    /// The format that the client speaks.
+    pub format: Format,
+    /// What is asked for.
+    pub operation: Operation,
+    /// Who asks.
+    pub caller: Caller,
+    /// The body, as it came.
+    pub body: Bytes,
+    /// Its share of the memory for bodies.
+    pub room: Reservation,
+    /// What routing needs of the body.
+    pub envelope: Envelope,
+    /// Where it may go.
+    pub route: Arc<Route>,
+    /// Version of the format, if sent.
+    pub api_version: Option<String>,
+    /// Unfinished features asked for, if sent.
+    pub betas: Option<String>,
+}
+
+/// A request with an attempt under way.
+#[derive(Debug)]
+pub struct Sending {
+    /// The request.
+    pub admitted: Admitted,
+    /// What was tried and what is left.
+    pub plan: Plan,
+    /// The attempt; `None` before the first and between two.
+    pub attempt: Option<Attempt>,
+    /// The provider's `retry-after` of the last failed attempt.
+    pub retry_after: Option<String>,
+    /// Pooled connections met that had died.
+    pub stale: usize,
+    /// Status of the last failed attempt; `None` if it had none.
+    pub failed_status: Option<u16>,
+}
+
+/// One try at one target.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// The endpoint; counts as busy until this is dropped.
+    pub lease: Lease,
+    /// The provider's name of the model.
+    pub model: String,
+    /// The body for it.
+    pub body: Bytes,
+    /// Headers that the body needs.
+    pub headers: Vec<(&'static str, String)>,
+    /// What the answer must look like.
+    pub reply: Arc<Reply>,
+    /// What the way back must undo.
+    pub undo: Undo,
+    /// The value of `x-tidegate-loss`; `None` when nothing was lost or nobody wants to know.
+    pub loss_header: Option<String>,
+    /// When it began.
+    pub started: Instant,
+    /// The connection was a pooled one.
+    pub reused: bool,
+}
+
+/// A request whose answer is coming.
+#[derive(Debug)]
+pub struct Receiving {
+    /// The request and the attempt that is answered.
+    pub sending: Sending,
+    /// What is done with the answer.
+    pub mode: Mode,
+}
+
+/// What is done with an answer.
+#[derive(Debug)]
+pub enum Mode {
+    /// Passed on untouched; its usage is looked up at the end.
+    PassWhole {
+        /// The body so far, shared with what was passed on; at most [`PASS_KEPT`] bytes.
+        kept: Vec<Bytes>,
+        /// It grew past what is kept.
+        overflow: bool,
+    },
+    /// Passed on byte for byte and watched.
+    PassStream(Box<Watch>),
+    /// Translated event by event.
+    Stream(Box<Transcoder>),
+    /// Collected and translated.
+    Whole(Collected),
+    /// Collected and translated as an error.
+    Error {
+        /// The provider's status.
+        status: u16,
+        /// The body.
+        body: Collected,
+    },
+    /// Passed on untouched and not looked at.
+    PassBlind,
+}
+
+/// Most of a passed-on answer that is kept to look up its usage, in bytes.
+pub(super) const PASS_KEPT: usize = 16 << 20;
+
+/// A body that is collected to be translated as a whole.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// The bytes so far.
+    pub bytes: Vec<u8>,
+    /// Bytes that the provider announced.
+    pub announced: Option<usize>,
+    /// It was translated and handed on.
+    pub done: bool,
+}
+
+/// What the log and the metrics will want to know.
+#[derive(Debug)]
+pub struct Trail {
+    /// When the request came.
+    pub started: Instant,
+    /// Its id, the client's or ours.
+    pub request_id: String,
+    /// `traceparent`, if sent.
+    pub traceparent: Option<String>,
+    /// The client's format, once known.
+    pub format: Option<Format>,
+    /// What was asked for: a bounded label.
+    pub endpoint: observe::Endpoint,
+    /// Who asked.
+    pub caller: Option<Arc<str>>,
+    /// The configured name that the model's name met.
+    pub route: Option<Arc<str>>,
+    /// The model's name as the client wrote it.
+    pub model: Option<String>,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// Bytes of the request's body.
+    pub bytes_in: usize,
+    /// The provider's name of the model, of the last attempt.
+    pub upstream_model: Option<String>,
+    /// All attempts.
+    pub attempts: Vec<Record>,
+    /// The targets of the first and the last attempt, if they differ.
+    pub fallback: Option<(String, String)>,
+    /// From the arrival to the attempt that was answered being ready to go.
+    pub overhead: Duration,
+    /// From the arrival to the first byte of the answer's body.
+    pub first_byte: Option<Duration>,
+    /// What was lost.
+    pub losses: Vec<(&'static str, &'static str)>,
+    /// What became of the answer.
+    pub outcome: Option<Outcome>,
+    /// A bounded word for what went wrong.
+    pub error: Option<&'static str>,
+    /// Format pair of a translation.
+    pub translated: Option<(Format, Format)>,
+    /// Who broke it off, and why.
+    pub aborted: Option<Abort>,
+    /// Counts as in flight until this is dropped.
+    pub in_flight: Option<InFlight>,
+}
+
+impl Exchange {
+    /// An exchange that begins now and is counted in `underway`.
+    pub fn new(underway: &Arc<AtomicUsize>) -> Self {
+        underway.fetch_add(1, Ordering::Relaxed);
+        Self {
+            _underway: Underway(Arc::clone(underway)),
+            trail: Trail {
+                started: clock::now(),
+                request_id: String::new(),
+                traceparent: None,
+                format: None,
+                endpoint: observe::Endpoint::Other,
+                caller: None,
+                route: None,
+                model: None,
+                stream: false,
+                bytes_in: 0,
+                upstream_model: None,
+                attempts: Vec::new(),
+                fallback: None,
+                overhead: Duration::ZERO,
+                first_byte: None,
+                losses: Vec::new(),
+                outcome: None,
+                error: None,
+                translated: None,
+                aborted: None,
+                in_flight: None,
+            },
+            phase: Phase::Arrived,
+        }
+    }
+
+    /// The phase with the request under way, whether or not an answer is coming.
+    pub fn sending(&mut self) -> Option<&mut Sending> {
+        match &mut self.phase {
+            Phase::Sending(sending) => Some(sending),
+            Phase::Receiving(receiving) => Some(&mut receiving.sending),
+            Phase::Arrived | Phase::Admitted(_) => None,
+        }
+    }
+
+    /// Goes back from an answer that is not wanted to sending.
+    pub fn forget_answer(&mut self) {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Receiving(receiving) => Phase::Sending(Box::new(receiving.sending)),
+            other => other,
+        };
+    }
+}

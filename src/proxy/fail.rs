@@ -1,0 +1,138 @@
+//! Failures between us and a provider: what is tried next, and what the client is told in the end.
+
+use bytes::Bytes;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+use tidegate_codec::hub::{Fault, FaultKind};
+
+use super::exchange::Exchange;
+use super::receive;
+use super::refuse::{self, Rejection};
+use crate::clock;
+use crate::observe::{Abort, Side};
+
+/// Times that one attempt may meet a pooled connection that had died.
+const MAX_STALE: usize = 2;
+
+/// The client went away.
+pub(super) const CLIENT_GONE: Abort = Abort { side: Side::Client, reason: "disconnect" };
+
+/// A connection to the endpoint stands.
+pub(super) fn connected(exchange: &mut Exchange, reused: bool) {
+    if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_mut()) {
+        attempt.reused = reused;
+        attempt.lease.connected();
+    }
+}
+
+/// No connection could be made: the next endpoint or target, if there is one.
+pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Error> {
+    note(exchange, &error);
+    let mut error = error;
+    let Some(sending) = exchange.sending() else { return error };
+    if let Some(attempt) = sending.attempt.take() {
+        attempt.lease.connect_failed();
+    }
+    error.set_retry(sending.plan.has_next(&sending.admitted.snapshot));
+    error
+}
+
+/// The attempt failed after it was connected; `untouched` if nothing of an answer went to the client.
+pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouched: bool, stale: bool) -> Box<Error> {
+    note(exchange, &error);
+    let mut error = error;
+    if !untouched {
+        error.set_retry(false);
+        return error;
+    }
+    exchange.forget_answer();
+    let Some(sending) = exchange.sending() else { return error };
+    sending.attempt = None;
+    if stale && sending.stale < MAX_STALE {
+        sending.stale += 1;
+        sending.plan.again();
+    } else if is_timeout(&error) {
+        // The provider may be at work on it, and be paid for it: another attempt would pay twice.
+        error.set_retry(false);
+        return error;
+    }
+    error.set_retry(sending.plan.has_next(&sending.admitted.snapshot));
+    error
+}
+
+fn is_timeout(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
+}
+
+fn note(exchange: &mut Exchange, error: &Error) {
+    let label = refuse::fault_of(error, None).map_or("client_gone", |(_, label)| label);
+    let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
+    if let Some(record) = exchange.trail.attempts.last_mut() {
+        record.error = Some(label);
+        record.duration = started.map(|started| clock::now().duration_since(started)).unwrap_or_default();
+    }
+}
+
+/// Writes a rejection that came up while an attempt was prepared.
+///
+/// # Errors
+///
+/// The client is gone.
+pub(super) async fn reject(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    rejection: Rejection,
+) -> pingora::Result<()> {
+    let Some(format) = exchange.trail.format else { return Ok(()) };
+    refuse::answer(session, exchange, format, rejection).await
+}
+
+/// Nothing more is tried: tells the client, as far as it can still be told.
+pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+    let by_client = *error.esource() == ErrorSource::Downstream;
+    if session.response_written().is_some() {
+        return break_off(session, by_client, error, exchange).await;
+    }
+    let failed_status = exchange.sending().and_then(|sending| sending.failed_status);
+    let retry_after = exchange.sending().and_then(|sending| sending.retry_after.clone());
+    let told = refuse::fault_of(error, failed_status).or_else(|| client_fault(error));
+    let Some((fault, label)) = told else {
+        exchange.trail.aborted = Some(CLIENT_GONE);
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    };
+    let rejection = Rejection::new(fault).labelled(label).retry_after(retry_after).closing();
+    let code = rejection.fault.status;
+    if reject(session, exchange, rejection).await.is_err() {
+        exchange.trail.aborted = Some(CLIENT_GONE);
+    }
+    FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+/// A fault of the client's that can still be told: its request was not HTTP.
+fn client_fault(error: &Error) -> Option<(Fault<'static>, &'static str)> {
+    let ErrorType::InvalidHTTPHeader = error.etype() else { return None };
+    Some((Fault::new(FaultKind::InvalidRequest, "The request is not valid HTTP."), "bad_http"))
+}
+
+/// The answer has begun: a stream ends in the client format's own error, anything else by a broken connection.
+async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+    if by_client {
+        exchange.trail.aborted = Some(CLIENT_GONE);
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    }
+    exchange.trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: "broken" });
+    let (mut fault, label) = refuse::fault_of(error, None)
+        .unwrap_or_else(|| (Fault::new(FaultKind::StreamIncomplete, "The stream broke off."), "upstream_broken"));
+    if !is_timeout(error) {
+        fault = Fault::new(
+            FaultKind::StreamIncomplete,
+            "The connection to the provider broke in the middle of the answer.",
+        )
+        .with_code("stream_incomplete");
+    }
+    exchange.trail.error.get_or_insert(label);
+    if let Some(last) = receive::broken(exchange, fault) {
+        let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;
+    }
+    FailToProxy { error_code: 0, can_reuse_downstream: false }
+}

@@ -1,0 +1,203 @@
+//! The proxy: Pingora's hooks, each handed to the stage that it belongs to.
+//!
+//! ```text
+//! request_filter ───────────▶ admit    path, key, body, model
+//! upstream_peer ────────────▶ send     target, endpoint, that attempt's body
+//! upstream_request_filter ──▶ send     path, host, credentials
+//! request_body_filter ──────▶          the attempt's body instead of the client's
+//! upstream_response_filter ─▶ receive  pass, translate, or try the next target
+//! response_body_filter ─────▶ receive  piece by piece
+//! fail_to_proxy ────────────▶ refuse   in the client's own format
+//! logging ──────────────────▶ settle   metrics and one line of log
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, RetryType};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+mod admit;
+pub mod body;
+mod exchange;
+mod fail;
+mod ids;
+mod models;
+mod plan;
+mod receive;
+mod refuse;
+mod send;
+mod settle;
+
+use admit::Admission;
+pub use exchange::Exchange;
+use exchange::Phase;
+
+use crate::config::Live;
+use crate::observe::Observer;
+
+/// The edge: what all requests share.
+pub struct Edge {
+    /// The config that is live.
+    pub live: Arc<Live>,
+    /// Metrics and the access log.
+    pub observer: Arc<Observer>,
+    /// Memory for request bodies.
+    pub budget: Arc<body::Budget>,
+    /// Exchanges that are under way.
+    pub underway: Arc<AtomicUsize>,
+    ids: ids::Ids,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").field("underway", &self.underway).finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// An edge that serves by `live` and tells `observer`.
+    #[must_use]
+    pub fn new(live: Arc<Live>, observer: Arc<Observer>) -> Self {
+        Self { live, observer, budget: Arc::default(), underway: Arc::default(), ids: ids::Ids::new() }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(&self.underway)
+    }
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<bool> {
+        match admit::admit(self, session, exchange).await? {
+            Admission::Go(admitted) => {
+                exchange.phase = Phase::Admitted(admitted);
+                Ok(false)
+            }
+            Admission::Answered => Ok(true),
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
+        let mut rejection = None;
+        let peer = send::next_attempt(exchange, &mut rejection).await;
+        if let Some(rejection) = rejection {
+            fail::reject(session, exchange, rejection).await?;
+        }
+        peer
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
+        #[cfg(windows)] _sock: std::os::windows::io::RawSocket,
+        _digest: Option<&Digest>,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<()> {
+        fail::connected(exchange, reused);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<()> {
+        // No encoding is asked for, but an answer that is encoded all the same is still read.
+        session.upstream_compression.adjust_decompression(true);
+        send::write_head(session, exchange, head)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<()> {
+        if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_ref()) {
+            // Before the end an empty piece says "nothing yet"; `None` would say "no more".
+            *body = Some(if end { attempt.body.clone() } else { Bytes::new() });
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<()> {
+        receive::head(exchange, head)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<Option<Duration>> {
+        receive::body(exchange, body, end)?;
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<Option<Bytes>> {
+        Ok(receive::trailers(exchange))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        fail::to_connect(exchange, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let stale = client_reused && matches!(error.retry, RetryType::ReusedOnly);
+        let untouched = session.response_written().is_none() && *error.esource() != ErrorSource::Downstream;
+        fail::while_proxying(exchange, error.more_context(format!("peer {}", peer._address)), untouched, stale)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+        fail::to_proxy(session, error, exchange).await
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, error: &Error) -> bool {
+        // A client that goes away is no fault of the edge; the access log says so.
+        *error.esource() == ErrorSource::Downstream
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        settle::settle(self, session, error, exchange);
+    }
+}

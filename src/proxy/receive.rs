@@ -1,0 +1,370 @@
+//! An answer on its way to the client: what it is, and what is done with each piece.
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType};
+use tidegate_codec::hub::{Fault, FaultKind};
+use tidegate_codec::{Outcome, Transcoder, Watch, translate_response, wire};
+
+use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
+use super::refuse::credential_fault;
+use crate::clock;
+use crate::observe::{Abort, Side};
+
+/// Longest answer that is collected to be translated as a whole, in bytes.
+const WHOLE_LIMIT: usize = 64 << 20;
+/// Longest error answer that is read, in bytes.
+const ERROR_LIMIT: usize = 1 << 20;
+
+/// Headers of a provider that mean the same behind a translation.
+const KEPT: [&str; 4] = ["retry-after", "retry-after-ms", "x-should-retry", "date"];
+
+/// Headers of a provider that speak of its own connection or host, not of the answer.
+const STRIPPED: [&str; 7] = [
+    "alt-svc",
+    "set-cookie",
+    "strict-transport-security",
+    "x-request-id",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+];
+
+/// Decides what becomes of an answer by its head, and writes the head that the client sees.
+///
+/// # Errors
+///
+/// The answer is not wanted and another attempt may follow, or it is none that a client can be given.
+pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingora::Result<()> {
+    let status = head.status.as_u16();
+    if status < 200 {
+        return Ok(());
+    }
+    note_status(exchange, status);
+    let Some(sending) = exchange.sending() else { return Ok(()) };
+    sending.retry_after = text(head, "retry-after");
+    if is_retryable(status) && sending.plan.has_next(&sending.admitted.snapshot) {
+        sending.failed_status = Some(status);
+        return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
+    }
+    let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
+    let shape =
+        Shape { status, stream: is_event_stream(head), json: is_json(head), wanted_stream: admitted.envelope.stream };
+    let same = attempt.provider.format == admitted.format;
+    let mode = if same { pass_mode(&shape, attempt) } else { translate_mode(&shape, admitted.format, attempt) };
+    let Some(mut mode) = mode else {
+        return Err(Error::explain(ErrorType::HTTPStatus(502), "an answer without a body").into_up());
+    };
+    if let Mode::Whole(body) | Mode::Error { body, .. } = &mut mode {
+        body.announced = text(head, "content-length").and_then(|length| length.parse().ok());
+        if body.announced == Some(0) {
+            return Err(Error::explain(ErrorType::HTTPStatus(502), "an answer with an empty body").into_up());
+        }
+    }
+    let format = admitted.format;
+    let loss = attempt.loss_header.take();
+    let request_id = exchange.trail.request_id.clone();
+    write_head(head, &mode, format)?;
+    head.insert_header("x-request-id", &request_id)?;
+    if let Some(loss) = loss {
+        head.insert_header("x-tidegate-loss", loss)?;
+    }
+    exchange.phase = match std::mem::take(&mut exchange.phase) {
+        Phase::Sending(sending) => Phase::Receiving(Box::new(Receiving { sending: *sending, mode })),
+        other => other,
+    };
+    Ok(())
+}
+
+/// What an answer's head says of it.
+struct Shape {
+    status: u16,
+    stream: bool,
+    json: bool,
+    wanted_stream: bool,
+}
+
+fn note_status(exchange: &mut Exchange, status: u16) {
+    let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
+    if let (Some(record), Some(started)) = (exchange.trail.attempts.last_mut(), started) {
+        record.status = Some(status);
+        record.ttfb = Some(clock::now().duration_since(started));
+    }
+}
+
+/// Statuses that another endpoint or provider may not have.
+fn is_retryable(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..)
+}
+
+/// The provider speaks the client's format; `None` for an answer without a body where there must be one.
+fn pass_mode(shape: &Shape, attempt: &Attempt) -> Option<Mode> {
+    match shape.status {
+        204 | 205 | 304 => Some(Mode::PassBlind),
+        300..=399 | 401 | 403 => Some(Mode::Error { status: shape.status, body: Collected::default() }),
+        400.. if shape.json => Some(Mode::PassBlind),
+        400.. => Some(Mode::Error { status: shape.status, body: Collected::default() }),
+        _ if shape.stream => {
+            Some(Mode::PassStream(Box::new(Watch::new(attempt.provider.format, attempt.reply.clone()))))
+        }
+        _ => Some(Mode::PassWhole { kept: Vec::new(), overflow: false }),
+    }
+}
+
+/// The provider speaks another format than the client.
+fn translate_mode(shape: &Shape, client: tidegate_codec::Format, attempt: &mut Attempt) -> Option<Mode> {
+    match shape.status {
+        204 | 205 | 304 => None,
+        300.. => Some(Mode::Error { status: shape.status, body: Collected::default() }),
+        _ if shape.stream && shape.wanted_stream => {
+            let undo = std::mem::take(&mut attempt.undo);
+            let transcoder = Transcoder::new(attempt.provider.format, client, attempt.reply.clone(), undo);
+            Some(Mode::Stream(Box::new(transcoder)))
+        }
+        _ if !shape.stream && !shape.wanted_stream => Some(Mode::Whole(Collected::default())),
+        // A stream where none was asked for, or none where one was: a success that the client could not read.
+        _ => Some(Mode::Error { status: 502, body: Collected::default() }),
+    }
+}
+
+/// Makes the provider's head the client's.
+fn write_head(head: &mut ResponseHeader, mode: &Mode, client: tidegate_codec::Format) -> pingora::Result<()> {
+    let upstream_id = text(head, "x-request-id").or_else(|| text(head, "request-id"));
+    match mode {
+        Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassStream(_) => {
+            for name in STRIPPED {
+                head.remove_header(name);
+            }
+            if matches!(mode, Mode::PassStream(_)) {
+                head.remove_header("content-length");
+            }
+        }
+        Mode::Stream(_) | Mode::Whole(_) | Mode::Error { .. } => {
+            let status = match mode {
+                Mode::Error { status, .. } => client_status(*status, client),
+                _ => head.status.as_u16(),
+            };
+            *head = translated_head(head, status, mode)?;
+            if let (Some(name), Some(id)) = (wire(client).spec().request_id_header, &upstream_id) {
+                head.insert_header(name, id)?;
+            }
+        }
+    }
+    if let Some(id) = upstream_id {
+        head.insert_header("x-upstream-request-id", id)?;
+    }
+    Ok(())
+}
+
+fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(12))?;
+    head.set_version(old.version);
+    for name in KEPT {
+        if let Some(value) = old.headers.get(name) {
+            head.insert_header(HeaderName::from_static(name), value.clone())?;
+        }
+    }
+    let (kind, cache) = match mode {
+        Mode::Stream(_) => ("text/event-stream; charset=utf-8", Some("no-cache")),
+        _ => ("application/json", None),
+    };
+    head.insert_header("content-type", HeaderValue::from_static(kind))?;
+    if let Some(cache) = cache {
+        head.insert_header("cache-control", HeaderValue::from_static(cache))?;
+        head.insert_header("x-accel-buffering", HeaderValue::from_static("no"))?;
+    }
+    Ok(head)
+}
+
+/// The status that a client of `client` is shown for a provider's `status`.
+fn client_status(status: u16, client: tidegate_codec::Format) -> u16 {
+    wire(client).write_error(&fault_for(client, status, b""), None).0
+}
+
+/// What a failed answer says, whatever its body is.
+fn fault_for(provider: tidegate_codec::Format, status: u16, body: &[u8]) -> Fault<'static> {
+    match status {
+        401 | 403 => credential_fault(status),
+        300..=399 => {
+            let mut fault =
+                Fault::new(FaultKind::Api, format!("The provider redirects (status {status}), which is not followed."));
+            fault.status = 502;
+            fault.with_code("upstream_redirect")
+        }
+        _ => wire(provider).read_error(status, body).into_owned(),
+    }
+}
+
+/// Does to a piece of the answer's body what the mode says.
+///
+/// # Errors
+///
+/// The answer cannot be given; the connection must break, so that nobody takes it for complete.
+pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<()> {
+    let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(()) };
+    if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+        trail.first_byte = Some(clock::now().duration_since(trail.started));
+    }
+    let Receiving { sending, mode } = receiving.as_mut();
+    match mode {
+        Mode::PassBlind => {}
+        Mode::PassWhole { kept, overflow } => {
+            keep(kept, overflow, body.as_ref());
+            if end {
+                trail.outcome = Some(pass_outcome(sending, kept, *overflow));
+            }
+        }
+        Mode::PassStream(watch) => pass_stream(watch, body, end),
+        Mode::Stream(transcoder) => translate_stream(transcoder, body, end),
+        Mode::Whole(collected) => {
+            collect(collected, body, WHOLE_LIMIT)?;
+            if collected.complete(end) {
+                *body = Some(whole(trail, sending, collected)?);
+            }
+        }
+        Mode::Error { status, body: collected } => {
+            collect(collected, body, ERROR_LIMIT)?;
+            if collected.complete(end) {
+                *body = Some(failed(trail, sending, *status, collected));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Collected {
+    /// True once, when all that was announced or all that comes is here.
+    fn complete(&mut self, end: bool) -> bool {
+        let all = end || self.announced.is_some_and(|announced| self.bytes.len() >= announced);
+        all && !std::mem::replace(&mut self.done, all)
+    }
+}
+
+fn keep(kept: &mut Vec<Bytes>, overflow: &mut bool, piece: Option<&Bytes>) {
+    let Some(piece) = piece.filter(|piece| !piece.is_empty()) else { return };
+    let held: usize = kept.iter().map(Bytes::len).sum();
+    if *overflow || held + piece.len() > PASS_KEPT {
+        *overflow = true;
+        kept.clear();
+    } else {
+        kept.push(piece.clone());
+    }
+}
+
+fn pass_outcome(sending: &Sending, kept: &mut Vec<Bytes>, overflow: bool) -> Outcome {
+    let mut outcome = Outcome { complete: true, ..Outcome::default() };
+    if let (false, Some(attempt)) = (overflow, &sending.attempt) {
+        let wire = wire(attempt.provider.format);
+        outcome.usage = match kept.as_slice() {
+            [one] => wire.find_usage(one),
+            several => wire.find_usage(&several.concat()),
+        };
+    }
+    kept.clear();
+    outcome
+}
+
+fn pass_stream(watch: &mut Watch, body: &mut Option<Bytes>, end: bool) {
+    let now = body.take().map(|bytes| watch.chunk(bytes)).unwrap_or_default();
+    if !end {
+        *body = (!now.is_empty()).then_some(now);
+        return;
+    }
+    let last = watch.finish();
+    *body = Some(if last.is_empty() { now } else { [now, last].concat().into() });
+}
+
+fn translate_stream(transcoder: &mut Transcoder, body: &mut Option<Bytes>, end: bool) {
+    let chunk = body.take().unwrap_or_default();
+    let mut out = Vec::with_capacity(chunk.len() + 256);
+    transcoder.chunk(&chunk, &mut out);
+    if end {
+        transcoder.finish(&mut out);
+    }
+    *body = (end || !out.is_empty()).then(|| Bytes::from(out));
+}
+
+fn collect(collected: &mut Collected, body: &mut Option<Bytes>, limit: usize) -> pingora::Result<()> {
+    if let Some(piece) = body.take() {
+        if collected.bytes.len() + piece.len() > limit {
+            return Err(
+                Error::explain(ErrorType::InternalError, "the provider's answer is too long to translate").into_up()
+            );
+        }
+        collected.bytes.extend_from_slice(&piece);
+    }
+    // `None` in the middle means that there is nothing to send yet.
+    *body = None;
+    Ok(())
+}
+
+fn whole(trail: &mut Trail, sending: &Sending, collected: &mut Collected) -> pingora::Result<Bytes> {
+    let bytes = std::mem::take(&mut collected.bytes);
+    let Some(attempt) = &sending.attempt else { return Ok(Bytes::new()) };
+    let client = sending.admitted.format;
+    match translate_response(attempt.provider.format, client, &bytes, &attempt.reply, &attempt.undo) {
+        Ok(translated) => {
+            trail.outcome = Some(translated.outcome);
+            Ok(Bytes::from(translated.body))
+        }
+        Err(fault) => {
+            // The status line has gone out as a success: only a broken connection can tell the client now.
+            log::warn!("{}: {}", attempt.lease.label(), fault.message);
+            trail.error = Some("translation");
+            trail.aborted = Some(Abort { side: Side::Edge, reason: "translation" });
+            Err(Error::explain(ErrorType::InternalError, "the provider's answer cannot be translated").into_up())
+        }
+    }
+}
+
+fn failed(trail: &mut Trail, sending: &Sending, status: u16, collected: &mut Collected) -> Bytes {
+    let bytes = std::mem::take(&mut collected.bytes);
+    let Some(attempt) = &sending.attempt else { return Bytes::new() };
+    let fault = fault_for(attempt.provider.format, status, &bytes);
+    trail.error = Some(if matches!(status, 401 | 403) { "upstream_credentials" } else { fault.kind.label() });
+    let (_, body) = wire(sending.admitted.format).write_error(&fault, Some(&trail.request_id));
+    Bytes::from(body)
+}
+
+/// The provider ended its body with trailers: what the end of the body would have brought.
+pub(super) fn trailers(exchange: &mut Exchange) -> Option<Bytes> {
+    let mut last = None;
+    match body(exchange, &mut last, true) {
+        Ok(()) => last.filter(|bytes| !bytes.is_empty()),
+        Err(_) => None,
+    }
+}
+
+/// The answer broke off: what tells the client so, if its format has a way.
+pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes> {
+    let Phase::Receiving(receiving) = &mut exchange.phase else { return None };
+    match &mut receiving.mode {
+        Mode::PassStream(watch) => Some(watch.fail(fault)),
+        Mode::Stream(transcoder) => {
+            let mut out = Vec::new();
+            transcoder.fail(fault, &mut out);
+            Some(Bytes::from(out))
+        }
+        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Error { .. } | Mode::PassBlind => None,
+    }
+}
+
+fn text(head: &ResponseHeader, name: &str) -> Option<String> {
+    head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn content_type_is(head: &ResponseHeader, matches: impl Fn(&str) -> bool) -> bool {
+    let value = head.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    matches(value.split(';').next().unwrap_or_default().trim())
+}
+
+fn is_event_stream(head: &ResponseHeader) -> bool {
+    content_type_is(head, |kind| kind.eq_ignore_ascii_case("text/event-stream"))
+}
+
+fn is_json(head: &ResponseHeader) -> bool {
+    content_type_is(head, |kind| {
+        kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+    })
+}

@@ -1,0 +1,207 @@
+//! Answers that are ours: every refusal and failure, in the client's own format, from one table.
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
+use tidegate_codec::hub::{Fault, FaultKind};
+use tidegate_codec::{Format, wire};
+
+use super::body::BodyError;
+use super::exchange::Exchange;
+use crate::config::AuthFailure;
+
+/// An answer that is ours.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    /// What the client is told.
+    pub fault: Fault<'static>,
+    /// A bounded word for metrics and the log.
+    pub label: &'static str,
+    /// `retry-after`.
+    pub retry_after: Option<String>,
+    /// `allow`, with a 405.
+    pub allow: Option<&'static str>,
+    /// The connection may carry another request.
+    pub keep_connection: bool,
+}
+
+impl Rejection {
+    /// A rejection whose label is the fault's kind.
+    pub(super) fn new(fault: Fault<'static>) -> Self {
+        Self { label: fault.kind.label(), fault, retry_after: None, allow: None, keep_connection: true }
+    }
+
+    /// The same under another label.
+    pub(super) fn labelled(mut self, label: &'static str) -> Self {
+        self.label = label;
+        self
+    }
+
+    /// The same, with the connection closed behind it: the request's body was not read.
+    pub(super) fn closing(mut self) -> Self {
+        self.keep_connection = false;
+        self
+    }
+
+    /// The same with `retry-after`.
+    pub(super) fn retry_after(mut self, value: Option<String>) -> Self {
+        self.retry_after = value;
+        self
+    }
+}
+
+impl From<AuthFailure> for Rejection {
+    fn from(failure: AuthFailure) -> Self {
+        let message = match failure {
+            AuthFailure::Missing => {
+                "No API key. Send it as `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`."
+            }
+            AuthFailure::Unknown => "The API key is not known here.",
+        };
+        Self::new(Fault::new(FaultKind::Authentication, message).with_code("invalid_api_key")).closing()
+    }
+}
+
+impl From<BodyError> for Rejection {
+    fn from(error: BodyError) -> Self {
+        let (kind, status, message, label) = match error {
+            BodyError::TooLarge { limit } => (
+                FaultKind::TooLarge,
+                413,
+                format!("The request body is longer than {limit} bytes, the most that this server reads."),
+                "body_too_large",
+            ),
+            BodyError::NoRoom => (
+                FaultKind::Overloaded,
+                503,
+                "The server holds too many request bodies at once. Try again in a moment.".to_owned(),
+                "body_memory",
+            ),
+            BodyError::LengthRequired => (
+                FaultKind::InvalidRequest,
+                411,
+                "An HTTP/2 request body above 65536 bytes needs a content-length header.".to_owned(),
+                "length_required",
+            ),
+            BodyError::BadLength => {
+                (FaultKind::InvalidRequest, 400, "content-length is not a number.".to_owned(), "bad_length")
+            }
+            BodyError::Encoded(encoding) => (
+                FaultKind::InvalidRequest,
+                415,
+                format!("content-encoding {encoding} is not read here: send the body as it is."),
+                "body_encoded",
+            ),
+            BodyError::TooSlow => {
+                (FaultKind::Timeout, 408, "The request body did not come in time.".to_owned(), "body_timeout")
+            }
+            BodyError::Broken(_) => {
+                (FaultKind::InvalidRequest, 400, "The request body broke off.".to_owned(), "body_broken")
+            }
+        };
+        let mut fault = Fault::new(kind, message);
+        fault.status = status;
+        let retry_after = (status == 503).then(|| "1".to_owned());
+        Self::new(fault).labelled(label).closing().retry_after(retry_after)
+    }
+}
+
+/// Writes `rejection` as the whole answer, in `format`.
+///
+/// # Errors
+///
+/// The client is gone.
+pub(super) async fn answer(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    format: Format,
+    rejection: Rejection,
+) -> pingora::Result<()> {
+    let trail = &mut exchange.trail;
+    trail.error = Some(rejection.label);
+    let (status, body) = wire(format).write_error(&rejection.fault, Some(&trail.request_id));
+    let mut header = ResponseHeader::build(status, Some(6))?;
+    header.insert_header("content-type", "application/json")?;
+    header.insert_header("content-length", body.len().to_string())?;
+    header.insert_header("x-request-id", &trail.request_id)?;
+    if let Some(after) = rejection.retry_after {
+        header.insert_header("retry-after", after)?;
+    }
+    if let Some(allow) = rejection.allow {
+        header.insert_header("allow", allow)?;
+    }
+    if !rejection.keep_connection {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(Box::new(header), false).await?;
+    session.write_response_body(Some(Bytes::from(body)), true).await
+}
+
+/// Writes `body` as a whole JSON answer with status 200.
+///
+/// # Errors
+///
+/// The client is gone.
+pub(super) async fn answer_json(session: &mut Session, exchange: &Exchange, body: Vec<u8>) -> pingora::Result<()> {
+    let mut header = ResponseHeader::build(200, Some(4))?;
+    header.insert_header("content-type", "application/json")?;
+    header.insert_header("content-length", body.len().to_string())?;
+    header.insert_header("x-request-id", &exchange.trail.request_id)?;
+    session.write_response_header(Box::new(header), false).await?;
+    session.write_response_body(Some(Bytes::from(body)), true).await
+}
+
+/// What the client is told of a failure between us and a provider; `None` when it is the client that failed.
+pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fault<'static>, &'static str)> {
+    if *error.esource() == ErrorSource::Downstream {
+        return None;
+    }
+    if let (Some(status), ErrorType::HTTPStatus(_)) = (failed_status, error.etype()) {
+        return Some(status_fault(status));
+    }
+    let (kind, status, message, code) = match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            (FaultKind::Timeout, 504, "The provider did not accept a connection in time.", "upstream_connect_timeout")
+        }
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
+            (FaultKind::Timeout, 504, "The provider did not answer in time.", "upstream_timeout")
+        }
+        ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError
+        | ErrorType::ConnectProxyFailure
+        | ErrorType::SocketError
+        | ErrorType::BindError => (FaultKind::Api, 502, "The provider cannot be reached.", "upstream_unreachable"),
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+            (FaultKind::Api, 502, "No secure connection to the provider could be made.", "upstream_tls")
+        }
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
+            (FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol")
+        }
+        ErrorType::HTTPStatus(status) => return Some(status_fault(*status)),
+        _ => (FaultKind::Api, 502, "The connection to the provider broke.", "upstream_broken"),
+    };
+    let mut fault = Fault::new(kind, message).with_code(code);
+    fault.status = status;
+    Some((fault, code))
+}
+
+/// What the client is told when all that is known of a failure is the provider's status.
+pub(super) fn status_fault(status: u16) -> (Fault<'static>, &'static str) {
+    let kind = FaultKind::from_status(status);
+    let mut fault = Fault::new(kind, format!("The provider answered with status {status}."));
+    fault.status = status;
+    (fault, kind.label())
+}
+
+/// A provider's 401 or 403 is about *our* key: the client's own is not at fault and must not be told so.
+pub(super) fn credential_fault(status: u16) -> Fault<'static> {
+    let mut fault = Fault::new(
+        FaultKind::Api,
+        format!("The provider refused this server's credentials (status {status}). The operator must mend them."),
+    )
+    .with_code("upstream_credentials");
+    fault.status = 502;
+    fault
+}

@@ -1,0 +1,262 @@
+//! One attempt: its target, its body, its headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+use tidegate_codec::hub::{Fault, FaultKind};
+use tidegate_codec::json::{Text, splice};
+use tidegate_codec::{Reply, RequestHead, Target, Undo, translate_request, wire};
+
+use super::exchange::{Admitted, Attempt, Exchange, Operation, Phase, Sending};
+use super::plan::{Plan, Step, hash_key};
+use super::refuse::Rejection;
+use crate::clock;
+use crate::observe::Attempt as Record;
+use crate::provider::{Provider, facts};
+use crate::routing::OnLoss;
+
+/// Most bytes of the header that reports losses.
+const LOSS_HEADER: usize = 1024;
+
+/// Headers of the client that go on to the provider as they are.
+const PASSED: [&str; 6] = ["accept", "user-agent", "tracestate", "idempotency-key", "openai-beta", "accept-language"];
+
+/// Begins with the first attempt or goes on to the next, and gives its peer.
+///
+/// # Errors
+///
+/// Nothing is left to try, or the request cannot be said in the target's format; the answer is noted in `rejection`.
+pub(super) async fn next_attempt(
+    exchange: &mut Exchange,
+    rejection: &mut Option<Rejection>,
+) -> pingora::Result<Box<HttpPeer>> {
+    begin(exchange);
+    let Exchange { trail, phase: Phase::Sending(sending), .. } = exchange else {
+        return Err(Error::explain(ErrorType::InternalError, "no request to send"));
+    };
+    loop {
+        let Some(step) = sending.plan.next(&sending.admitted.snapshot) else {
+            *rejection = Some(nothing_left(sending));
+            return Err(Error::explain(ErrorType::HTTPStatus(503), "no endpoint is left to try"));
+        };
+        let attempt = match prepare(&sending.admitted, step) {
+            Ok(attempt) => attempt,
+            Err(refused) => {
+                *rejection = Some(Rejection::new(refused));
+                return Err(Error::explain(ErrorType::HTTPStatus(400), "the request cannot be translated"));
+            }
+        };
+        trail.attempts.push(Record {
+            provider: Arc::clone(&attempt.attempt.provider.name),
+            upstream: Arc::clone(attempt.attempt.lease.label()),
+            status: None,
+            error: None,
+            ttfb: None,
+            duration: Duration::ZERO,
+        });
+        trail.upstream_model = Some(attempt.attempt.model.clone());
+        trail.fallback = sending.plan.fallback();
+        trail.losses = attempt.losses;
+        trail.translated = attempt.translated;
+        match attempt.attempt.lease.peer().await {
+            Ok(peer) => {
+                sending.attempt = Some(attempt.attempt);
+                trail.overhead = clock::now().duration_since(trail.started);
+                return Ok(peer);
+            }
+            Err(error) => {
+                attempt.attempt.lease.connect_failed();
+                log::warn!("{}: {error}", attempt.attempt.lease.label());
+                if let Some(record) = trail.attempts.last_mut() {
+                    record.error = Some("resolve");
+                }
+            }
+        }
+    }
+}
+
+fn begin(exchange: &mut Exchange) {
+    exchange.forget_answer();
+    exchange.phase = match std::mem::take(&mut exchange.phase) {
+        Phase::Admitted(admitted) => {
+            let key = hash_key(&[admitted.caller.name(), admitted.envelope.model.as_deref().unwrap_or_default()]);
+            let attempts = admitted.snapshot.settings.server.max_attempts;
+            let plan = Plan::new(Arc::clone(&admitted.route), attempts, key);
+            Phase::Sending(Box::new(Sending {
+                admitted: *admitted,
+                plan,
+                attempt: None,
+                retry_after: None,
+                stale: 0,
+                failed_status: None,
+            }))
+        }
+        other => other,
+    };
+}
+
+fn nothing_left(sending: &Sending) -> Rejection {
+    let (fault, label) = match sending.failed_status {
+        Some(401 | 403) => (super::refuse::credential_fault(401), "upstream_credentials"),
+        Some(status) => super::refuse::status_fault(status),
+        None => {
+            let message = "No endpoint of the model's providers can be reached at the moment.";
+            (Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint"), "no_endpoint")
+        }
+    };
+    Rejection::new(fault).labelled(label).retry_after(sending.retry_after.clone())
+}
+
+struct Prepared {
+    attempt: Attempt,
+    losses: Vec<(&'static str, &'static str)>,
+    translated: Option<(tidegate_codec::Format, tidegate_codec::Format)>,
+}
+
+fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+    if step.provider.format == admitted.format { Ok(same_format(admitted, step)) } else { translated(admitted, step) }
+}
+
+/// The body as it came; only the value of `model` is replaced, if the target knows it by another name.
+fn same_format(admitted: &Admitted, step: Step) -> Prepared {
+    let body = if admitted.envelope.model.as_deref() == Some(step.model.as_str()) {
+        admitted.body.clone()
+    } else {
+        let name = format!("\"{}\"", Text::from_plain(&step.model).escaped());
+        Bytes::from(splice(&admitted.body, &admitted.envelope.model_span, name.as_bytes()))
+    };
+    let reply = Reply {
+        model: admitted.envelope.model.clone().unwrap_or_default(),
+        include_usage: true,
+        show_reasoning: true,
+        seal: Arc::clone(&admitted.snapshot.seal),
+    };
+    Prepared { attempt: attempt(step, body, reply), losses: Vec::new(), translated: None }
+}
+
+fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+    let provider = Arc::clone(&step.provider);
+    if let Operation::SameFormat(_) = admitted.operation {
+        let message = format!(
+            "The model `{}` is served by a provider of another format, which has no such operation.",
+            admitted.envelope.model.as_deref().unwrap_or_default()
+        );
+        return Err(Fault::new(FaultKind::InvalidRequest, message)
+            .with_code("unsupported_operation")
+            .with_param("model"));
+    }
+    let head = RequestHead {
+        api_version: admitted.api_version.as_deref(),
+        betas: admitted.betas.as_deref(),
+        seal: &admitted.snapshot.seal,
+    };
+    let facts = facts::of(&step.model, &provider.quirks, admitted.route.max_output);
+    let target = Target { model: &step.model, facts: &facts, api_version: version_of(&provider) };
+    let result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
+    let outgoing = result.outgoing;
+    if admitted.route.on_loss == OnLoss::Refuse && outgoing.losses.any_dropped() {
+        return Err(refused_loss(&outgoing.losses.header(LOSS_HEADER)));
+    }
+    let warn = admitted.route.on_loss != OnLoss::Allow && !outgoing.losses.is_empty();
+    let losses = outgoing.losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
+    let mut attempt = attempt(step, Bytes::from(outgoing.body), result.reply);
+    attempt.headers = outgoing.headers;
+    attempt.undo = outgoing.undo;
+    attempt.loss_header = warn.then(|| outgoing.losses.header(LOSS_HEADER));
+    Ok(Prepared { translated: Some((admitted.format, provider.format)), attempt, losses })
+}
+
+/// The version of its format that a provider is spoken to in.
+fn version_of(provider: &Provider) -> Option<&str> {
+    let name = wire(provider.format).spec().version_header?;
+    provider.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+}
+
+fn refused_loss(report: &str) -> Fault<'static> {
+    let message = format!(
+        "The model is served in another format that cannot carry all of this request, and its route refuses losses: {report}"
+    );
+    Fault::new(FaultKind::InvalidRequest, message).with_code("translation_loss")
+}
+
+fn attempt(step: Step, body: Bytes, reply: Reply) -> Attempt {
+    Attempt {
+        provider: step.provider,
+        lease: step.lease,
+        model: step.model,
+        body,
+        headers: Vec::new(),
+        reply: Arc::new(reply),
+        undo: Undo::default(),
+        loss_header: None,
+        started: clock::now(),
+        reused: false,
+    }
+}
+
+/// Writes the request's head for the provider: path, host, credentials, and of the client's headers only those that
+/// say nothing secret and mean the same there.
+///
+/// # Errors
+///
+/// A value cannot stand in a header.
+pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut RequestHeader) -> pingora::Result<()> {
+    let request_id = exchange.trail.request_id.clone();
+    let traceparent = exchange.trail.traceparent.clone();
+    let Some(sending) = exchange.sending() else { return Ok(()) };
+    let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
+    let spec = wire(attempt.provider.format).spec();
+    let path = match admitted.operation {
+        Operation::Generate => spec.path,
+        Operation::SameFormat(at) => spec.same_format_paths.get(at).copied().unwrap_or(spec.path),
+    };
+    let target = attempt.lease.path(path);
+    let mut fresh = RequestHeader::build(http::Method::POST, target.as_bytes(), Some(16))?;
+    fresh.set_version(head.version);
+    fresh.insert_header("host", attempt.lease.host_header())?;
+    fresh.insert_header("content-type", "application/json")?;
+    fresh.insert_header("content-length", attempt.body.len().to_string())?;
+    fresh.insert_header("x-request-id", request_id)?;
+    if let Some(traceparent) = traceparent {
+        fresh.insert_header("traceparent", traceparent)?;
+    }
+    for name in PASSED {
+        if let Some(value) = session.get_header(name) {
+            fresh.insert_header(name, value.clone())?;
+        }
+    }
+    // Streams are asked for by the body; a translated client may accept what the provider does not send.
+    if attempt.provider.format != admitted.format {
+        fresh.remove_header("accept");
+    }
+    for (name, value) in &attempt.provider.headers {
+        fresh.insert_header(name.clone(), value.clone())?;
+    }
+    if attempt.provider.format == admitted.format {
+        own_headers(admitted, &mut fresh)?;
+    }
+    for (name, value) in &attempt.headers {
+        fresh.insert_header(*name, value)?;
+    }
+    if let Some(auth) = &attempt.provider.auth {
+        fresh.insert_header(auth.header.clone(), format!("{}{}", auth.prefix, auth.key.expose()))?;
+    }
+    *head = fresh;
+    Ok(())
+}
+
+/// Headers that belong to the client's format and mean the same to a provider of it.
+fn own_headers(admitted: &Admitted, head: &mut RequestHeader) -> pingora::Result<()> {
+    let spec = wire(admitted.format).spec();
+    for (name, value) in [(spec.version_header, &admitted.api_version), (spec.beta_header, &admitted.betas)] {
+        if let (Some(name), Some(value)) = (name, value) {
+            head.insert_header(name, value)?;
+        }
+    }
+    Ok(())
+}

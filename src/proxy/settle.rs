@@ -1,0 +1,131 @@
+//! The end of an exchange: what the metrics and the log are told.
+
+use pingora::{Error, ErrorSource};
+use pingora_proxy::Session;
+use tidegate_codec::{Format, Outcome, hub};
+
+use super::Edge;
+use super::exchange::{Exchange, Mode, Phase, Trail};
+use super::{admit, fail, refuse};
+use crate::clock;
+use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
+
+/// Tells the observer what became of the exchange.
+pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exchange: &mut Exchange) {
+    take_outcome(exchange);
+    note_error(error, &mut exchange.trail);
+    close_attempt(exchange);
+    let trail = &exchange.trail;
+    let outcome = trail.outcome.clone().unwrap_or_default();
+    let latency = clock::now().duration_since(trail.started);
+    let (trace_id, span_id) = trail.traceparent.as_deref().map(trace_parts).unwrap_or_default();
+    let losses = all_losses(trail, &outcome);
+    let last = trail.attempts.last();
+    edge.observer.settle(&Settled {
+        request_id: &trail.request_id,
+        trace_id,
+        span_id,
+        client_ip: admit::client_ip(session),
+        method: Method::from_name(session.req_header().method.as_str()),
+        endpoint: trail.endpoint,
+        status: session.response_written().map_or(0, |response| response.status.as_u16()),
+        client_format: trail.format.map(Format::name),
+        provider: last.map(|attempt| attempt.provider.as_ref()),
+        upstream: last.map(|attempt| attempt.upstream.as_ref()),
+        model: trail.route.as_deref(),
+        requested_model: trail.model.as_deref(),
+        upstream_model: trail.upstream_model.as_deref(),
+        key: trail.caller.as_deref(),
+        stream: trail.stream,
+        latency,
+        overhead: Overhead { request: last.map(|_| trail.overhead), first_byte: None, stream: None },
+        ttft: trail.first_byte.filter(|_| trail.stream),
+        stream_duration: trail.first_byte.filter(|_| trail.stream).map(|first| latency.saturating_sub(first)),
+        events: outcome.events,
+        usage: outcome.usage.as_ref().map(usage).unwrap_or_default(),
+        usage_source: usage_source(&outcome),
+        attempts: &trail.attempts,
+        fallback: trail.fallback.as_ref().map(|(from, to)| Fallback { from, to, reason: fallback_reason(trail) }),
+        translation: trail.translated.map(|(from, to)| Translation {
+            from: from.name(),
+            to: to.name(),
+            failed: trail.error == Some("translation"),
+        }),
+        losses: &losses,
+        error_type: trail.error,
+        bytes_in: trail.bytes_in as u64,
+        bytes_out: session.body_bytes_sent() as u64,
+        aborted: trail.aborted,
+    });
+    exchange.trail.in_flight = None;
+    exchange.phase = Phase::Arrived;
+}
+
+/// Takes from the answer's stage what it learnt.
+fn take_outcome(exchange: &mut Exchange) {
+    let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return };
+    let outcome = match &receiving.mode {
+        Mode::PassStream(watch) => watch.outcome().clone(),
+        Mode::Stream(transcoder) => transcoder.outcome().clone(),
+        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Error { .. } | Mode::PassBlind => return,
+    };
+    if let Some((kind, _)) = &outcome.fault {
+        trail.error.get_or_insert(kind.label());
+        trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: kind.label() });
+    }
+    trail.outcome = Some(outcome);
+}
+
+fn note_error(error: Option<&Error>, trail: &mut Trail) {
+    let Some(error) = error else { return };
+    if *error.esource() == ErrorSource::Downstream {
+        trail.aborted.get_or_insert(fail::CLIENT_GONE);
+        trail.error.get_or_insert("client_gone");
+    } else if let Some((_, label)) = refuse::fault_of(error, None) {
+        trail.error.get_or_insert(label);
+    }
+}
+
+fn close_attempt(exchange: &mut Exchange) {
+    let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
+    if let (Some(record), Some(started)) = (exchange.trail.attempts.last_mut(), started) {
+        record.duration = clock::now().duration_since(started);
+    }
+}
+
+/// Losses of the request with their actions, and those of the answer, each class once.
+fn all_losses(trail: &Trail, outcome: &Outcome) -> Vec<(&'static str, &'static str)> {
+    let answer = outcome.dropped.iter().map(|field| (field.label(), hub::Action::Dropped.label()));
+    trail.losses.iter().copied().chain(answer).collect()
+}
+
+/// Trace and parent span of a W3C `traceparent`: `00-TRACE-SPAN-FLAGS`.
+fn trace_parts(traceparent: &str) -> (Option<&str>, Option<&str>) {
+    let mut parts = traceparent.split('-').skip(1);
+    let hex = |part: &&str, len: usize| part.len() == len && part.bytes().all(|b| b.is_ascii_hexdigit());
+    (parts.next().filter(|part| hex(part, 32)), parts.next().filter(|part| hex(part, 16)))
+}
+
+fn usage(usage: &hub::Usage) -> Usage {
+    Usage {
+        input_uncached: Some(usage.input_uncached),
+        cache_read: usage.cache_known.then_some(usage.cache_read),
+        cache_write: usage.cache_known.then(|| usage.cache_write()),
+        output_visible: Some(usage.output_visible),
+        reasoning: usage.reasoning_known.then_some(usage.output_reasoning),
+    }
+}
+
+fn usage_source(outcome: &Outcome) -> UsageSource {
+    match (&outcome.usage, outcome.complete) {
+        (Some(_), true) => UsageSource::Reported,
+        (Some(_), false) => UsageSource::Partial,
+        (None, _) => UsageSource::None,
+    }
+}
+
+/// Why the attempt before the last one was not the last.
+fn fallback_reason(trail: &Trail) -> &'static str {
+    let before = trail.attempts.len().checked_sub(2).and_then(|at| trail.attempts.get(at));
+    before.and_then(crate::observe::Attempt::fault).unwrap_or("unavailable")
+}
