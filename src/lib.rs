@@ -1,5 +1,6 @@
 //! Tidegate: an edge proxy for LLM traffic.
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
