@@ -219,3 +219,116 @@ fn authority(host: &str, port: Option<u16>) -> String {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use async_trait::async_trait;
+    use pingora_core::upstreams::peer::Peer;
+
+    use super::super::testing::{endpoint, pool, provider};
+    use super::super::{Fleet, Lease};
+    use super::*;
+    use crate::provider::{Authorities, HttpVersion};
+
+    fn lease(spec: EndpointSpec) -> Lease {
+        lease_of(provider(vec![spec]))
+    }
+
+    fn lease_of(provider: Provider) -> Lease {
+        pool(&Fleet::new(), provider).pick(0, &[]).unwrap()
+    }
+
+    #[test]
+    fn host_names_the_port_only_if_it_must() {
+        for (tls, address, host, label) in [
+            (false, "model.example:80", "model.example", "model.example:80"),
+            (false, "model.example:443", "model.example:443", "model.example:443"),
+            (true, "model.example:443", "model.example", "model.example:443"),
+            (true, "model.example:80", "model.example:80", "model.example:80"),
+            (false, "::1:8000", "[::1]:8000", "[::1]:8000"),
+            (true, "::1:443", "[::1]", "[::1]:443"),
+        ] {
+            let lease = lease(EndpointSpec { tls, ..endpoint(address) });
+            assert_eq!((lease.host_header(), &**lease.label()), (host, label));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_peer_is_as_configured() {
+        let spec = EndpointSpec { tls: true, base_path: "/v1".to_owned(), ..endpoint("127.0.0.1:8443") };
+        let mut provider = provider(vec![spec]);
+        provider.timeouts.connect = Duration::from_secs(1);
+        provider.timeouts.read = Duration::from_secs(2);
+        provider.timeouts.write = Duration::from_secs(3);
+        provider.timeouts.idle = Duration::from_secs(4);
+        let lease = lease_of(provider);
+        assert_eq!(lease.base_path(), "/v1");
+        for _ in 0..2 {
+            let peer = lease.peer().await.unwrap();
+            assert_eq!(peer._address.to_string(), "127.0.0.1:8443");
+            assert_eq!(
+                (peer.is_tls(), peer.sni(), peer.verify_cert(), peer.verify_hostname()),
+                (true, "127.0.0.1", true, true)
+            );
+            let options = &peer.options;
+            let seconds = |duration: Option<Duration>| duration.unwrap().as_secs();
+            assert_eq!((seconds(options.connection_timeout), seconds(options.total_connection_timeout)), (1, 1));
+            assert_eq!((seconds(options.read_timeout), seconds(options.write_timeout)), (2, 3));
+            assert_eq!((seconds(options.idle_timeout), options.max_h2_streams), (4, 100));
+        }
+    }
+
+    #[tokio::test]
+    async fn versions_are_offered_as_configured() {
+        for (tls, http, most, least) in [
+            (true, HttpVersion::Auto, 2, 1),
+            (false, HttpVersion::Auto, 1, 1),
+            (true, HttpVersion::H1, 1, 1),
+            (false, HttpVersion::H1, 1, 1),
+            (true, HttpVersion::H2, 2, 2),
+            (false, HttpVersion::H2, 2, 2),
+        ] {
+            let peer = lease(EndpointSpec { tls, http, ..endpoint("127.0.0.1:80") }).peer().await.unwrap();
+            let alpn = &peer.options.alpn;
+            assert_eq!((alpn.get_max_http_version(), alpn.get_min_http_version()), (most, least), "{tls} {http:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_are_shared_only_where_nothing_differs() {
+        let base = || provider(vec![EndpointSpec { tls: true, ..endpoint("127.0.0.1:443") }]);
+        let hash = async |provider: Provider| {
+            let name = Arc::clone(&provider.name);
+            let pools = Fleet::new().pools(&[Arc::new(provider)]);
+            pools.get(&name).unwrap().pick(0, &[]).unwrap().peer().await.unwrap().reuse_hash()
+        };
+        let same = hash(base()).await;
+        assert_eq!(same, hash(base()).await);
+        assert_eq!(same, hash(Provider { health: Some(super::super::testing::checks(None)), ..base() }).await);
+        assert_ne!(same, hash(Provider { name: "other".into(), ..base() }).await);
+        let authorities = Some(Arc::new(Authorities { path: "ca.pem".into(), certificates: vec![vec![1]] }));
+        assert_ne!(same, hash(Provider { authorities, ..base() }).await);
+        let h1 = EndpointSpec { tls: true, http: HttpVersion::H1, ..endpoint("127.0.0.1:443") };
+        assert_ne!(same, hash(provider(vec![h1])).await);
+    }
+
+    #[tokio::test]
+    async fn a_failed_connection_moves_on_to_the_next_address() {
+        struct Two;
+        #[async_trait]
+        impl Lookup for Two {
+            async fn lookup(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+                Ok(vec![SocketAddr::from(([10, 0, 0, 1], port)), SocketAddr::from(([10, 0, 0, 2], port))])
+            }
+        }
+        let pool = pool(&Fleet::with_lookup(Arc::new(Two)), provider(vec![endpoint("model.example:80")]));
+        let address = async |lease: &Lease| lease.peer().await.unwrap()._address.to_string();
+        let (one, other) = (pool.pick(0, &[]).unwrap(), pool.pick(0, &[]).unwrap());
+        assert_eq!((address(&one).await.as_str(), address(&other).await.as_str()), ("10.0.0.1:80", "10.0.0.1:80"));
+        one.connect_failed();
+        other.connect_failed();
+        assert_eq!(address(&one).await, "10.0.0.2:80", "both failed at the same address: one step");
+    }
+}

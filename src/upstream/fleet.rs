@@ -183,3 +183,94 @@ impl EndpointView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::hold::FAILURES;
+    use super::super::testing::{checks, endpoint, provider};
+    use super::*;
+
+    fn labels(fleet: &Fleet) -> Vec<(String, bool)> {
+        fleet.view().iter().map(|view| (view.label.to_string(), view.configured)).collect()
+    }
+
+    fn generation(fleet: &Arc<Fleet>, addresses: &[&str]) -> Pools {
+        fleet.pools(&[Arc::new(provider(addresses.iter().map(|address| endpoint(address)).collect()))])
+    }
+
+    #[test]
+    fn a_reload_forgets_nothing() {
+        let fleet = Fleet::new();
+        let old = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80"]);
+        let leases: Vec<_> = (0..2).filter_map(|_| old.get("fleet")?.pick(0, &[])).collect();
+        let down = leases.iter().find(|lease| &**lease.label() == "10.0.0.1:80").unwrap();
+        for _ in 0..FAILURES {
+            down.connect_failed();
+        }
+        // Another weight, order, timeout and neighbour: the endpoints are still the same.
+        let mut specs = vec![endpoint("10.0.0.3:80"), endpoint("10.0.0.2:80"), endpoint("10.0.0.1:80")];
+        specs[2].weight = 5;
+        let mut changed = provider(specs);
+        changed.timeouts.connect = Duration::from_secs(1);
+        let new = fleet.pools(&[Arc::new(changed)]);
+        drop(old);
+        let view = fleet.view();
+        let seen: Vec<_> = view.iter().map(|view| (&*view.label, view.held, view.in_flight, view.weight)).collect();
+        assert_eq!(seen, [("10.0.0.1:80", true, 1, 5), ("10.0.0.2:80", false, 1, 1), ("10.0.0.3:80", false, 0, 1)]);
+        for _ in 0..20 {
+            assert_ne!(&**new.get("fleet").unwrap().pick(0, &[]).unwrap().label(), "10.0.0.1:80");
+        }
+        let id = down.id();
+        assert!(new.get("fleet").unwrap().pick(0, &[id]).is_some_and(|lease| lease.id() != id));
+    }
+
+    #[test]
+    fn what_is_no_longer_configured_is_forgotten_with_its_last_request() {
+        let fleet = Fleet::new();
+        let old = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80"]);
+        let lease = old.get("fleet").unwrap().pick(0, &[]).unwrap();
+        assert_eq!(&**lease.label(), "10.0.0.1:80");
+        let _new = generation(&fleet, &["10.0.0.2:80"]);
+        drop(old);
+        assert_eq!(labels(&fleet), [("10.0.0.1:80".to_owned(), false), ("10.0.0.2:80".to_owned(), true)]);
+        drop(lease);
+        assert_eq!(labels(&fleet), [("10.0.0.2:80".to_owned(), true)]);
+    }
+
+    #[test]
+    fn without_checks_nothing_stays_unhealthy() {
+        let fleet = Fleet::new();
+        let mut checked = provider(vec![endpoint("10.0.0.1:80")]);
+        let spec = checks(None);
+        checked.health = Some(spec.clone());
+        let _old = fleet.pools(&[Arc::new(checked)]);
+        for now in 1..3 {
+            fleet.states()[0].health.observe(Err("refused".to_owned()), &spec, now);
+        }
+        assert!(!fleet.view()[0].healthy);
+        let _new = generation(&fleet, &["10.0.0.1:80"]);
+        assert!(fleet.view()[0].healthy);
+    }
+
+    #[test]
+    fn what_is_written_twice_counts_twice() {
+        let fleet = Fleet::new();
+        let pools = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"]);
+        let pool = pools.get("fleet").unwrap();
+        assert_eq!(pool.len(), 2);
+        let picks = (0..30).filter(|_| &**pool.pick(0, &[]).unwrap().label() == "10.0.0.1:80").count();
+        assert_eq!(picks, 20);
+    }
+
+    #[test]
+    fn the_same_address_of_two_providers_or_paths_is_two_endpoints() {
+        let fleet = Fleet::new();
+        let mut other = provider(vec![endpoint("10.0.0.1:80")]);
+        other.name = "other".into();
+        let mut specs = vec![endpoint("10.0.0.1:80"), endpoint("10.0.0.1:80")];
+        specs[1].base_path = "/b".to_owned();
+        let pools = fleet.pools(&[Arc::new(provider(specs)), Arc::new(other)]);
+        assert_eq!(fleet.view().len(), 3);
+        assert!(pools.get("other").is_some() && pools.get("unknown").is_none());
+    }
+}

@@ -25,6 +25,8 @@ mod pool;
 mod probe;
 mod resolve;
 mod select;
+#[cfg(test)]
+mod testing;
 mod upkeep;
 
 pub use authorities::{AuthoritiesError, read_authorities};

@@ -10,7 +10,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use super::endpoint::{Endpoint, EndpointId, elapsed_ms};
 use super::hold::Gate;
 use super::resolve::ResolveError;
-use super::select::{Candidate, Selector};
+use super::select::{Ask, Candidate, Selector};
 use crate::clock;
 use crate::provider::Balance;
 use crate::provider::request_path;
@@ -96,7 +96,9 @@ impl Pool {
         let usable = |index: usize| {
             self.endpoints.get(index).is_some_and(|endpoint| !tried.contains(&endpoint.state.id) && usable(endpoint))
         };
-        self.selector.choose(key, load, usable).and_then(|index| self.endpoints.get(index))
+        self.selector
+            .choose(Ask { key, again: !tried.is_empty() }, load, usable)
+            .and_then(|index| self.endpoints.get(index))
     }
 }
 
@@ -183,5 +185,147 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease({:?})", self.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fleet;
+    use super::super::hold::{FAILURES, FIRST_MS};
+    use super::super::testing::{endpoint, pool, provider};
+    use super::*;
+    use crate::provider::{EndpointSpec, HealthSpec};
+    use std::time::Duration;
+
+    fn pool_of(addresses: &[&str]) -> Arc<Pool> {
+        pool(&Fleet::new(), provider(addresses.iter().map(|address| endpoint(address)).collect()))
+    }
+
+    fn state<'a>(pool: &'a Pool, label: &str) -> &'a super::super::endpoint::State {
+        &pool.endpoints.iter().find(|endpoint| &*endpoint.state.label == label).unwrap().state
+    }
+
+    /// The label of the pick at `now`, if any.
+    fn picked(pool: &Pool, tried: &[EndpointId], now: u64) -> Option<String> {
+        pool.pick_at(0, tried, || now).map(|lease| lease.label().to_string())
+    }
+
+    fn hold_down(pool: &Pool, label: &str, now: u64) {
+        for _ in 0..FAILURES {
+            state(pool, label).hold.failed(now);
+        }
+    }
+
+    fn fail_checks(pool: &Pool, label: &str, now: u64) {
+        let spec = HealthSpec {
+            path: None,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            unhealthy_after: 1,
+            healthy_after: 1,
+        };
+        state(pool, label).health.observe(Err("refused".to_owned()), &spec, now);
+    }
+
+    #[test]
+    fn weights_are_shares() {
+        let heavy = EndpointSpec { weight: 3, ..endpoint("10.0.0.1:80") };
+        let pool = pool(&Fleet::new(), provider(vec![heavy, endpoint("10.0.0.2:80")]));
+        let picks: Vec<String> = (0..40).filter_map(|_| picked(&pool, &[], 1)).collect();
+        assert_eq!(picks.iter().filter(|label| *label == "10.0.0.1:80").count(), 30);
+        assert_eq!(picks.len(), 40);
+    }
+
+    #[test]
+    fn one_request_gets_each_endpoint_once() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        let mut tried = Vec::new();
+        while let Some(lease) = pool.pick(0, &tried) {
+            assert!(!tried.contains(&lease.id()));
+            tried.push(lease.id());
+        }
+        assert_eq!(tried.len(), 3);
+    }
+
+    #[test]
+    fn a_refusing_endpoint_is_tried_no_more_than_its_health_allows() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let mut attempts = Vec::new();
+        // 20 requests every 100 ms for 4 s; the first endpoint refuses them all.
+        for now in (1..4_000).step_by(100) {
+            for _ in 0..20 {
+                let lease = pool.pick_at(0, &[], || now).unwrap();
+                if &**lease.label() == "10.0.0.1:80" {
+                    attempts.push(now);
+                    lease.endpoint.state.hold.failed(now);
+                    let next = pool.pick_at(0, &[lease.id()], || now).unwrap();
+                    assert_eq!(&**next.label(), "10.0.0.2:80");
+                }
+            }
+        }
+        assert_eq!(attempts, [1, 1, 1, 1_001, 3_001]);
+    }
+
+    #[test]
+    fn only_one_of_many_requests_at_once_gets_the_trial() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
+        hold_down(&pool, "10.0.0.1:80", 1);
+        let leases: Vec<Lease> = (0..100).filter_map(|_| pool.pick_at(0, &[], || 1 + FIRST_MS)).collect();
+        let trials = leases.iter().filter(|lease| &**lease.label() == "10.0.0.1:80").count();
+        assert_eq!((leases.len(), trials), (100, 1));
+        for lease in &leases {
+            lease.connected();
+        }
+        let picks: Vec<_> = (0..10).filter_map(|_| picked(&pool, &[], 1 + FIRST_MS)).collect();
+        assert_eq!(picks.iter().filter(|label| *label == "10.0.0.1:80").count(), 5, "it is back");
+    }
+
+    #[test]
+    fn when_all_are_held_the_least_recently_failed_is_offered_once() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
+        hold_down(&pool, "10.0.0.2:80", 10);
+        hold_down(&pool, "10.0.0.1:80", 20);
+        assert!(!pool.is_usable(&[]) || pool.began.elapsed() > Duration::from_secs(1));
+        assert_eq!(picked(&pool, &[], 30).as_deref(), Some("10.0.0.2:80"));
+        let second = state(&pool, "10.0.0.2:80").id;
+        let first = state(&pool, "10.0.0.1:80").id;
+        assert_eq!(picked(&pool, &[second], 30).as_deref(), Some("10.0.0.1:80"));
+        assert_eq!(picked(&pool, &[second, first], 30), None);
+    }
+
+    #[test]
+    fn what_is_held_is_no_way_out_for_a_request_that_a_healthy_one_failed() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
+        hold_down(&pool, "10.0.0.2:80", 10);
+        assert_eq!(picked(&pool, &[state(&pool, "10.0.0.1:80").id], 10), None);
+    }
+
+    #[test]
+    fn when_all_fail_their_checks_all_are_used_before_what_refuses() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        for (now, label) in [(1, "10.0.0.1:80"), (2, "10.0.0.2:80"), (3, "10.0.0.3:80")] {
+            fail_checks(&pool, label, now);
+        }
+        hold_down(&pool, "10.0.0.3:80", 4);
+        let mut picks: Vec<_> = (0..10).filter_map(|_| picked(&pool, &[], 5)).collect();
+        picks.sort();
+        assert_eq!(picks[..5], ["10.0.0.1:80"; 5]);
+        assert_eq!(picks[5..], ["10.0.0.2:80"; 5]);
+    }
+
+    #[test]
+    fn a_lease_counts_until_it_is_dropped() {
+        let pool = pool_of(&["10.0.0.1:80"]);
+        let in_flight = || state(&pool, "10.0.0.1:80").in_flight.load(Ordering::Relaxed);
+        let leases: Vec<Lease> = (0..3).filter_map(|_| pool.pick(0, &[])).collect();
+        assert_eq!(in_flight(), 3);
+        drop(leases);
+        assert_eq!(in_flight(), 0);
+    }
+
+    #[test]
+    fn a_pool_without_endpoints_offers_nothing() {
+        let pool = pool_of(&[]);
+        assert!(pool.is_empty() && !pool.is_usable(&[]) && pool.pick(0, &[]).is_none());
     }
 }

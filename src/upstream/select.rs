@@ -48,6 +48,15 @@ pub(super) struct Candidate<'a> {
     pub(super) name: &'a str,
 }
 
+/// What a selector must know of a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ask {
+    /// Whose endpoint it is, for the rule that goes by it.
+    pub(super) key: u64,
+    /// Whether it has tried another endpoint already.
+    pub(super) again: bool,
+}
+
 impl Selector {
     pub(super) fn new(balance: Balance, candidates: &[Candidate<'_>]) -> Self {
         let weights: Box<[u32]> = candidates.iter().map(|candidate| candidate.weight.max(1)).collect();
@@ -63,20 +72,25 @@ impl Selector {
     /// The next one that is `usable`. `load` is its requests in flight.
     pub(super) fn choose(
         &self,
-        key: u64,
+        ask: Ask,
         load: impl Fn(usize) -> u32,
         usable: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        if self.weights.len() <= 1 {
-            return (!self.weights.is_empty() && usable(0)).then_some(0);
+        let first = (0..self.weights.len()).find(|index| usable(*index))?;
+        if self.weights.len() == 1 {
+            return Some(first);
         }
         match &self.rule {
+            // The second attempts would otherwise take every other turn, and all first ones fall on the same endpoint.
+            Rule::InTurn { round, .. } if ask.again => {
+                draw(round, random, &usable).or_else(|| self.search(random(), &usable))
+            }
             Rule::InTurn { round, turns } => {
                 draw(round, || turns.next(&[]), &usable).or_else(|| self.search(turns.next(&[]), &usable))
             }
             Rule::AtRandom { round } => draw(round, random, &usable).or_else(|| self.search(random(), &usable)),
             Rule::LeastBusy { round, start } => self.least_busy(round, start, &load, &usable),
-            Rule::ByKey(ring) => by_key(ring, key, &usable).or_else(|| self.search(key, &usable)),
+            Rule::ByKey(ring) => by_key(ring, ask.key, &usable).or_else(|| self.search(ask.key, &usable)),
         }
     }
 
@@ -205,12 +219,16 @@ mod tests {
         Selector::new(balance, &candidates)
     }
 
+    fn by(key: u64) -> Ask {
+        Ask { key, again: false }
+    }
+
     /// How often each was chosen in `picks` picks with keys 0, 1, …, when those in `out` are not usable.
     fn shares(balance: Balance, weights: &[u32], out: &[usize], picks: u64) -> Vec<u64> {
         let selector = selector(balance, weights);
         let mut shares = vec![0; weights.len()];
         for key in 0..picks {
-            shares[selector.choose(key, |_| 0, |index| !out.contains(&index)).unwrap()] += 1;
+            shares[selector.choose(by(key), |_| 0, |index| !out.contains(&index)).unwrap()] += 1;
         }
         shares
     }
@@ -230,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn second_attempts_and_vain_ones_take_no_turns() {
+        let selector = selector(Balance::RoundRobin, &[1, 1]);
+        for turn in 0..10 {
+            let first = selector.choose(by(0), |_| 0, |_| true).unwrap();
+            assert_eq!(first, turn % 2);
+            let again = Ask { again: true, ..by(0) };
+            assert_eq!(selector.choose(again, |_| 0, |index| index != first), Some(1 - first));
+            assert_eq!(selector.choose(by(0), |_| 0, |_| false), None);
+        }
+    }
+
+    #[test]
     fn random_and_hash_follow_weights_roughly() {
         for balance in [Balance::Random, Balance::ConsistentHash] {
             let shares = shares(balance, &[3, 1], &[], 40_000);
@@ -245,11 +275,11 @@ mod tests {
                 // The only usable one is as light as can be beside heavy ones.
                 let weights: Vec<u32> = (0..count).map(|index| if index == 1 { 1 } else { 1000 }).collect();
                 let selector = selector(balance, &weights);
-                assert_eq!(selector.choose(7, |_| 0, |index| index == 1), Some(1), "{balance:?} of {count}");
-                assert_eq!(selector.choose(7, |_| 0, |_| false), None, "{balance:?} of {count}");
+                assert_eq!(selector.choose(by(7), |_| 0, |index| index == 1), Some(1), "{balance:?} of {count}");
+                assert_eq!(selector.choose(by(7), |_| 0, |_| false), None, "{balance:?} of {count}");
             }
-            assert_eq!(selector(balance, &[]).choose(7, |_| 0, |_| true), None, "{balance:?} of none");
-            assert_eq!(selector(balance, &[4]).choose(7, |_| 0, |_| true), Some(0), "{balance:?} of one");
+            assert_eq!(selector(balance, &[]).choose(by(7), |_| 0, |_| true), None, "{balance:?} of none");
+            assert_eq!(selector(balance, &[4]).choose(by(7), |_| 0, |_| true), Some(0), "{balance:?} of one");
         }
     }
 
@@ -259,7 +289,7 @@ mod tests {
             let selector = selector(Balance::LeastBusy, &weights);
             let load = RefCell::new(vec![0u32; weights.len()]);
             for _ in 0..picks {
-                let index = selector.choose(0, |index| load.borrow()[index], |_| true).unwrap();
+                let index = selector.choose(by(0), |index| load.borrow()[index], |_| true).unwrap();
                 load.borrow_mut()[index] += 1;
             }
             assert_eq!(*load.borrow(), expected);
@@ -275,7 +305,7 @@ mod tests {
     fn least_busy_among_many_avoids_the_busy() {
         let selector = selector(Balance::LeastBusy, &[1; 40]);
         let load = |index: usize| if index < 20 { 100 } else { 0 };
-        let busy = (0..1000).filter(|_| selector.choose(0, load, |_| true).unwrap() < 20).count();
+        let busy = (0..1000).filter(|_| selector.choose(by(0), load, |_| true).unwrap() < 20).count();
         assert!(busy < 400, "two choices should meet only busy ones in a quarter of the cases: {busy}");
     }
 
@@ -284,9 +314,9 @@ mod tests {
         let all = selector(Balance::ConsistentHash, &[1, 1, 1, 1]);
         let mut moved = BTreeMap::<usize, u32>::new();
         for key in 0..1000 {
-            let before = all.choose(key, |_| 0, |_| true).unwrap();
-            assert_eq!(all.choose(key, |_| 9, |_| true), Some(before), "load has no say");
-            let after = all.choose(key, |_| 0, |index| index != 2).unwrap();
+            let before = all.choose(by(key), |_| 0, |_| true).unwrap();
+            assert_eq!(all.choose(by(key), |_| 9, |_| true), Some(before), "load has no say");
+            let after = all.choose(by(key), |_| 0, |index| index != 2).unwrap();
             if before == 2 {
                 *moved.entry(after).or_default() += 1;
             } else {
