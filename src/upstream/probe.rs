@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use http::Uri;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -51,8 +52,13 @@ impl Prober {
 
     /// The connection is not kept: an old one says nothing about whether a new one would be accepted.
     async fn get(&self, peer: &HttpPeer, host: &str, path: &str) -> Result<(), String> {
-        let request = request(host, path).map_err(|error| format!("request: {error}"))?;
+        let mut request = request(host, path).map_err(|error| format!("request: {error}"))?;
         let mut session = self.connect(peer).await?;
+        if matches!(session, Session::H2(_)) && !peer.is_tls() {
+            // Pingora would say `https` here, which a strict server refuses.
+            let uri = Uri::try_from(format!("http://{host}{path}")).map_err(|error| format!("request: {error}"))?;
+            request.set_uri(uri);
+        }
         session.set_read_timeout(peer.options.read_timeout);
         session.set_write_timeout(peer.options.write_timeout);
         session.write_request_header(Box::new(request)).await.map_err(|error| format!("send: {error}"))?;
