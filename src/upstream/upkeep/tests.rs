@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use super::super::hold::FAILURES;
 use super::super::testing::{checks, endpoint, provider, until};
 use super::super::{EndpointView, Lookup, Pools};
 use super::*;
@@ -247,8 +248,10 @@ async fn a_passing_check_ends_a_hold() {
     let pools = kept.adopt(slow);
     kept.until("checked", |view| view.checked.is_some()).await;
     let lease = pools.get("fleet").unwrap().pick(0, &[]).unwrap();
-    for _ in 0..20 {
-        lease.connect_failed();
+    assert_eq!(lease.id(), kept.fleet.states()[0].id);
+    for _ in 0..FAILURES {
+        // A hold that does not end by itself while this test runs.
+        kept.fleet.states()[0].hold.failed(1_000_000_000);
     }
     assert!(kept.fleet.view()[0].held);
     // The next config wants checks more often: that must not wait for the old interval.
