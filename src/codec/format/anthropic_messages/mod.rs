@@ -1,79 +1,142 @@
-//! Placeholder that keeps the workspace building until the format's own commit.
-mod models;
+//! Anthropic Messages, `POST /v1/messages`.
+//!
+//! One format in two dialects: `anthropic-version` 2023-06-01, and 2026-10-21, which refuses sampling parameters,
+//! documents of the assistant and citations of the user.
 
 use std::sync::Arc;
 
 use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, FaultKind, Field, Losses, Refusal, Request, Response, Usage};
-use crate::json::{JsonError, Problem};
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::json::JsonError;
+
+mod arrange;
+mod block_write;
+mod depth;
+mod error;
+mod frame_read;
+pub mod grammar;
+mod marks;
+mod models;
+mod read_block;
+mod read_request;
+mod read_response;
+mod read_tools;
+mod report;
+mod schema;
+mod stop;
+mod stream_read;
+mod stream_write;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod wire;
+mod write_block;
+mod write_reasoning;
+mod write_request;
+mod write_response;
+mod write_sampling;
+mod write_tools;
 
 /// The format.
 #[derive(Debug)]
 pub struct AnthropicMessages;
-struct Nothing;
-impl StreamReader for Nothing {
-    fn frame(&mut self, _: &Frame<'_>, _: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>> {
-        Ok(())
-    }
-    fn end(&mut self, _: &mut dyn FnMut(Event<'_>)) {}
-}
-impl StreamWriter for Nothing {
-    fn event(&mut self, _: &Event<'_>, _: &mut Vec<u8>) {}
-}
+
+const SPEC: Spec = Spec {
+    format: Format::AnthropicMessages,
+    title: "Anthropic Messages",
+    path: "/v1/messages",
+    same_format_paths: &["/v1/messages/count_tokens"],
+    version_header: Some("anthropic-version"),
+    beta_header: Some("anthropic-beta"),
+    request_id_header: Some("request-id"),
+    source: "anthropic-version 2026-10-21; SDKs anthropic-python 2.11 and anthropic-typescript 1.11",
+    request_losses: &[
+        (Field::Audio, "messages hold no sound"),
+        (Field::Cache, "caches have no key and no options; marks ask for them"),
+        (Field::FrequencyPenalty, "no such field"),
+        (Field::ImageDetail, "how closely an image is looked at cannot be said"),
+        (Field::LogitBias, "no such field"),
+        (Field::Logprobs, "no such field"),
+        (Field::Metadata, "only the id of a user is taken"),
+        (Field::N, "one answer a request; more are refused"),
+        (Field::Prediction, "no such field"),
+        (Field::PresencePenalty, "no such field"),
+        (Field::Seed, "no such field"),
+        (Field::Store, "answers are not stored"),
+        (Field::TurnName, "messages name no speaker"),
+        (Field::Verbosity, "no such field"),
+    ],
+    response_losses: &[
+        (Field::Audio, "messages hold no sound"),
+        (Field::Citations, "sources of another format have no place"),
+        (Field::Logprobs, "no such field"),
+        (Field::N, "one answer; the first"),
+        (Field::UsageDetail, "tokens of sound are not told apart"),
+    ],
+};
+
 impl WireFormat for AnthropicMessages {
     fn spec(&self) -> &'static Spec {
-        &Spec {
-            format: crate::Format::AnthropicMessages,
-            title: "",
-            path: "/v1/messages",
-            same_format_paths: &["/v1/messages/count_tokens"],
-            version_header: Some("anthropic-version"),
-            beta_header: Some("anthropic-beta"),
-            request_id_header: Some("request-id"),
-            source: "",
-            request_losses: &[],
-            response_losses: &[],
-        }
+        &SPEC
     }
+
     fn pointer(&self, field: Field) -> &'static str {
         pointer(field)
     }
-    fn read_request<'a>(&self, _: &'a [u8], _: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
-        Err(Refusal::of("", "not written"))
+
+    fn read_request<'a>(&self, body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
+        read_request::read(body, head)
     }
-    fn write_request(&self, _: &Request<'_>, _: &Target<'_>, _: &mut Outgoing) -> Result<(), Refusal> {
-        Err(Refusal::of("", "not written"))
+
+    fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+        write_request::write(request, target, out)
     }
-    fn read_response<'a>(&self, _: &'a [u8]) -> Result<Response<'a>, JsonError> {
-        Err(JsonError { offset: 0, problem: Problem::TooShort })
+
+    fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
+        read_response::read(body)
     }
-    fn write_response(&self, _: &Response<'_>, _: &Reply, _: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
-        Err(Fault::new(FaultKind::Api, "not written"))
+
+    fn write_response(
+        &self,
+        response: &Response<'_>,
+        reply: &Reply,
+        losses: &mut Losses,
+    ) -> Result<Vec<u8>, Fault<'static>> {
+        write_response::write(response, reply, losses)
     }
-    fn read_error<'a>(&self, status: u16, _: &'a [u8]) -> Fault<'a> {
-        Fault::new(FaultKind::from_status(status), "")
+
+    fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a> {
+        error::read(status, body)
     }
-    fn write_error(&self, fault: &Fault<'_>, _: Option<&str>) -> (u16, Vec<u8>) {
-        (fault.status, Vec::new())
+
+    fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>) {
+        error::write(fault, request_id)
     }
+
     fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
         models::write_list(names, out);
     }
+
     fn write_model(&self, name: &str, out: &mut Vec<u8>) {
         models::write_one(name, out);
     }
+
     fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::new(Nothing)
+        Box::new(stream_read::Reader::default())
     }
-    fn stream_writer(&self, _: Arc<Reply>) -> Box<dyn StreamWriter> {
-        Box::new(Nothing)
+
+    fn stream_writer(&self, reply: Arc<Reply>) -> Box<dyn StreamWriter> {
+        Box::new(stream_write::Writer::new(reply))
     }
-    fn is_telling(&self, _: &Frame<'_>) -> bool {
-        true
+
+    fn is_telling(&self, frame: &Frame<'_>) -> bool {
+        frame_read::is_telling(frame)
     }
-    fn find_usage(&self, _: &[u8]) -> Option<Usage> {
-        None
+
+    fn find_usage(&self, body: &[u8]) -> Option<Usage> {
+        read_response::find_usage(body)
     }
 }
 

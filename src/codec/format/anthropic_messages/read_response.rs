@@ -1,0 +1,86 @@
+//! A provider's whole answer, read.
+
+use super::read_block::read_block;
+use super::stop::Ending;
+use super::usage::Counts;
+use super::wire::{OWN, extra, type_of};
+use crate::hub::{Block, BlockKind, Candidate, Field, Response, Usage};
+use crate::json::{Cursor, JsonError, Problem, Text};
+
+/// Reads an answer.
+pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
+    let mut cursor = Cursor::over_bytes(body)?;
+    let at = cursor.offset();
+    if type_of(&cursor)? == "error" {
+        return Err(JsonError { offset: at, problem: Problem::Syntax("a message, not an error") });
+    }
+    let mut response = Response {
+        format: OWN,
+        id: Text::EMPTY,
+        model: Text::EMPTY,
+        created: None,
+        candidates: Vec::new(),
+        usage: None,
+        tier: None,
+        extras: Vec::new(),
+    };
+    let (mut ending, mut content) = (Ending::default(), None);
+    cursor.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "type" | "role" => value.skip()?,
+            "id" => response.id = value.nullable(Cursor::text)?.unwrap_or_default(),
+            "model" => response.model = value.nullable(Cursor::text)?.unwrap_or_default(),
+            "content" => content = value.nullable(read_blocks)?,
+            "stop_reason" => ending.reason = value.nullable(Cursor::text)?,
+            "stop_sequence" => ending.sequence = value.nullable(Cursor::text)?,
+            "stop_details" => ending.details = value.nullable(Cursor::json)?,
+            "usage" => {
+                let mut counts = Counts::default();
+                if let Some(tier) = value.nullable(|value| counts.merge(value))? {
+                    response.tier = tier;
+                    response.usage = Some(counts.usage());
+                }
+            }
+            // Absent and null say the same.
+            "container" | "context_management" | "diagnostics" if value.null()? => {}
+            "container" | "context_management" | "diagnostics" => {
+                response.extras.push(extra(Field::Beta, key, value)?);
+            }
+            _ => response.extras.push(extra(Field::Unknown, key, value)?),
+        }
+        Ok(())
+    })?;
+    cursor.finish()?;
+    let Some(blocks) = content else {
+        return Err(JsonError { offset: at, problem: Problem::Syntax("a message with `content`") });
+    };
+    let called = blocks.iter().any(|block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. }));
+    let stop = ending.into_stop(called);
+    response.candidates.push(Candidate { index: 0, blocks, stop, logprobs: None, extras: Vec::new() });
+    Ok(response)
+}
+
+fn read_blocks<'a>(value: &mut Cursor<'a>) -> Result<Vec<Block<'a>>, JsonError> {
+    let mut blocks = Vec::new();
+    value.array::<JsonError>(|_, element| {
+        blocks.push(read_block(element, None)?);
+        Ok(())
+    })?;
+    Ok(blocks)
+}
+
+/// Picks the usage out of a whole answer, without reading the rest of it.
+pub(super) fn find_usage(body: &[u8]) -> Option<Usage> {
+    let mut usage = None;
+    let mut cursor = Cursor::over_bytes(body).ok()?;
+    cursor
+        .object::<JsonError>(|key, value| {
+            if key == "usage" {
+                let mut counts = Counts::default();
+                usage = value.nullable(|value| counts.merge(value))?.map(|_| counts.usage());
+            }
+            Ok(())
+        })
+        .ok()?;
+    usage
+}

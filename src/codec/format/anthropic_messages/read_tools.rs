@@ -1,0 +1,74 @@
+//! Tools and the freedom to use them, read.
+
+use super::wire::{OWN, extra, read_cache, type_of};
+use crate::hub::{Field, Flavor, Tool, ToolMode, ToolPolicy};
+use crate::json::{Cursor, JsonError, Problem};
+
+/// Reads `tools`.
+pub(super) fn read_tools<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Tool<'a>>, JsonError> {
+    let mut tools = Vec::new();
+    cursor.array::<JsonError>(|_, element| {
+        tools.push(read_tool(element)?);
+        Ok(())
+    })?;
+    Ok(tools)
+}
+
+fn read_tool<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
+    let at = cursor.offset();
+    if !matches!(type_of(cursor)?.as_ref(), "" | "custom") {
+        return Ok(Tool::Server { format: OWN, raw: cursor.json()?, at });
+    }
+    let (mut name, mut description, mut schema, mut strict, mut cache) = (None, None, None, None, None);
+    let mut extras = Vec::new();
+    cursor.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "type" => value.skip()?,
+            "name" => name = value.nullable(Cursor::string)?,
+            "description" => description = value.nullable(Cursor::text)?,
+            "input_schema" => schema = value.nullable(Cursor::json)?,
+            "strict" => strict = value.nullable(Cursor::bool)?,
+            "cache_control" => cache = read_cache(value, &mut extras)?,
+            known => {
+                let field = class_of(known);
+                extras.push(extra(field, key, value)?);
+            }
+        }
+        Ok(())
+    })?;
+    let name = name.ok_or(JsonError { offset: at, problem: Problem::Syntax("a tool with `name`") })?;
+    Ok(Tool::Function { name, description, schema, strict, cache, extras, at })
+}
+
+fn class_of(key: &str) -> Field {
+    match key {
+        "allowed_callers" | "defer_loading" | "eager_input_streaming" | "input_examples" => Field::Tool,
+        _ => Field::Unknown,
+    }
+}
+
+/// Reads `tool_choice`.
+pub(super) fn read_tool_choice<'a>(cursor: &mut Cursor<'a>) -> Result<ToolPolicy<'a>, JsonError> {
+    let at = cursor.offset();
+    let kind = type_of(cursor)?;
+    let (mut name, mut disable) = (None, None);
+    cursor.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "name" => name = value.nullable(Cursor::string)?,
+            "disable_parallel_tool_use" => disable = value.nullable(Cursor::bool)?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    })?;
+    let mode = match (kind.as_ref(), name) {
+        ("auto", _) => ToolMode::Auto,
+        ("any", _) => ToolMode::Any,
+        ("none", _) => ToolMode::None,
+        ("tool", Some(name)) => ToolMode::Named { name, flavor: Flavor::Function },
+        _ => {
+            let problem = Problem::Syntax("`auto`, `any`, `none`, or `tool` with `name`");
+            return Err(JsonError { offset: at, problem });
+        }
+    };
+    Ok(ToolPolicy { mode: Some(mode), allowed: None, parallel: disable.map(|disable: bool| !disable) })
+}

@@ -1,0 +1,215 @@
+//! How much the model thinks, and how long the answer may be.
+
+use super::report::Report;
+use super::wire::write_sub_extras;
+use crate::format::{Facts, ThinkingForm};
+use crate::hub::{Action, Effort, Field, Reasoning, ReasoningForm, Request};
+use crate::json::Writer;
+
+/// Fewest tokens that the provider takes as a budget.
+const LEAST_BUDGET: u64 = 1024;
+
+/// Budget for a client that leaves the amount to the model.
+const ADAPTIVE_BUDGET: u64 = 8192;
+
+/// What is said of thinking, and the limit that goes with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// `thinking`.
+    pub thinking: Thinking,
+    /// `output_config.effort`.
+    pub effort: Option<Effort>,
+    /// `thinking.display`: `summarized` or `omitted`.
+    pub show: Option<bool>,
+    /// `max_tokens`.
+    pub max_tokens: u64,
+}
+
+/// `thinking`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thinking {
+    /// Nothing is said.
+    Unsaid,
+    /// `disabled`
+    Disabled,
+    /// `adaptive`
+    Adaptive,
+    /// `enabled`
+    Budget(u64),
+}
+
+impl Thinking {
+    /// True when the model is told to think.
+    pub(super) fn is_on(self) -> bool {
+        matches!(self, Self::Adaptive | Self::Budget(_))
+    }
+}
+
+/// What else of the request bears on thinking.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around {
+    /// The model must call a tool, which excludes thinking.
+    pub forced_tool: bool,
+    /// A loop of tool calls goes on whose thinking is lost.
+    pub lacks_thinking: bool,
+}
+
+/// Plans thinking and the limit by what the model takes.
+pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report: &mut Report<'_>) -> Plan {
+    let asked = &request.reasoning;
+    let (mut thinking, effort) = match facts.thinking {
+        ThinkingForm::None => {
+            let wanted = wants(asked);
+            report.gone(Field::Reasoning, wanted, "this model does not think");
+            (Thinking::Unsaid, None)
+        }
+        ThinkingForm::Budget => budgeted(request, report),
+        ThinkingForm::Adaptive => adaptive(request, false, report),
+        ThinkingForm::Always => adaptive(request, true, report),
+    };
+    if around.forced_tool && thinking.is_on() {
+        report.field(Field::Reasoning, Action::Dropped, "no thinking where the model must call a tool");
+        thinking = if facts.thinking == ThinkingForm::Adaptive { Thinking::Disabled } else { Thinking::Unsaid };
+    }
+    if around.lacks_thinking && matches!(thinking, Thinking::Budget(_)) {
+        report.field(Field::Reasoning, Action::Dropped, "the thinking behind the last tool call did not come back");
+        thinking = Thinking::Unsaid;
+    }
+    let max_tokens = max_tokens(request, facts, thinking, report);
+    // Such models show nothing unless asked; a client of another format that asked for effort wants to see it.
+    let by_default = (thinking == Thinking::Adaptive && !report.is_own()).then_some(true);
+    let show = if thinking.is_on() { asked.show.or(by_default) } else { None };
+    Plan { thinking, effort, show, max_tokens }
+}
+
+/// True when the request asks for thinking.
+fn wants(asked: &Reasoning) -> bool {
+    asked.effort.is_some_and(|effort| effort != Effort::None)
+        || asked.budget.is_some_and(|budget| budget > 0)
+        || asked.form == Some(ReasoningForm::Adaptive)
+}
+
+/// True when the request asks for none.
+fn refuses(asked: &Reasoning) -> bool {
+    asked.form == Some(ReasoningForm::Disabled) || asked.effort == Some(Effort::None) || asked.budget == Some(0)
+}
+
+/// For models that think by a budget of tokens.
+fn budgeted(request: &Request<'_>, report: &mut Report<'_>) -> (Thinking, Option<Effort>) {
+    let asked = &request.reasoning;
+    // A client of this format that gives an effort beside a form knows that its model takes it.
+    let effort = if report.is_own() { asked.effort } else { None };
+    if refuses(asked) {
+        return (Thinking::Disabled, effort.filter(|effort| *effort != Effort::None));
+    }
+    let budget = match (asked.budget, asked.effort) {
+        (Some(budget), _) => budget,
+        (None, _) if asked.form == Some(ReasoningForm::Adaptive) => {
+            report.field(Field::Reasoning, Action::Converted, "this model takes a budget, not `adaptive`");
+            asked.effort.map_or(ADAPTIVE_BUDGET, budget_of)
+        }
+        (None, Some(_)) if report.is_own() => return (Thinking::Unsaid, effort),
+        (None, Some(effort)) => {
+            report.field(Field::Reasoning, Action::Converted, "an effort in words is a budget of tokens");
+            budget_of(effort)
+        }
+        (None, None) => return (Thinking::Unsaid, effort),
+    };
+    // The client's limit covers thinking; it is never raised.
+    let bounded = request.limits.max_output.map_or(budget, |most| budget.min(most.saturating_sub(1)));
+    if bounded < LEAST_BUDGET {
+        report.field(
+            Field::Reasoning,
+            Action::Dropped,
+            "the limit leaves no room for the 1024 tokens that thinking takes",
+        );
+        return (Thinking::Unsaid, effort);
+    }
+    if bounded < budget {
+        report.field(Field::Reasoning, Action::Converted, "the budget is kept below the limit of the answer");
+    }
+    (Thinking::Budget(bounded), effort)
+}
+
+/// For models that decide themselves, given an effort.
+fn adaptive(request: &Request<'_>, always: bool, report: &mut Report<'_>) -> (Thinking, Option<Effort>) {
+    let asked = &request.reasoning;
+    let effort = asked.effort.filter(|effort| *effort != Effort::None).map(|effort| least_low(effort, report));
+    if refuses(asked) {
+        if !always {
+            return (Thinking::Disabled, effort);
+        }
+        report.field(Field::Reasoning, Action::Converted, "this model always thinks; it is told to think little");
+        return (Thinking::Unsaid, Some(Effort::Low));
+    }
+    match (asked.budget, asked.form) {
+        (Some(budget), _) => {
+            report.field(Field::Reasoning, Action::Converted, "this model takes an effort in words, not a budget");
+            (Thinking::Adaptive, effort.or(Some(effort_of(budget))))
+        }
+        (None, Some(ReasoningForm::Adaptive | ReasoningForm::Budget)) => (Thinking::Adaptive, effort),
+        // In this format an effort does not ask for thinking.
+        (None, _) if effort.is_some() && !report.is_own() => (Thinking::Adaptive, effort),
+        (None, _) => (Thinking::Unsaid, effort),
+    }
+}
+
+fn least_low(effort: Effort, report: &mut Report<'_>) -> Effort {
+    if effort == Effort::Minimal {
+        report.field(Field::Reasoning, Action::Converted, "the least effort is `low`");
+        return Effort::Low;
+    }
+    effort
+}
+
+fn budget_of(effort: Effort) -> u64 {
+    match effort {
+        Effort::None => 0,
+        Effort::Minimal => 1024,
+        Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High => 16384,
+        Effort::Xhigh => 24576,
+        Effort::Max => 32000,
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0..=1024 => Effort::Low,
+        1025..=8192 => Effort::Medium,
+        8193..=24576 => Effort::High,
+        _ => Effort::Xhigh,
+    }
+}
+
+fn max_tokens(request: &Request<'_>, facts: &Facts, thinking: Thinking, report: &mut Report<'_>) -> u64 {
+    if let Some(most) = request.limits.max_output {
+        return most;
+    }
+    report.field(Field::MaxOutput, Action::Defaulted, "the format demands a limit; the model's own is set");
+    match thinking {
+        Thinking::Budget(budget) => facts.max_output.saturating_add(budget),
+        Thinking::Unsaid | Thinking::Disabled | Thinking::Adaptive => facts.max_output,
+    }
+}
+
+/// Writes `thinking`.
+pub(super) fn write_thinking(plan: &Plan, request: &Request<'_>, is_own: bool, json: &mut Writer<'_>) {
+    if plan.thinking == Thinking::Unsaid {
+        return;
+    }
+    json.key("thinking").open_object().key("type");
+    match plan.thinking {
+        Thinking::Unsaid | Thinking::Disabled => json.plain("disabled"),
+        Thinking::Adaptive => json.plain("adaptive"),
+        Thinking::Budget(budget) => json.plain("enabled").key("budget_tokens").number(budget),
+    };
+    if let Some(show) = plan.show {
+        json.key("display").plain(if show { "summarized" } else { "omitted" });
+    }
+    if is_own {
+        write_sub_extras("thinking.", &request.extras, json);
+    }
+    json.close_object();
+}

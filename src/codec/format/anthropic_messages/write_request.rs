@@ -1,0 +1,280 @@
+//! A request for a provider, written.
+//!
+//! What changes from turn to turn stands last, so that the body of a longer conversation begins as that of the
+//! shorter one did.
+
+use sha2::{Digest as _, Sha256};
+
+use super::arrange::{Allowed, Message, arrange, loop_lacks_thinking};
+use super::marks::Marks;
+use super::report::Report;
+use super::wire::{is_exact, is_strict, write_cache, write_extras, write_sub_extras};
+use super::write_block::Pen;
+use super::write_reasoning::{Around, Plan, plan, write_thinking};
+use super::write_tools::choose;
+use super::{schema, write_sampling};
+use crate::format::{Facts, Outgoing, Target, Undo};
+use crate::hub::{Action, Block, BlockKind, Field, Flavor, OutputSpec, Refusal, Request, Tier, ToolMode};
+use crate::json::{Json, Text, Writer};
+
+/// The function that stands for a JSON answer.
+const JSON_TOOL: &str = "__json_output__";
+
+/// Says in words what the format has no field for.
+const JSON_INSTRUCTION: &str = "Answer with one JSON object and nothing else.";
+
+/// Writes `request` for `target` into `out`.
+pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+    let Outgoing { body, headers, undo, losses } = out;
+    let mut report = Report { origin: request.origin.format, losses };
+    report_unsayable(request, &mut report)?;
+    let facts = target.facts;
+    let strict = is_strict(target.api_version);
+    let mut choice = choose(request, facts, &mut report)?;
+    let output = Output::choose(request, facts, &mut report)?;
+    if let Output::Tool(_) = output {
+        choice.mode = Some(ToolMode::Named { name: JSON_TOOL.into(), flavor: Flavor::Function });
+    }
+    let allowed = Allowed { mid_system: facts.mid_system, prefill: facts.prefill, strict };
+    let messages = arrange(&request.turns, allowed, &mut report)?;
+    let around = Around { forced_tool: choice.is_forced(), lacks_thinking: loop_lacks_thinking(&messages) };
+    let plan = plan(request, facts, around, &mut report);
+    if report.is_own() && !request.origin.betas.is_empty() {
+        headers.push(("anthropic-beta", request.origin.betas.join(",")));
+    }
+    let marks = Marks::count(request, &messages);
+    let mut pen = Pen { json: Writer::new(body), report: &mut report, marks, strict };
+    pen.json.open_object().key("model").plain(target.model).key("max_tokens").number(plan.max_tokens);
+    if request.stream.is_some() {
+        pen.json.key("stream").bool(true);
+    }
+    let sampling = write_sampling::Limits { strict, sampling: facts.sampling, thinking: plan.thinking };
+    write_sampling::write(&mut pen, request, sampling);
+    identity(&mut pen, request);
+    tier(&mut pen, request);
+    write_thinking(&plan, request, pen.report.is_own(), &mut pen.json);
+    output_config(&mut pen, request, &plan, &output);
+    pen.tool_choice(&choice);
+    whole_request(&mut pen, request);
+    tools(&mut pen, request, &output, undo)?;
+    instructions(&mut pen, request, &output);
+    conversation(&mut pen, &messages)
+}
+
+fn conversation(pen: &mut Pen<'_, '_>, messages: &[Message<'_>]) -> Result<(), Refusal> {
+    pen.json.key("messages").open_array();
+    for message in messages {
+        pen.message(message)?;
+    }
+    pen.json.close_array().close_object();
+    Ok(())
+}
+
+/// Reports what the format cannot say at all.
+fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<(), Refusal> {
+    let sampling = &request.sampling;
+    if sampling.n.is_some_and(|n| n > 1) {
+        return Err(report.refuse(Field::N, "this provider gives one answer a request; ask for 1"));
+    }
+    let none = "Anthropic Messages has no such field";
+    report.gone(Field::Seed, sampling.seed.is_some(), none);
+    report.gone(Field::PresencePenalty, sampling.presence_penalty.is_some(), none);
+    report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.is_some(), none);
+    report.gone(Field::LogitBias, sampling.logit_bias.is_some(), none);
+    let logprobs = sampling.logprobs == Some(true) || sampling.top_logprobs.is_some();
+    report.gone(Field::Logprobs, logprobs, none);
+    report.gone(Field::Prediction, sampling.prediction.is_some(), none);
+    report.gone(Field::Verbosity, request.verbosity.is_some(), none);
+    report.gone(Field::Metadata, request.identity.metadata.as_ref().is_some_and(|it| !it.is_empty()), none);
+    report.gone(Field::Store, request.state.store == Some(true), "the provider stores no answers");
+    report.gone(Field::Cache, request.cache.key.is_some(), "caches have no key");
+    let obfuscation = request.stream.is_some_and(|stream| stream.obfuscation == Some(true));
+    report.gone(Field::StreamOptions, obfuscation, none);
+    for option in &request.cache.options {
+        report.dropped(Field::Cache, option.at, "caching is asked for by marks");
+    }
+    report.extras(&request.extras);
+    Ok(())
+}
+
+/// How the form of the answer is asked for.
+enum Output<'r> {
+    /// Not at all.
+    Words,
+    /// By a schema.
+    Schema(Json<'r>),
+    /// By a function that must be called.
+    Tool(Json<'r>),
+    /// In words.
+    Instruction,
+}
+
+impl<'r> Output<'r> {
+    fn choose(request: &'r Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Result<Self, Refusal> {
+        let (schema, description) = match &request.output {
+            OutputSpec::Text => return Ok(Self::Words),
+            OutputSpec::JsonObject => {
+                report.field(Field::Output, Action::Converted, "an instruction asks for JSON; nothing enforces it");
+                return Ok(Self::Instruction);
+            }
+            OutputSpec::JsonSchema { schema, description, .. } => (schema, description),
+        };
+        let Some(schema) = schema else {
+            return Err(report.refuse(Field::Output, "a JSON answer needs its schema"));
+        };
+        if description.is_some() {
+            report.field(Field::Output, Action::Dropped, "the answer's description has no place");
+        }
+        if !facts.structured {
+            if facts.forced_tool && request.tools.is_empty() {
+                report.field(Field::Output, Action::Converted, "the answer is the argument of a function");
+                return Ok(Self::Tool(schema.by_ref()));
+            }
+            let message = "this model takes no schema for its answer beside tools; remove one of them";
+            return Err(report.refuse(Field::Output, message));
+        }
+        let closed = if report.is_own() { None } else { schema::closed(schema) };
+        if closed.is_some() {
+            report.field(Field::Output, Action::Converted, "objects are closed to other properties");
+        }
+        Ok(Self::Schema(closed.unwrap_or_else(|| schema.by_ref())))
+    }
+}
+
+fn output_config(pen: &mut Pen<'_, '_>, request: &Request<'_>, plan: &Plan, output: &Output<'_>) {
+    let has_own = pen.report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with("output_config."));
+    if plan.effort.is_none() && !matches!(output, Output::Schema(_)) && !has_own {
+        return;
+    }
+    pen.json.key("output_config").open_object();
+    if let Some(effort) = plan.effort {
+        pen.json.key("effort").plain(effort.word());
+    }
+    if let Output::Schema(schema) = output {
+        pen.json.key("format").open_object().key("type").plain("json_schema").key("schema").json(schema).close_object();
+    }
+    if has_own {
+        write_sub_extras("output_config.", &request.extras, &mut pen.json);
+    }
+    pen.json.close_object();
+}
+
+/// `metadata`: whom the request is made for. A name in the clear stays with us.
+fn identity(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
+    let is_own = pen.report.is_own();
+    let identity = &request.identity;
+    let has_own = is_own && request.extras.iter().any(|extra| extra.key.starts_with("metadata."));
+    let user = match (&identity.safety_id, &identity.user) {
+        (Some(id), _) if is_own || !id.escaped().contains('@') => Some(id.by_ref()),
+        (Some(id), _) | (None, Some(id)) => {
+            pen.report.field(Field::Identity, Action::Converted, "sent as a hash");
+            Some(Text::from_escaped(hashed(&id.plain())))
+        }
+        (None, None) => None,
+    };
+    let both = identity.safety_id.is_some() && identity.user.is_some();
+    pen.report.gone(Field::Identity, both, "the safety identifier stands for the user");
+    if user.is_none() && !has_own {
+        return;
+    }
+    pen.json.key("metadata").open_object();
+    if let Some(user) = &user {
+        pen.json.key("user_id").text(user);
+    }
+    if has_own {
+        write_sub_extras("metadata.", &request.extras, &mut pen.json);
+    }
+    pen.json.close_object();
+}
+
+/// 32 hexadecimal digits that depend on all of `id`.
+fn hashed(id: &str) -> String {
+    use std::fmt::Write as _;
+
+    let mut out = String::from("user_");
+    for byte in Sha256::digest(id.as_bytes()).iter().take(16) {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+fn tier(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
+    let is_own = pen.report.is_own();
+    let word = match request.tier {
+        None => None,
+        Some(Tier::Auto) => Some("auto"),
+        Some(Tier::Standard) => Some("standard_only"),
+        Some(Tier::Fast) if is_own => {
+            pen.json.key("speed").plain("fast");
+            None
+        }
+        Some(Tier::Flex) => {
+            pen.report.field(Field::Tier, Action::Dropped, "there is no slower and cheaper tier");
+            None
+        }
+        Some(Tier::Scale | Tier::Priority | Tier::Fast) => {
+            pen.report.field(Field::Tier, Action::Converted, "`auto` uses what priority the account has");
+            Some("auto")
+        }
+    };
+    if let Some(word) = word {
+        pen.json.key("service_tier").plain(word);
+    }
+}
+
+/// Caching of the whole request, and this format's own fields.
+fn whole_request(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
+    let own: &[_] = if pen.report.is_own() { &request.extras } else { &[] };
+    if let Some(mark) = request.cache.auto {
+        if !is_exact(mark) {
+            pen.report.field(Field::Cache, Action::Converted, "a cache is kept for 5 minutes or an hour");
+        }
+        write_cache(mark, own, &mut pen.json);
+    }
+    write_extras(own, &mut pen.json);
+}
+
+fn tools(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>, undo: &mut Undo) -> Result<(), Refusal> {
+    if let Output::Tool(schema) = output {
+        undo.json_tool = Some(JSON_TOOL.to_owned());
+        pen.json.key("tools").open_array().open_object().key("name").plain(JSON_TOOL);
+        pen.json.key("description").plain("Gives the answer.");
+        pen.json.key("input_schema").json(&schema::of_arguments(Some(schema))).close_object().close_array();
+        return Ok(());
+    }
+    if request.tools.is_empty() {
+        return Ok(());
+    }
+    pen.json.key("tools").open_array();
+    pen.tools(request, undo)?;
+    pen.json.close_array();
+    Ok(())
+}
+
+fn instructions(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>) {
+    let asks = matches!(output, Output::Instruction);
+    let said: Vec<&Block<'_>> = request.instructions.iter().filter(|block| is_said(block, pen)).collect();
+    if said.is_empty() && !asks {
+        return;
+    }
+    pen.json.key("system").open_array();
+    for block in said {
+        pen.instruction(block);
+    }
+    if asks {
+        pen.json.open_object().key("type").plain("text").key("text").plain(JSON_INSTRUCTION).close_object();
+    }
+    pen.json.close_array();
+}
+
+/// True for words; reports what else stands among instructions.
+fn is_said(block: &Block<'_>, pen: &mut Pen<'_, '_>) -> bool {
+    let said = matches!(&block.kind, BlockKind::Text { text, .. } if !text.is_blank());
+    if !matches!(block.kind, BlockKind::Text { .. }) {
+        pen.report.dropped(Field::Instructions, block.at, "instructions are words only");
+    }
+    if !said && block.cache.is_some() {
+        pen.report.dropped(Field::CacheMark, block.at, "its block is left out");
+    }
+    said
+}
