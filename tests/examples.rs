@@ -1,5 +1,6 @@
 //! The configurations that we ship load, and the reference says what the code does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "UPDATE_EXPECT is for tests alone")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,12 +16,15 @@ pub(super) struct Fields<'a> {
     entries: &'a [Entry],
     /// Where a missing key is reported.
     owner: &'a Place,
+    /// Whether it is no map or holds an unknown key: then what is missing may be there, misspelled.
+    unclear: bool,
     problems: &'a Problems,
 }
 
 impl<'a> Fields<'a> {
     /// Opens `node` as the section; `owner` is the key it belongs to. What is no map is noted and read as empty.
     pub(super) fn open(section: &'static Section, node: &'a Node, owner: &'a Place, problems: &'a Problems) -> Self {
+        let mut unclear = false;
         let entries: &[Entry] = match &node.value {
             Value::Map(entries) => entries,
             Value::Scalar(scalar) if scalar.is_null() => &[],
@@ -29,6 +32,7 @@ impl<'a> Fields<'a> {
                 let known: Vec<_> = section.fields.iter().map(|field| field.name).collect();
                 let hint = format!("write a map of: {}", known.join(", "));
                 problems.add(&node.place, format!("a map is wanted here, not {}", node.describe()), hint);
+                unclear = true;
                 &[]
             }
         };
@@ -36,9 +40,10 @@ impl<'a> Fields<'a> {
             if section.field(&entry.key).is_none() {
                 let hint = suggest(&entry.key, section.fields.iter().map(|field| field.name));
                 problems.add(&entry.place, format!("unknown key `{}`", entry.key), hint);
+                unclear = true;
             }
         }
-        Self { section, entries, owner, problems }
+        Self { section, entries, owner, unclear, problems }
     }
 
     /// The sink for problems.
@@ -49,6 +54,13 @@ impl<'a> Fields<'a> {
     /// Where the section stands.
     pub(super) fn owner(&self) -> &'a Place {
         self.owner
+    }
+
+    /// Notes that something is missing, unless it may be there in a way that is noted already.
+    pub(super) fn missing(&self, message: &str, hint: &str) {
+        if !self.unclear {
+            self.problems.add(self.owner, message, hint);
+        }
     }
 
     /// The entry of a key that holds a value.
@@ -62,10 +74,7 @@ impl<'a> Fields<'a> {
         let entry = self.entry(name);
         if entry.is_none() {
             let form = self.section.field(name).map_or("", |field| field.form);
-            // The map may be unreadable as a whole, or its key misspelled; then that is what is wrong.
-            if self.entries.iter().all(|entry| self.section.field(&entry.key).is_some()) {
-                self.problems.add(self.owner, format!("`{name}` is missing"), format!("write `{name}:` ({form})"));
-            }
+            self.missing(&format!("`{name}` is missing"), &format!("write `{name}:` ({form})"));
         }
         entry
     }
@@ -187,7 +196,7 @@ impl<'a> Fields<'a> {
 
     /// As [`Self::section`], empty where it is absent.
     pub(super) fn section_or_empty(&self, name: &str, section: &'static Section) -> Fields<'a> {
-        let empty = Fields { section, entries: &[], owner: self.owner, problems: self.problems };
+        let empty = Fields { section, entries: &[], owner: self.owner, unclear: false, problems: self.problems };
         self.section(name, section).unwrap_or(empty)
     }
 }
@@ -218,10 +227,10 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The scalar that a node holds; what is none is noted.
+/// The scalar that a node holds; what is none is noted, and what is noted already is passed over.
 pub(super) fn scalar_of<'a>(node: &'a Node, problems: &Problems) -> Option<&'a Scalar> {
     match &node.value {
-        Value::Scalar(scalar) => Some(scalar),
+        Value::Scalar(scalar) => (!scalar.failed).then_some(scalar),
         Value::List(_) | Value::Map(_) => {
             problems.add(&node.place, format!("a single value is wanted here, not {}", node.describe()), "");
             None

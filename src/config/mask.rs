@@ -59,7 +59,7 @@ fn covered(line: &str, from: usize, width: usize) -> String {
 
 fn is_secret(above: &[String], scalar: &Scalar) -> bool {
     let text = &scalar.text;
-    if text.starts_with("sk-") || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+    if holds_key(text) || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
         return true;
     }
     let Some(name) = above.last() else { return false };
@@ -70,6 +70,12 @@ fn is_secret(above: &[String], scalar: &Scalar) -> bool {
         (_, "key_label") => false,
         (_, name) => text.len() >= TELLING && names_secret(name),
     }
+}
+
+/// Whether a word of the text looks like a vendor's key: `sk-` and some more.
+fn holds_key(text: &str) -> bool {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+    words.filter_map(|word| word.strip_prefix("sk-")).any(|rest| rest.len() >= TELLING)
 }
 
 /// Whether a key of this name, or one spelled almost like it, holds a secret.
@@ -99,7 +105,7 @@ mod tests {
         check("key: geheimnis # geheimnis", "key: ********* # *********");
         check("key: |\n  geheimnis\n  strenggeheim\n", "key: |\n  *********\n  ************\n");
         check("headers: {x-a: b}", "headers: {x-a: *}");
-        check("a: [sk-1]", "a: [****]");
+        check("a: [sk-12345678, task-87654321]", "a: [***********, task-87654321]");
         check("url: https://u:p@h/", "url: **************");
         check("tls: {key: /etc/tls.pem}", "tls: {key: /etc/tls.pem}");
         check("key_label: name", "key_label: name");

@@ -71,7 +71,11 @@ fn set(node: &mut Node, path: &[&str], value: Node, place: &Place) -> Result<(),
         return Ok(());
     };
     if node.is_null() {
-        let empty = if segment.parse::<usize>().is_ok() { Value::List(Vec::new()) } else { Value::Map(Vec::new()) };
+        let empty = match segment.parse::<usize>() {
+            Ok(0) => Value::List(Vec::new()),
+            Ok(_) => return Err(no_item(segment, 0)),
+            Err(_) => Value::Map(Vec::new()),
+        };
         *node = Node { place: place.clone(), value: empty };
     }
     match &mut node.value {
@@ -84,12 +88,14 @@ fn set(node: &mut Node, path: &[&str], value: Node, place: &Place) -> Result<(),
     }
 }
 
+fn no_item(segment: &str, count: usize) -> (String, String) {
+    let hint = format!("the list has {count} items, numbered from 0; {count} adds one");
+    (format!("`{segment}` is no item of the list"), hint)
+}
+
 fn item_of<'a>(items: &'a mut Vec<Node>, segment: &str, place: &Place) -> Result<&'a mut Node, (String, String)> {
     let count = items.len();
-    let fault = || {
-        let hint = format!("the list has {count} items, numbered from 0; {count} adds one");
-        (format!("`{segment}` is no item of the list"), hint)
-    };
+    let fault = || no_item(segment, count);
     let index: usize = segment.parse().map_err(|_| fault())?;
     if index == count {
         items.push(Node::scalar(place.clone(), String::new()));

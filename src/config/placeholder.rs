@@ -43,7 +43,9 @@ pub(super) fn fill(root: &mut Node, source: &str, sources: &mut Sources<'_>, pro
             return;
         }
         let written = std::mem::take(&mut scalar.text);
+        let failed = &mut scalar.failed;
         scalar.text = expand(&written, sources, &mut |fault: Fault| {
+            *failed = true;
             problems.add(&narrow(place, &lines, &fault.written), fault.message, fault.hint);
         });
         scalar.written = Some(written);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tidegate_codec::Format;
 
+use super::schema::{ALL, PREFIX};
 use super::*;
 
 /// The least that loads.
@@ -71,10 +72,7 @@ fn the_least_gets_the_defaults() {
     assert!(!redacted(&settings).contains("canary"));
 }
 
-#[test]
-fn every_problem_is_in_one_report() {
-    check(
-        r#"
+const FAULTY: &str = r#"
 server:
   listen: [{adress: ":8080"}, {address: ":8081"}]
   body_limit: 32 potatoes
@@ -89,8 +87,9 @@ models:
   smart: {targets: [claude], on_loss: maybe}
   gpt-5: claude/x
 clients: []
-"#,
-        r#"
+"#;
+
+const FAULTY_REPORT: &str = r#"
 t.yaml:3:13: unknown key `adress`
   3 |   listen: [{adress: ":8080"}, {address: ":8081"}]
     |             ^^^^^^
@@ -151,6 +150,482 @@ t.yaml:15:1: nobody may call: there are no `clients`
      | ^^^^^^^
   = write `clients: [{name: …, key: "${NAME}"}]`, or `auth: off` to serve everyone who reaches the port
 
-12 problems in t.yaml"#,
+12 problems in t.yaml"#;
+
+#[test]
+fn every_problem_is_in_one_report() {
+    check(FAULTY, FAULTY_REPORT);
+}
+
+/// The messages of a configuration's problems, each with its line, `ok` where there is none.
+fn messages(source: &str, env: &[(&str, &str)]) -> String {
+    match load_text(source, env) {
+        Ok(_) => "ok".to_owned(),
+        Err(report) => {
+            let text = |problem: &Problem| match &problem.place {
+                Place::At { line, .. } => format!("{line}: {}", problem.message),
+                Place::Variable(name) => format!("{name}: {}", problem.message),
+                Place::File => format!("-: {}", problem.message),
+            };
+            report.problems().iter().map(text).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+/// The least configuration with a provider written as `provider`.
+fn with_provider(provider: &str) -> String {
+    format!("auth: off\nmodels: {{m: p/m}}\nproviders:\n  p: {provider}\n")
+}
+
+#[test]
+fn faults_of_a_provider_are_told() {
+    let check =
+        |provider: &str, expect: &str| assert_eq!(messages(&with_provider(provider), &[]), expect, "{provider}");
+    check("{kind: openai, key: '${KEY}'}", "ok");
+    check("{kind: ollama}", "ok");
+    check("{kind: vllm, url: 'http://gpu:8000/v1'}", "ok");
+    check("{kind: openai, auth_header: none}", "ok");
+    check("{kind: openai, key: '${NONE:-}', auth_header: none}", "ok");
+    check("{}", "4: `kind` is missing");
+    check("x", "4: a map is wanted here, not `x`");
+    check("{knid: openai}", "4: unknown key `knid`");
+    check("", "4: `kind` is missing");
+    check("{kind: [openai]}", "4: a single value is wanted here, not a list");
+    check("{kind: openai}", "4: this kind of provider wants a `key`");
+    check("{kind: openai, key: '${NONE:-}'}", "4: this kind of provider wants a `key`");
+    check("{kind: openai, key: '${EMPTY}'}", "4: the environment variable `EMPTY` is not set");
+    check("{kind: openai, key: \"a b\\n\"}", "4: the key cannot stand in a header");
+    check("{kind: openai-compatible}", "4: this kind of provider wants a `url`");
+    check(
+        "{kind: ollama, url: 'http://169.254.169.254'}",
+        "4: `169.254.169.254` is never called: link-local, cloud metadata or no real host",
     );
+    check(
+        "{kind: ollama, url: 'https://[fe80::1]'}",
+        "4: `fe80::1` is never called: link-local, cloud metadata or no real host",
+    );
+    check("{kind: ollama, url: 'http://8.8.8.8'}", "4: `http://` toward `8.8.8.8` sends keys and prompts in the clear");
+    check("{kind: ollama, url: 'http://8.8.8.8', allow_plain: true}", "ok");
+    check(
+        "{kind: ollama, url: 'http://metadata', allow_plain: true}",
+        "4: `metadata` is never called: link-local, cloud metadata or no real host",
+    );
+    check("{kind: ollama, url: 'http://u:canary@gpu'}", "4: this is no address of a provider");
+    check(
+        "{kind: ollama, url: 'http://a', endpoints: ['http://b']}",
+        "4: `url` and `endpoints` cannot both be written",
+    );
+    check("{kind: ollama, endpoints: []}", "4: no endpoint");
+    check("{kind: ollama, endpoints: http://a}", "4: a list is wanted here, not `http://a`");
+    check("{kind: ollama, endpoints: ['http://a', {url: 'http://a/v1'}]}", "4: this endpoint stands here twice");
+    check("{kind: ollama, endpoints: [{weight: 0}]}", "4: `url` is missing\n4: `0` is not a number that fits here");
+    check("{kind: ollama, balance: fastest}", "4: `fastest` is not a value of `balance`");
+    check("{kind: ollama, http: h3}", "4: `h3` is not a value of `http`");
+    check(
+        "{kind: ollama, health: {interval: 1ms, timeout: 2, path: health}}",
+        "4: `1ms` is not a duration that fits here\n4: `2` is not a duration that fits here\n4: `health` is no path",
+    );
+    check("{kind: ollama, timeouts: {read: 0s}}", "4: `0s` is not a duration that fits here");
+    check("{kind: ollama, quirks: {legacy_max_tokens: yes}}", "4: `yes` is not a value of `legacy_max_tokens`");
+    check("{kind: ollama, headers: {'a b': x}}", "4: `a b` is no header's name");
+    check("{kind: ollama, headers: {Host: x}}", "4: `host` is set by the edge alone");
+    check("{kind: ollama, headers: {a: \"x\\ny\"}}", "4: this cannot stand in a header");
+    check("{kind: ollama, key: abcdefgh, headers: {Authorization: x}}", "4: `authorization` carries the key already");
+    check("{kind: openai, key: abcdefgh, auth_header: host}", "4: `host` cannot carry a key");
+    check("{kind: ollama, anthropic_version: 2023-06-01}", "4: `anthropic_version` has no meaning for this provider");
+    check("{kind: anthropic, key: abcdefgh, anthropic_version: latest}", "4: `latest` is no version");
+    check("{kind: ollama, format: openai}", "4: `openai` is not a value of `format`");
+    check("{kind: ollama, ca: none.pem}", "4: cannot use `none.pem`: No such file or directory (os error 2)");
+}
+
+#[test]
+fn what_a_kind_sets_can_be_set_otherwise() {
+    let provider = |text: &str| std::sync::Arc::clone(&good(&with_provider(text), &[]).providers["p"]);
+    let auth = |text: &str| {
+        let provider = provider(text);
+        let auth = provider.auth.as_ref().unwrap();
+        format!("{}: {}", auth.header, auth.prefix)
+    };
+    assert_eq!(auth("{kind: anthropic, key: abcdefgh}"), "x-api-key: ");
+    assert_eq!(auth("{kind: anthropic, key: abcdefgh, auth_header: Authorization}"), "authorization: Bearer ");
+    assert_eq!(auth("{kind: openai, key: abcdefgh, auth_header: api-key}"), "api-key: ");
+    assert_eq!(auth("{kind: openai, key: abcdefgh, auth_prefix: 'Token '}"), "authorization: Token ");
+    assert!(provider("{kind: ollama}").auth.is_none());
+    assert!(provider("{kind: openai, key: abcdefgh, auth_header: none}").auth.is_none());
+    let headers = |text: &str| provider(text).headers.clone();
+    let version = |date: &str| ("anthropic-version".to_owned(), date.to_owned());
+    assert_eq!(headers("{kind: anthropic, key: abcdefgh}"), [version("2023-06-01")]);
+    assert_eq!(headers("{kind: anthropic, key: abcdefgh, anthropic_version: 2026-10-21}"), [version("2026-10-21")]);
+    assert_eq!(headers("{kind: vllm, format: anthropic_messages}"), [version("2023-06-01")]);
+    assert!(headers("{kind: vllm}").is_empty());
+    let quirks = provider("{kind: vllm, quirks: {legacy_max_tokens: false, no_stream_options: true}}").quirks.clone();
+    assert_eq!(quirks.names().collect::<Vec<_>>(), ["no_developer_role", "no_stream_options"]);
+    let fleet =
+        provider("{kind: vllm, http: h2, endpoints: ['http://a:1', {url: 'http://b:2/x/v1', weight: 3, http: h1}]}");
+    let shown: Vec<_> =
+        fleet.endpoints.iter().map(|e| format!("{}{} {} {:?}", e.authority(), e.base_path, e.weight, e.http)).collect();
+    assert_eq!(shown, ["a:1 1 H2", "b:2/x 3 H1"]);
+}
+
+#[test]
+fn faults_of_models_are_told() {
+    let check = |models: &str, expect: &str| {
+        let source = format!("auth: off\nproviders: {{p: {{kind: ollama}}}}\nmodels:\n  {models}\n");
+        assert_eq!(messages(&source, &[]), expect, "{models}");
+    };
+    check("m: p/a/b:c", "ok");
+    check("\"*\": p/*", "ok");
+    check("m: {targets: [p/a, {to: p/b, weight: 3}], strategy: priority, on_loss: refuse, max_output: 10}", "ok");
+    check("{}", "3: no model");
+    check("[]", "4: a map is wanted here, not a list");
+    check("m:", "4: `m` leads nowhere");
+    check("m: p", "4: `p` is no target");
+    check("m: p/", "4: `p/` is no target");
+    check("m: /x", "4: `/x` is no target");
+    check("m: q/x", "4: no provider is named `q`");
+    check("m: p/*", "4: the `*` stands for nothing");
+    check("a*b*: p/x", "4: `a*b*` holds more than one `*`");
+    check("a*: p/*-*", "4: `*-*` holds more than one `*`");
+    check("\" m\": p/x", "4: this cannot be a model's name");
+    check("m: {targets: []}", "4: `m` has no target");
+    check("m: {}", "4: `targets` is missing");
+    check("m: {target: [p/x]}", "4: unknown key `target`");
+    check("m: {targets: [p/x], strategy: weighted}", "4: the strategy `weighted` is not available in this version");
+    check("m: {targets: [p/x], strategy: first}", "4: `first` is not a value of `strategy`");
+    check("m: {targets: [p/x], max_output: 0}", "4: `0` is not a number that fits here");
+    check("m: {targets: [{weight: 1}]}", "4: `to` is missing");
+    check("m: {targets: [[p/x]]}", "4: a single value is wanted here, not a list");
+}
+
+#[test]
+fn faults_of_clients_are_told() {
+    let check = |clients: &str, expect: &str| {
+        let source = format!("providers: {{p: {{kind: ollama}}}}\nmodels: {{m: p/m}}\n{clients}\n");
+        assert_eq!(messages(&source, &[]), expect, "{clients}");
+    };
+    let hash = format!("sha256:{}", "0a".repeat(32));
+    check("", "-: nobody may call: there are no `clients`");
+    check("clients:", "-: nobody may call: there are no `clients`");
+    check("auth: keys", "3: nobody may call: there are no `clients`");
+    check("auth: off", "ok");
+    check("auth: of", "3: `of` is not a value of `auth`");
+    check("auth: false", "3: `false` is not a value of `auth`");
+    check(
+        "auth: off\nclients: [{name: a, key: abcdefgh}]",
+        "3: `auth: off` lets everyone in, but `clients` are written",
+    );
+    check("clients: {a: b}", "3: a list is wanted here, not a map");
+    check("clients: [{name: a, key: '${KEY}'}]", "ok");
+    check(&format!("clients: [{{name: a, key_hash: '{hash}'}}]"), "ok");
+    check("clients: [{name: a}]", "3: this client has no key");
+    check("clients: [{key: abcdefgh}]", "3: `name` is missing");
+    check("clients: [{name: a, key: abcdefg}]", "3: the key is so short that it can be guessed");
+    check("clients: [{name: a, key: 'abc defgh'}]", "3: no client could send this key in a header");
+    check("clients: [{name: a, key_hash: abc}]", "3: this is no hash of a key");
+    check(
+        &format!("clients: [{{name: a, key: abcdefgh, key_hash: '{hash}'}}]"),
+        "3: `key` and `key_hash` cannot both be written",
+    );
+    check("clients: [{name: a, key: abcdefgh}, {name: a, key: abcdefgi}]", "3: another client is named `a`");
+    check("clients: [{name: a, key: abcdefgh}, {name: b, key: abcdefgh}]", "3: another client has the same key");
+    check("clients: [{name: a, key: abcdefgh, models: []}]", "3: this client may ask for nothing");
+}
+
+#[test]
+fn faults_of_the_server_are_told() {
+    let check = |server: &str, expect: &str| {
+        let source = format!("auth: off\nproviders: {{p: {{kind: ollama}}}}\nmodels: {{m: p/m}}\n{server}\n");
+        assert_eq!(messages(&source, &[]), expect, "{server}");
+    };
+    check("server: {listen: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0'}]}", "ok");
+    check("server: {listen: []}", "4: no listener");
+    check("server: {listen: [{}]}", "4: `address` is missing");
+    check(
+        "server: {listen: [{address: '0.0.0.0:1'}, {address: '127.0.0.1:1'}]}",
+        "4: this address is listened on twice",
+    );
+    check(
+        "server: {listen: [{address: '0.0.0.0:9090'}]}",
+        "-: the admin listener's address is a public listener's too",
+    );
+    check("admin: {listen: '0.0.0.0:8080'}", "4: the admin listener's address is a public listener's too");
+    check("admin: {listen: 9090}", "4: `9090` is no address to listen on");
+    check(
+        "server: {listen: [{address: '0.0.0.0:1', tls: {cert: a.pem}}]}",
+        "4: `key` is missing\n4: cannot use `a.pem`: No such file or directory (os error 2)",
+    );
+    check(
+        "server: {body_limit: 1GiB, body_buffer_total: 1MiB}",
+        "4: all requests together may hold less than one may send",
+    );
+    check("server: {body_limit: 0}", "4: `0` is not a size that fits here");
+    check(
+        "server: {threads: 0, max_attempts: 100}",
+        "4: `0` is not a number that fits here\n4: `100` is not a number that fits here",
+    );
+    check("server: {threads: two}", "4: `two` is not a number that fits here");
+    check("server: {sealing_key: short}", "4: the sealing key is too short");
+    check("server: 8080", "4: a map is wanted here, not `8080`");
+    check("serve: {}", "4: unknown key `serve`");
+    check(
+        "metrics: {aliases: [http, lllm], key_label: no}",
+        "4: `lllm` is no family of names\n4: `no` is not a value of `key_label`",
+    );
+    check("access_log: {enabled: 1, path: ''}", "4: `1` is not a value of `enabled`\n4: `` is not a place for a log");
+}
+
+#[test]
+fn a_file_that_is_no_map_or_no_yaml_is_told() {
+    check(
+        "- a\n- b\n",
+        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, models, auth, clients\n\n1 problem in t.yaml",
+    );
+    let found = messages("providers:\n  p: {kind: openai, key: sk-canary-0123456789\nmodels: {}\n", &[]);
+    assert!(found.contains("this is not YAML"), "{found}");
+    let report =
+        load_text("providers:\n  p: {kind: openai, key: sk-canary-0123456789 ]\n", &[]).unwrap_err().to_string();
+    assert!(!report.contains("canary"), "{report}");
+    assert!(messages("a: b: c\n", &[]).contains("this is not YAML"));
+    assert!(messages("server:\n\tlisten: []\n", &[]).contains("not YAML"));
+}
+
+#[test]
+fn the_environment_overrides_any_key() {
+    let path = |name: &str| format!("{PREFIX}{name}");
+    let set = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<(String, &str)> = pairs.iter().map(|(name, value)| (path(name), *value)).collect();
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        good(LEAST, &pairs)
+    };
+    assert_eq!(set(&[("SERVER__BODY_LIMIT", "1MiB")]).server.body_limit, 1 << 20);
+    assert_eq!(set(&[("server__body_limit", " 2MiB ")]).server.body_limit, 2 << 20);
+    assert_eq!(set(&[("SERVER__LISTEN__0__ADDRESS", "127.0.0.1:1")]).server.listen[0].address.port(), 1);
+    let two = set(&[("SERVER__LISTEN", "[{address: '127.0.0.1:1'}]"), ("SERVER__LISTEN__1__ADDRESS", "127.0.0.1:2")]);
+    assert_eq!(two.server.listen.len(), 2);
+    assert_eq!(set(&[("MODELS__NEW", "p/x")]).models.resolve("new").unwrap().targets[0].model, "x");
+    assert_eq!(set(&[("MODELS__M", "p/x")]).models.resolve("m").unwrap().targets[0].model, "x");
+    assert_eq!(set(&[("METRICS__ALIASES", "[llm, http]")]).metrics.aliases, [MetricAlias::Http, MetricAlias::Llm]);
+    let key = set(&[("PROVIDERS__P__KEY", "a: b # c")]).providers["p"].auth.clone().unwrap().key;
+    assert_eq!(key.expose(), "a: b # c");
+    let key = set(&[("PROVIDERS__P__KEY", "${KEY}")]).providers["p"].auth.clone().unwrap().key;
+    assert_eq!(key.expose(), CANARY);
+    let clients = set(&[("AUTH", "keys"), ("CLIENTS__0__NAME", "a"), ("CLIENTS__0__KEY", "abcdefgh")]).clients;
+    assert!(clients.authenticate(Some("abcdefgh")).is_ok());
+}
+
+#[test]
+fn names_with_odd_characters_can_be_overridden() {
+    let source = "auth: off\nproviders: {my-fleet.1: {kind: ollama}}\nmodels: {gpt-4.1: my-fleet.1/m}\n";
+    let env = [("TIDEGATE__MODELS__GPT_4_1", "my-fleet.1/x"), ("TIDEGATE__PROVIDERS__MY_FLEET_1__URL", "http://gpu:1")];
+    let settings = good(source, &env);
+    assert_eq!(settings.models.resolve("gpt-4.1").unwrap().targets[0].model, "x");
+    assert_eq!(settings.providers["my-fleet.1"].endpoints[0].host, "gpu");
+    let source = "auth: off\nproviders: {a-b: {kind: ollama}, a.b: {kind: ollama}}\nmodels: {m: a-b/m}\n";
+    let env = [("TIDEGATE__PROVIDERS__A_B__URL", "http://gpu")];
+    assert_eq!(messages(source, &env), "TIDEGATE__PROVIDERS__A_B__URL: `A_B` could be any of: a-b, a.b");
+}
+
+#[test]
+fn a_faulty_override_is_told_by_its_name_and_never_shown() {
+    let check = |name: &str, value: &str, expect: &str| {
+        let name = format!("{PREFIX}{name}");
+        assert_eq!(messages(LEAST, &[(&name, value)]), format!("{name}: {expect}"), "{name}={value}");
+    };
+    check("SERVER__BODY_LIMT", "1MiB", "unknown key `body_limt`");
+    check("SERVER__BODY_LIMIT", "canary", "the value is not a size that fits here");
+    check("SERVER__BODY_LIMIT__X", "1", "a single value is wanted here, not a map");
+    check("PROVIDERS__P__KIND", "sk-canary", "the value is no kind of provider");
+    check("PROVIDERS__P__KIND__X", "1", "nothing can stand at `X`: what is above holds a single value");
+    check("MODELS__M", "canary/m", "no provider is named the value");
+    check("SERVER__LISTEN__1__ADDRESS", "127.0.0.1:1", "`1` is no item of the list");
+    check("SERVER__LISTEN__0__ADDRESS", "canary", "the value is no address to listen on");
+    check("SERVER____BODY_LIMIT", "1", "a part of the path is empty");
+    check("CLIENTS", "[{name: canary", "its value is not YAML");
+    let found = messages(&LEAST.replace("auth: off", ""), &[("TIDEGATE__CLIENTS", "[{name: a, kye: canary-canary}]")]);
+    assert_eq!(found, "TIDEGATE__CLIENTS: unknown key `kye`");
+    check("SERVER__BODY_LIMIT", "${NONE}", "the environment variable `NONE` is not set");
+}
+
+#[test]
+fn what_a_placeholder_stands_for_is_never_shown() {
+    // The same secret at every place where a value can be wrong.
+    for source in [
+        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', shutdown_timeout: '${KEY}', max_attempts: '${KEY}'}",
+        "admin: {listen: '${KEY}'}",
+        "access_log: {enabled: '${KEY}'}\nmetrics: {aliases: ['${KEY}'], key_label: '${KEY}'}",
+        "auth: '${KEY}'",
+        "providers: {p: {kind: '${KEY}'}, q: '${KEY}'}",
+        "providers: {p: {kind: ollama, url: '${KEY}', format: '${KEY}', balance: '${KEY}', http: '${KEY}', anthropic_version: '${KEY}', ca: '${KEY}', auth_header: 'a ${KEY}', allow_plain: '${KEY}'}}",
+        "providers: {p: {kind: ollama, url: 'http://169.254.1.1/${KEY}'}, q: {kind: ollama, url: 'http://${KEY}.example.com'}}",
+        "providers: {p: {kind: ollama, health: {path: '${KEY}', interval: '${KEY}', healthy_after: '${KEY}'}, quirks: {legacy_max_tokens: '${KEY}'}, timeouts: '${KEY}'}}",
+        "models: {m: '${KEY}', n: '${KEY}/x', o: {targets: ['${KEY}/y', {to: '${KEY}', weight: '${KEY}'}], strategy: '${KEY}', on_loss: '${KEY}'}}",
+        "clients: [{name: '${KEY}', key: abcdefgh}, {name: '${KEY}', key_hash: '${KEY}'}, {name: b, key: 'a ${KEY}'}]",
+        "clients: '${KEY}'",
+    ] {
+        let report = load_text(source, &[]).unwrap_err().to_string();
+        assert!(!report.contains("canary"), "{report}");
+        assert!(report.contains("${KEY}"), "{report}");
+        let literal = source.replace("${KEY}", CANARY);
+        let report = load_text(&literal, &[]).unwrap_err().to_string();
+        assert!(!report.contains("canary"), "{report}");
+    }
+}
+
+/// Sets each key of the schema to nonsense: whoever reads it must complain, and so nobody forgot it.
+#[test]
+fn every_key_is_read() {
+    let places = BTreeMap::from([
+        ("", ""),
+        ("server", "SERVER__"),
+        ("server.listen[]", "SERVER__LISTEN__0__"),
+        ("server.listen[].tls", "SERVER__LISTEN__0__TLS__"),
+        ("admin", "ADMIN__"),
+        ("access_log", "ACCESS_LOG__"),
+        ("metrics", "METRICS__"),
+        ("providers.NAME", "PROVIDERS__Q__"),
+        ("providers.NAME.endpoints[]", "PROVIDERS__Q__ENDPOINTS__0__"),
+        ("providers.NAME.health", "PROVIDERS__Q__HEALTH__"),
+        ("providers.NAME.timeouts", "PROVIDERS__Q__TIMEOUTS__"),
+        ("providers.NAME.quirks", "PROVIDERS__Q__QUIRKS__"),
+        ("models.NAME", "MODELS__N__"),
+        ("models.NAME.targets[]", "MODELS__N__TARGETS__0__"),
+        ("clients[]", "CLIENTS__0__"),
+    ]);
+    assert_eq!(places.len(), ALL.len());
+    for section in ALL {
+        for field in section.fields {
+            let name = format!("{PREFIX}{}{}", places[section.path], field.name.to_uppercase());
+            let kind = format!("{PREFIX}PROVIDERS__Q__KIND");
+            let found = messages(LEAST, &[(&kind, "ollama"), (&name, "[[]]")]);
+            // A list of lists is no value of any key, and a fault below it is told by the variable's name too.
+            assert!(found.contains(&format!("{name}: ")), "{name} is read by nobody: {found}");
+            assert!(!found.contains("unknown key"), "{found}");
+        }
+    }
+}
+
+#[test]
+fn the_sealing_key_is_shared_by_replicas_and_kept_apart() {
+    let key = |source: &str| good(source, &[]).sealing_key;
+    let least = key(LEAST);
+    assert_eq!(least, key(&LEAST.replace("m: p/m", "other: p/x")), "the same providers");
+    assert_ne!(least, key(&LEAST.replace("${KEY}", "another-key")), "another key");
+    let written = format!("{LEAST}server: {{sealing_key: 0123456789abcdef}}\n");
+    assert_ne!(least, key(&written));
+    assert_eq!(key(&written), key(&written.replace("${KEY}", "another-key")), "the written key alone counts");
+    assert_eq!(format!("{least:?}"), "SealingKey(…)");
+}
+
+#[test]
+fn files_are_read_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let path = at("t.yaml");
+    std::fs::write(at("key"), "sk-canary-file\n").unwrap();
+    std::fs::write(&path, LEAST.replace("${KEY}", "${file:key}")).unwrap();
+    let settings = load(&path, &Environment::new()).unwrap();
+    assert_eq!(settings.files, [path.clone(), at("key")]);
+    assert_eq!(settings.providers["p"].auth.as_ref().unwrap().key.expose(), "sk-canary-file");
+    std::fs::remove_file(at("key")).unwrap();
+    let report = load(&path, &Environment::new()).unwrap_err();
+    assert_eq!(report.files(), [path.clone(), at("key")], "a missing file is watched for");
+    assert!(report.to_string().contains("cannot read `"), "{report}");
+
+    std::fs::write(&path, b"a: 1\nb: \xff\n").unwrap();
+    assert!(load(&path, &Environment::new()).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+    std::fs::write(&path, "x".repeat((1 << 20) + 1)).unwrap();
+    assert!(load(&path, &Environment::new()).unwrap_err().to_string().contains("larger than 1024 KiB"));
+    let report = load(&at("none.yaml"), &Environment::new()).unwrap_err().to_string();
+    assert!(report.contains("none.yaml: cannot read the configuration: No such file"), "{report}");
+}
+
+#[test]
+fn certificates_must_be_pem() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("cert", "-----BEGIN CERTIFICATE-----\n"), ("key", "-----BEGIN EC PRIVATE KEY-----\n"), ("text", "hello")]
+    {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let load = |cert: &str, key: &str| {
+        let source =
+            format!("{LEAST}server: {{listen: [{{address: '0.0.0.0:1', tls: {{cert: {cert}, key: {key}}}}}]}}\n");
+        parse(&source, "t", folder.path(), &environment_of(&[("KEY", CANARY)]))
+    };
+    let settings = load("cert", "key").unwrap();
+    assert_eq!(settings.server.listen[0].tls.as_ref().unwrap().key, folder.path().join("key"));
+    assert_eq!(settings.files.len(), 2);
+    let report = load("key", "text").unwrap_err().to_string();
+    assert!(
+        report.contains("cannot use `key`: it holds no certificate")
+            && report.contains("cannot use `text`: it holds no private key"),
+        "{report}"
+    );
+}
+
+#[test]
+fn some_changes_wait_for_a_restart() {
+    let before = good(LEAST, &[]);
+    let after =
+        good(&format!("{LEAST}server: {{threads: 2, body_limit: 1MiB}}\nadmin: {{listen: '127.0.0.1:1'}}\n"), &[]);
+    assert_eq!(before.needs_restart(&after), ["server.threads", "admin.listen"]);
+    assert!(before.needs_restart(&before).is_empty());
+}
+
+#[test]
+fn the_view_for_the_admin_shows_everything_but_secrets() {
+    let source = "\
+providers: {p: {kind: anthropic, key: '${KEY}', headers: {x-a: sk-canary-header}}}
+models: {m: p/m, 'c-*': p/*}
+clients: [{name: web, key: sk-canary-client, models: [m]}]
+";
+    let view = redacted(&good(source, &[]));
+    assert!(!view.contains("canary"), "{view}");
+    for shown in [
+        "\"body_limit\": 33554432",
+        "\"anthropic-version\": \"2023-06-01\"",
+        "\"x-a\": \"(hidden)\"",
+        "\"c-*\"",
+        "https://api.anthropic.com:443",
+        "\"name\": \"web\"",
+        "\"auth\": \"keys\"",
+    ] {
+        assert!(view.contains(shown), "{shown} in {view}");
+    }
+    let hash = clients::hash("sk-canary-client").iter().take(4).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+    assert!(!view.contains(&hash.concat()));
+}
+
+#[test]
+fn anchors_and_merge_keys_work_in_a_configuration() {
+    let source = "\
+auth: off
+providers:
+  a: &base {kind: ollama, url: 'http://gpu:1', timeouts: &t {read: 7s}}
+  b: {<<: *base, url: 'http://gpu:2'}
+  c: {kind: vllm, timeouts: *t}
+models: {m: a/m}
+";
+    let settings = good(source, &[]);
+    assert_eq!(settings.providers["b"].endpoints[0].port, 2);
+    assert_eq!(settings.providers["c"].timeouts.read, std::time::Duration::from_secs(7));
+}
+
+/// Odd characters at every place of the reference: a report or settings, never a panic, and never a secret.
+#[test]
+fn no_text_brings_the_reading_down() {
+    let source = include_str!("../../conf/tidegate.yaml").replace("${OPENAI_API_KEY}", CANARY);
+    let starts: Vec<usize> = source.char_indices().map(|(at, _)| at).collect();
+    let odd = ["", ":", "{", "[", "\"", "*", "&a ", "\n", "\t", "${", "ü", "\u{0}", "<<: *a", "- "];
+    for (turn, at) in starts.iter().enumerate().step_by(7) {
+        let (before, after) = source.split_at(*at);
+        let odd = odd[turn / 7 % odd.len()];
+        for text in [format!("{before}{odd}{after}"), format!("{before}{odd}")] {
+            if let Err(report) = load_text(&text, &[]) {
+                let shown = report.to_string();
+                let cut = before.len() < source.len() && !text.contains(CANARY);
+                assert!(cut || !shown.contains("canary"), "{shown}");
+            }
+        }
+    }
 }

@@ -46,6 +46,8 @@ pub(super) struct Scalar {
     pub(super) written: Option<String>,
     /// Whether it was written without quotes.
     pub(super) plain: bool,
+    /// Whether a placeholder in it could not be filled, which is noted: its text means nothing.
+    pub(super) failed: bool,
     /// Whether no report may show it. All that environment variables set counts as secret.
     pub(super) secret: bool,
 }

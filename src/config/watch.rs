@@ -155,3 +155,131 @@ fn digest(file: &Path) -> Option<[u8; 32]> {
     File::open(file).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     Some(Sha256::digest(&bytes).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Longer than any notice takes.
+    const SOON: Duration = Duration::from_secs(10);
+    /// Shorter than [`POLL`]: what is noticed by then was told.
+    const TOLD: Duration = Duration::from_secs(3);
+    /// Time in which nothing must be noticed.
+    const NEVER: Duration = Duration::from_millis(600);
+
+    #[track_caller]
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// Runs `change` while a watcher waits, and tells whether it noticed in time.
+    fn noticed(watcher: &mut Watcher, within: Duration, change: impl FnOnce()) -> bool {
+        runtime().block_on(async {
+            let waiting = watcher.changed();
+            tokio::pin!(waiting);
+            // The watcher has looked once before the change is made.
+            assert!(time::timeout(Duration::from_millis(20), &mut waiting).await.is_err());
+            change();
+            time::timeout(within, waiting).await.is_ok()
+        })
+    }
+
+    #[test]
+    fn every_way_to_change_a_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a.yaml"), "1").unwrap();
+        let mut watcher = Watcher::new(vec![at("a.yaml"), at("later")]);
+        assert!(noticed(&mut watcher, TOLD, || fs::write(at("a.yaml"), "2").unwrap()), "written in place");
+        let replace = || {
+            fs::write(at("a.tmp"), "3").unwrap();
+            fs::rename(at("a.tmp"), at("a.yaml")).unwrap();
+        };
+        assert!(noticed(&mut watcher, TOLD, replace), "replaced");
+        assert!(noticed(&mut watcher, TOLD, || fs::write(at("a.yaml"), "4").unwrap()), "written after it was replaced");
+        assert!(noticed(&mut watcher, TOLD, || fs::remove_file(at("a.yaml")).unwrap()), "removed");
+        assert!(noticed(&mut watcher, TOLD, || fs::write(at("a.yaml"), "5").unwrap()), "made anew");
+        assert!(noticed(&mut watcher, TOLD, || fs::write(at("later"), "1").unwrap()), "a file that was not there");
+        assert!(!noticed(&mut watcher, NEVER, || fs::write(at("a.yaml"), "5").unwrap()), "the same content");
+        assert!(!noticed(&mut watcher, NEVER, || fs::write(at("other"), "5").unwrap()), "another file");
+    }
+
+    #[test]
+    fn a_swapped_link_of_a_volume_is_noticed() {
+        // A Kubernetes volume: file -> ..data/file, ..data -> ..version, and ..data is replaced as a whole.
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for version in ["..1", "..2", "..3"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("a.yaml"), version).unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        symlink("..data/a.yaml", at("a.yaml")).unwrap();
+        let mut watcher = Watcher::new(vec![at("a.yaml")]);
+        for version in ["..2", "..3"] {
+            let swap = || {
+                symlink(version, at("..data_tmp")).unwrap();
+                fs::rename(at("..data_tmp"), at("..data")).unwrap();
+            };
+            assert!(noticed(&mut watcher, TOLD, swap), "{version}");
+        }
+    }
+
+    #[test]
+    fn what_the_system_does_not_tell_is_found_by_looking() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        fs::write(&path, "1").unwrap();
+        let mut watcher = Watcher::new(vec![path.clone()]);
+        watcher.system = None;
+        watcher.poll = Duration::from_millis(50);
+        assert!(noticed(&mut watcher, SOON, || fs::write(&path, "2").unwrap()));
+    }
+
+    #[test]
+    fn a_change_before_the_wait_or_during_a_reload_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a"), "1").unwrap();
+        fs::write(at("b"), "1").unwrap();
+        let mut watcher = Watcher::new(vec![at("a")]);
+        fs::write(at("a"), "2").unwrap();
+        watcher.set_files(vec![at("b"), at("a")]);
+        runtime().block_on(async { time::timeout(SOON, watcher.changed()).await }).unwrap();
+        assert!(noticed(&mut watcher, TOLD, || fs::write(at("b"), "2").unwrap()), "a file named later");
+        watcher.set_files(vec![at("a")]);
+        assert!(!noticed(&mut watcher, NEVER, || fs::write(at("b"), "3").unwrap()), "a file named no longer");
+    }
+
+    #[test]
+    fn steps_of_one_change_are_one_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "1").unwrap();
+        let mut watcher = Watcher::new(vec![path.clone()]);
+        let steps = || {
+            for step in 0..20 {
+                fs::write(&path, "x".repeat(step)).unwrap();
+            }
+        };
+        assert!(noticed(&mut watcher, TOLD, steps));
+        assert!(!noticed(&mut watcher, NEVER, || {}));
+    }
+
+    #[test]
+    fn looking_does_not_wake_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "1").unwrap();
+        let watcher = Watcher::new(vec![path]);
+        runtime().block_on(async {
+            // What the making of the file left over.
+            while time::timeout(SETTLE, watcher.told.notified()).await.is_ok() {}
+            let _looked = fingerprint(&watcher.files);
+            assert!(time::timeout(NEVER, watcher.told.notified()).await.is_err());
+        });
+    }
+}

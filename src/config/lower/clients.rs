@@ -29,10 +29,13 @@ pub(super) fn clients(root: &Fields<'_>) -> Clients {
             problems.add(&entry.place, "`auth: off` lets everyone in, but `clients` are written", hint);
         }
     } else if items.is_empty() && !unread && !unclear {
-        let place = root.entry("clients").or_else(|| root.entry("auth")).map_or(root.owner(), |entry| &entry.place);
+        let message = "nobody may call: there are no `clients`";
         let hint =
             "write `clients: [{name: …, key: \"${NAME}\"}]`, or `auth: off` to serve everyone who reaches the port";
-        problems.add(place, "nobody may call: there are no `clients`", hint);
+        match root.entry("clients").or_else(|| root.entry("auth")) {
+            Some(entry) => problems.add(&entry.place, message, hint),
+            None => root.missing(message, hint),
+        }
     }
     let mut reader = Reader::default();
     let read: Vec<_> = items.iter().filter_map(|item| reader.client(item, root)).collect();
@@ -80,11 +83,7 @@ fn key_of<'a>(fields: &Fields<'a>) -> Option<(KeyHash, &'a Place)> {
             None
         }
         (None, None) => {
-            problems.add(
-                fields.owner(),
-                "this client has no key",
-                "write `key: \"${NAME}\"`, or `key_hash: \"sha256:…\"`",
-            );
+            fields.missing("this client has no key", "write `key: \"${NAME}\"`, or `key_hash: \"sha256:…\"`");
             None
         }
         (Some(_), None) => {

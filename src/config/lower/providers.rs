@@ -133,7 +133,7 @@ fn auth(fields: &Fields<'_>, vendor: &Vendor) -> Option<Auth> {
         if vendor.key == KeyNeed::Required && header.is_some() && fields.entry("key").is_none() {
             let hint =
                 "write `key: \"${NAME}\"` or `key: \"${file:/path}\"`; `auth_header: none` if it really wants none";
-            problems.add(fields.owner(), "this kind of provider wants a `key`", hint);
+            fields.missing("this kind of provider wants a `key`", hint);
         }
         return None;
     };
@@ -226,7 +226,7 @@ fn endpoints(fields: &Fields<'_>, vendor: &Vendor) -> Vec<EndpointSpec> {
     let Some(entry) = fields.entry("endpoints") else {
         if vendor.url.is_none() {
             let hint = "write `url: https://…`, or several under `endpoints`";
-            problems.add(fields.owner(), "this kind of provider wants a `url`", hint);
+            fields.missing("this kind of provider wants a `url`", hint);
         }
         let address = vendor.url.as_deref().and_then(|url| Address::parse(url).ok());
         return address.map(|address| EndpointSpec { http, ..spec(address) }).into_iter().collect();
