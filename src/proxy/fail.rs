@@ -5,7 +5,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_codec::hub::{Fault, FaultKind};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Phase};
 use super::receive;
 use super::refuse::{self, Rejection};
 use crate::clock;
@@ -25,6 +25,7 @@ pub(super) fn connected(exchange: &mut Exchange, reused: bool) {
     }
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "Pingora's hook hands over and wants back a box")]
 /// No connection could be made: the next endpoint or target, if there is one.
 pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Error> {
     note(exchange, &error);
@@ -37,6 +38,7 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
     error
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "Pingora's hook hands over and wants back a box")]
 /// The attempt failed after it was connected; `untouched` if nothing of an answer went to the client.
 pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouched: bool, stale: bool) -> Box<Error> {
     note(exchange, &error);
@@ -84,7 +86,7 @@ pub(super) async fn reject(
     rejection: Rejection,
 ) -> pingora::Result<()> {
     let Some(format) = exchange.trail.format else { return Ok(()) };
-    refuse::answer(session, exchange, format, rejection).await
+    refuse::answer(session, exchange, format, rejection.closing()).await
 }
 
 /// Nothing more is tried: tells the client, as far as it can still be told.
@@ -116,6 +118,10 @@ fn client_fault(error: &Error) -> Option<(Fault<'static>, &'static str)> {
 
 /// The answer has begun: a stream ends in the client format's own error, anything else by a broken connection.
 async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+    if !matches!(exchange.phase, Phase::Receiving(_)) {
+        // A rejection of ours was written whole while an attempt was prepared.
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    }
     if by_client {
         exchange.trail.aborted = Some(CLIENT_GONE);
         return FailToProxy { error_code: 0, can_reuse_downstream: false };

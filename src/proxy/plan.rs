@@ -64,6 +64,7 @@ impl Plan {
     /// Tries the current endpoint once more: a pooled connection had died.
     pub fn again(&mut self) {
         self.tried.pop();
+        self.left += 1;
     }
 
     /// True if [`next`](Self::next) would find something.

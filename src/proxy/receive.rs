@@ -1,5 +1,7 @@
 //! An answer on its way to the client: what it is, and what is done with each piece.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
@@ -52,7 +54,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let shape =
         Shape { status, stream: is_event_stream(head), json: is_json(head), wanted_stream: admitted.envelope.stream };
     let same = attempt.provider.format == admitted.format;
-    let mode = if same { pass_mode(&shape, attempt) } else { translate_mode(&shape, admitted.format, attempt) };
+    let mode = if same { Some(pass_mode(&shape, attempt)) } else { translate_mode(&shape, admitted.format, attempt) };
     let Some(mut mode) = mode else {
         return Err(Error::explain(ErrorType::HTTPStatus(502), "an answer without a body").into_up());
     };
@@ -98,17 +100,17 @@ fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
-/// The provider speaks the client's format; `None` for an answer without a body where there must be one.
-fn pass_mode(shape: &Shape, attempt: &Attempt) -> Option<Mode> {
+/// The provider speaks the client's format.
+fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
     match shape.status {
-        204 | 205 | 304 => Some(Mode::PassBlind),
-        300..=399 | 401 | 403 => Some(Mode::Error { status: shape.status, body: Collected::default() }),
-        400.. if shape.json => Some(Mode::PassBlind),
-        400.. => Some(Mode::Error { status: shape.status, body: Collected::default() }),
+        204 | 205 | 304 => Mode::PassBlind,
+        300..=399 | 401 | 403 => Mode::Error { status: shape.status, body: Collected::default() },
+        400.. if shape.json => Mode::PassBlind,
+        400.. => Mode::Error { status: shape.status, body: Collected::default() },
         _ if shape.stream => {
-            Some(Mode::PassStream(Box::new(Watch::new(attempt.provider.format, attempt.reply.clone()))))
+            Mode::PassStream(Box::new(Watch::new(attempt.provider.format, Arc::clone(&attempt.reply))))
         }
-        _ => Some(Mode::PassWhole { kept: Vec::new(), overflow: false }),
+        _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
     }
 }
 
@@ -119,7 +121,7 @@ fn translate_mode(shape: &Shape, client: tidegate_codec::Format, attempt: &mut A
         300.. => Some(Mode::Error { status: shape.status, body: Collected::default() }),
         _ if shape.stream && shape.wanted_stream => {
             let undo = std::mem::take(&mut attempt.undo);
-            let transcoder = Transcoder::new(attempt.provider.format, client, attempt.reply.clone(), undo);
+            let transcoder = Transcoder::new(attempt.provider.format, client, Arc::clone(&attempt.reply), undo);
             Some(Mode::Stream(Box::new(transcoder)))
         }
         _ if !shape.stream && !shape.wanted_stream => Some(Mode::Whole(Collected::default())),

@@ -15,7 +15,7 @@ use crate::config::AuthFailure;
 #[derive(Debug)]
 pub(super) struct Rejection {
     /// What the client is told.
-    pub fault: Fault<'static>,
+    pub fault: Box<Fault<'static>>,
     /// A bounded word for metrics and the log.
     pub label: &'static str,
     /// `retry-after`.
@@ -29,7 +29,13 @@ pub(super) struct Rejection {
 impl Rejection {
     /// A rejection whose label is the fault's kind.
     pub(super) fn new(fault: Fault<'static>) -> Self {
-        Self { label: fault.kind.label(), fault, retry_after: None, allow: None, keep_connection: true }
+        Self {
+            label: fault.kind.label(),
+            fault: Box::new(fault),
+            retry_after: None,
+            allow: None,
+            keep_connection: true,
+        }
     }
 
     /// The same under another label.
