@@ -3,29 +3,25 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::ListenerConfig;
 use pingora::listeners::tls::TlsSettings;
+use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Server, ShutdownWatch};
 use pingora::services::ServiceWithDependents;
-use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 use pingora_proxy::HttpProxy;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Mutex;
 
-use crate::config::{self, Environment, Live, Settings, Snapshot, watch::Watcher};
-use crate::observe::{MetricsOptions, ObserveError, Observer, Scrape};
+use crate::admin;
+use crate::config::{Environment, Settings};
+use crate::observe::{MetricsOptions, ObserveError, Observer};
 use crate::proxy::Edge;
-use crate::upstream::Fleet;
 
-/// Longest wait for the access log's last lines when the process ends.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
+mod control;
+
+use control::{Control, Drain, Reload};
 
 /// Connections to providers that are kept open, idle.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -86,6 +82,8 @@ pub fn run(source: Source, settings: Settings, extras: Vec<Extra>) -> Result<(),
     control.report_at_scrape(&edge);
     let underway = Arc::clone(&edge.underway);
     server.add_service(edge_service(&server.configuration, edge, &settings)?);
+    let metrics = Arc::clone(control.observer.metrics());
+    server.add_service(admin::service(&settings.admin.listen.to_string(), Arc::new(control.clone()), metrics));
     server.add_service(background_service("upstream", control.fleet.service()));
     server.add_service(background_service("reload", Reload { control: control.clone() }));
     server.add_service(background_service("drain", Drain { control, settings, underway }));
@@ -167,146 +165,4 @@ fn edge_service(
         service.add_listener(config);
     }
     Ok(service)
-}
-
-/// What the admin listener and the signals act on.
-#[derive(Clone)]
-struct Control {
-    source: Arc<Source>,
-    live: Arc<Live>,
-    fleet: Arc<Fleet>,
-    observer: Arc<Observer>,
-    generation: Arc<AtomicU64>,
-    draining: Arc<AtomicBool>,
-    /// One reload at a time.
-    reloading: Arc<Mutex<()>>,
-}
-
-impl Control {
-    fn new(source: Source, settings: Settings, observer: Arc<Observer>) -> Self {
-        let fleet = Fleet::new();
-        let snapshot = Snapshot::new(settings, &fleet, 1);
-        observer.config_in_use();
-        Self {
-            source: Arc::new(source),
-            live: Arc::new(Live::from_pointee(snapshot)),
-            fleet,
-            observer,
-            generation: Arc::new(AtomicU64::new(1)),
-            draining: Arc::default(),
-            reloading: Arc::default(),
-        }
-    }
-
-    /// Adds to every scrape what is known elsewhere: endpoints, memory for bodies, draining.
-    fn report_at_scrape(&self, edge: &Edge) {
-        let (fleet, draining, budget) = (Arc::clone(&self.fleet), Arc::clone(&self.draining), Arc::clone(&edge.budget));
-        self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
-            for endpoint in fleet.view().iter().filter(|endpoint| endpoint.configured) {
-                let in_flight = u64::from(endpoint.in_flight);
-                scrape.upstream(&endpoint.provider, &endpoint.label, endpoint.healthy, in_flight);
-            }
-            scrape.buffered_request_bytes(budget.used() as u64);
-            scrape.draining(draining.load(Ordering::Relaxed));
-        }));
-    }
-
-    /// Reads the config again; what runs changes only if all of it is sound.
-    async fn reload(&self) -> Result<String, String> {
-        let _one = self.reloading.lock().await;
-        let source = Arc::clone(&self.source);
-        let loaded = tokio::task::spawn_blocking(move || match &source.file {
-            Some(file) => config::load(file, &source.environment).map_err(|report| report.to_string()),
-            None => Err("this process runs a config that is compiled in: there is nothing to read again".to_owned()),
-        });
-        match loaded.await.unwrap_or_else(|error| Err(format!("the config reader failed: {error}"))) {
-            Ok(settings) => Ok(self.adopt(settings)),
-            Err(report) => {
-                self.observer.reload(false);
-                log::error!("config not reloaded, the old one stays: {report}");
-                Err(report)
-            }
-        }
-    }
-
-    /// New requests meet `settings` from now on; returns what an operator is told.
-    fn adopt(&self, settings: Settings) -> String {
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let waiting = self.live.load().settings.needs_restart(&settings);
-        self.live.store(Arc::new(Snapshot::new(settings, &self.fleet, generation)));
-        self.observer.reload(true);
-        let mut told = format!("config reloaded, generation {generation}");
-        if !waiting.is_empty() {
-            told.push_str("; waits for a restart: ");
-            told.push_str(&waiting.join(", "));
-        }
-        log::info!("{told}");
-        told
-    }
-}
-
-/// Reloads on SIGHUP and when a file of the config changes.
-struct Reload {
-    control: Control,
-}
-
-#[async_trait]
-impl BackgroundService for Reload {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
-        };
-        let mut watcher = Watcher::new(self.files());
-        loop {
-            tokio::select! {
-                _ = shutdown.changed() => return,
-                _ = hangup.recv() => self.control.observer.reopen(),
-                () = watcher.changed() => {}
-            }
-            // What came of it is in the log and in a metric.
-            let _ = self.control.reload().await;
-            watcher.set_files(self.files());
-        }
-    }
-}
-
-impl Reload {
-    fn files(&self) -> Vec<PathBuf> {
-        match &self.control.source.file {
-            Some(_) => self.control.live.load().settings.files.clone(),
-            None => Vec::new(),
-        }
-    }
-}
-
-/// Ends the process once nothing is in flight after a stop began: Pingora itself would sleep its whole grace period.
-struct Drain {
-    control: Control,
-    settings: Arc<Settings>,
-    underway: Arc<std::sync::atomic::AtomicUsize>,
-}
-
-#[async_trait]
-impl BackgroundService for Drain {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        if shutdown.changed().await.is_err() {
-            return;
-        }
-        self.control.draining.store(true, Ordering::Relaxed);
-        let deadline = tokio::time::Instant::now() + self.settings.server.shutdown_timeout;
-        while self.underway.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        self.control.observer.flush(LOG_PATIENCE);
-        end();
-    }
-}
-
-#[allow(
-    clippy::exit,
-    reason = "Pingora would sleep its whole grace period; every exchange is over and the log is written"
-)]
-fn end() -> ! {
-    std::process::exit(0)
 }

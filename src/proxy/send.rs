@@ -24,7 +24,7 @@ use crate::routing::OnLoss;
 const LOSS_HEADER: usize = 1024;
 
 /// Headers of the client that go on to the provider as they are.
-const PASSED: [&str; 6] = ["accept", "user-agent", "tracestate", "idempotency-key", "openai-beta", "accept-language"];
+const PASSED: [&str; 5] = ["accept", "user-agent", "tracestate", "idempotency-key", "accept-language"];
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
 ///

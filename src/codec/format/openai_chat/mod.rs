@@ -29,7 +29,7 @@ impl WireFormat for OpenaiChat {
             path: "/v1/chat/completions",
             same_format_paths: &[],
             version_header: None,
-            beta_header: None,
+            beta_header: Some("openai-beta"),
             request_id_header: None,
             source: "",
             request_losses: &[],

@@ -1,0 +1,229 @@
+//! What can be done to a running process: reload, drain, and questions of its state.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use tidegate_codec::json::Writer;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
+
+use super::Source;
+use crate::admin::{Health, Readiness, State};
+use crate::clock;
+use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
+use crate::observe::{Observer, Scrape};
+use crate::proxy::Edge;
+use crate::upstream::{EndpointView, Fleet};
+
+/// Longest wait for the access log's last lines when the process ends.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the admin listener and the signals act on.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) source: Arc<Source>,
+    pub(super) live: Arc<Live>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) observer: Arc<Observer>,
+    generation: Arc<AtomicU64>,
+    draining: Arc<AtomicBool>,
+    /// One reload at a time.
+    reloading: Arc<Mutex<()>>,
+    started: clock::Instant,
+}
+
+impl Control {
+    pub(super) fn new(source: Source, settings: Settings, observer: Arc<Observer>) -> Self {
+        let fleet = Fleet::new();
+        let snapshot = Snapshot::new(settings, &fleet, 1);
+        observer.config_in_use();
+        Self {
+            source: Arc::new(source),
+            live: Arc::new(Live::from_pointee(snapshot)),
+            fleet,
+            observer,
+            generation: Arc::new(AtomicU64::new(1)),
+            draining: Arc::default(),
+            reloading: Arc::default(),
+            started: clock::now(),
+        }
+    }
+
+    /// Adds to every scrape what is known elsewhere: endpoints, memory for bodies, draining.
+    pub(super) fn report_at_scrape(&self, edge: &Edge) {
+        let (fleet, draining, budget) = (Arc::clone(&self.fleet), Arc::clone(&self.draining), Arc::clone(&edge.budget));
+        self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
+            for endpoint in fleet.view().iter().filter(|endpoint| endpoint.configured) {
+                let in_flight = u64::from(endpoint.in_flight);
+                scrape.upstream(&endpoint.provider, &endpoint.label, endpoint.healthy, in_flight);
+            }
+            scrape.buffered_request_bytes(budget.used() as u64);
+            scrape.draining(draining.load(Ordering::Relaxed));
+        }));
+    }
+
+    /// Reads the config again; what runs changes only if all of it is sound.
+    async fn read_again(&self) -> Result<String, String> {
+        let _one = self.reloading.lock().await;
+        let source = Arc::clone(&self.source);
+        let loaded = tokio::task::spawn_blocking(move || match &source.file {
+            Some(file) => config::load(file, &source.environment).map_err(|report| report.to_string()),
+            None => Err("this process runs a config that is compiled in: there is nothing to read again".to_owned()),
+        });
+        match loaded.await.unwrap_or_else(|error| Err(format!("the config reader failed: {error}"))) {
+            Ok(settings) => Ok(self.adopt(settings)),
+            Err(report) => {
+                self.observer.reload(false);
+                log::error!("config not reloaded, the old one stays: {report}");
+                Err(report)
+            }
+        }
+    }
+
+    /// New requests meet `settings` from now on; returns what an operator is told.
+    fn adopt(&self, settings: Settings) -> String {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let waiting = self.live.load().settings.needs_restart(&settings);
+        self.live.store(Arc::new(Snapshot::new(settings, &self.fleet, generation)));
+        self.observer.reload(true);
+        let mut told = format!("config reloaded, generation {generation}");
+        if !waiting.is_empty() {
+            told.push_str("; waits for a restart: ");
+            told.push_str(&waiting.join(", "));
+        }
+        log::info!("{told}");
+        told
+    }
+}
+
+#[async_trait]
+impl State for Control {
+    fn ready(&self) -> Readiness {
+        let mut readiness = Readiness::default();
+        if self.draining.load(Ordering::Relaxed) {
+            readiness.reasons.push("draining: the process is about to end".to_owned());
+        }
+        readiness
+    }
+
+    fn health(&self) -> Health {
+        let draining = self.draining.load(Ordering::Relaxed);
+        Health {
+            status: if draining { "draining" } else { "healthy" },
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: clock::now().duration_since(self.started),
+        }
+    }
+
+    async fn reload(&self) -> Result<String, String> {
+        self.read_again().await
+    }
+
+    fn config_view(&self) -> String {
+        config::redacted(&self.live.load().settings)
+    }
+
+    fn upstreams_view(&self) -> String {
+        let mut out = Vec::new();
+        let mut json = Writer::new(&mut out);
+        json.open_object().key("endpoints").open_array();
+        for endpoint in self.fleet.view() {
+            write_endpoint(&endpoint, &mut json);
+        }
+        json.close_array().close_object();
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
+    json.open_object().key("provider").plain(&endpoint.provider).key("endpoint").plain(&endpoint.label);
+    json.key("configured").bool(endpoint.configured).key("healthy").bool(endpoint.healthy);
+    json.key("held").bool(endpoint.held).key("in_flight").number(u64::from(endpoint.in_flight));
+    json.key("weight").number(u64::from(endpoint.weight)).key("checked_ms_ago");
+    match endpoint.checked {
+        Some(ago) => json.number(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+        None => json.null(),
+    };
+    json.key("error");
+    match &endpoint.error {
+        Some(error) => json.plain(error),
+        None => json.null(),
+    };
+    json.key("addresses").open_array();
+    for address in &endpoint.addresses {
+        json.plain(&address.to_string());
+    }
+    json.close_array().close_object();
+}
+
+/// Reloads on SIGHUP and when a file of the config changes.
+pub(super) struct Reload {
+    pub(super) control: Control,
+}
+
+#[async_trait]
+impl BackgroundService for Reload {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
+        };
+        let mut watcher = Watcher::new(self.files());
+        loop {
+            tokio::select! {
+                _ = shutdown.changed() => return,
+                _ = hangup.recv() => self.control.observer.reopen(),
+                () = watcher.changed() => {}
+            }
+            // What came of it is in the log and in a metric.
+            let _ = self.control.read_again().await;
+            watcher.set_files(self.files());
+        }
+    }
+}
+
+impl Reload {
+    fn files(&self) -> Vec<PathBuf> {
+        match &self.control.source.file {
+            Some(_) => self.control.live.load().settings.files.clone(),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Ends the process once nothing is in flight after a stop began: Pingora itself would sleep its whole grace period.
+pub(super) struct Drain {
+    pub(super) control: Control,
+    pub(super) settings: Arc<Settings>,
+    pub(super) underway: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl BackgroundService for Drain {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.changed().await.is_err() {
+            return;
+        }
+        self.control.draining.store(true, Ordering::Relaxed);
+        let began = clock::now();
+        let patience = self.settings.server.shutdown_timeout;
+        while self.underway.load(Ordering::Relaxed) > 0 && clock::now().duration_since(began) < patience {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.control.observer.flush(LOG_PATIENCE);
+        end();
+    }
+}
+
+#[allow(
+    clippy::exit,
+    reason = "Pingora would sleep its whole grace period; every exchange is over and the log is written"
+)]
+fn end() -> ! {
+    std::process::exit(0)
+}
