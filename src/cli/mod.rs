@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod explain;
 mod failure;
 mod health;
@@ -51,11 +52,12 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Models(models::Args),
     Explain(explain::Args),
     Translate(translate::Args),
-    Run(run::Args),
     Simulate(simulate::Args),
     Health(health::Args),
     Completions(completions::Args),
@@ -73,6 +75,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Translate(args) => translate::run(&args),
             Command::Run(args) => run::run(args),
+            Command::Demo(args) => demo::run(args),
             Command::Simulate(args) => simulate::run(args),
             Command::Health(args) => health::run(&args),
             Command::Completions(args) => completions::run(&args),
