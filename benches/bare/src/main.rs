@@ -15,6 +15,15 @@ use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
 #[global_allocator]
 static ALLOCATOR: jemallocator::Jemalloc = jemallocator::Jemalloc;
 
+/// The settings of `tidegate`'s allocator.
+#[cfg(not(target_env = "msvc"))]
+#[allow(unsafe_code, reason = "jemalloc reads its settings from this symbol: a pointer to text that ends in NUL")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; MALLOC_TEXT.len()] = MALLOC_TEXT;
+
+#[cfg(not(target_env = "msvc"))]
+const MALLOC_TEXT: &[u8; 82] = b"background_thread:true,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,tcache:true\0";
+
 struct Bare {
     upstream: SocketAddr,
 }
