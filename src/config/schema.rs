@@ -325,6 +325,12 @@ pub(super) static QUIRKS: Section = Section {
     about: "What a server deviates from its format in.",
     fields: &[
         field(
+            "compatible",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It is not the format's own vendor: it knows the older parts of the format and has extensions of its own.",
+        ),
+        field(
             "legacy_max_tokens",
             "`true` or `false`",
             Otherwise("by kind"),

@@ -259,7 +259,7 @@ fn what_a_kind_sets_can_be_set_otherwise() {
     assert_eq!(headers("{kind: vllm, format: anthropic_messages}"), [version("2023-06-01")]);
     assert!(headers("{kind: vllm}").is_empty());
     let quirks = provider("{kind: vllm, quirks: {legacy_max_tokens: false, no_stream_options: true}}").quirks.clone();
-    assert_eq!(quirks.names().collect::<Vec<_>>(), ["no_developer_role", "no_stream_options"]);
+    assert_eq!(quirks.names().collect::<Vec<_>>(), ["compatible", "no_developer_role", "no_stream_options"]);
     let fleet =
         provider("{kind: vllm, http: h2, endpoints: ['http://a:1', {url: 'http://b:2/x/v1', weight: 3, http: h1}]}");
     let shown: Vec<_> =
