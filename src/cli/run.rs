@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, exit};
 use crate::config;
+use crate::observe::log::{self, LogFormat, LogLevels};
 use crate::server::{self, Source};
 
 /// Run the edge by a config file, until SIGTERM.
@@ -19,6 +20,13 @@ pub(super) struct Args {
     /// The config file; `conf/tidegate.yaml` shows every key.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+    /// What the process says of itself on standard error: `error`, `warn`, `info`, `debug`, or by module, such as
+    /// `info,pingora=error`.
+    #[arg(long, value_name = "LEVELS", default_value = "info,pingora=warn")]
+    log: LogLevels,
+    /// How it says it: `json` or `text`.
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    log_format: LogFormat,
 }
 
 /// Runs until a signal ends it.
@@ -26,6 +34,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let environment = config::environment();
     let settings = config::load(&args.config, &environment)
         .map_err(|report| Failure::new(exit::CONFIG, report.to_string()).hint("nothing was started"))?;
+    log::init(args.log, args.log_format).map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let source = Source { file: Some(args.config), environment };
     server::run(source, settings, Vec::new()).map_err(|error| Failure::new(exit::FAILED, error.to_string()))
 }

@@ -216,6 +216,7 @@ impl BackgroundService for Drain {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.control.observer.flush(LOG_PATIENCE);
+        log::logger().flush();
         end();
     }
 }
