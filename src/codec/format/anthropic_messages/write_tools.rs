@@ -139,8 +139,8 @@ impl Pen<'_, '_> {
             ToolMode::Any => self.json.plain("any"),
             ToolMode::Named { name, .. } => self.json.plain("tool").key("name").plain(&sent_name(name)),
         };
-        if choice.one_at_a_time && *mode != ToolMode::None {
-            self.json.key("disable_parallel_tool_use").bool(true);
+        if let Some(parallel) = choice.parallel.filter(|_| *mode != ToolMode::None) {
+            self.json.key("disable_parallel_tool_use").bool(!parallel);
         }
         self.json.close_object();
     }
@@ -151,8 +151,8 @@ impl Pen<'_, '_> {
 pub(super) struct Choice<'c> {
     /// What is written.
     pub mode: Option<ToolMode<'c>>,
-    /// No parallel calls.
-    pub one_at_a_time: bool,
+    /// Several calls in one answer, where the client has a will.
+    pub parallel: Option<bool>,
 }
 
 impl Choice<'_> {
@@ -172,9 +172,8 @@ pub(super) fn choose<'r>(
     if request.tools.is_empty() {
         let asked = matches!(policy.mode, Some(ToolMode::Any | ToolMode::Named { .. })) || policy.allowed.is_some();
         report.gone(Field::ToolChoice, asked, "there are no tools to choose from");
-        return Ok(Choice { mode: None, one_at_a_time: false });
+        return Ok(Choice { mode: None, parallel: None });
     }
-    let one_at_a_time = policy.parallel == Some(false);
     let mut mode = policy.mode.clone();
     if let Some(allowed) = &policy.allowed {
         let names: Vec<&str> = request.tools.iter().filter_map(Tool::name).collect();
@@ -187,10 +186,10 @@ pub(super) fn choose<'r>(
             _ => report.field(Field::ToolChoice, Action::Dropped, "some of the tools cannot be ruled out"),
         }
     }
-    if one_at_a_time && mode.is_none() {
+    if policy.parallel == Some(false) && mode.is_none() {
         mode = Some(ToolMode::Auto);
     }
-    let choice = Choice { mode, one_at_a_time };
+    let choice = Choice { mode, parallel: policy.parallel };
     if choice.is_forced() && !facts.forced_tool {
         let message = "this model cannot be made to call a tool; let it choose (`auto`)";
         return Err(report.refuse(Field::ToolChoice, message));
