@@ -118,7 +118,6 @@ fn read_delta<'a>(cursor: &mut Cursor<'a>) -> Result<Delta<'a>, JsonError> {
     let mut ending = Ending::default();
     cursor.object::<JsonError>(|key, value| {
         let found = match key.as_ref() {
-            "type" => return value.skip(),
             "text" => value.nullable(Cursor::text)?.map(Delta::Text),
             "partial_json" => value.nullable(Cursor::text)?.map(Delta::Json),
             "thinking" => value.nullable(Cursor::text)?.map(Delta::Thinking),

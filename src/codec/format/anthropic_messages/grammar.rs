@@ -59,7 +59,7 @@ impl Grammar {
         }
         match (said.kind.as_str(), self.state) {
             ("ping", _) => {}
-            ("error", _) => self.state = State::Ended,
+            ("error", _) | ("message_stop", State::Ending) => self.state = State::Ended,
             ("message_start", State::Before) => self.state = State::Blocks,
             ("content_block_start", State::Blocks) => self.start(&said)?,
             ("content_block_delta", State::Blocks) => self.delta(&said)?,
@@ -67,7 +67,6 @@ impl Grammar {
             ("message_delta", State::Blocks) if self.open.is_none() && said.has_stop_reason && said.has_usage => {
                 self.state = State::Ending;
             }
-            ("message_stop", State::Ending) => self.state = State::Ended,
             (kind, state) => return Err(format!("{kind} in {state:?}")),
         }
         Ok(())
@@ -150,5 +149,59 @@ impl Said {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `events` (their data); says whether the last one is refused.
+    fn refuses_last(events: &[&str]) -> bool {
+        let mut grammar = Grammar::default();
+        let (last, before) = events.split_last().unwrap();
+        let mut next = |data: &str| {
+            let kind = Said::read(data).unwrap().kind;
+            grammar.next(&Frame { event: Some(&kind), data })
+        };
+        for data in before {
+            next(data).unwrap();
+        }
+        next(last).is_err()
+    }
+
+    #[test]
+    fn refuses_what_breaks_the_order() {
+        let begin = r#"{"type":"message_start"}"#;
+        let text = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text"}}"#;
+        let words = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
+        let close = r#"{"type":"content_block_stop","index":0}"#;
+        let thinking = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking"}}"#;
+        let ending = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{}}"#;
+        let end = r#"{"type":"message_stop"}"#;
+        let error = r#"{"type":"error","error":{}}"#;
+        for (events, refused) in [
+            (&[begin, text, words, close, ending, end][..], false),
+            (&[begin, text, words, error], false),
+            (&[text], true),
+            (&[begin, begin], true),
+            (&[begin, words], true),
+            (&[begin, text, text], true),
+            (&[begin, text, close, words], true),
+            (&[begin, text, close, text], true),
+            (&[begin, text, ending], true),
+            (&[begin, thinking, words], true),
+            (&[begin, thinking, close], true),
+            (&[begin, end], true),
+            (&[begin, r#"{"type":"message_delta","delta":{},"usage":{}}"#], true),
+            (&[begin, ending, ending], true),
+            (&[begin, ending, end, end], true),
+            (&[begin, error, end], true),
+            (&[begin, r#"{"type":"content_block_start","index":1,"content_block":{"type":"text"}}"#], true),
+        ] {
+            assert_eq!(refuses_last(events), refused, "{events:?}");
+        }
+        let mut grammar = Grammar::default();
+        assert!(grammar.next(&Frame { event: None, data: begin }).is_err());
     }
 }

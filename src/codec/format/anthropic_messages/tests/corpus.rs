@@ -17,7 +17,7 @@ fn corpus() -> Option<PathBuf> {
     if root.is_dir() {
         return Some(root);
     }
-    assert!(std::env::var_os("REQUIRE_CORPUS").is_none(), "{} is absent", root.display());
+    assert!(option_env!("TIDEGATE_REQUIRE_CORPUS").is_none(), "{} is absent", root.display());
     eprintln!("SKIPPED: the corpus of recorded answers is absent ({})", root.display());
     None
 }
@@ -59,10 +59,17 @@ fn check(name: &str, folded: &Folded, digest: &serde_json::Value) {
     assert_eq!(found.cache_read, usage("cache_read_input_tokens"), "{name}: cache read");
     assert_eq!(found.cache_write(), usage("cache_creation_input_tokens"), "{name}: cache write");
     if let Some(finish) = digest["finish"].as_str() {
-        let said = if folded.calls.is_empty() && finish == "tool_use" { "end_turn" } else { finish };
-        let said = if !folded.calls.is_empty() && finish == "end_turn" { "tool_use" } else { said };
-        let said = if finish == "pause_turn" { "pause" } else { said };
-        assert_eq!(folded.stop.as_deref(), Some(said), "{name}: stop");
+        assert_eq!(folded.stop.as_deref(), Some(label(finish, !folded.calls.is_empty())), "{name}: stop");
+    }
+}
+
+/// The hub's label for a recorded reason.
+fn label(finish: &str, called: bool) -> &str {
+    match finish {
+        "tool_use" | "end_turn" if called => "tool_use",
+        "tool_use" => "end_turn",
+        "pause_turn" => "pause",
+        other => other,
     }
 }
 

@@ -94,9 +94,9 @@ fn betas_are_for_the_makers_of_the_format_only() {
 
 #[test]
 fn keys_may_come_in_any_order() {
-    let body = talk(concat!(
-        r#"{"content":[{"text":"a","type":"text"},{"source":{"url":"u","type":"url"},"type":"image"}],"role":"user"}"#
-    ));
+    let body = talk(
+        r#"{"content":[{"text":"a","type":"text"},{"source":{"url":"u","type":"url"},"type":"image"}],"role":"user"}"#,
+    );
     let (written, _) = Way::own().go(&body, |_| {}).unwrap();
     assert_eq!(written["messages"][0]["content"][1]["source"]["url"], "u");
 }
@@ -701,7 +701,8 @@ fn trap_e25_people_are_hashed() {
 fn every_field_is_written_or_reported() {
     let number = || Some(Json::from_valid("1"));
     let object = || Some(Json::from_valid(r#"{"a":"b"}"#));
-    let cases: Vec<(Field, Box<dyn Fn(&mut hub::Request<'_>)>)> = vec![
+    type Change = Box<dyn Fn(&mut hub::Request<'_>)>;
+    let cases: Vec<(Field, Change)> = vec![
         (Field::Seed, Box::new(move |request| request.sampling.seed = number())),
         (Field::PresencePenalty, Box::new(move |request| request.sampling.presence_penalty = number())),
         (Field::FrequencyPenalty, Box::new(move |request| request.sampling.frequency_penalty = number())),
