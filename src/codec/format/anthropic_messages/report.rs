@@ -35,6 +35,11 @@ impl Report<'_> {
         }
     }
 
+    /// A field that has a class in common with another one; `pointer` is how every format that has it spells it.
+    pub(super) fn at(&mut self, field: Field, action: Action, pointer: &'static str, reason: &'static str) {
+        self.losses.add(field, action, Place::Pointer(Cow::Borrowed(pointer)), reason);
+    }
+
     /// Something gone at byte `at`.
     pub(super) fn dropped(&mut self, field: Field, at: usize, reason: &'static str) {
         self.losses.dropped(field, at, reason);

@@ -81,8 +81,10 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<()
     report.gone(Field::PresencePenalty, sampling.presence_penalty.is_some(), none);
     report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.is_some(), none);
     report.gone(Field::LogitBias, sampling.logit_bias.is_some(), none);
-    let logprobs = sampling.logprobs == Some(true) || sampling.top_logprobs.is_some();
-    report.gone(Field::Logprobs, logprobs, none);
+    report.gone(Field::Logprobs, sampling.logprobs == Some(true), none);
+    if sampling.top_logprobs.is_some() {
+        report.at(Field::Logprobs, Action::Dropped, "/top_logprobs", none);
+    }
     report.gone(Field::Prediction, sampling.prediction.is_some(), none);
     report.gone(Field::Verbosity, request.verbosity.is_some(), none);
     report.gone(Field::Metadata, request.identity.metadata.as_ref().is_some_and(|it| !it.is_empty()), none);
@@ -111,13 +113,13 @@ enum Output<'r> {
 
 impl<'r> Output<'r> {
     fn choose(request: &'r Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Result<Self, Refusal> {
-        let (schema, description) = match &request.output {
+        let (schema, description, name) = match &request.output {
             OutputSpec::Text => return Ok(Self::Words),
             OutputSpec::JsonObject => {
                 report.field(Field::Output, Action::Converted, "an instruction asks for JSON; nothing enforces it");
                 return Ok(Self::Instruction);
             }
-            OutputSpec::JsonSchema { schema, description, .. } => (schema, description),
+            OutputSpec::JsonSchema { schema, description, name, .. } => (schema, description, name),
         };
         let Some(schema) = schema else {
             return Err(report.refuse(Field::Output, "a JSON answer needs its schema"));
@@ -135,7 +137,9 @@ impl<'r> Output<'r> {
         }
         let closed = if report.is_own() { None } else { schema::closed(schema) };
         if closed.is_some() {
-            report.field(Field::Output, Action::Converted, "objects are closed to other properties");
+            report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
+        } else if name.is_some() {
+            report.field(Field::Output, Action::Converted, "the schema is sent without its name");
         }
         Ok(Self::Schema(closed.unwrap_or_else(|| schema.by_ref())))
     }
@@ -166,14 +170,19 @@ fn identity(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
     let has_own = is_own && request.extras.iter().any(|extra| extra.key.starts_with("metadata."));
     let user = match (&identity.safety_id, &identity.user) {
         (Some(id), _) if is_own || !id.escaped().contains('@') => Some(id.by_ref()),
-        (Some(id), _) | (None, Some(id)) => {
+        (Some(id), _) => {
             pen.report.field(Field::Identity, Action::Converted, "sent as a hash");
+            Some(Text::from_escaped(hashed(&id.plain())))
+        }
+        (None, Some(id)) => {
+            pen.report.at(Field::Identity, Action::Converted, "/user", "sent as a hash");
             Some(Text::from_escaped(hashed(&id.plain())))
         }
         (None, None) => None,
     };
-    let both = identity.safety_id.is_some() && identity.user.is_some();
-    pen.report.gone(Field::Identity, both, "the safety identifier stands for the user");
+    if identity.safety_id.is_some() && identity.user.is_some() {
+        pen.report.at(Field::Identity, Action::Dropped, "/user", "the safety identifier stands for the user");
+    }
     if user.is_none() && !has_own {
         return;
     }
