@@ -2,8 +2,32 @@
 //!
 //! What is right is taken from the wire formats' documents, never from our own code: no type of the project is used here.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::pedantic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test stops at the first surprise, reads the clock, and shows what it saw"
+)]
+
 mod support;
 
 mod edge {
+    mod bodies;
+    mod callers;
+    mod fallback;
+    mod faults;
     mod harness;
+    mod headers;
+    mod losses;
+    mod models;
+    mod operation;
+    mod passthrough;
+    mod reload;
+    mod streams;
+    mod translate;
 }

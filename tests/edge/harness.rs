@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::client::{Ask, Client, Response, Sent};
 use crate::support::client_h2::H2Client;
+use crate::support::formats::{Fold, Wire};
 use crate::support::gate::Gate;
 use crate::support::http1::{Ended, Piece};
 use crate::support::provider::{Provider, Speaks, refused};
@@ -130,4 +131,19 @@ async fn streams_are_read_by_the_standard() {
     let mut client = Ask::get("/").open(Provider::always(parts).await.addr).await;
     let (_, mut framing) = client.head().await;
     assert!(matches!(client.piece(&mut framing).await, Piece::Data(data) if data.len() <= 3));
+}
+
+#[test]
+fn a_fold_knows_a_whole_stream_from_a_cut_one() {
+    for wire in [Wire::Chat, Wire::Messages] {
+        let events = sse::events(wire.stream().as_bytes());
+        let Fold::Whole(folded) = wire.fold(&events) else { panic!("{wire:?}: the fixture is whole") };
+        let whole: serde_json::Value = serde_json::from_str(wire.answer()).expect("JSON");
+        assert_eq!((wire.text(&folded), wire.stop(&folded)), (wire.text(&whole), wire.stop(&whole)));
+        for count in 0..events.len() {
+            assert!(matches!(wire.fold(&events[..count]), Fold::Open(_)), "{wire:?} after {count} events");
+        }
+    }
+    let twice = sse::events([Wire::Chat.stream(), Wire::Chat.stream()].concat().as_bytes());
+    assert!(std::panic::catch_unwind(|| Wire::Chat.fold(&twice)).is_err(), "two ends are none");
 }

@@ -143,8 +143,8 @@ impl Edge {
             .spawn()
             .expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
-        follow(child.stdout.take().expect("piped"), log.clone());
-        follow(child.stderr.take().expect("piped"), log.clone());
+        follow(child.stdout.take().expect("piped"), Arc::clone(&log));
+        follow(child.stderr.take().expect("piped"), Arc::clone(&log));
         let mut edge = Self { addr, admin, file, child, log, dir };
         edge.ready().await;
         edge
@@ -156,9 +156,7 @@ impl Edge {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("the edge ended with {status}:\n{}", self.log());
             }
-            if tokio::net::TcpStream::connect(self.addr).await.is_ok()
-                && Ask::get("/health").send(self.addr).await.status == 200
-            {
+            if answers(self.addr).await && answers(self.admin).await {
                 return;
             }
             assert!(Instant::now() < deadline, "the edge did not get ready:\n{}", self.log());
@@ -269,6 +267,10 @@ pub fn free_ports() -> (SocketAddr, SocketAddr) {
     let (first, second) = (bind(), bind());
     let addr = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
     (addr(&first), addr(&second))
+}
+
+async fn answers(addr: SocketAddr) -> bool {
+    tokio::net::TcpStream::connect(addr).await.is_ok() && Ask::get("/health").send(addr).await.status == 200
 }
 
 fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>) {

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod client_h2;
 pub mod edge;
+pub mod formats;
 pub mod gate;
 pub mod http1;
 pub mod provider;

@@ -141,7 +141,7 @@ impl Provider {
             connections: Mutex::new(0),
         });
         let tls = matches!(speaks, Speaks::Tls(_));
-        tokio::spawn(accept(listener, speaks, shared.clone()));
+        tokio::spawn(accept(listener, speaks, Arc::clone(&shared)));
         Self { addr, shared, tls }
     }
 
@@ -196,7 +196,7 @@ pub fn refused() -> SocketAddr {
 async fn accept(listener: TcpListener, speaks: Speaks, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        tokio::spawn(connection(stream, speaks.clone(), shared.clone()));
+        tokio::spawn(connection(stream, speaks.clone(), Arc::clone(&shared)));
     }
 }
 

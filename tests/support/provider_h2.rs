@@ -25,7 +25,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S
             _ = closed.recv() => return,
         };
         let Some(Ok((request, respond))) = accepted else { return };
-        let (shared, close) = (shared.clone(), close.clone());
+        let (shared, close) = (Arc::clone(&shared), close.clone());
         tokio::spawn(async move {
             let _ = exchange(request, respond, number, &shared, close).await;
         });

@@ -148,6 +148,12 @@ impl Reply {
         self
     }
 
+    /// Waits before its end: a reset may overtake what was sent just before it.
+    pub fn wait_before_end(self, gate: &Gate) -> Self {
+        let count = self.pieces.len();
+        self.wait_before(count, gate)
+    }
+
     /// The body in single bytes.
     pub fn bytewise(self) -> Self {
         let body = self.body();

@@ -1,0 +1,184 @@
+//! What the operator sees: metrics, the access log, the config view; and that no secret is in any of it.
+
+use serde_json::Value;
+
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::{PAIRS, Wire};
+use crate::support::provider::Provider;
+use crate::support::script::{End, Reply};
+
+const CLIENT_KEY: &str = "sk-client-canary-0001";
+const PROMPT: &str = "prompt-canary-0002";
+const ANSWER: &str = "Hello, ";
+
+async fn house() -> (Provider, Provider, Edge) {
+    let script = |wire: Wire| {
+        move |request: &crate::support::provider::Request| {
+            let body = request.json();
+            match body["model"].as_str() {
+                Some("fails") => Reply::json(500, wire.error_body("api_error", "upstream-said-canary")),
+                Some("cut") => Reply::sse(wire.stream()).stop_at(wire.stream().len() / 2, End::Reset),
+                _ => wire.reply(body["stream"].as_bool().unwrap_or(false)),
+            }
+        }
+    };
+    let chat = Provider::start(script(Wire::Chat)).await;
+    let messages = Provider::start(script(Wire::Messages)).await;
+    let conf = Conf::with_clients(&format!("- {{name: web, key: \"{CLIENT_KEY}\"}}"))
+        .provider("oa", "openai", &chat)
+        .provider("an", "anthropic", &messages)
+        .model("chat-ok", "oa/ok")
+        .model("chat-fails", "oa/fails")
+        .model("chat-cut", "oa/cut")
+        .model("messages-ok", "an/ok")
+        .model("messages-fails", "an/fails")
+        .model("messages-cut", "an/cut");
+    let edge = Edge::start(&conf).await;
+    (chat, messages, edge)
+}
+
+async fn traffic(edge: &Edge) {
+    for (client, upstream) in PAIRS {
+        let name = if upstream == Wire::Chat { "chat" } else { "messages" };
+        for (model, stream) in [("ok", false), ("ok", true), ("fails", false), ("cut", true)] {
+            let body = client.ask(&format!("{name}-{model}"), stream);
+            let text = String::from_utf8(body.body.clone()).expect("UTF-8").replace("Say hello.", PROMPT);
+            client.ask_bytes(text).header("authorization", &format!("Bearer {CLIENT_KEY}")).send(edge.addr).await;
+        }
+        client.ask("chat-ok", false).header("authorization", "Bearer sk-wrong-canary-0003").send(edge.addr).await;
+        client.ask("model-canary-0004", false).header("x-api-key", CLIENT_KEY).send(edge.addr).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "openai_chat is not written yet"]
+async fn metrics_count_what_happened() {
+    let (_, _, edge) = house().await;
+    traffic(&edge).await;
+    edge.metric_reaches("gateway_requests_total", &[], 24.0).await;
+    let ok = edge
+        .metric("gateway_requests_total", &["status=\"200\"", "provider=\"oa\"", "model=\"chat-ok\"", "key=\"web\""])
+        .await;
+    assert!((ok - 4.0).abs() < 0.5, "{ok}\n{}", edge.metrics().await);
+    // 20 in of which 8 cached, 5 out; two formats × two clients × two requests each.
+    for (kind, least) in [("input", 8.0 * 12.0), ("output", 8.0 * 5.0), ("cache_read", 8.0 * 8.0)] {
+        edge.metric_reaches("gateway_tokens_total", &[&format!("type=\"{kind}\"")], least).await;
+    }
+    for family in [
+        "gateway_request_duration_seconds_count",
+        "gateway_upstream_requests_total",
+        "gateway_upstream_ttfb_seconds_count",
+        "gateway_errors_total",
+        "gateway_stream_events_total",
+        "gateway_stream_bytes_total",
+        "gateway_stream_aborts_total",
+        "gateway_translations_total",
+        "gateway_auth_requests_total",
+        "gateway_time_to_first_token_seconds_count",
+        "gateway_build_info",
+    ] {
+        assert!(edge.metric(family, &[]).await >= 1.0, "{family}\n{}", edge.metrics().await);
+    }
+    let in_flight = edge.metric("gateway_requests_in_flight", &[]).await;
+    assert!(in_flight.abs() < 0.5, "nothing is left in flight: {in_flight}");
+}
+
+#[tokio::test]
+async fn labels_are_bounded() {
+    let (_, _, edge) = house().await;
+    for number in 0..300 {
+        let model = format!("made-up-{number}");
+        Wire::Chat.ask(&model, false).header("x-api-key", CLIENT_KEY).send(edge.addr).await;
+        let wrong = Wire::Chat.ask("chat-ok", false).header("x-api-key", &format!("sk-wrong-{number}"));
+        wrong.send(edge.addr).await;
+    }
+    edge.metric_reaches("gateway_requests_total", &[], 600.0).await;
+    let metrics = edge.metrics().await;
+    assert!(!metrics.contains("made-up-"), "a client's words are no label");
+    let lines = metrics.lines().filter(|line| line.starts_with("gateway_requests_total{")).count();
+    assert!(lines < 20, "{lines}\n{metrics}");
+}
+
+#[tokio::test]
+async fn no_secret_and_no_prompt_is_ever_shown() {
+    let (_, _, edge) = house().await;
+    traffic(&edge).await;
+    edge.log_line("the last request", |line| line.contains("messages-cut")).await;
+    let config = edge.admin("GET", "/config").await;
+    assert_eq!(config.status, 200);
+    assert!(config.text().contains("chat-ok"), "the view shows the config: {}", config.text());
+    let upstreams = edge.admin("GET", "/upstreams").await.text();
+    edge.rewrite_text("providers: {oa: {kind: openai, key: sk-upstream-oa, nonsense: 1}}\nclients: [{name: web, key: sk-client-canary-0001, bad: 1}]\n");
+    let reload = edge.admin("POST", "/reload").await.text();
+    let places = [
+        ("config", config.text()),
+        ("metrics", edge.metrics().await),
+        ("upstreams", upstreams),
+        ("a failed reload", reload),
+        ("log", edge.log()),
+    ];
+    let secrets = ["sk-upstream-oa", "sk-upstream-an", CLIENT_KEY, "sk-wrong-canary-0003", PROMPT, ANSWER];
+    for (place, text) in places {
+        for secret in secrets {
+            assert!(!text.contains(secret), "{secret:?} is in {place}:\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "openai_chat is not written yet"]
+async fn each_request_is_one_line_of_json() {
+    let (_, _, edge) = house().await;
+    let ask = Wire::Chat.ask("messages-ok", true).header("x-api-key", CLIENT_KEY);
+    let ask = ask
+        .header("x-request-id", "line-1")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert_eq!(ask.send(edge.addr).await.status, 200);
+    let line = edge.log_line("the request", |line| line.contains("\"line-1\"")).await;
+    let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    for (key, value) in [
+        ("request_id", Value::from("line-1")),
+        ("trace_id", Value::from("4bf92f3577b34da6a3ce929d0e0e4736")),
+        ("method", Value::from("POST")),
+        ("status", Value::from(200)),
+        ("client_format", Value::from("openai_chat")),
+        ("provider", Value::from("an")),
+        ("model", Value::from("messages-ok")),
+        ("upstream_model", Value::from("ok")),
+        ("key", Value::from("web")),
+        ("stream", Value::from(true)),
+        ("attempts", Value::from(1)),
+        ("prompt_tokens", Value::from(20)),
+        ("completion_tokens", Value::from(5)),
+    ] {
+        assert_eq!(line[key], value, "{key}: {line}");
+    }
+    for key in [
+        "timestamp",
+        "level",
+        "message",
+        "target",
+        "client_ip",
+        "endpoint",
+        "upstream",
+        "latency_ms",
+        "overhead_us",
+        "ttft_ms",
+        "tokens",
+        "bytes_in",
+        "bytes_out",
+    ] {
+        assert!(!line[key].is_null(), "{key}: {line}");
+    }
+    Wire::Chat
+        .ask("chat-cut", true)
+        .header("x-api-key", CLIENT_KEY)
+        .header("x-request-id", "line-2")
+        .send(edge.addr)
+        .await;
+    let line = edge.log_line("the cut", |line| line.contains("\"line-2\"") && line.contains("latency_ms")).await;
+    let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!(line["aborted_by"], "upstream", "{line}");
+    let count = edge.log().lines().filter(|line| line.contains("\"line-1\"") && line.contains("latency_ms")).count();
+    assert_eq!(count, 1, "one line a request");
+}

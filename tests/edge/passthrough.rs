@@ -1,0 +1,128 @@
+//! Same format, same bytes: the body goes through untouched but for the span of an aliased model's name.
+
+use crate::support::client::{Ask, Response};
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::Wire;
+use crate::support::http1::Ended;
+use crate::support::provider::Provider;
+use crate::support::script::{Framed, Reply};
+use crate::support::show;
+
+/// An edge with one provider for each format; `chat` and `messages` are names that stand for other ones.
+struct House {
+    chat: Provider,
+    messages: Provider,
+    edge: Edge,
+}
+
+impl House {
+    async fn with(chat: Reply, messages: Reply) -> Self {
+        let (chat, messages) = (Provider::always(chat).await, Provider::always(messages).await);
+        let conf = Conf::open()
+            .provider("oa", "openai", &chat)
+            .provider("an", "anthropic", &messages)
+            .model("gpt-5", "oa/gpt-5")
+            .model("alias", "oa/gpt-5-long-name-2026")
+            .model("claude-*", "an/claude-*")
+            .model("a", "an/claude-opus-4-5");
+        let edge = Edge::start(&conf).await;
+        Self { chat, messages, edge }
+    }
+
+    fn provider(&self, wire: Wire) -> &Provider {
+        match wire {
+            Wire::Chat => &self.chat,
+            Wire::Messages => &self.messages,
+        }
+    }
+
+    async fn ask(&self, wire: Wire, body: &str) -> Response {
+        wire.ask_bytes(body).send(self.edge.addr).await
+    }
+}
+
+#[tokio::test]
+async fn a_request_changes_at_the_models_name_alone() {
+    let house = House::with(Wire::Chat.reply(false), Wire::Messages.reply(false)).await;
+    let chat = r#" {"messages" : [ {"content":"caf\u00e9 \ud83d\ude42 北","role" : "user"} ],
+        "x_future":{"model":"alias","n":12345678901234567890,"f":1.0e-2,"z":-0.0}, "model" :"@M"  , "max_tokens":9 } "#;
+    let messages = "{\"max_tokens\":5,\r\n\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\\\"model\\\":\\\"a\\\"\",\
+        \"cache_control\":{\"type\":\"ephemeral\",\"scope\":\"new\"}}]}],\"beta_thing\":[null,1e400],\"model\":\"@M\"}";
+    for (wire, body, asked, sent) in [
+        (Wire::Chat, chat, "gpt-5", "gpt-5"),
+        (Wire::Chat, chat, "alias", "gpt-5-long-name-2026"),
+        (Wire::Chat, chat, r"al\u0069as", "gpt-5-long-name-2026"),
+        (Wire::Messages, messages, "claude-new-9", "claude-new-9"),
+        (Wire::Messages, messages, "a", "claude-opus-4-5"),
+    ] {
+        let response = house.ask(wire, &body.replace("@M", asked)).await;
+        assert_eq!(response.status, 200, "{asked}: {}", response.text());
+        let request = house.provider(wire).last();
+        assert_eq!(show(&request.body), body.replace("@M", sent), "{asked}");
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", wire.path()));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_not_touched_whole_or_streamed() {
+    let long = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\ndata: [DONE]\n\n",
+        "x".repeat(1 << 20)
+    );
+    let odd = [
+        Wire::Chat.stream().to_owned(),
+        Wire::Chat.stream().replace('\n', "\r\n"),
+        format!(": hello\n\n{}", Wire::Chat.stream()),
+        long,
+    ];
+    for stream in odd {
+        let replies =
+            [Reply::sse(&stream), Reply::sse(&stream).cut_every(7), Reply::sse(&stream).framed(Framed::Close)];
+        for reply in replies {
+            let house = House::with(reply, Wire::Messages.reply(false)).await;
+            let response = Wire::Chat.ask("gpt-5", true).send(house.edge.addr).await;
+            assert_eq!((response.status, &response.ended), (200, &Ended::Complete));
+            assert!(
+                response.body == stream.as_bytes(),
+                "{}\nbut was sent\n{}",
+                response.text(),
+                show(stream.as_bytes())
+            );
+            assert_eq!(response.header("content-type"), Some("text/event-stream; charset=utf-8"));
+        }
+    }
+    for stream in [false, true] {
+        let house = House::with(Wire::Chat.reply(stream), Wire::Messages.reply(stream)).await;
+        for (wire, model) in [(Wire::Chat, "gpt-5"), (Wire::Messages, "claude-x"), (Wire::Messages, "a")] {
+            let response = wire.ask(model, stream).send(house.edge.addr).await;
+            let sent = if stream { wire.stream() } else { wire.answer() };
+            assert_eq!((response.status, response.text().as_str()), (200, sent), "{model}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn single_bytes_arrive_as_one_answer() {
+    let house = House::with(Wire::Chat.reply(true).bytewise(), Wire::Messages.reply(false).bytewise()).await;
+    let response = Wire::Chat.ask("gpt-5", true).send(house.edge.addr).await;
+    assert_eq!(response.text(), Wire::Chat.stream());
+    let response = Wire::Messages.ask("a", false).send(house.edge.addr).await;
+    assert_eq!(response.text(), Wire::Messages.answer());
+}
+
+#[tokio::test]
+async fn count_tokens_goes_to_the_provider_that_has_it() {
+    let house = House::with(Wire::Chat.reply(false), Reply::json(200, "{\"input_tokens\": 2095 }")).await;
+    let path = "/v1/messages/count_tokens";
+    let body = r#"{"model":"a",  "messages":[{"role":"user","content":"How many?"}]}"#;
+    let response = Ask::post(path, body).header("anthropic-version", "2023-06-01").send(house.edge.addr).await;
+    assert_eq!((response.status, response.text().as_str()), (200, "{\"input_tokens\": 2095 }"));
+    let request = house.messages.last();
+    assert_eq!(request.target, path);
+    assert_eq!(show(&request.body), body.replace("\"a\"", "\"claude-opus-4-5\""));
+    let elsewhere = body.replace("\"a\"", "\"gpt-5\"");
+    let response = Ask::post(path, elsewhere).header("anthropic-version", "2023-06-01").send(house.edge.addr).await;
+    assert!((400..500).contains(&response.status), "{}", response.text());
+    Wire::Messages.error(&response);
+    assert!(house.chat.requests().is_empty(), "a chat provider has no such operation");
+}
