@@ -41,7 +41,7 @@ class OpenAI(Provider):
         scenario = scenarios.pick(body["messages"])
         if isinstance(scenario, Failure) and scenario.after is None:
             error = self.error_body(scenario.kind, scenario.message)
-            headers = {"retry-after": "1"} if scenario.status in (429, 503) else {}
+            headers = {"retry-after": "1"} if scenario.status in (429, 503, 529) else {}
             return self.send_json(handler, scenario.status, error, {"x-request-id": "req_mock", **headers})
         if not body.get("stream"):
             require(isinstance(scenario, Answer), "a broken stream needs a stream")

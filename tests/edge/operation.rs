@@ -55,13 +55,15 @@ async fn traffic(edge: &Edge) {
 async fn metrics_count_what_happened() {
     let (_, _, edge) = house().await;
     traffic(&edge).await;
-    edge.metric_reaches("gateway_requests_total", &[], 24.0).await;
+    let pairs = PAIRS.len() as f64;
+    edge.metric_reaches("gateway_requests_total", &[], 6.0 * pairs).await;
     let ok = edge
         .metric("gateway_requests_total", &["status=\"200\"", "provider=\"oa\"", "model=\"chat-ok\"", "key=\"web\""])
         .await;
     assert!((ok - 4.0).abs() < 0.5, "{ok}\n{}", edge.metrics().await);
-    // 20 in of which 8 cached, 5 out; two formats × two clients × two requests each.
-    for (kind, least) in [("input", 8.0 * 12.0), ("output", 8.0 * 5.0), ("cache_read", 8.0 * 8.0)] {
+    // 20 in of which 8 cached, 5 out; two good requests a pair.
+    for (kind, tokens) in [("input", 12.0), ("output", 5.0), ("cache_read", 8.0)] {
+        let least = 2.0 * pairs * tokens;
         edge.metric_reaches("gateway_tokens_total", &[&format!("type=\"{kind}\"")], least).await;
     }
     for family in [

@@ -7,7 +7,7 @@ use crate::support::client_h2::H2Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, PAIRS, Wire};
 use crate::support::gate::Gate;
-use crate::support::provider::{Provider, Speaks};
+use crate::support::provider::{Provider, Request, Speaks};
 use crate::support::script::{End, Reply};
 use crate::support::sse;
 use crate::support::tls::Authority;
@@ -135,14 +135,25 @@ async fn a_cut_over_http2_is_a_cut() {
 #[tokio::test]
 #[ignore = "openai_chat is not written yet"]
 async fn leaving_over_http2_cancels_the_stream_alone() {
-    let provider = Provider::speaking(Speaks::H2c, |_| Reply::sse(Wire::Chat.stream()).stop_at(300, End::Hang)).await;
-    let edge = edge_for(&provider, Wire::Chat, "http: h2").await;
-    let mut connection = Wire::Messages.ask("m", true).open(edge.addr).await;
-    let (_, mut framing) = connection.head().await;
-    connection.until_events(&mut framing, &mut Vec::new(), 1).await;
-    let left = Instant::now();
-    drop(connection);
-    assert!(provider.left(0).await.saturating_duration_since(left) <= Duration::from_millis(100));
+    for (client, upstream) in PAIRS {
+        let words = upstream.stream().find("Hello, ").expect("there") + 200;
+        let script = move |request: &Request| match request.number {
+            0 => Reply::sse(upstream.stream()).stop_at(words, End::Hang),
+            _ => upstream.reply(true),
+        };
+        let provider = Provider::speaking(Speaks::H2c, script).await;
+        let edge = edge_for(&provider, upstream, "http: h2").await;
+        let mut connection = client.ask("m", true).open(edge.addr).await;
+        let (_, mut framing) = connection.head().await;
+        connection.until_events(&mut framing, &mut Vec::new(), 1).await;
+        let left = Instant::now();
+        drop(connection);
+        let took = provider.left(0).await.saturating_duration_since(left);
+        assert!(took <= Duration::from_millis(100), "{client:?} from {upstream:?}: {took:?}");
+        let next = client.ask("m", true).send(edge.addr).await;
+        assert_eq!(client.text(&client.read(&next, true)), "Hello, 北🙂!");
+        assert_eq!(provider.connections(), 1, "the connection serves on");
+    }
 }
 
 #[tokio::test]
