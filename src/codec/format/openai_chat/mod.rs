@@ -1,61 +1,112 @@
-//! Placeholder that keeps the workspace building until the format's own commit.
-mod models;
+//! OpenAI Chat Completions, and the servers that speak like it.
+//!
+//! ```text
+//! read_request ── read_parts, read_tools      write_request ── write_messages ── write_parts, write_tools
+//! read_response ─┐                            write_response ─┐
+//! stream_read ───┴─ answer, details, usage    stream_write ───┴─ details, usage, error
+//! ```
 
-use std::sync::Arc;
+mod answer;
+mod details;
+mod error;
+mod models;
+mod read_parts;
+mod read_request;
+mod read_response;
+mod read_tools;
+mod report;
+mod stream_calls;
+mod stream_read;
+mod stream_write;
+mod usage;
+mod wire;
+mod write_messages;
+mod write_parts;
+mod write_request;
+mod write_response;
+mod write_tools;
+
+use std::sync::{Arc, LazyLock};
+
+use memchr::memmem::Finder;
 
 use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, FaultKind, Field, Losses, Refusal, Request, Response, Usage};
-use crate::json::{JsonError, Problem};
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::json::JsonError;
 
 /// The format.
 #[derive(Debug)]
 pub struct OpenaiChat;
-struct Nothing;
-impl StreamReader for Nothing {
-    fn frame(&mut self, _: &Frame<'_>, _: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>> {
-        Ok(())
-    }
-    fn end(&mut self, _: &mut dyn FnMut(Event<'_>)) {}
-}
-impl StreamWriter for Nothing {
-    fn event(&mut self, _: &Event<'_>, _: &mut Vec<u8>) {}
-}
+
+static SPEC: Spec = Spec {
+    format: Format::OpenaiChat,
+    title: "OpenAI Chat Completions",
+    path: "/v1/chat/completions",
+    same_format_paths: &[],
+    version_header: None,
+    beta_header: Some("openai-beta"),
+    request_id_header: None,
+    source: "openai-python 3.52, and threads about the servers that speak like it",
+    request_losses: &[
+        (Field::Stop, "four stop texts at most"),
+        (Field::TopK, "dropped, but for servers with the extension"),
+        (Field::CacheMark, "a breakpoint on a part where the model takes one; on a tool: dropped"),
+        (Field::Cache, "prompts are cached by the provider itself"),
+        (Field::Reasoning, "a budget becomes an effort"),
+        (Field::Thinking, "earlier reasoning is dropped, but for servers with the extension"),
+        (Field::OpaqueState, "state of another provider is dropped"),
+        (Field::Citations, "dropped"),
+        (Field::Document, "text is given inline; by URL or foreign file id: refused"),
+        (Field::Image, "by foreign file id: refused"),
+        (Field::SearchResult, "given as text"),
+        (Field::ToolResult, "media follow in a user message"),
+        (Field::ToolError, "said in the result's text"),
+        (Field::ToolName, "above 64 characters: another name stands in, and is given back"),
+        (Field::Strict, "off where the schema is not closed"),
+        (Field::ServerTool, "refused"),
+        (Field::Beta, "dropped"),
+        (Field::Unknown, "dropped"),
+    ],
+    response_losses: &[
+        (Field::ServerTool, "what the provider's own tools did is not shown"),
+        (Field::Citations, "only sources with a URL"),
+        (Field::OpaqueState, "in an envelope in `reasoning_details`"),
+        (Field::StopReason, "`pause_turn` and the like are `length`"),
+        (Field::Unknown, "dropped"),
+    ],
+};
+
 impl WireFormat for OpenaiChat {
     fn spec(&self) -> &'static Spec {
-        &Spec {
-            format: crate::Format::OpenaiChat,
-            title: "",
-            path: "/v1/chat/completions",
-            same_format_paths: &[],
-            version_header: None,
-            beta_header: Some("openai-beta"),
-            request_id_header: None,
-            source: "",
-            request_losses: &[],
-            response_losses: &[],
-        }
+        &SPEC
     }
     fn pointer(&self, field: Field) -> &'static str {
         pointer(field)
     }
-    fn read_request<'a>(&self, _: &'a [u8], _: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
-        Err(Refusal::of("", "not written"))
+    fn read_request<'a>(&self, body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
+        read_request::read(body, head)
     }
-    fn write_request(&self, _: &Request<'_>, _: &Target<'_>, _: &mut Outgoing) -> Result<(), Refusal> {
-        Err(Refusal::of("", "not written"))
+    fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+        write_request::write(request, target, out)
     }
-    fn read_response<'a>(&self, _: &'a [u8]) -> Result<Response<'a>, JsonError> {
-        Err(JsonError { offset: 0, problem: Problem::TooShort })
+    fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
+        read_response::read(body)
     }
-    fn write_response(&self, _: &Response<'_>, _: &Reply, _: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
-        Err(Fault::new(FaultKind::Api, "not written"))
+    fn write_response(
+        &self,
+        response: &Response<'_>,
+        reply: &Reply,
+        losses: &mut Losses,
+    ) -> Result<Vec<u8>, Fault<'static>> {
+        write_response::write(response, reply, losses)
     }
-    fn read_error<'a>(&self, status: u16, _: &'a [u8]) -> Fault<'a> {
-        Fault::new(FaultKind::from_status(status), "")
+    fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a> {
+        error::read(status, body)
     }
-    fn write_error(&self, fault: &Fault<'_>, _: Option<&str>) -> (u16, Vec<u8>) {
-        (fault.status, Vec::new())
+    fn write_error(&self, fault: &Fault<'_>, _request_id: Option<&str>) -> (u16, Vec<u8>) {
+        error::write(fault)
     }
     fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
         models::write_list(names, out);
@@ -64,17 +115,43 @@ impl WireFormat for OpenaiChat {
         models::write_one(name, out);
     }
     fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::new(Nothing)
+        Box::new(stream_read::Reader::default())
     }
-    fn stream_writer(&self, _: Arc<Reply>) -> Box<dyn StreamWriter> {
-        Box::new(Nothing)
+    fn stream_writer(&self, reply: Arc<Reply>) -> Box<dyn StreamWriter> {
+        Box::new(stream_write::Writer::new(reply))
     }
-    fn is_telling(&self, _: &Frame<'_>) -> bool {
-        true
+    fn is_telling(&self, frame: &Frame<'_>) -> bool {
+        is_telling(frame)
     }
-    fn find_usage(&self, _: &[u8]) -> Option<Usage> {
-        None
+    fn find_usage(&self, body: &[u8]) -> Option<Usage> {
+        read_response::find_usage(body)
     }
+}
+
+/// A key that tells something when its value is not `null`.
+struct Key(LazyLock<Finder<'static>>);
+
+static FINISH: Key = Key(LazyLock::new(|| Finder::new("\"finish_reason\"")));
+static USAGE: Key = Key(LazyLock::new(|| Finder::new("\"usage\"")));
+static ERROR: Key = Key(LazyLock::new(|| Finder::new("\"error\"")));
+
+impl Key {
+    /// Inside of a string the quotes of such a key would be escaped, so what is found is a key (or a whole string).
+    fn tells(&self, data: &[u8]) -> bool {
+        let width = self.0.needle().len();
+        self.0.find_iter(data).any(|at| {
+            let rest = data.get(at + width..).unwrap_or_default();
+            let mut rest = rest.iter().copied().filter(|b| !b.is_ascii_whitespace());
+            rest.next() == Some(b':') && rest.next() != Some(b'n')
+        })
+    }
+}
+
+fn is_telling(frame: &Frame<'_>) -> bool {
+    let data = frame.data.as_bytes();
+    data.first() != Some(&b'{')
+        || frame.event.is_some()
+        || [&FINISH, &USAGE, &ERROR].into_iter().any(|key| key.tells(data))
 }
 
 /// Where a request says `field`.

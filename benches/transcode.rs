@@ -1,0 +1,183 @@
+//! What translation costs: events a second, bytes a second, and allocations per delta, pair by pair.
+//!
+//! `cargo bench --bench transcode`
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegate_codec::seal::Seal;
+use tidegate_codec::{Facts, Format, Reply, RequestHead, Target, Transcoder, Undo, json, translate_request};
+
+/// Counts what the code under measurement allocates.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[allow(unsafe_code, reason = "an allocator that counts can only be written so")]
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const TEXT: &str = r#"some \"words\" 北 and\nmore"#;
+
+fn start(format: Format) -> String {
+    match format {
+        Format::OpenaiChat => r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}"#.to_owned() + "\n\n",
+        Format::AnthropicMessages => concat!(
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n",
+            "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
+        ).to_owned(),
+    }
+}
+
+fn delta(format: Format) -> String {
+    match format {
+        Format::OpenaiChat => {
+            format!(
+                r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{TEXT}"}},"finish_reason":null}}],"usage":null}}"#
+            ) + "\n\n"
+        }
+        Format::AnthropicMessages => format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{TEXT}\"}}}}\n\n"
+        ),
+    }
+}
+
+fn reply() -> Arc<Reply> {
+    Arc::new(Reply {
+        model: "client-model".to_owned(),
+        include_usage: true,
+        show_reasoning: true,
+        seal: Arc::new(Seal::new([0; 32])),
+    })
+}
+
+fn stream(c: &mut Criterion) {
+    for from in Format::ALL {
+        for to in Format::ALL {
+            let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
+            let mut out = Vec::with_capacity(1 << 16);
+            transcoder.chunk(start(from).as_bytes(), &mut out);
+            let delta = delta(from);
+            for _ in 0..100 {
+                out.clear();
+                transcoder.chunk(delta.as_bytes(), &mut out);
+            }
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for _ in 0..1000 {
+                out.clear();
+                transcoder.chunk(delta.as_bytes(), &mut out);
+            }
+            let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            let name = format!("{}->{}", from.name(), to.name());
+            println!("{name}: {:.3} allocations per delta", allocated as f64 / 1000.0);
+            assert_eq!(allocated, 0, "{name} allocates in steady state");
+            let mut group = c.benchmark_group("stream_delta");
+            group.throughput(Throughput::Bytes(delta.len() as u64));
+            group.bench_function(&name, |b| {
+                b.iter(|| {
+                    out.clear();
+                    transcoder.chunk(black_box(delta.as_bytes()), &mut out);
+                    black_box(out.len())
+                });
+            });
+            group.finish();
+        }
+    }
+}
+
+/// A chat history of about `size` bytes, in turns of 2 KB.
+fn history(format: Format, size: usize) -> String {
+    let turns = (size / 2048).max(1);
+    let mut messages = Vec::new();
+    for turn in 0..=turns * 2 {
+        let role = if turn % 2 == 0 { "user" } else { "assistant" };
+        let words = "All the words of this turn, \\\"quoted\\\" and\\nbroken. ".repeat((size / turns / 2 / 56).max(1));
+        messages.push(format!(r#"{{"role":"{role}","content":"{words}"}}"#));
+    }
+    let limit = if format == Format::AnthropicMessages { r#""max_tokens":100,"# } else { "" };
+    format!(r#"{{"model":"m",{limit}"temperature":0.5,"messages":[{}]}}"#, messages.join(","))
+}
+
+fn request(c: &mut Criterion) {
+    let seal = Seal::new([0; 32]);
+    let facts = Facts::default();
+    for size in [2 << 10, 32 << 10, 1 << 20] {
+        for from in Format::ALL {
+            let body = history(from, size);
+            let mut group = c.benchmark_group(format!("request_{}KB", size >> 10));
+            group.throughput(Throughput::Bytes(body.len() as u64));
+            group.bench_function(format!("guard {}", from.name()), |b| {
+                b.iter(|| json::guard(black_box(body.as_bytes())).is_ok());
+            });
+            for to in Format::ALL.into_iter().filter(|to| *to != from) {
+                group.bench_function(format!("{}->{}", from.name(), to.name()), |b| {
+                    let head = RequestHead { api_version: None, betas: None, seal: &seal };
+                    let target = Target { model: "target", facts: &facts, api_version: Some("2023-06-01") };
+                    b.iter(|| translate_request(from, to, black_box(body.as_bytes()), &head, &target).is_ok());
+                });
+            }
+            group.bench_function(format!("serde_json reference {}", from.name()), |b| {
+                b.iter(|| serde_json::from_str::<reference::Body<'_>>(black_box(&body)).is_ok());
+            });
+            group.bench_function(format!("simd-json reference {}", from.name()), |b| {
+                b.iter(|| {
+                    let mut copy = body.clone().into_bytes();
+                    simd_json::from_slice::<reference::Body<'_>>(black_box(&mut copy)).is_ok()
+                });
+            });
+            group.finish();
+        }
+    }
+}
+
+/// A typed parse of the same body, to compare with.
+mod reference {
+    use std::borrow::Cow;
+
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "only parsed")]
+    pub struct Body<'a> {
+        #[serde(borrow)]
+        model: Cow<'a, str>,
+        temperature: f64,
+        #[serde(borrow)]
+        messages: Vec<Message<'a>>,
+    }
+
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "only parsed")]
+    pub struct Message<'a> {
+        #[serde(borrow)]
+        role: Cow<'a, str>,
+        #[serde(borrow)]
+        content: Cow<'a, str>,
+    }
+}
+
+criterion_group!(benches, stream, request);
+criterion_main!(benches);

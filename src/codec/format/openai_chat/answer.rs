@@ -1,0 +1,285 @@
+//! What the model says: a `message` of a whole answer, a `delta` of a stream, an assistant message of a history.
+
+use std::borrow::Cow;
+
+use super::wire::{keep, loose_count, loose_text};
+use crate::Format;
+use crate::hub::{Citation, Extra, Field, Flavor};
+use crate::json::{Cursor, Json, JsonError, Kind, Text};
+
+/// The fields of one message or delta, looked at once and not copied.
+#[derive(Debug, Default)]
+pub(super) struct Said<'a> {
+    /// `content` as a string, not empty.
+    pub text: Option<Text<'a>>,
+    /// `content` as a list.
+    pub parts: Option<Cursor<'a>>,
+    /// `refusal`, not empty.
+    pub refusal: Option<Text<'a>>,
+    /// `reasoning_content`, else `reasoning`; not empty.
+    pub reasoning: Option<Text<'a>>,
+    /// `reasoning_details`.
+    pub details: Option<Cursor<'a>>,
+    /// `tool_calls`.
+    pub calls: Option<Cursor<'a>>,
+    /// `function_call`, deprecated.
+    pub legacy_call: Option<Cursor<'a>>,
+    /// `annotations`.
+    pub annotations: Option<Cursor<'a>>,
+    /// `audio`.
+    pub audio: Option<Cursor<'a>>,
+    /// Where `content` stands.
+    pub content_at: usize,
+    /// Fields that no rule knows; collected only on demand.
+    pub extras: Vec<Extra<'a>>,
+}
+
+impl<'a> Said<'a> {
+    /// Reads the object at `value`; fields that no rule knows are kept if `keep_extras`.
+    pub(super) fn read(value: &mut Cursor<'a>, keep_extras: bool) -> Result<Self, JsonError> {
+        let mut said = Self::default();
+        value.object::<JsonError>(|key, value| said.field(key, value, keep_extras))?;
+        Ok(said)
+    }
+
+    /// Reads the field `key`.
+    pub(super) fn field(
+        &mut self,
+        key: Cow<'a, str>,
+        value: &mut Cursor<'a>,
+        keep_extras: bool,
+    ) -> Result<(), JsonError> {
+        match key.as_ref() {
+            "role" => value.skip()?,
+            "content" => {
+                self.content_at = value.offset();
+                if value.peek()? == Kind::Array {
+                    self.parts = Some(value.clone());
+                    value.skip()?;
+                } else {
+                    self.text = filled(value)?;
+                }
+            }
+            "refusal" => self.refusal = filled(value)?,
+            "reasoning_content" => self.reasoning = filled(value)?.or(self.reasoning.take()),
+            "reasoning" => {
+                let reasoning = filled(value)?;
+                self.reasoning = self.reasoning.take().or(reasoning);
+            }
+            "reasoning_details" => self.details = list(value)?,
+            "tool_calls" => self.calls = list(value)?,
+            "annotations" => self.annotations = list(value)?,
+            "function_call" => self.legacy_call = object(value)?,
+            "audio" => self.audio = object(value)?,
+            _ if keep_extras => keep(&mut self.extras, Field::Unknown, key, value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// True when the message says something that an answer is made of.
+    pub(super) fn is_something(&self) -> bool {
+        self.text.is_some()
+            || self.parts.is_some()
+            || self.refusal.is_some()
+            || self.reasoning.is_some()
+            || self.details.is_some()
+            || self.calls.is_some()
+            || self.legacy_call.is_some()
+            || self.audio.is_some()
+    }
+}
+
+fn filled<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    Ok(loose_text(value)?.filter(|text| !text.is_empty()))
+}
+
+fn list<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
+    kept(value, Kind::Array)
+}
+
+fn object<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
+    kept(value, Kind::Object)
+}
+
+fn kept<'a>(value: &mut Cursor<'a>, kind: Kind) -> Result<Option<Cursor<'a>>, JsonError> {
+    let start = if value.peek()? == kind { Some(value.clone()) } else { None };
+    value.skip()?;
+    Ok(start)
+}
+
+/// A part of a `content` list.
+pub(super) enum Part<'a> {
+    /// Words.
+    Text(Text<'a>),
+    /// Words of refusal.
+    Refusal(Text<'a>),
+    /// Reasoning (Mistral).
+    Thinking(Text<'a>),
+    /// Something else, whole.
+    Other(Json<'a>),
+}
+
+/// Reads a list of parts, or one part.
+pub(super) fn parts<'a>(cursor: &mut Cursor<'a>, each: &mut dyn FnMut(Part<'a>, usize)) -> Result<(), JsonError> {
+    match cursor.peek()? {
+        Kind::Array => cursor.array(|_, value| part(value, each)),
+        _ => part(cursor, each),
+    }
+}
+
+fn part<'a>(value: &mut Cursor<'a>, each: &mut dyn FnMut(Part<'a>, usize)) -> Result<(), JsonError> {
+    let (at, start) = (value.offset(), value.clone());
+    if value.peek()? == Kind::String {
+        each(Part::Text(value.text()?), at);
+        return Ok(());
+    }
+    if value.peek()? != Kind::Object {
+        return value.skip();
+    }
+    let (mut kind, mut words, mut inner) = (Cow::Borrowed(""), None, None);
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "type" => kind = loose_text(value)?.unwrap_or_default().into_plain(),
+            "thinking" if value.peek()? == Kind::Array => {
+                inner = Some(value.clone());
+                value.skip()?;
+            }
+            "text" | "refusal" | "thinking" => words = loose_text(value)?.or(words.take()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    match (kind.as_ref(), words, inner) {
+        ("text" | "output_text", Some(text), _) => each(Part::Text(text), at),
+        ("refusal", Some(text), _) => each(Part::Refusal(text), at),
+        ("thinking", _, Some(mut inner)) => parts(&mut inner, &mut |part, at| {
+            if let Part::Text(text) = part {
+                each(Part::Thinking(text), at);
+            }
+        })?,
+        ("thinking", Some(text), _) => each(Part::Thinking(text), at),
+        _ => each(Part::Other(start.clone().json()?), at),
+    }
+    Ok(())
+}
+
+/// One entry of `tool_calls`: a whole call, or a piece of one.
+#[derive(Debug, Default)]
+pub(super) struct CallPiece<'a> {
+    /// `index`
+    pub index: Option<u64>,
+    /// `id`, not empty.
+    pub id: Option<Cow<'a, str>>,
+    /// `name`, not empty.
+    pub name: Option<Cow<'a, str>>,
+    /// `arguments` or `input`: JSON text, or free text, as the contents of a JSON string.
+    pub input: Option<Text<'a>>,
+    /// Function or custom tool.
+    pub flavor: Flavor,
+    /// `extra_content.google.thought_signature`
+    pub signature: Option<Text<'a>>,
+    /// Byte offset.
+    pub at: usize,
+}
+
+/// Reads a list of calls.
+pub(super) fn calls<'a, E: From<JsonError>>(
+    cursor: &mut Cursor<'a>,
+    mut each: impl FnMut(CallPiece<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    cursor.array(|_, value| {
+        if value.peek()? != Kind::Object {
+            return Ok(value.skip()?);
+        }
+        let mut piece = CallPiece { at: value.offset(), ..CallPiece::default() };
+        value.object::<JsonError>(|key, value| call_field(&key, value, &mut piece))?;
+        each(piece)
+    })
+}
+
+/// Reads `function_call`.
+pub(super) fn legacy_call<'a>(cursor: &mut Cursor<'a>) -> Result<CallPiece<'a>, JsonError> {
+    let mut piece = CallPiece { at: cursor.offset(), ..CallPiece::default() };
+    callee(cursor, &mut piece)?;
+    Ok(piece)
+}
+
+fn call_field<'a>(key: &str, value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) -> Result<(), JsonError> {
+    match key {
+        "index" => piece.index = loose_count(value)?,
+        "id" => piece.id = filled(value)?.map(Text::into_plain),
+        "type" => {
+            let custom = loose_text(value)?.is_some_and(|kind| kind.escaped() == "custom");
+            piece.flavor = if custom { Flavor::Custom } else { piece.flavor };
+        }
+        "function" | "custom" if value.peek()? == Kind::Object => {
+            if key == "custom" {
+                piece.flavor = Flavor::Custom;
+            }
+            callee(value, piece)?;
+        }
+        // Gemini's compatible surface: {"google":{"thought_signature":…}}
+        "extra_content" | "google" if value.peek()? == Kind::Object => {
+            value.object::<JsonError>(|key, value| call_field(&key, value, piece))?;
+        }
+        "thought_signature" => piece.signature = filled(value)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn callee<'a>(value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) -> Result<(), JsonError> {
+    value.object(|key, value| {
+        match key.as_ref() {
+            "name" => piece.name = filled(value)?.map(Text::into_plain),
+            "arguments" | "input" => piece.input = input(value)?,
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+/// Arguments are a string; some servers give the object itself.
+fn input<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    match value.peek()? {
+        Kind::String => value.text().map(Some),
+        Kind::Null => value.skip().map(|()| None),
+        Kind::Object | Kind::Array | Kind::Number | Kind::Bool => {
+            let json = value.json()?;
+            Ok(Some(Text::from_plain(json.as_str()).into_owned()))
+        }
+    }
+}
+
+/// Reads `annotations`.
+pub(super) fn citations<'a>(cursor: &mut Cursor<'a>, each: &mut dyn FnMut(Citation<'a>)) -> Result<(), JsonError> {
+    cursor.array(|_, value| {
+        if value.peek()? != Kind::Object {
+            return value.skip();
+        }
+        let raw = value.clone().json()?;
+        let mut citation =
+            Citation { url: None, title: None, cited_text: None, span: None, raw, format: Format::OpenaiChat };
+        let (mut start, mut end) = (None, None);
+        value.object::<JsonError>(|key, value| {
+            if key != "url_citation" || value.peek()? != Kind::Object {
+                return Ok(());
+            }
+            value.object(|key, value| {
+                match key.as_ref() {
+                    "url" => citation.url = loose_text(value)?,
+                    "title" => citation.title = loose_text(value)?,
+                    "content" => citation.cited_text = loose_text(value)?,
+                    "start_index" => start = loose_count(value)?,
+                    "end_index" => end = loose_count(value)?,
+                    _ => {}
+                }
+                Ok(())
+            })
+        })?;
+        citation.span = start.zip(end);
+        each(citation);
+        Ok(())
+    })
+}

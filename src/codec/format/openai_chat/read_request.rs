@@ -1,0 +1,388 @@
+//! A client's request, read.
+
+use std::borrow::Cow;
+
+use super::answer::{self, Said};
+use super::details;
+use super::read_parts::{content, words};
+use super::read_response::{self, call};
+use super::read_tools;
+use super::wire::keep;
+use crate::Format;
+use crate::format::RequestHead;
+use crate::hub::{
+    Block, BlockKind, Effort, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec,
+    Tier, Turn, Verbosity,
+};
+use crate::json::{Cursor, JsonError, Kind, Text};
+use crate::seal::{Opened, Seal};
+
+/// Reads a request body.
+pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
+    let mut request = Request::new(Origin { format: Format::OpenaiChat, api_version: None, betas: Vec::new() });
+    let mut messages = None;
+    let mut options = StreamSpec::default();
+    let mut stream = false;
+    let mut cursor = Cursor::over_bytes(body)?;
+    cursor.object::<Refusal>(|key, value| {
+        match key.as_ref() {
+            "messages" => {
+                messages = Some(value.clone());
+                value.skip()?;
+            }
+            "stream" => stream = value.nullable(Cursor::bool)?.unwrap_or(false),
+            "stream_options" => stream_options(value, &mut options, &mut request.extras)?,
+            "tools" => read_tools::tools(value, &mut request.tools)?,
+            "functions" => read_tools::functions(value, &mut request.tools)?,
+            "tool_choice" | "function_call" => read_tools::choice(value, &mut request.tool_policy)?,
+            "parallel_tool_calls" => request.tool_policy.parallel = value.nullable(Cursor::bool)?,
+            "response_format" => response_format(value, &mut request)?,
+            _ => scalar(key, value, &mut request)?,
+        }
+        Ok(())
+    })?;
+    cursor.finish()?;
+    request.stream = stream.then_some(options);
+    let mut messages = messages.ok_or_else(|| Refusal::of("messages", "the conversation is missing"))?;
+    let mut history = History { seal: head.seal, request: &mut request, leading: true, turn: 0 };
+    messages.array::<Refusal>(|_, value| history.message(value))?;
+    history.order_results();
+    Ok(request)
+}
+
+fn stream_options<'a>(
+    value: &mut Cursor<'a>,
+    options: &mut StreamSpec,
+    extras: &mut Vec<Extra<'a>>,
+) -> Result<(), JsonError> {
+    value.nullable(|value| {
+        value.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "include_usage" => options.include_usage = value.nullable(Cursor::bool)?.unwrap_or(false),
+                "include_obfuscation" => options.obfuscation = value.nullable(Cursor::bool)?,
+                _ => keep(extras, Field::StreamOptions, key, value)?,
+            }
+            Ok(())
+        })
+    })?;
+    Ok(())
+}
+
+/// Fields of one value.
+fn scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Refusal> {
+    let sampling = &mut request.sampling;
+    match key.as_ref() {
+        "model" => request.model = value.nullable(Cursor::string)?.unwrap_or_default(),
+        "max_completion_tokens" => {
+            request.limits.max_output = value.nullable(Cursor::u64)?.or(request.limits.max_output);
+        }
+        "max_tokens" => {
+            let limit = value.nullable(Cursor::u64)?;
+            request.limits.max_output = request.limits.max_output.or(limit);
+        }
+        "stop" => stop(value, request)?,
+        "temperature" => sampling.temperature = value.nullable(Cursor::number)?,
+        "top_p" => sampling.top_p = value.nullable(Cursor::number)?,
+        "top_k" => sampling.top_k = value.nullable(Cursor::number)?,
+        "seed" => sampling.seed = value.nullable(Cursor::number)?,
+        "presence_penalty" => sampling.presence_penalty = value.nullable(Cursor::number)?,
+        "frequency_penalty" => sampling.frequency_penalty = value.nullable(Cursor::number)?,
+        "logit_bias" => sampling.logit_bias = value.nullable(Cursor::json)?,
+        "n" => sampling.n = value.nullable(Cursor::u64)?,
+        "logprobs" => sampling.logprobs = value.nullable(Cursor::bool)?,
+        "top_logprobs" => sampling.top_logprobs = value.nullable(Cursor::u64)?,
+        "prediction" => sampling.prediction = value.nullable(Cursor::json)?,
+        _ => rest(key, value, request)?,
+    }
+    Ok(())
+}
+
+fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Refusal> {
+    match key.as_ref() {
+        "reasoning_effort" => {
+            let at = value.offset();
+            if let Some(word) = value.nullable(Cursor::string)? {
+                request.reasoning.effort = Some(named(at, &word, Effort::from_word(&word))?);
+            }
+        }
+        "verbosity" => {
+            let at = value.offset();
+            if let Some(word) = value.nullable(Cursor::string)? {
+                let verbosity = match word.as_ref() {
+                    "low" => Some(Verbosity::Low),
+                    "medium" => Some(Verbosity::Medium),
+                    "high" => Some(Verbosity::High),
+                    _ => None,
+                };
+                request.verbosity = Some(named(at, &word, verbosity)?);
+            }
+        }
+        "service_tier" => {
+            let at = value.offset();
+            if let Some(word) = value.nullable(Cursor::string)? {
+                let tier = match word.as_ref() {
+                    "auto" => Some(Tier::Auto),
+                    "default" => Some(Tier::Standard),
+                    "flex" => Some(Tier::Flex),
+                    "scale" => Some(Tier::Scale),
+                    "priority" => Some(Tier::Priority),
+                    "fast" => Some(Tier::Fast),
+                    _ => None,
+                };
+                request.tier = Some(named(at, &word, tier)?);
+            }
+        }
+        "user" => request.identity.user = value.nullable(Cursor::text)?,
+        "safety_identifier" => request.identity.safety_id = value.nullable(Cursor::text)?,
+        "metadata" => request.identity.metadata = value.nullable(Cursor::json)?.filter(|json| !json.is_empty()),
+        "store" => request.state.store = value.nullable(Cursor::bool)?,
+        "prompt_cache_key" => request.cache.key = value.nullable(Cursor::text)?,
+        "prompt_cache_options" | "prompt_cache_retention" => {
+            keep(&mut request.cache.options, Field::Cache, key, value)?;
+        }
+        _ => keep(&mut request.extras, class_of(&key), key, value)?,
+    }
+    Ok(())
+}
+
+fn named<T>(at: usize, word: &str, found: Option<T>) -> Result<T, Refusal> {
+    found.ok_or_else(|| Refusal::at(at, format!("`{word}` is not known here")))
+}
+
+/// Fields that have a class, but no place in the hub.
+fn class_of(key: &str) -> Field {
+    match key {
+        "audio" | "modalities" => Field::Modalities,
+        "moderation" | "safety_settings" => Field::Safety,
+        "web_search_options" => Field::ServerTool,
+        _ => Field::Unknown,
+    }
+}
+
+fn stop<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), JsonError> {
+    match value.peek()? {
+        Kind::Array => value.array(|_, value| {
+            request.limits.stop.push(value.text()?);
+            Ok(())
+        }),
+        _ => {
+            request.limits.stop.extend(value.nullable(Cursor::text)?);
+            Ok(())
+        }
+    }
+}
+
+fn response_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Refusal> {
+    if value.null()? {
+        return Ok(());
+    }
+    let at = value.offset();
+    let (mut kind, mut schema) = (Cow::Borrowed(""), None);
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "type" => kind = value.string()?,
+            "json_schema" => {
+                schema = Some(value.clone());
+                value.skip()?;
+            }
+            _ => keep(&mut request.extras, Field::Output, key, value)?,
+        }
+        Ok(())
+    })?;
+    request.output = match (kind.as_ref(), schema) {
+        ("text", _) => OutputSpec::Text,
+        ("json_object", _) => OutputSpec::JsonObject,
+        ("json_schema", Some(mut schema)) => json_schema(&mut schema, &mut request.extras)?,
+        ("json_schema", None) => return Err(Refusal::at(at, "`json_schema` is missing")),
+        _ => return Err(Refusal::at(at, format!("`{kind}` is no response format: text, json_object, json_schema"))),
+    };
+    Ok(())
+}
+
+fn json_schema<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<OutputSpec<'a>, JsonError> {
+    let (mut name, mut schema, mut strict, mut description) = (None, None, None, None);
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "name" => name = value.nullable(Cursor::text)?,
+            "schema" => schema = value.nullable(Cursor::json)?,
+            "strict" => strict = value.nullable(Cursor::bool)?,
+            "description" => description = value.nullable(Cursor::text)?,
+            _ => keep(extras, Field::Output, key, value)?,
+        }
+        Ok(())
+    })?;
+    Ok(OutputSpec::JsonSchema { name, schema, strict, description })
+}
+
+/// The conversation, message by message.
+struct History<'r, 'a> {
+    seal: &'r Seal,
+    request: &'r mut Request<'a>,
+    /// Only operator's messages came so far: they are instructions.
+    leading: bool,
+    /// Number of the message, for ids that must be invented.
+    turn: usize,
+}
+
+/// A message before its role is known to matter.
+#[derive(Default)]
+struct Message<'a> {
+    role: Cow<'a, str>,
+    name: Option<Text<'a>>,
+    call_id: Option<Cow<'a, str>>,
+    said: Said<'a>,
+}
+
+impl<'a> History<'_, 'a> {
+    fn message(&mut self, value: &mut Cursor<'a>) -> Result<(), Refusal> {
+        let at = value.offset();
+        let mut message = Message::default();
+        value.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "role" => message.role = value.string()?,
+                "name" => message.name = value.nullable(Cursor::text)?,
+                "tool_call_id" => message.call_id = value.nullable(Cursor::string)?,
+                _ => message.said.field(key, value, true)?,
+            }
+            Ok(())
+        })?;
+        self.turn += 1;
+        match message.role.as_ref() {
+            "system" | "developer" => self.operator(message, at),
+            "user" => self.user(message, at),
+            "assistant" => self.assistant(message, at),
+            "tool" | "function" => self.result(message, at),
+            other => Err(Refusal::at(at, format!("`{other}` is no role: system, developer, user, assistant, tool"))),
+        }
+    }
+
+    fn operator(&mut self, message: Message<'a>, at: usize) -> Result<(), Refusal> {
+        let blocks = content(&message.said, at)?;
+        if self.leading && message.name.is_none() {
+            self.request.instructions.extend(blocks);
+            self.request.extras.extend(message.said.extras);
+            return Ok(());
+        }
+        let role = if message.role == "developer" { Role::Developer } else { Role::System };
+        self.push(role, blocks, message, at);
+        Ok(())
+    }
+
+    fn user(&mut self, message: Message<'a>, at: usize) -> Result<(), Refusal> {
+        let blocks = content(&message.said, at)?;
+        self.push(Role::User, blocks, message, at);
+        Ok(())
+    }
+
+    fn push(&mut self, role: Role, blocks: Vec<Block<'a>>, message: Message<'a>, at: usize) {
+        self.leading = false;
+        let Message { name, said, .. } = message;
+        self.request.turns.push(Turn { role, blocks, name, extras: said.extras, at });
+    }
+
+    fn assistant(&mut self, mut message: Message<'a>, at: usize) -> Result<(), Refusal> {
+        let said = std::mem::take(&mut message.said);
+        let (seal, mut forged) = (self.seal, Vec::new());
+        let mut blocks = Vec::new();
+        let mut state = |detail: &details::Detail<'a>| open(detail, seal, &mut forged);
+        read_response::thinking(said.reasoning.clone(), said.details.clone(), at, &mut state, &mut blocks)?;
+        blocks.extend(words(&said, at)?);
+        if let Some(text) = said.refusal {
+            blocks.push(Block::new(BlockKind::Refusal { text }, said.content_at));
+        }
+        if let Some(mut audio) = said.audio {
+            let at = audio.offset();
+            blocks.push(Block::new(BlockKind::Reference { raw: audio.json()? }, at));
+        }
+        let (seed, mut count) = (format!("history/{}", self.turn), 0);
+        if let Some(mut list) = said.calls {
+            answer::calls::<JsonError>(&mut list, |piece| {
+                blocks.push(call(piece, &seed, count));
+                count += 1;
+                Ok(())
+            })?;
+        }
+        if let Some(mut legacy) = said.legacy_call {
+            blocks.push(call(answer::legacy_call(&mut legacy)?, &seed, count));
+        }
+        message.said.extras = said.extras;
+        message.said.extras.extend(forged);
+        self.push(Role::Assistant, blocks, message, at);
+        Ok(())
+    }
+
+    /// A tool's result: a block of the user turn behind the calls.
+    fn result(&mut self, message: Message<'a>, at: usize) -> Result<(), Refusal> {
+        self.leading = false;
+        let id = match (message.call_id, message.role.as_ref(), &message.name) {
+            (Some(id), _, _) => id,
+            (None, "function", Some(name)) => self.call_named(&name.plain()),
+            _ => return Err(Refusal::at(at, "a tool message needs `tool_call_id`: the id of the call it answers")),
+        };
+        let content = content(&message.said, at)?;
+        let block = Block::new(BlockKind::ToolResult { id, content, is_error: None }, at);
+        let extras = message.said.extras;
+        let open = self.request.turns.last_mut().filter(|turn| {
+            turn.role == Role::User
+                && turn.blocks.iter().all(|block| matches!(block.kind, BlockKind::ToolResult { .. }))
+        });
+        match open {
+            Some(turn) => {
+                turn.blocks.push(block);
+                turn.extras.extend(extras);
+            }
+            None => {
+                self.request.turns.push(Turn { role: Role::User, blocks: vec![block], name: None, extras, at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Id of the last call of the function `name`: the deprecated form has no ids.
+    fn call_named(&self, name: &str) -> Cow<'a, str> {
+        let calls = self.request.turns.iter().rev().flat_map(|turn| turn.blocks.iter().rev());
+        let found = calls.filter_map(|block| match &block.kind {
+            BlockKind::ToolCall { id, name: called, .. } if called == name => Some(id.clone()),
+            _ => None,
+        });
+        found.into_iter().next().unwrap_or_else(|| Cow::Owned(crate::hub::ids::derived("call_", name)))
+    }
+
+    /// Results stand in the order of the calls, whatever the order in which they came.
+    fn order_results(&mut self) {
+        let mut called: Vec<Cow<'a, str>> = Vec::new();
+        for turn in &mut self.request.turns {
+            if turn.role == Role::Assistant {
+                called = turn.blocks.iter().filter_map(call_id).collect();
+                continue;
+            }
+            let place = |block: &Block<'a>| match &block.kind {
+                BlockKind::ToolResult { id, .. } => called.iter().position(|call| call == id).unwrap_or(usize::MAX),
+                _ => usize::MAX,
+            };
+            turn.blocks.sort_by_key(place);
+        }
+    }
+}
+
+fn call_id<'a>(block: &Block<'a>) -> Option<Cow<'a, str>> {
+    match &block.kind {
+        BlockKind::ToolCall { id, .. } => Some(id.clone()),
+        _ => None,
+    }
+}
+
+/// The state in an entry of `reasoning_details` that a client brings back: an envelope of ours, or its server's own.
+fn open<'a>(detail: &details::Detail<'a>, seal: &Seal, forged: &mut Vec<Extra<'a>>) -> Option<Opaque<'a>> {
+    let secret = detail.secret.as_ref()?;
+    match seal.open(&secret.plain()) {
+        Opened::Bare => detail.native(),
+        Opened::Ours(opaque) if opaque.kind == OpaqueKind::Unsigned => None,
+        Opened::Ours(opaque) => Some(opaque),
+        Opened::Forged => {
+            let key = Cow::Borrowed("reasoning_details");
+            forged.push(Extra { field: Field::OpaqueState, key, value: detail.raw.clone(), at: detail.at });
+            None
+        }
+    }
+}

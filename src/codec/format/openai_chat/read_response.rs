@@ -1,0 +1,248 @@
+//! A whole answer of a provider, read.
+
+use std::borrow::Cow;
+
+use super::answer::{self, CallPiece, Part, Said};
+use super::wire::{arguments, derive_stop, keep, loose_count, loose_text, read_stop};
+use super::{details, usage};
+use crate::Format;
+use crate::hub::{Block, BlockKind, Candidate, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, ids};
+use crate::json::{Cursor, Json, JsonError, Kind, Text};
+
+/// Reads an answer.
+pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
+    let mut response = Response {
+        format: Format::OpenaiChat,
+        id: Text::EMPTY,
+        model: Text::EMPTY,
+        created: None,
+        candidates: Vec::new(),
+        usage: None,
+        tier: None,
+        extras: Vec::new(),
+    };
+    let mut choices = None;
+    let mut cursor = Cursor::over_bytes(body)?;
+    let mut error = None;
+    cursor.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "id" => response.id = loose_text(value)?.unwrap_or_default(),
+            "object" | "system_fingerprint" => value.skip()?,
+            "created" => response.created = loose_count(value)?,
+            "model" => response.model = loose_text(value)?.unwrap_or_default(),
+            "service_tier" => response.tier = loose_text(value)?,
+            "usage" => response.usage = usage::read(value)?,
+            "choices" if value.peek()? == Kind::Array => {
+                choices = Some(value.clone());
+                value.skip()?;
+            }
+            // A success that is none: some routers answer 200 with an error in the body.
+            "error" if value.peek()? == Kind::Object => error = Some(value.wrong("an answer, not an error")),
+            _ => keep(&mut response.extras, class_of(&key), key, value)?,
+        }
+        Ok(())
+    })?;
+    cursor.finish()?;
+    let Some(mut choices) = choices else {
+        return Err(error.unwrap_or_else(|| Cursor::over("null").wrong("an object with `choices`")));
+    };
+    let id = response.id.plain().into_owned();
+    choices.array::<JsonError>(|position, value| {
+        response.candidates.push(candidate(value, position, &id)?);
+        Ok(())
+    })?;
+    Ok(response)
+}
+
+fn class_of(key: &str) -> Field {
+    match key {
+        "moderation" | "prompt_filter_results" => Field::Safety,
+        "metadata" => Field::Metadata,
+        _ => Field::Unknown,
+    }
+}
+
+fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Candidate<'a>, JsonError> {
+    let (mut index, mut said, mut finish, mut matched, mut logprobs) = (None, Said::default(), None, None, None);
+    let mut extras = Vec::new();
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "index" => index = loose_count(value)?,
+            "message" if value.peek()? == Kind::Object => said = Said::read(value, true)?,
+            "finish_reason" => finish = loose_text(value)?.filter(|word| !word.is_empty()),
+            "stop_reason" => matched = loose_text(value)?,
+            "logprobs" => logprobs = value.nullable(Cursor::json)?,
+            "content_filter_results" => keep(&mut extras, Field::Safety, key, value)?,
+            _ => keep(&mut extras, Field::Unknown, key, value)?,
+        }
+        Ok(())
+    })?;
+    let index = index.unwrap_or(position as u64);
+    extras.append(&mut said.extras);
+    let blocks = blocks(said, &format!("{id}/{index}"))?;
+    let calls = blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
+    let stop = finish.map_or(Stop::EndTurn, |word| read_stop(&word, matched));
+    Ok(Candidate { index, stop: derive_stop(stop, calls), blocks, logprobs, extras })
+}
+
+/// What a message says, as blocks: reasoning, words, calls.
+pub(super) fn blocks<'a>(said: Said<'a>, seed: &str) -> Result<Vec<Block<'a>>, JsonError> {
+    let at = said.content_at;
+    let mut blocks = Vec::new();
+    thinking(said.reasoning, said.details, at, &mut |opaque: &details::Detail<'a>| opaque.native(), &mut blocks)?;
+    let words = blocks.len();
+    if let Some(text) = said.text {
+        blocks.push(Block::text(text, at));
+    }
+    if let Some(mut parts) = said.parts {
+        answer::parts(&mut parts, &mut |part, at| {
+            blocks.push(match part {
+                Part::Text(text) => Block::text(text, at),
+                Part::Refusal(text) => Block::new(BlockKind::Refusal { text }, at),
+                Part::Thinking(text) => Block::new(BlockKind::Thinking { text, kind: ThinkingKind::Raw }, at),
+                Part::Other(raw) => Block::new(BlockKind::Unknown { format: Format::OpenaiChat, raw }, at),
+            });
+        })?;
+    }
+    if let Some(text) = said.refusal {
+        blocks.push(Block::new(BlockKind::Refusal { text }, at));
+    }
+    if let Some(mut list) = said.annotations {
+        let text = blocks.get_mut(words..).unwrap_or_default().iter_mut().find_map(|block| match &mut block.kind {
+            BlockKind::Text { citations, .. } => Some(citations),
+            _ => None,
+        });
+        if let Some(citations) = text {
+            answer::citations(&mut list, &mut |citation| citations.push(citation))?;
+        }
+    }
+    if let Some(mut audio) = said.audio {
+        let at = audio.offset();
+        blocks.push(Block::new(BlockKind::Reference { raw: audio.json()? }, at));
+    }
+    calls(said.calls, said.legacy_call, seed, &mut blocks)?;
+    Ok(blocks)
+}
+
+/// Turns entries of `reasoning_details`, or plain reasoning where there are none, into blocks.
+///
+/// Entries of one `index` are pieces of one block: streams give words and signature apart. `state` says what of an
+/// entry is opaque state.
+pub(super) fn thinking<'a>(
+    plain: Option<Text<'a>>,
+    details: Option<Cursor<'a>>,
+    at: usize,
+    state: &mut dyn FnMut(&details::Detail<'a>) -> Option<Opaque<'a>>,
+    blocks: &mut Vec<Block<'a>>,
+) -> Result<(), JsonError> {
+    let first = blocks.len();
+    let mut open: Option<Option<u64>> = None;
+    if let Some(mut list) = details {
+        details::read(&mut list, &mut |detail| {
+            let opaque = state(&detail);
+            if detail.encrypted {
+                open = None;
+                let mut block = Block::new(BlockKind::Redacted, detail.at);
+                block.opaque.extend(opaque);
+                blocks.push(block);
+                return;
+            }
+            let index = index_of(&detail.raw);
+            let same = open == Some(index) && index.is_some();
+            if !same {
+                let kind = BlockKind::Thinking { text: Text::EMPTY, kind: detail.kind };
+                blocks.push(Block::new(kind, detail.at));
+                open = Some(index);
+            }
+            if let Some(block) = blocks.last_mut() {
+                if let BlockKind::Thinking { text, .. } = &mut block.kind {
+                    text.push(&detail.text);
+                }
+                block.opaque.extend(opaque);
+            }
+        })?;
+    }
+    let Some(plain) = plain else { return Ok(()) };
+    let made = blocks.get_mut(first..).unwrap_or_default();
+    let said = made.iter().any(|block| matches!(&block.kind, BlockKind::Thinking { text, .. } if !text.is_empty()));
+    let unsaid = made.iter_mut().find(|block| matches!(block.kind, BlockKind::Thinking { .. }));
+    match unsaid {
+        _ if said => {}
+        // The words stand in `reasoning_content`, the signature alone in the entry.
+        Some(block) => {
+            if let BlockKind::Thinking { text, .. } = &mut block.kind {
+                *text = plain;
+            }
+        }
+        None => blocks.insert(first, Block::new(BlockKind::Thinking { text: plain, kind: ThinkingKind::Raw }, at)),
+    }
+    Ok(())
+}
+
+fn index_of(raw: &Json<'_>) -> Option<u64> {
+    let mut index = None;
+    // The entry was read once already, so it is sound.
+    let _ = raw.cursor().object::<JsonError>(|key, value| {
+        if key == "index" {
+            index = loose_count(value)?;
+        }
+        Ok(())
+    });
+    index
+}
+
+fn calls<'a>(
+    list: Option<Cursor<'a>>,
+    legacy: Option<Cursor<'a>>,
+    seed: &str,
+    blocks: &mut Vec<Block<'a>>,
+) -> Result<(), JsonError> {
+    let mut count = 0;
+    if let Some(mut list) = list {
+        answer::calls::<JsonError>(&mut list, |piece| {
+            blocks.push(call(piece, seed, count));
+            count += 1;
+            Ok(())
+        })?;
+    }
+    if let Some(mut legacy) = legacy {
+        let piece = answer::legacy_call(&mut legacy)?;
+        if piece.name.is_some() {
+            blocks.push(call(piece, seed, count));
+        }
+    }
+    Ok(())
+}
+
+/// One call; an id that is missing derives from `seed` and the call's position.
+pub(super) fn call<'a>(piece: CallPiece<'a>, seed: &str, position: usize) -> Block<'a> {
+    let input = piece.input.unwrap_or_default();
+    let arguments = match piece.flavor {
+        Flavor::Function => arguments(input),
+        Flavor::Custom => Json::from_valid(format!("\"{}\"", input.escaped())),
+    };
+    let id = piece.id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{seed}/{position}"))));
+    let name = piece.name.unwrap_or_default();
+    let mut block = Block::new(BlockKind::ToolCall { id, name, arguments, flavor: piece.flavor }, piece.at);
+    block.opaque.extend(piece.signature.map(|data| Opaque {
+        kind: OpaqueKind::ThoughtSignature,
+        maker: Format::OpenaiChat,
+        data,
+    }));
+    block
+}
+
+/// The usage of an answer that is passed on untouched.
+pub(super) fn find_usage(body: &[u8]) -> Option<crate::hub::Usage> {
+    let mut found = None;
+    let mut cursor = Cursor::over_bytes(body).ok()?;
+    cursor
+        .object::<JsonError>(|key, value| {
+            if key == "usage" {
+                found = usage::read(value)?;
+            }
+            Ok(())
+        })
+        .ok()?;
+    found
+}

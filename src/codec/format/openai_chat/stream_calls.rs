@@ -1,0 +1,121 @@
+//! Tool calls of a stream: which call does a piece belong to?
+//!
+//! By the format, `index` says it, and `id` and `name` come once. Servers differ: `index` missing, a new `id` with
+//! every piece, the name in every piece, one `index` for several calls.
+
+use super::answer::CallPiece;
+use crate::Format;
+use crate::hub::{Event, Flavor, Head, Opaque, OpaqueKind, ids};
+use crate::json::Text;
+
+/// Most calls in one answer.
+const MOST: usize = 1024;
+
+/// The calls of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    list: Vec<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    index: Option<u64>,
+    /// Empty until known.
+    id: String,
+    /// Number of the block, once the name is known.
+    block: Option<u32>,
+    /// Arguments that came before the name, escaped.
+    held: String,
+    flavor: Flavor,
+}
+
+impl Calls {
+    /// True when there is a call.
+    pub(super) fn any(&self) -> bool {
+        !self.list.is_empty()
+    }
+
+    /// True when a call has no name to the end.
+    pub(super) fn any_nameless(&self) -> bool {
+        self.list.iter().any(|call| call.block.is_none())
+    }
+
+    /// Takes a piece of answer `candidate`.
+    #[allow(clippy::too_many_arguments, reason = "the stream's own counters, which a struct would only hide")]
+    pub(super) fn piece(
+        &mut self,
+        piece: CallPiece<'_>,
+        response: &str,
+        candidate: u32,
+        next: &mut u32,
+        sink: &mut (dyn FnMut(Event<'_>) + '_),
+    ) {
+        let Some(at) = self.find(&piece).or_else(|| self.add(&piece)) else { return };
+        let Some(call) = self.list.get_mut(at) else { return };
+        if call.id.is_empty()
+            && let Some(id) = &piece.id
+        {
+            id.as_ref().clone_into(&mut call.id);
+        }
+        if call.block.is_none()
+            && let Some(name) = piece.name
+        {
+            if call.id.is_empty() {
+                call.id = ids::derived("call_", &format!("{response}/{candidate}/{at}"));
+            }
+            let block = *next;
+            *next = next.saturating_add(1);
+            call.block = Some(block);
+            let head = Head::ToolCall { id: call.id.as_str().into(), name, flavor: call.flavor };
+            sink(Event::BlockStart { block, candidate, head });
+            if !call.held.is_empty() {
+                let fragment = Text::from_escaped(std::mem::take(&mut call.held));
+                sink(Event::ArgumentsDelta { block, fragment });
+            }
+        }
+        match (call.block, piece.input) {
+            (Some(block), Some(fragment)) if !fragment.is_empty() => sink(Event::ArgumentsDelta { block, fragment }),
+            (None, Some(fragment)) => call.held.push_str(fragment.escaped()),
+            _ => {}
+        }
+        if let (Some(block), Some(data)) = (call.block, piece.signature) {
+            let opaque = Opaque { kind: OpaqueKind::ThoughtSignature, maker: Format::OpenaiChat, data };
+            sink(Event::Opaque { block, opaque });
+        }
+    }
+
+    /// Closes every call.
+    pub(super) fn close(&self, sink: &mut (dyn FnMut(Event<'_>) + '_)) {
+        for block in self.list.iter().filter_map(|call| call.block) {
+            sink(Event::BlockStop { block });
+        }
+    }
+
+    fn find(&self, piece: &CallPiece<'_>) -> Option<usize> {
+        let at = match (piece.index, piece.id.as_deref()) {
+            (Some(index), _) => self.list.iter().rposition(|call| call.index == Some(index))?,
+            (None, Some(id)) => self.list.iter().rposition(|call| call.id == id)?,
+            (None, None) if piece.name.is_some() && piece.input.is_some() => return None,
+            (None, None) => self.list.len().checked_sub(1)?,
+        };
+        let call = self.list.get(at)?;
+        let other_id = piece.id.as_deref().is_some_and(|id| !call.id.is_empty() && call.id != id);
+        // A new id with a name is a new call, whatever the index says; without a name it is noise.
+        let another = other_id && piece.name.is_some() && call.block.is_some();
+        (!another).then_some(at)
+    }
+
+    fn add(&mut self, piece: &CallPiece<'_>) -> Option<usize> {
+        if self.list.len() >= MOST {
+            return None;
+        }
+        self.list.push(Call {
+            index: piece.index,
+            id: String::new(),
+            block: None,
+            held: String::new(),
+            flavor: piece.flavor,
+        });
+        Some(self.list.len() - 1)
+    }
+}

@@ -1,0 +1,404 @@
+//! A stream, read.
+//!
+//! A chunk is looked at once. Text and thinking blocks close when another kind begins; calls stay open to the end,
+//! because their pieces may interleave. What ends an answer is held until the stream itself ends: servers repeat
+//! `finish_reason`, and some send more after it.
+
+use super::answer::{self, CallPiece, Part, Said};
+use super::stream_calls::Calls;
+use super::wire::{derive_stop, loose_count, loose_text, read_stop};
+use super::{details, error, usage};
+use crate::format::StreamReader;
+use crate::frame::sse::Frame;
+use crate::hub::{Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
+use crate::json::{Cursor, Json, JsonError, Kind, Text};
+
+/// Most answers in one stream; `n` is at most 128 at the vendor.
+const MOST_CHOICES: u64 = 128;
+
+type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
+
+/// Reads a stream.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    started: bool,
+    over: bool,
+    /// The provider's id, from which missing ids of calls derive.
+    id: String,
+    /// Number of the next block.
+    next: u32,
+    choices: Vec<Choice>,
+}
+
+/// One of the answers.
+#[derive(Debug, Default)]
+struct Choice {
+    index: u32,
+    /// The text, refusal or thinking block that is open.
+    open: Option<(Open, u32)>,
+    calls: Calls,
+    /// Anything of the answer itself was seen.
+    said: bool,
+    finish: Option<Stop<'static>>,
+    /// Sound was reported as lost.
+    silent: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Refusal,
+    Thinking(ThinkingKind),
+}
+
+/// The top level of a chunk.
+#[derive(Default)]
+struct Chunk<'a> {
+    id: Option<Text<'a>>,
+    model: Option<Text<'a>>,
+    created: Option<u64>,
+    choices: Option<Cursor<'a>>,
+    usage: Option<Usage>,
+    error: Option<Cursor<'a>>,
+}
+
+/// One entry of `choices`.
+#[derive(Default)]
+struct Piece<'a> {
+    index: u64,
+    said: Option<Said<'a>>,
+    message: Option<Said<'a>>,
+    finish: Option<Text<'a>>,
+    matched: Option<Text<'a>>,
+    logprobs: Option<Json<'a>>,
+    usage: Option<Usage>,
+}
+
+impl StreamReader for Reader {
+    fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>> {
+        let data = frame.data.trim();
+        if self.over || data.is_empty() {
+            return Ok(());
+        }
+        if data == "[DONE]" {
+            self.finish(sink);
+            return Ok(());
+        }
+        let chunk = Chunk::read(data, frame.event == Some("error")).map_err(|e| malformed(&e))?;
+        if let Some(mut error) = chunk.error {
+            self.over = true;
+            sink(Event::Fault(error::read_in_stream(&mut error)));
+            return Ok(());
+        }
+        self.chunk(chunk, sink).map_err(|e| malformed(&e))
+    }
+
+    fn end(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
+        if self.over {
+            return;
+        }
+        if !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some()) {
+            return self.finish(sink);
+        }
+        self.over = true;
+        sink(Event::Fault(
+            Fault::new(FaultKind::StreamIncomplete, "The provider's stream ended before the answer was complete")
+                .with_code("stream_incomplete"),
+        ));
+    }
+}
+
+fn malformed(error: &JsonError) -> Fault<'static> {
+    let mut fault = Fault::new(FaultKind::Api, format!("A chunk of the provider's stream cannot be read: {error}"));
+    fault.status = 502;
+    fault.with_code("stream_malformed")
+}
+
+impl<'a> Chunk<'a> {
+    fn read(data: &'a str, is_error: bool) -> Result<Self, JsonError> {
+        let mut chunk = Self::default();
+        let mut cursor = Cursor::over(data);
+        if is_error {
+            chunk.error = Some(cursor.clone());
+        }
+        let start = cursor.clone();
+        cursor.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "choices" if value.peek()? == Kind::Array => {
+                    chunk.choices = Some(value.clone());
+                    value.skip()?;
+                }
+                "id" => chunk.id = loose_text(value)?,
+                "model" => chunk.model = loose_text(value)?,
+                "created" => chunk.created = loose_count(value)?,
+                "usage" => chunk.usage = usage::read(value)?.or(chunk.usage.take()),
+                "x_groq" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
+                    if key == "usage" {
+                        chunk.usage = chunk.usage.take().or(usage::read(value)?);
+                    }
+                    Ok(())
+                })?,
+                "error" if value.peek()? != Kind::Null => {
+                    chunk.error = Some(value.clone());
+                    value.skip()?;
+                }
+                // vLLM's errors have no envelope.
+                "object" if loose_text(value)?.is_some_and(|object| object.escaped() == "error") => {
+                    chunk.error = Some(start.clone());
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        cursor.finish()?;
+        Ok(chunk)
+    }
+}
+
+impl<'a> Piece<'a> {
+    fn read(value: &mut Cursor<'a>) -> Result<Self, JsonError> {
+        let mut piece = Self::default();
+        value.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "index" => piece.index = loose_count(value)?.unwrap_or(0),
+                "delta" if value.peek()? == Kind::Object => piece.said = Some(Said::read(value, false)?),
+                "message" if value.peek()? == Kind::Object => piece.message = Some(Said::read(value, false)?),
+                "finish_reason" => piece.finish = loose_text(value)?.filter(|word| !word.is_empty()),
+                "stop_reason" => piece.matched = loose_text(value)?,
+                "logprobs" if value.peek()? == Kind::Object => piece.logprobs = Some(value.json()?),
+                "usage" => piece.usage = usage::read(value)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(piece)
+    }
+}
+
+impl Reader {
+    fn chunk(&mut self, chunk: Chunk<'_>, sink: Sink<'_>) -> Result<(), JsonError> {
+        let Chunk { id, model, created, choices, usage, .. } = chunk;
+        let mut choices = choices.filter(|list| list.clone().json().is_ok_and(|json| !json.is_empty()));
+        if !self.started {
+            let named = id.as_ref().is_some_and(|id| !id.is_empty());
+            // Azure's first chunk tells of prompt filters, without id or choices: not the answer's beginning.
+            if !named && choices.is_none() && usage.is_none() {
+                return Ok(());
+            }
+            self.start(id.unwrap_or_default(), model.unwrap_or_default(), created, sink);
+        }
+        let mut late = usage;
+        if let Some(list) = &mut choices {
+            list.array::<JsonError>(|_, value| {
+                if value.peek()? != Kind::Object {
+                    return Ok(());
+                }
+                let mut piece = Piece::read(value)?;
+                late = late.take().or(piece.usage.take());
+                self.piece(piece, sink)
+            })?;
+        }
+        if let Some(usage) = late {
+            sink(Event::Usage(usage));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: Text<'_>, model: Text<'_>, created: Option<u64>, sink: Sink<'_>) {
+        self.started = true;
+        id.escaped().clone_into(&mut self.id);
+        sink(Event::Start { id, model, created });
+    }
+
+    fn piece(&mut self, piece: Piece<'_>, sink: Sink<'_>) -> Result<(), JsonError> {
+        let Ok(index) = u32::try_from(piece.index.min(MOST_CHOICES)) else { return Ok(()) };
+        let at = self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
+            self.choices.push(Choice { index, ..Choice::default() });
+            self.choices.len() - 1
+        });
+        let Self { id, next, choices, .. } = self;
+        let Some(choice) = choices.get_mut(at) else { return Ok(()) };
+        let mut talk = Talk { id, next, choice, sink };
+        // A final `message` repeats the deltas; it counts only where there were none.
+        let said = piece.said.or(piece.message.filter(|_| !talk.choice.said));
+        if let Some(said) = said {
+            talk.choice.said |= said.is_something();
+            talk.said(said)?;
+        }
+        if let Some(raw) = piece.logprobs {
+            (talk.sink)(Event::Logprobs { candidate: index, raw });
+        }
+        if let Some(word) = piece.finish {
+            choice.finish = Some(read_stop(&word, piece.matched).into_owned());
+        }
+        Ok(())
+    }
+
+    /// The stream is complete: closes what is open and says why each answer ended.
+    fn finish(&mut self, sink: Sink<'_>) {
+        self.over = true;
+        if !self.started {
+            self.start(Text::EMPTY, Text::EMPTY, None, sink);
+        }
+        if self.choices.is_empty() {
+            self.choices.push(Choice::default());
+        }
+        for choice in &mut self.choices {
+            if let Some((_, block)) = choice.open.take() {
+                sink(Event::BlockStop { block });
+            }
+            choice.calls.close(sink);
+            if choice.calls.any_nameless() {
+                let fault = Fault::new(FaultKind::Api, "The provider sent a tool call without a name");
+                return sink(Event::Fault(fault.with_code("stream_malformed")));
+            }
+            let stop = choice.finish.take().unwrap_or(Stop::EndTurn);
+            // Where only the end was looked at, its word stands.
+            let stop = if choice.said { derive_stop(stop, choice.calls.any()) } else { stop };
+            sink(Event::Stop { candidate: choice.index, stop });
+        }
+        sink(Event::End);
+    }
+}
+
+/// One answer, while a delta of it is read.
+struct Talk<'r, 's> {
+    id: &'r str,
+    next: &'r mut u32,
+    choice: &'r mut Choice,
+    sink: &'r mut (dyn FnMut(Event<'_>) + 's),
+}
+
+impl Talk<'_, '_> {
+    fn said(&mut self, said: Said<'_>) -> Result<(), JsonError> {
+        self.reasoning(said.reasoning, said.details)?;
+        if let Some(text) = said.text {
+            self.grow(Open::Text, text);
+        }
+        if let Some(mut parts) = said.parts {
+            answer::parts(&mut parts, &mut |part, _| match part {
+                Part::Text(text) => self.grow(Open::Text, text),
+                Part::Refusal(text) => self.grow(Open::Refusal, text),
+                Part::Thinking(text) => self.grow(Open::Thinking(ThinkingKind::Raw), text),
+                Part::Other(_) => (self.sink)(Event::Dropped { field: Field::Unknown }),
+            })?;
+        }
+        if let Some(text) = said.refusal {
+            self.grow(Open::Refusal, text);
+        }
+        if let Some(mut list) = said.calls {
+            answer::calls::<JsonError>(&mut list, |piece| {
+                self.call(piece);
+                Ok(())
+            })?;
+        }
+        if let Some(mut call) = said.legacy_call {
+            let piece = answer::legacy_call(&mut call)?;
+            if piece.name.is_some() || piece.input.is_some() {
+                self.call(piece);
+            }
+        }
+        if let Some(mut list) = said.annotations {
+            self.annotations(&mut list)?;
+        }
+        if said.audio.is_some() && !std::mem::replace(&mut self.choice.silent, true) {
+            (self.sink)(Event::Dropped { field: Field::Audio });
+        }
+        Ok(())
+    }
+
+    fn reasoning(&mut self, plain: Option<Text<'_>>, details: Option<Cursor<'_>>) -> Result<(), JsonError> {
+        let Some(mut list) = details else {
+            if let Some(text) = plain {
+                self.grow(Open::Thinking(ThinkingKind::Raw), text);
+            }
+            return Ok(());
+        };
+        // The same words stand in both; the entries know what kind they are.
+        let mut plain = plain;
+        let doubled = plain.is_some();
+        details::read(&mut list, &mut |detail| {
+            if detail.encrypted {
+                return self.redacted(&detail);
+            }
+            if let Some(text) = plain.take() {
+                self.grow(Open::Thinking(detail.kind), text);
+            } else if !doubled {
+                self.grow(Open::Thinking(detail.kind), detail.text.clone());
+            }
+            if let Some(opaque) = detail.native() {
+                let block = self.open(Open::Thinking(detail.kind));
+                (self.sink)(Event::Opaque { block, opaque });
+            }
+        })?;
+        if let Some(text) = plain {
+            self.grow(Open::Thinking(ThinkingKind::Raw), text);
+        }
+        Ok(())
+    }
+
+    fn redacted(&mut self, detail: &details::Detail<'_>) {
+        let Some(opaque) = detail.native() else { return };
+        self.close();
+        let block = self.begin(Head::Redacted);
+        (self.sink)(Event::Opaque { block, opaque });
+        (self.sink)(Event::BlockStop { block });
+    }
+
+    fn annotations(&mut self, list: &mut Cursor<'_>) -> Result<(), JsonError> {
+        let Some((Open::Text, block)) = self.choice.open else {
+            let mut any = false;
+            list.array::<JsonError>(|_, value| {
+                any = true;
+                value.skip()
+            })?;
+            if any {
+                (self.sink)(Event::Dropped { field: Field::Citations });
+            }
+            return Ok(());
+        };
+        answer::citations(list, &mut |citation| (self.sink)(Event::Citation { block, citation }))
+    }
+
+    fn call(&mut self, piece: CallPiece<'_>) {
+        self.close();
+        self.choice.calls.piece(piece, self.id, self.choice.index, self.next, self.sink);
+    }
+
+    /// Adds words to the open block of this kind, or to a new one.
+    fn grow(&mut self, kind: Open, text: Text<'_>) {
+        if !text.is_empty() {
+            let block = self.open(kind);
+            (self.sink)(Event::TextDelta { block, text });
+        }
+    }
+
+    fn open(&mut self, kind: Open) -> u32 {
+        if let Some((open, block)) = self.choice.open
+            && open == kind
+        {
+            return block;
+        }
+        self.close();
+        let block = self.begin(match kind {
+            Open::Text => Head::Text,
+            Open::Refusal => Head::Refusal,
+            Open::Thinking(kind) => Head::Thinking(kind),
+        });
+        self.choice.open = Some((kind, block));
+        block
+    }
+
+    fn begin(&mut self, head: Head<'_>) -> u32 {
+        let block = *self.next;
+        *self.next = self.next.saturating_add(1);
+        (self.sink)(Event::BlockStart { block, candidate: self.choice.index, head });
+        block
+    }
+
+    fn close(&mut self) {
+        if let Some((_, block)) = self.choice.open.take() {
+            (self.sink)(Event::BlockStop { block });
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! A stream for a client, written.
+//!
+//! Every chunk of an answer repeats the same head, so it is built once; a delta is its head, its words as they came,
+//! and a tail. Calls may interleave, by their index. Usage waits for the end: it has a chunk of its own, if wanted.
+
+use std::sync::Arc;
+
+use super::wire::{code_points, write_stop};
+use super::{details, error, usage};
+use crate::format::{Reply, StreamWriter};
+use crate::hub::ids::Distinct;
+use crate::hub::{Citation, Event, Flavor, Head, Opaque, Stop, Usage};
+use crate::json::{Json, Text, Writer as JsonWriter, write};
+
+/// Writes a stream.
+#[derive(Debug)]
+pub(super) struct Writer {
+    reply: Arc<Reply>,
+    /// What every chunk begins with, up to the index of the choice.
+    head: Vec<u8>,
+    /// What every chunk with a delta ends with.
+    tail: &'static [u8],
+    choices: Vec<Choice>,
+    blocks: Vec<Block>,
+    ids: Distinct,
+    usage: Option<Usage>,
+    over: bool,
+}
+
+/// One of the answers.
+#[derive(Debug)]
+struct Choice {
+    index: u32,
+    /// Calls so far: the index of the next one.
+    calls: u64,
+    /// Reasoning blocks so far: the index of the next entry of `reasoning_details`.
+    thoughts: u64,
+    /// Code points of text so far.
+    chars: u64,
+    finished: bool,
+    said: bool,
+    /// Something else than text stood behind the last text.
+    apart: bool,
+}
+
+/// A block of the hub, as it is written here.
+#[derive(Debug)]
+struct Block {
+    candidate: u32,
+    kind: Kind,
+    /// A delta of this block up to its words; empty where it has none.
+    prefix: Vec<u8>,
+    /// Nothing was added yet.
+    empty: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Text {
+        start: u64,
+    },
+    Refusal,
+    Thinking {
+        entry: u64,
+    },
+    Call,
+    /// A custom tool: its input is held and written whole, because chunks know only functions.
+    Custom {
+        index: u64,
+        id: String,
+        name: String,
+        input: String,
+    },
+    Hidden,
+}
+
+const TAIL: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+const TAIL_WITH_USAGE: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
+
+impl Writer {
+    /// A stream as `reply` wants it.
+    pub(super) fn new(reply: Arc<Reply>) -> Self {
+        Self {
+            tail: if reply.include_usage { TAIL_WITH_USAGE } else { TAIL },
+            reply,
+            head: Vec::new(),
+            choices: Vec::new(),
+            blocks: Vec::new(),
+            ids: Distinct::default(),
+            usage: None,
+            over: false,
+        }
+    }
+
+    fn start(&mut self, id: &Text<'_>, created: Option<u64>) {
+        let head = &mut self.head;
+        head.extend_from_slice(b"data: {\"id\":\"");
+        if id.is_empty() {
+            head.extend_from_slice(b"chatcmpl-0");
+        }
+        write::push_escaped(id.escaped(), head);
+        head.extend_from_slice(b"\",\"object\":\"chat.completion.chunk\",\"created\":");
+        write::push_number(created.unwrap_or(0), head);
+        head.extend_from_slice(b",\"model\":\"");
+        write::escape_into(&self.reply.model, head);
+        head.extend_from_slice(b"\",\"choices\":[");
+    }
+
+    /// The place of answer `candidate`; its first delta, with the role, is written when it is new.
+    fn choice(&mut self, candidate: u32, out: &mut Vec<u8>) -> usize {
+        if let Some(at) = self.choices.iter().position(|choice| choice.index == candidate) {
+            return at;
+        }
+        let choice =
+            Choice { index: candidate, calls: 0, thoughts: 0, chars: 0, finished: false, said: false, apart: false };
+        self.choices.push(choice);
+        self.open_delta(candidate, out);
+        out.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\"");
+        out.extend_from_slice(self.tail);
+        self.choices.len() - 1
+    }
+
+    /// A chunk up to the fields of its delta.
+    fn open_delta(&self, candidate: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(b"{\"index\":");
+        write::push_number(u64::from(candidate), out);
+        out.extend_from_slice(b",\"delta\":{");
+    }
+
+    /// A delta up to its words: `field` is what stands between the braces and them.
+    fn prefix(&self, candidate: u32, field: &str) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(self.head.len() + 64);
+        self.open_delta(candidate, &mut prefix);
+        prefix.extend_from_slice(field.as_bytes());
+        prefix
+    }
+
+    fn block_start(&mut self, candidate: u32, head: &Head<'_>, out: &mut Vec<u8>) {
+        let at = self.choice(candidate, out);
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        choice.said |= !matches!(head, Head::ServerTool { .. });
+        let gap = matches!(head, Head::Text) && choice.apart && choice.chars > 0;
+        choice.apart = !matches!(head, Head::Text);
+        if gap {
+            // Two texts with something else between them are one text with an empty line.
+            choice.chars += 2;
+        }
+        let block = match head {
+            Head::Text => {
+                let kind = Kind::Text { start: choice.chars };
+                let prefix = self.prefix(candidate, "\"content\":\"");
+                if gap {
+                    out.extend_from_slice(&prefix);
+                    out.extend_from_slice(b"\\n\\n\"");
+                    out.extend_from_slice(self.tail);
+                }
+                Block { candidate, kind, prefix, empty: true }
+            }
+            Head::Refusal => {
+                Block { candidate, kind: Kind::Refusal, prefix: self.prefix(candidate, "\"refusal\":\""), empty: true }
+            }
+            Head::Thinking(_) | Head::Redacted => {
+                let entry = choice.thoughts;
+                choice.thoughts += 1;
+                Block { candidate, kind: Kind::Thinking { entry }, prefix: Vec::new(), empty: true }
+            }
+            Head::ToolCall { id, name, flavor } => {
+                let index = choice.calls;
+                choice.calls += 1;
+                self.call_start(candidate, index, (id, name, *flavor), out)
+            }
+            Head::ServerTool { .. } => Block { candidate, kind: Kind::Hidden, prefix: Vec::new(), empty: true },
+        };
+        self.blocks.push(block);
+    }
+
+    fn call_start(
+        &mut self,
+        candidate: u32,
+        index: u64,
+        (id, name, flavor): (&str, &str, Flavor),
+        out: &mut Vec<u8>,
+    ) -> Block {
+        let id = self.ids.next(id);
+        if flavor == Flavor::Custom {
+            let kind = Kind::Custom { index, id, name: name.to_owned(), input: String::new() };
+            return Block { candidate, kind, prefix: Vec::new(), empty: true };
+        }
+        self.open_delta(candidate, out);
+        let mut w = JsonWriter::new(out);
+        w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
+        w.key("type").plain("function").key("function").open_object().key("name").plain(name);
+        w.key("arguments").plain("").close_object().close_object().close_array();
+        out.extend_from_slice(self.tail);
+        let field = format!("\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":\"");
+        Block { candidate, kind: Kind::Call, prefix: self.prefix(candidate, &field), empty: true }
+    }
+
+    fn text_delta(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
+        let Self { blocks, choices, tail, .. } = self;
+        let Some(at) = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at)) else { return };
+        at.empty = false;
+        match at.kind {
+            Kind::Thinking { entry } => {
+                let candidate = at.candidate;
+                self.thinking_delta(candidate, entry, text, out);
+            }
+            Kind::Text { .. } | Kind::Refusal => {
+                if let (Kind::Text { .. }, Some(choice)) =
+                    (&at.kind, choices.iter_mut().find(|choice| choice.index == at.candidate))
+                {
+                    choice.chars = choice.chars.saturating_add(code_points(text));
+                }
+                out.extend_from_slice(&at.prefix);
+                write::push_escaped(text.escaped(), out);
+                out.push(b'"');
+                out.extend_from_slice(tail);
+            }
+            Kind::Call | Kind::Custom { .. } | Kind::Hidden => {}
+        }
+    }
+
+    /// Reasoning, in the two ways that clients know: `reasoning_content`, and `reasoning_details`, whose entries
+    /// keep blocks apart and find their signatures.
+    fn thinking_delta(&self, candidate: u32, entry: u64, text: &Text<'_>, out: &mut Vec<u8>) {
+        self.open_delta(candidate, out);
+        if self.reply.show_reasoning {
+            out.extend_from_slice(b"\"reasoning_content\":\"");
+            write::push_escaped(text.escaped(), out);
+            out.extend_from_slice(b"\",");
+        }
+        out.extend_from_slice(b"\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text\":\"");
+        write::push_escaped(text.escaped(), out);
+        out.extend_from_slice(b"\",\"index\":");
+        write::push_number(entry, out);
+        out.extend_from_slice(b"}]");
+        out.extend_from_slice(self.tail);
+    }
+
+    fn arguments_delta(&mut self, block: u32, fragment: &Text<'_>, out: &mut Vec<u8>) {
+        let Self { blocks, tail, .. } = self;
+        let Some(at) = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at)) else { return };
+        if fragment.is_empty() {
+            return;
+        }
+        at.empty = false;
+        match &mut at.kind {
+            Kind::Call => {
+                out.extend_from_slice(&at.prefix);
+                write::push_escaped(fragment.escaped(), out);
+                out.extend_from_slice(b"\"}}]");
+                out.extend_from_slice(tail);
+            }
+            Kind::Custom { input, .. } => input.push_str(fragment.escaped()),
+            Kind::Text { .. } | Kind::Refusal | Kind::Thinking { .. } | Kind::Hidden => {}
+        }
+    }
+
+    fn block_stop(&mut self, block: u32, out: &mut Vec<u8>) {
+        let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at)) else { return };
+        at.prefix = match (&at.kind, at.empty) {
+            (Kind::Call, true) => {
+                out.extend_from_slice(&at.prefix);
+                out.extend_from_slice(b"{}\"}}]");
+                out.extend_from_slice(self.tail);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let candidate = at.candidate;
+        if let Kind::Custom { index, id, name, input } = std::mem::replace(&mut at.kind, Kind::Hidden) {
+            self.open_delta(candidate, out);
+            let mut w = JsonWriter::new(out);
+            w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
+            w.key("type").plain("custom").key("custom").open_object().key("name").plain(&name);
+            w.key("input").text(&Text::from_escaped(input)).close_object().close_object().close_array();
+            out.extend_from_slice(self.tail);
+        }
+    }
+
+    fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
+        let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
+        let entry = match at.kind {
+            Kind::Thinking { entry } => entry,
+            Kind::Text { .. } | Kind::Refusal | Kind::Call | Kind::Custom { .. } | Kind::Hidden => 0,
+        };
+        self.open_delta(at.candidate, out);
+        let mut w = JsonWriter::new(out);
+        w.key("reasoning_details").open_array();
+        details::write(opaque, None, entry, Some(&self.reply.seal), &mut w);
+        w.close_array();
+        out.extend_from_slice(self.tail);
+    }
+
+    /// A source with a URL is an annotation; its span is the block so far, where the source does not say.
+    fn citation(&mut self, block: u32, citation: &Citation<'_>, out: &mut Vec<u8>) {
+        let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
+        let (Kind::Text { start }, Some(url)) = (&at.kind, &citation.url) else { return };
+        let end = self.choices.iter().find(|choice| choice.index == at.candidate).map_or(*start, |choice| choice.chars);
+        let span = citation.span.unwrap_or((*start, end));
+        self.open_delta(at.candidate, out);
+        let mut w = JsonWriter::new(out);
+        w.key("annotations").open_array();
+        write_annotation(url, citation.title.as_ref(), span, &mut w);
+        w.close_array();
+        out.extend_from_slice(self.tail);
+    }
+
+    fn logprobs(&mut self, candidate: u32, raw: &Json<'_>, out: &mut Vec<u8>) {
+        self.choice(candidate, out);
+        self.open_delta(candidate, out);
+        out.extend_from_slice(b"},\"logprobs\":");
+        write::push_escaped(raw.as_str(), out);
+        out.extend_from_slice(if self.reply.include_usage {
+            b",\"finish_reason\":null}],\"usage\":null}\n\n".as_slice()
+        } else {
+            b",\"finish_reason\":null}]}\n\n".as_slice()
+        });
+    }
+
+    fn stop(&mut self, candidate: u32, stop: &Stop<'_>, out: &mut Vec<u8>) {
+        let at = self.choice(candidate, out);
+        let Some(choice) = self.choices.get_mut(at).filter(|choice| !choice.finished) else { return };
+        choice.finished = true;
+        let said = choice.said;
+        if let Stop::Refusal { explanation: Some(words), .. } = stop {
+            let mut prefix = self.prefix(candidate, "\"refusal\":\"");
+            out.append(&mut prefix);
+            write::push_escaped(words.escaped(), out);
+            out.push(b'"');
+            out.extend_from_slice(self.tail);
+        }
+        match write_stop(stop, said) {
+            Ok(word) => {
+                self.open_delta(candidate, out);
+                out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":\"");
+                out.extend_from_slice(word.as_bytes());
+                out.extend_from_slice(if self.reply.include_usage {
+                    b"\"}],\"usage\":null}\n\n".as_slice()
+                } else {
+                    b"\"}]}\n\n".as_slice()
+                });
+            }
+            Err(fault) => {
+                self.over = true;
+                error::write_line(&fault, out);
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        self.over = true;
+        if self.choices.is_empty() {
+            self.stop(0, &Stop::EndTurn, out);
+        }
+        if let (true, Some(usage)) = (self.reply.include_usage, &self.usage) {
+            out.extend_from_slice(&self.head);
+            out.extend_from_slice(b"],");
+            let mut w = JsonWriter::new(out);
+            w.key("usage");
+            usage::write(usage, &mut w);
+            out.extend_from_slice(b"}\n\n");
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+}
+
+impl StreamWriter for Writer {
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        if self.over {
+            return;
+        }
+        match event {
+            Event::Start { id, created, .. } => self.start(id, *created),
+            Event::BlockStart { candidate, head, .. } => self.block_start(*candidate, head, out),
+            Event::TextDelta { block, text } => self.text_delta(*block, text, out),
+            Event::ArgumentsDelta { block, fragment } => self.arguments_delta(*block, fragment, out),
+            Event::Opaque { block, opaque } => self.opaque(*block, opaque, out),
+            Event::Citation { block, citation } => self.citation(*block, citation, out),
+            Event::Logprobs { candidate, raw } => self.logprobs(*candidate, raw, out),
+            Event::BlockStop { block } => self.block_stop(*block, out),
+            Event::Stop { candidate, stop } => self.stop(*candidate, stop, out),
+            Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
+            Event::Dropped { .. } => {}
+            Event::Fault(fault) => {
+                self.over = true;
+                error::write_line(fault, out);
+            }
+            Event::End => self.end(out),
+        }
+    }
+}
+
+/// Writes a `url_citation` as the next value.
+pub(super) fn write_annotation(url: &Text<'_>, title: Option<&Text<'_>>, span: (u64, u64), w: &mut JsonWriter<'_>) {
+    w.open_object().key("type").plain("url_citation").key("url_citation").open_object();
+    w.key("start_index").number(span.0).key("end_index").number(span.1);
+    w.key("title").text(title.unwrap_or(&Text::EMPTY)).key("url").text(url);
+    w.close_object().close_object();
+}

@@ -1,0 +1,175 @@
+//! Spellings that readers and writers share.
+
+use std::borrow::Cow;
+
+use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Stop};
+use crate::json::{Cursor, Json, JsonError, Kind, Text};
+
+/// Keeps a field that the hub has no place for; `null` says nothing and is not kept.
+pub(super) fn keep<'a>(
+    extras: &mut Vec<Extra<'a>>,
+    field: Field,
+    key: Cow<'a, str>,
+    value: &mut Cursor<'a>,
+) -> Result<(), JsonError> {
+    let at = value.offset();
+    let value = value.json()?;
+    if value.kind() != Kind::Null {
+        extras.push(Extra { field, key, value, at });
+    }
+    Ok(())
+}
+
+/// Reads a string, or nothing where something else stands.
+pub(super) fn loose_text<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    if value.peek()? == Kind::String {
+        return value.text().map(Some);
+    }
+    value.skip()?;
+    Ok(None)
+}
+
+/// Reads a count, or nothing where something else stands; servers write `5`, `5.0`, `null`.
+pub(super) fn loose_count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
+    if value.peek()? != Kind::Number {
+        value.skip()?;
+        return Ok(None);
+    }
+    let number = value.number()?;
+    let whole = number.as_str().split(['.', 'e', 'E']).next().unwrap_or_default();
+    Ok(whole.parse().ok())
+}
+
+/// Reads `ttl` of a cache mark: `30m`, `1h`, `90s`.
+pub(super) fn seconds(ttl: &str) -> Option<u32> {
+    let (digits, unit) = ttl.split_at_checked(ttl.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    digits.parse::<u32>().ok()?.checked_mul(factor)
+}
+
+/// Reads `prompt_cache_breakpoint` or `cache_control`.
+pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark>, JsonError> {
+    if value.peek()? != Kind::Object {
+        value.skip()?;
+        return Ok(None);
+    }
+    let mut mark = CacheMark { ttl_s: None };
+    value.object::<JsonError>(|key, value| {
+        if key == "ttl" {
+            mark.ttl_s = loose_text(value)?.and_then(|ttl| seconds(&ttl.plain()));
+        }
+        Ok(())
+    })?;
+    Ok(Some(mark))
+}
+
+/// Arguments of a function call as the hub keeps them: the JSON text of an object, or, where the text is none (cut
+/// short by a limit, say), the text itself as a JSON string.
+pub(super) fn arguments(text: Text<'_>) -> Json<'_> {
+    let escaped = format!("\"{}\"", text.escaped());
+    let plain = text.into_plain();
+    if plain.trim().is_empty() {
+        return Json::EMPTY_OBJECT;
+    }
+    match Json::parse(plain) {
+        Ok(json) if json.kind() == Kind::Object => json,
+        _ => Json::from_valid(escaped),
+    }
+}
+
+/// Reads `finish_reason`; `matched` is the stop text that some servers name beside it.
+pub(super) fn read_stop<'a>(word: &Text<'a>, matched: Option<Text<'a>>) -> Stop<'a> {
+    match word.escaped() {
+        "stop" | "eos" | "end_turn" | "COMPLETE" | "completed" | "STOP" => match matched {
+            Some(text) => Stop::StopSequence(Some(text)),
+            None => Stop::EndTurn,
+        },
+        "stop_sequence" => Stop::StopSequence(matched),
+        "length" | "max_tokens" | "MAX_TOKENS" => Stop::MaxTokens,
+        "model_length" => Stop::ContextWindow,
+        "tool_calls" | "function_call" | "tool_use" => Stop::ToolUse,
+        "content_filter" | "sensitive" | "safety" | "SAFETY" | "recitation" => Stop::Filtered(word.clone()),
+        "refusal" => Stop::Refusal { category: None, explanation: None },
+        "error" | "abort" | "network_error" | "insufficient_system_resource" => Stop::Failed(word.clone()),
+        _ => Stop::Other(word.clone()),
+    }
+}
+
+/// The stop that the blocks bear out: calls make it [`Stop::ToolUse`], none take that back.
+pub(super) fn derive_stop(stop: Stop<'_>, calls: bool) -> Stop<'_> {
+    match stop {
+        Stop::EndTurn if calls => Stop::ToolUse,
+        Stop::ToolUse if !calls => Stop::EndTurn,
+        other => other,
+    }
+}
+
+/// The `finish_reason` that says `stop`.
+///
+/// # Errors
+///
+/// The stop is a failure, which the format says as an error.
+pub(super) fn write_stop(stop: &Stop<'_>, said_anything: bool) -> Result<&'static str, Fault<'static>> {
+    let failed = |word: &Text<'_>| {
+        let mut fault = Fault::new(FaultKind::Api, format!("The provider failed: {}", word.plain()));
+        fault.status = 502;
+        Err(fault.with_code("upstream_failed"))
+    };
+    match stop {
+        Stop::EndTurn | Stop::StopSequence(_) => Ok("stop"),
+        Stop::ToolUse => Ok("tool_calls"),
+        Stop::MaxTokens | Stop::ContextWindow | Stop::Pause | Stop::Compaction => Ok("length"),
+        Stop::Refusal { .. } | Stop::Filtered(_) => Ok("content_filter"),
+        Stop::Other(_) if said_anything => Ok("stop"),
+        Stop::Other(word) | Stop::Failed(word) => failed(word),
+    }
+}
+
+/// Number of Unicode code points of escaped contents.
+pub(super) fn code_points(text: &Text<'_>) -> u64 {
+    let escaped = text.escaped();
+    let count = if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
+        escaped.bytes().filter(|byte| byte & 0xC0 != 0x80).count()
+    } else {
+        text.plain().chars().count()
+    };
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_arguments_whole() {
+        for (escaped, json) in [
+            ("", "{}"),
+            (" ", "{}"),
+            (r#"{\"n\":12345678901234567890,\"a\":1.0}"#, r#"{"n":12345678901234567890,"a":1.0}"#),
+            (r#"{\"n\":"#, r#""{\"n\":""#),
+            ("[1]", "\"[1]\""),
+            (r#"\"x\""#, r#""\"x\"""#),
+        ] {
+            assert_eq!(arguments(Text::from_escaped(escaped)).as_str(), json);
+        }
+    }
+
+    #[test]
+    fn reads_times() {
+        for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("5s", Some(5)), ("x", None), ("", None)] {
+            assert_eq!(seconds(ttl), value, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn counts_code_points() {
+        for (escaped, count) in [("", 0), ("aé北😀", 4), (r"a\n\u5317\ud83d\ude00", 4)] {
+            assert_eq!(code_points(&Text::from_escaped(escaped)), count, "{escaped}");
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The conversation, written.
+
+use super::details;
+use super::report::Report;
+use super::write_parts::{self, Parts};
+use super::write_request::OWN;
+use super::write_tools::sent_name;
+use crate::format::Facts;
+use crate::hub::ids::Distinct;
+use crate::hub::{Block, BlockKind, Field, Flavor, Refusal, Request, Role, Turn};
+use crate::json::{Json, Kind, Text, Writer};
+
+/// Writes every message, the instructions first.
+pub(super) fn write(
+    request: &Request<'_>,
+    facts: &Facts,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    let role = if facts.developer_role { "developer" } else { "system" };
+    let mut pen = Pen { facts, report, w };
+    let instructions: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
+    if !instructions.is_empty() {
+        pen.w.open_object().key("role").plain(role);
+        pen.content(&instructions)?;
+        pen.w.close_object();
+    }
+    for turn in &request.turns {
+        pen.turn(turn)?;
+    }
+    Ok(())
+}
+
+fn is_empty(block: &Block<'_>) -> bool {
+    matches!(&block.kind, BlockKind::Text { text, .. } if text.is_empty())
+}
+
+struct Pen<'p, 'o, 'l> {
+    facts: &'p Facts,
+    report: &'p mut Report<'l>,
+    w: &'p mut Writer<'o>,
+}
+
+impl Pen<'_, '_, '_> {
+    fn turn(&mut self, turn: &Turn<'_>) -> Result<(), Refusal> {
+        match turn.role {
+            Role::User => self.user(turn),
+            Role::Assistant => {
+                self.assistant(turn);
+                Ok(())
+            }
+            Role::System => self.operator("system", turn),
+            Role::Developer if self.facts.developer_role => self.operator("developer", turn),
+            Role::Developer => {
+                self.report.converted(Field::Turn, turn.at, "the server knows no role `developer`: `system` stands in");
+                self.operator("system", turn)
+            }
+        }
+    }
+
+    fn operator(&mut self, role: &str, turn: &Turn<'_>) -> Result<(), Refusal> {
+        let blocks: Vec<&Block<'_>> = turn.blocks.iter().filter(|block| !is_empty(block)).collect();
+        self.open(role, turn);
+        self.content(&blocks)?;
+        self.close(turn);
+        Ok(())
+    }
+
+    fn open(&mut self, role: &str, turn: &Turn<'_>) {
+        self.w.open_object().key("role").plain(role);
+        if let Some(name) = &turn.name {
+            self.w.key("name").text(name);
+        }
+    }
+
+    fn close(&mut self, turn: &Turn<'_>) {
+        if self.report.is_own() {
+            for extra in turn.extras.iter().filter(|extra| extra.field != Field::OpaqueState) {
+                self.w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+            }
+        }
+        self.report.extras(&turn.extras);
+        self.w.close_object();
+    }
+
+    /// `content` of a user's or operator's message.
+    fn content(&mut self, blocks: &[&Block<'_>]) -> Result<(), Refusal> {
+        self.w.key("content");
+        write_parts::content(blocks, self.facts, self.report, self.w)
+    }
+
+    /// Results first, each a message of its own; then what else the turn says, and what media the results brought.
+    fn user(&mut self, turn: &Turn<'_>) -> Result<(), Refusal> {
+        let mut ids = Distinct::default();
+        let mut attached = Parts::default();
+        let mut rest: Vec<&Block<'_>> = Vec::new();
+        for block in &turn.blocks {
+            match &block.kind {
+                BlockKind::ToolResult { id, .. } => self.result(block, &ids.next(id), &mut attached)?,
+                _ => rest.push(block),
+            }
+        }
+        let has_results = turn.blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolResult { .. }));
+        rest.retain(|block| !is_empty(block));
+        if rest.is_empty() && attached.is_empty() {
+            if has_results {
+                self.report.extras(&turn.extras);
+                return Ok(());
+            }
+            self.open("user", turn);
+            self.w.key("content").plain("(empty)");
+            self.report.converted(Field::Turn, turn.at, "an empty message says so");
+            self.close(turn);
+            return Ok(());
+        }
+        self.open("user", turn);
+        if attached.is_empty() {
+            self.content(&rest)?;
+        } else {
+            self.w.key("content").open_array();
+            attached.write(self.w);
+            write_parts::parts(&rest, self.facts, self.report, self.w)?;
+            self.w.close_array();
+        }
+        self.close(turn);
+        Ok(())
+    }
+
+    /// One tool message: text only. Media go to the next user message, each behind a line that names the result.
+    fn result(&mut self, block: &Block<'_>, id: &str, attached: &mut Parts) -> Result<(), Refusal> {
+        let BlockKind::ToolResult { content, is_error, .. } = &block.kind else { return Ok(()) };
+        let mut words: Vec<Text<'_>> = Vec::new();
+        for inner in content {
+            match &inner.kind {
+                BlockKind::Text { text, .. } => {
+                    if !words.is_empty() && !self.report.is_own() {
+                        words.push(Text::from_escaped("\\n"));
+                    }
+                    words.push(text.by_ref());
+                    self.mark_lost(inner);
+                }
+                _ => {
+                    self.report.converted(
+                        Field::ToolResult,
+                        inner.at,
+                        "a tool message holds text only: it follows in a user message",
+                    );
+                    attached.add(id, inner, self.facts, self.report)?;
+                }
+            }
+            self.report.extras(&inner.extras);
+        }
+        if *is_error == Some(true)
+            && !words.first().is_some_and(|text| text.escaped().to_ascii_lowercase().starts_with("error"))
+        {
+            words.insert(0, Text::from_escaped("Error: "));
+            self.report.converted(Field::ToolError, block.at, "the result's text says that the tool failed");
+        }
+        self.mark_lost(block);
+        self.report.extras(&block.extras);
+        self.w.open_object().key("role").plain("tool").key("tool_call_id").plain(id).key("content");
+        self.w.texts(&words.iter().collect::<Vec<_>>());
+        self.w.close_object();
+        Ok(())
+    }
+
+    fn mark_lost(&mut self, block: &Block<'_>) {
+        if block.cache.is_some() {
+            self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+        }
+    }
+
+    fn assistant(&mut self, turn: &Turn<'_>) {
+        let said = Said::sort(turn, self.report);
+        if said.is_empty() && turn.extras.is_empty() {
+            self.thoughts(&said.thoughts, false);
+            return;
+        }
+        self.open("assistant", turn);
+        self.w.key("content");
+        match (said.words.is_empty(), said.calls.is_empty() && said.refusal.is_empty()) {
+            (true, false) => self.w.null(),
+            _ => self.w.texts(&said.words.iter().collect::<Vec<_>>()),
+        };
+        if !said.refusal.is_empty() {
+            self.w.key("refusal").texts(&said.refusal.iter().collect::<Vec<_>>());
+        }
+        self.thoughts(&said.thoughts, true);
+        if let Some(raw) = said.audio {
+            self.w.key("audio").json(raw);
+        }
+        if !said.calls.is_empty() {
+            let mut ids = Distinct::default();
+            self.w.key("tool_calls").open_array();
+            for block in &said.calls {
+                self.call(block, &mut ids);
+            }
+            self.w.close_array();
+        }
+        self.close(turn);
+    }
+
+    /// Reasoning of earlier turns: servers with the extension want it back, the vendor has no place for it.
+    ///
+    /// `open` if a message is being written that can hold it.
+    fn thoughts(&mut self, thoughts: &[&Block<'_>], open: bool) {
+        let takes = open && self.facts.compatible_extensions;
+        let words: Vec<&Text<'_>> = thoughts
+            .iter()
+            .filter_map(|block| match &block.kind {
+                BlockKind::Thinking { text, .. } if !text.is_empty() => Some(text),
+                _ => None,
+            })
+            .collect();
+        if takes && !words.is_empty() {
+            self.w.key("reasoning_content").texts(&words);
+        }
+        let mut own = Vec::new();
+        for block in thoughts {
+            let text = match &block.kind {
+                BlockKind::Thinking { text, .. } => Some(text),
+                _ => None,
+            };
+            if text.is_some_and(|text| !text.is_empty()) && !takes {
+                self.report.dropped(Field::Thinking, block.at, "the provider takes no reasoning of earlier turns");
+            }
+            for opaque in &block.opaque {
+                if opaque.maker == OWN && takes {
+                    own.push((opaque, text));
+                } else {
+                    self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
+                }
+            }
+        }
+        if !own.is_empty() {
+            self.w.key("reasoning_details").open_array();
+            for (index, (opaque, text)) in own.into_iter().enumerate() {
+                details::write(opaque, text, index as u64, None, self.w);
+            }
+            self.w.close_array();
+        }
+    }
+
+    fn call(&mut self, block: &Block<'_>, ids: &mut Distinct) {
+        let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
+        self.mark_lost(block);
+        self.report.extras(&block.extras);
+        self.w.open_object().key("id").plain(&ids.next(id));
+        let name = sent_name(name);
+        match flavor {
+            Flavor::Custom if self.facts.custom_tools => {
+                self.w.key("type").plain("custom").key("custom").open_object().key("name").plain(&name);
+                self.w.key("input").json(arguments).close_object();
+            }
+            Flavor::Custom => {
+                let wrapped = Json::from_valid(format!("{{\"input\":{}}}", arguments.as_str()));
+                self.function(&name, &wrapped);
+            }
+            Flavor::Function => self.function(&name, arguments),
+        }
+        for opaque in &block.opaque {
+            if opaque.maker == OWN {
+                self.w.key("extra_content").open_object().key("google").open_object();
+                self.w.key("thought_signature").text(&opaque.data).close_object().close_object();
+            } else {
+                self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
+            }
+        }
+        self.w.close_object();
+    }
+
+    fn function(&mut self, name: &str, arguments: &Json<'_>) {
+        self.w.key("type").plain("function").key("function").open_object().key("name").plain(name).key("arguments");
+        if arguments.kind() == Kind::String {
+            self.w.json(arguments);
+        } else {
+            self.w.json_as_string(arguments);
+        }
+        self.w.close_object();
+    }
+}
+
+/// What an assistant's turn is made of, sorted.
+#[derive(Default)]
+struct Said<'r> {
+    words: Vec<Text<'r>>,
+    refusal: Vec<Text<'r>>,
+    thoughts: Vec<&'r Block<'r>>,
+    calls: Vec<&'r Block<'r>>,
+    audio: Option<&'r Json<'r>>,
+}
+
+impl<'r> Said<'r> {
+    fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.refusal.is_empty() && self.calls.is_empty() && self.audio.is_none()
+    }
+
+    fn sort(turn: &'r Turn<'r>, report: &mut Report<'_>) -> Self {
+        let mut said = Self::default();
+        let mut apart = false;
+        for block in &turn.blocks {
+            if let BlockKind::Text { text, citations } = &block.kind {
+                if std::mem::take(&mut apart) && !said.words.is_empty() && !text.is_empty() {
+                    said.words.push(Text::from_escaped("\\n\\n"));
+                }
+                if !text.is_empty() {
+                    said.words.push(text.by_ref());
+                }
+                if block.cache.is_some() {
+                    report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+                }
+                if !citations.is_empty() {
+                    report.dropped(Field::Citations, block.at, "a message of the history carries no sources");
+                }
+                report.extras(&block.extras);
+                continue;
+            }
+            apart = true;
+            said.other(block, report);
+        }
+        said
+    }
+
+    fn other(&mut self, block: &'r Block<'r>, report: &mut Report<'_>) {
+        match &block.kind {
+            BlockKind::Refusal { text } => self.refusal.push(text.by_ref()),
+            BlockKind::Thinking { .. } | BlockKind::Redacted => self.thoughts.push(block),
+            BlockKind::ToolCall { .. } => self.calls.push(block),
+            BlockKind::Reference { raw } if report.is_own() => self.audio = Some(raw),
+            BlockKind::ServerTool { .. } => {
+                report.dropped(Field::ServerTool, block.at, "what another provider's own tool did cannot be told");
+            }
+            BlockKind::Image { .. } => report.dropped(Field::Image, block.at, "an assistant's message holds no image"),
+            BlockKind::Document { .. } => {
+                report.dropped(Field::Document, block.at, "an assistant's message holds no document");
+            }
+            _ => report.dropped(Field::Unknown, block.at, "an assistant's message has no place for this block"),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The parts of a message's `content`, written.
+
+use super::report::Report;
+use super::write_request::OWN;
+use crate::format::Facts;
+use crate::hub::media::effective;
+use crate::hub::{Block, BlockKind, CacheMark, Field, Refusal, Source};
+use crate::json::{Text, Writer};
+
+/// Writes blocks as `content`: a string where that says everything, else a list of parts.
+pub(super) fn content(
+    blocks: &[&Block<'_>],
+    facts: &Facts,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    if let [Block { kind: BlockKind::Text { text, citations }, cache: None, extras, .. }] = blocks
+        && citations.is_empty()
+        && extras.is_empty()
+    {
+        w.text(text);
+        return Ok(());
+    }
+    w.open_array();
+    parts(blocks, facts, report, w)?;
+    w.close_array();
+    Ok(())
+}
+
+/// Writes blocks as parts of a list that is open.
+pub(super) fn parts(
+    blocks: &[&Block<'_>],
+    facts: &Facts,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    blocks.iter().try_for_each(|block| part(block, facts, report, w))
+}
+
+fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    match &block.kind {
+        BlockKind::Text { text, citations } => {
+            w.open_object().key("type").plain("text").key("text").text(text);
+            if !citations.is_empty() {
+                report.dropped(Field::Citations, block.at, "a part carries no sources");
+            }
+        }
+        BlockKind::Image { source, detail } => {
+            w.open_object().key("type").plain("image_url").key("image_url").open_object().key("url");
+            image(source, block.at, w)?;
+            if let Some(detail) = detail {
+                w.key("detail").plain(detail);
+            }
+            w.close_object();
+        }
+        BlockKind::Audio { source: Source::Base64 { data, .. }, format } => {
+            w.open_object().key("type").plain("input_audio").key("input_audio").open_object();
+            w.key("data").text(data).key("format").plain(format).close_object();
+        }
+        BlockKind::Document { source, name, title, context, citations } => {
+            if *citations == Some(true) {
+                report.dropped(Field::Citations, block.at, "the answer cannot be made to cite the document");
+            }
+            let around = Around { name: name.as_ref(), title: title.as_ref(), context: context.as_ref() };
+            document(source, &around, block.at, report, w)?;
+        }
+        BlockKind::Unknown { format, raw } if *format == OWN => {
+            w.json(raw);
+            return Ok(());
+        }
+        BlockKind::SearchResult { raw } => {
+            report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
+            w.open_object().key("type").plain("text").key("text").plain(raw.as_str());
+        }
+        _ => {
+            report.dropped(class_of(&block.kind), block.at, "a chat message has no place for this block");
+            return Ok(());
+        }
+    }
+    mark(block.cache, block.at, facts, report, w);
+    if report.is_own() {
+        for extra in &block.extras {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        }
+    }
+    report.extras(&block.extras);
+    w.close_object();
+    Ok(())
+}
+
+fn class_of(kind: &BlockKind<'_>) -> Field {
+    match kind {
+        BlockKind::Thinking { .. } => Field::Thinking,
+        BlockKind::Redacted => Field::OpaqueState,
+        BlockKind::Audio { .. } => Field::Audio,
+        BlockKind::ToolCall { .. } => Field::ToolCall,
+        BlockKind::ServerTool { .. } => Field::ServerTool,
+        BlockKind::Refusal { .. } => Field::Refusal,
+        _ => Field::Unknown,
+    }
+}
+
+fn image(source: &Source<'_>, at: usize, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            let head = format!("data:{};base64,", effective(media_type, data));
+            w.texts(&[&Text::from_plain(&head), data]);
+        }
+        Source::Url(url) => {
+            w.text(url);
+        }
+        Source::FileId(_) | Source::Text(_) | Source::Blocks(_) => {
+            let message = "an image in another provider's file store cannot be read here: send it as base64 or URL";
+            return Err(Refusal::at(at, message).with_code("unsupported_source"));
+        }
+    }
+    Ok(())
+}
+
+/// What is told of a document beside its contents.
+struct Around<'r> {
+    name: Option<&'r Text<'r>>,
+    title: Option<&'r Text<'r>>,
+    context: Option<&'r Text<'r>>,
+}
+
+fn document(
+    source: &Source<'_>,
+    around: &Around<'_>,
+    at: usize,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            let head = format!("data:{};base64,", effective(media_type, data));
+            let unnamed = Text::from_plain("document.pdf");
+            let name = around.name.or(around.title).unwrap_or(&unnamed);
+            w.open_object().key("type").plain("file").key("file").open_object().key("filename").text(name);
+            w.key("file_data").texts(&[&Text::from_plain(&head), data]).close_object();
+            if around.context.is_some() {
+                report.dropped(Field::Document, at, "a file carries no context");
+            }
+        }
+        Source::FileId(id) if report.is_own() => {
+            w.open_object().key("type").plain("file").key("file").open_object().key("file_id").text(id).close_object();
+        }
+        Source::Text(text) => {
+            report.converted(Field::Document, at, "a text document is given as text");
+            inline(&[text], around, w);
+        }
+        Source::Blocks(blocks) => {
+            report.converted(Field::Document, at, "a document of blocks is given as text");
+            let words = blocks.iter().filter_map(|block| match &block.kind {
+                BlockKind::Text { text, .. } => Some(text),
+                _ => None,
+            });
+            inline(&words.collect::<Vec<_>>(), around, w);
+        }
+        Source::FileId(_) | Source::Url(_) => {
+            let message = "the provider reads documents neither by URL nor from another's file store: send base64";
+            return Err(Refusal::at(at, message).with_code("unsupported_source"));
+        }
+    }
+    Ok(())
+}
+
+fn inline(words: &[&Text<'_>], around: &Around<'_>, w: &mut Writer<'_>) {
+    let line = Text::from_escaped("\\n");
+    let mut pieces: Vec<&Text<'_>> = Vec::new();
+    for head in [around.title.or(around.name), around.context].into_iter().flatten() {
+        pieces.extend([head, &line]);
+    }
+    for (index, text) in words.iter().enumerate() {
+        if index > 0 {
+            pieces.push(&line);
+        }
+        pieces.push(text);
+    }
+    w.open_object().key("type").plain("text").key("text").texts(&pieces);
+}
+
+/// The vendor's newest models take breakpoints; all cache by themselves.
+fn mark(cache: Option<CacheMark>, at: usize, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    let Some(mark) = cache else { return };
+    if !facts.cache_breakpoints {
+        return report.converted(Field::CacheMark, at, "the provider caches prompts by itself");
+    }
+    w.key("prompt_cache_breakpoint").open_object().key("mode").plain("explicit");
+    match mark.ttl_s {
+        Some(ttl) if ttl > 1800 => {
+            w.key("ttl").plain("12h");
+        }
+        Some(1800) => {
+            w.key("ttl").plain("30m");
+        }
+        Some(_) => {
+            w.key("ttl").plain("30m");
+            report.converted(Field::CacheMark, at, "the shortest breakpoint lasts half an hour");
+        }
+        None => {}
+    }
+    w.close_object();
+}
+
+/// Media that tool results brought, written already: they stand in the user message behind the results.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    json: Vec<u8>,
+    count: usize,
+}
+
+impl Parts {
+    /// True when there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds what result `id` brought, behind a line that says so.
+    pub(super) fn add(
+        &mut self,
+        id: &str,
+        block: &Block<'_>,
+        facts: &Facts,
+        report: &mut Report<'_>,
+    ) -> Result<(), Refusal> {
+        self.count += 1;
+        let mut out = Vec::new();
+        let mut w = Writer::new(&mut out);
+        w.open_array();
+        w.open_object().key("type").plain("text").key("text");
+        w.plain(&format!("[tool result {id} attachment {}]", self.count)).close_object();
+        part(block, facts, report, &mut w)?;
+        w.close_array();
+        // Without its brackets the list goes on in another.
+        let inner = out.get(1..out.len().saturating_sub(1)).unwrap_or_default();
+        if !self.json.is_empty() {
+            self.json.push(b',');
+        }
+        self.json.extend_from_slice(inner);
+        Ok(())
+    }
+
+    /// Writes all of them into a list that is open.
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        if let (false, Ok(json)) = (self.json.is_empty(), std::str::from_utf8(&self.json)) {
+            w.verbatim(json);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A request for a provider, written.
+
+use std::borrow::Cow;
+
+use super::report::Report;
+use super::{write_messages, write_tools};
+use crate::Format;
+use crate::format::{Facts, Outgoing, Target};
+use crate::hub::{
+    Action, Effort, Extra, Field, OutputSpec, Reasoning, ReasoningForm, Refusal, Request, Tier, Verbosity,
+};
+use crate::json::{Json, Text, Writer};
+
+/// Writes `request` for `target` into `out`.
+pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+    let mut body = Vec::with_capacity(1024);
+    let mut report = Report { origin: request.origin.format, losses: &mut out.losses };
+    let mut w = Writer::new(&mut body);
+    w.open_object().key("model").plain(target.model);
+    w.key("messages").open_array();
+    write_messages::write(request, target.facts, &mut report, &mut w)?;
+    w.close_array();
+    write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
+    limits(request, target.facts, &mut report, &mut w);
+    sampling(request, target.facts, &mut report, &mut w);
+    output(request, target.facts, &mut report, &mut w)?;
+    reasoning(&request.reasoning, &mut report, &mut w);
+    circumstances(request, target.facts, &mut report, &mut w);
+    stream(request, target.facts, &mut w);
+    if report.is_own() {
+        extras(&request.extras, &mut w);
+    }
+    report.extras(&request.extras);
+    for beta in &request.origin.betas {
+        let reason = format!("the beta `{beta}` is the vendor's own");
+        report.losses.add(Field::Beta, Action::Dropped, crate::hub::Place::Pointer(Cow::Borrowed("")), reason);
+    }
+    w.close_object();
+    out.body = body;
+    Ok(())
+}
+
+fn extras(extras: &[Extra<'_>], w: &mut Writer<'_>) {
+    for extra in extras.iter().filter(|extra| extra.field != Field::OpaqueState) {
+        w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+    }
+}
+
+/// Most stop texts of a request.
+const MOST: usize = 4;
+
+fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    if let Some(limit) = request.limits.max_output {
+        w.key(if facts.legacy_max_tokens { "max_tokens" } else { "max_completion_tokens" }).number(limit);
+    }
+    let stop = &request.limits.stop;
+    if stop.is_empty() {
+        return;
+    }
+    if stop.len() > MOST {
+        report.field(Field::Stop, Action::Converted, "Chat Completions takes four stop texts; the first four are kept");
+    }
+    w.key("stop").open_array();
+    for text in stop.iter().take(MOST) {
+        w.text(text);
+    }
+    w.close_array();
+}
+
+fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    let sampling = &request.sampling;
+    let numbers: [(&str, &Option<Json<'_>>); 7] = [
+        ("temperature", &sampling.temperature),
+        ("top_p", &sampling.top_p),
+        ("seed", &sampling.seed),
+        ("presence_penalty", &sampling.presence_penalty),
+        ("frequency_penalty", &sampling.frequency_penalty),
+        ("logit_bias", &sampling.logit_bias),
+        ("prediction", &sampling.prediction),
+    ];
+    for (key, value) in numbers {
+        if let Some(value) = value {
+            w.key(key).json(value);
+        }
+    }
+    match &sampling.top_k {
+        Some(top_k) if facts.compatible_extensions => {
+            w.key("top_k").json(top_k);
+        }
+        top_k => report.gone(Field::TopK, top_k.is_some(), "the vendor's models have no top_k"),
+    }
+    if let Some(n) = sampling.n {
+        w.key("n").number(n);
+    }
+    if let Some(logprobs) = sampling.logprobs {
+        w.key("logprobs").bool(logprobs);
+    }
+    if let Some(top) = sampling.top_logprobs {
+        w.key("top_logprobs").number(top);
+    }
+}
+
+fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    match &request.output {
+        OutputSpec::Text => {}
+        OutputSpec::JsonObject => {
+            w.key("response_format").verbatim(r#"{"type":"json_object"}"#);
+        }
+        OutputSpec::JsonSchema { .. } if !facts.structured => {
+            return Err(report.refuse(Field::Output, "the model takes no JSON schema for its answer"));
+        }
+        OutputSpec::JsonSchema { name, schema, strict, description } => {
+            w.key("response_format").open_object().key("type").plain("json_schema");
+            w.key("json_schema").open_object().key("name").text(name.as_ref().unwrap_or(&Text::from_plain("response")));
+            if let Some(schema) = schema {
+                w.key("schema").json(schema);
+            }
+            if let Some(strict) = strict {
+                w.key("strict").bool(*strict);
+            }
+            if let Some(description) = description {
+                w.key("description").text(description);
+            }
+            w.close_object().close_object();
+        }
+    }
+    if let Some(verbosity) = request.verbosity {
+        w.key("verbosity").plain(match verbosity {
+            Verbosity::Low => "low",
+            Verbosity::Medium => "medium",
+            Verbosity::High => "high",
+        });
+    }
+    Ok(())
+}
+
+/// Effort in words; a budget in tokens becomes the word that means about as much.
+fn reasoning(reasoning: &Reasoning, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    let effort = match (reasoning.effort, reasoning.form, reasoning.budget) {
+        (Some(effort), ..) => Some(effort),
+        (None, Some(ReasoningForm::Disabled), _) => Some(Effort::None),
+        (None, _, Some(budget)) => {
+            report.field(Field::Reasoning, Action::Converted, "a budget in tokens is said as an effort");
+            Some(effort_of(budget))
+        }
+        (None, form, None) => {
+            let adaptive = form == Some(ReasoningForm::Adaptive);
+            if adaptive {
+                report.field(Field::Reasoning, Action::Converted, "the model thinks as much as it does by itself");
+            }
+            None
+        }
+    };
+    if let Some(effort) = effort {
+        w.key("reasoning_effort").plain(effort.word());
+    }
+    if reasoning.effort.is_some() && reasoning.budget.is_some() {
+        report.field(Field::Reasoning, Action::Converted, "the effort is said, the budget in tokens is not");
+    }
+    if reasoning.show == Some(false) {
+        report.field(Field::Reasoning, Action::Converted, "whether thinking is shown cannot be asked for");
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0 => Effort::None,
+        1..=512 => Effort::Minimal,
+        513..=1024 => Effort::Low,
+        1025..=8192 => Effort::Medium,
+        8193..=24_576 => Effort::High,
+        _ => Effort::Xhigh,
+    }
+}
+
+/// Tier, identity, storage, caching.
+fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    if let Some(tier) = request.tier {
+        w.key("service_tier").plain(match tier {
+            Tier::Auto => "auto",
+            Tier::Standard => "default",
+            Tier::Flex => "flex",
+            Tier::Scale => "scale",
+            Tier::Priority => "priority",
+            Tier::Fast => "fast",
+        });
+    }
+    let identity = &request.identity;
+    if let Some(user) = &identity.user {
+        w.key("user").text(user);
+    }
+    if let Some(id) = &identity.safety_id {
+        w.key("safety_identifier").plain(&short(id));
+    }
+    if let Some(metadata) = &identity.metadata {
+        w.key("metadata").json(metadata);
+    }
+    if let Some(store) = request.state.store {
+        w.key("store").bool(store);
+    }
+    if let Some(key) = &request.cache.key {
+        w.key("prompt_cache_key").text(key);
+    }
+    if request.cache.auto.is_some() && !facts.compatible_extensions {
+        report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
+    } else {
+        report.gone(Field::Cache, request.cache.auto.is_some(), "the server has no cache marks");
+    }
+    if report.is_own() {
+        extras(&request.cache.options, w);
+    }
+    report.extras(&request.cache.options);
+}
+
+/// `safety_identifier` has at most 128 characters; a longer one is hashed.
+fn short(id: &Text<'_>) -> String {
+    let plain = id.plain();
+    if plain.chars().count() <= 128 { plain.into_owned() } else { crate::hub::ids::derived("", &plain) }
+}
+
+/// A stream tells its usage only when asked: the edge needs it, whoever the client is.
+fn stream(request: &Request<'_>, facts: &Facts, w: &mut Writer<'_>) {
+    let Some(stream) = &request.stream else { return };
+    w.key("stream").bool(true);
+    if facts.stream_options {
+        w.key("stream_options").open_object().key("include_usage").bool(true);
+        if let Some(obfuscation) = stream.obfuscation {
+            w.key("include_obfuscation").bool(obfuscation);
+        }
+        w.close_object();
+    }
+}
+
+/// The format of this folder.
+pub(super) const OWN: Format = Format::OpenaiChat;

@@ -1,0 +1,237 @@
+//! A whole answer for a client, written.
+
+use super::stream_write::write_annotation;
+use super::wire::{code_points, write_stop};
+use super::{details, usage};
+use crate::Format;
+use crate::format::Reply;
+use crate::hub::ids::Distinct;
+use crate::hub::{Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Response, Stop};
+use crate::json::{Kind, Text, Writer};
+
+const OWN: Format = Format::OpenaiChat;
+
+/// Writes `response`.
+pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
+    let mut out = Vec::with_capacity(1024);
+    let mut w = Writer::new(&mut out);
+    w.open_object().key("id");
+    if response.id.is_empty() {
+        w.plain("chatcmpl-0");
+    } else {
+        w.text(&response.id);
+    }
+    w.key("object").plain("chat.completion").key("created").number(response.created.unwrap_or(0));
+    w.key("model").plain(&reply.model).key("choices").open_array();
+    for candidate in &response.candidates {
+        choice(candidate, reply, losses, &mut w)?;
+    }
+    w.close_array();
+    if let Some(usage) = &response.usage {
+        w.key("usage");
+        usage::write(usage, &mut w);
+    }
+    match response.tier.as_ref().map(Text::escaped) {
+        Some("standard") => {
+            w.key("service_tier").plain("default");
+        }
+        Some("batch") | None => {}
+        Some(tier) => {
+            w.key("service_tier").text(&Text::from_escaped(tier));
+        }
+    }
+    for extra in &response.extras {
+        if response.format == OWN {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        } else {
+            losses.dropped(extra.field, extra.at, format!("a chat completion has no place for `{}`", extra.key));
+        }
+    }
+    w.close_object();
+    Ok(out)
+}
+
+/// URL, title and span of a source.
+type Annotation<'r> = (&'r Text<'r>, Option<&'r Text<'r>>, (u64, u64));
+
+/// What a message is made of, sorted.
+#[derive(Default)]
+struct Message<'r> {
+    /// Pieces of `content`, joined as they are.
+    content: Vec<Text<'r>>,
+    refusal: Vec<Text<'r>>,
+    thoughts: Vec<&'r Block<'r>>,
+    calls: Vec<&'r Block<'r>>,
+    /// Code points of `content` so far.
+    chars: u64,
+    /// URL, title and span of every source.
+    sources: Vec<Annotation<'r>>,
+    audio: Option<&'r Block<'r>>,
+}
+
+fn choice(
+    candidate: &Candidate<'_>,
+    reply: &Reply,
+    losses: &mut Losses,
+    w: &mut Writer<'_>,
+) -> Result<(), Fault<'static>> {
+    let message = sort(candidate, losses);
+    let said = !message.content.is_empty() || !message.calls.is_empty() || !message.refusal.is_empty();
+    let finish = write_stop(&candidate.stop, said)?;
+    w.open_object().key("index").number(candidate.index).key("message").open_object();
+    w.key("role").plain("assistant").key("content");
+    joined_or_null(&message.content, w);
+    w.key("refusal");
+    joined_or_null(&message.refusal, w);
+    reasoning(&message, reply, w);
+    if !message.sources.is_empty() {
+        w.key("annotations").open_array();
+        for (url, title, span) in &message.sources {
+            write_annotation(url, *title, *span, w);
+        }
+        w.close_array();
+    }
+    if let Some(Block { kind: BlockKind::Reference { raw }, .. }) = message.audio {
+        w.key("audio").json(raw);
+    }
+    if !message.calls.is_empty() {
+        w.key("tool_calls").open_array();
+        let mut ids = Distinct::default();
+        for block in &message.calls {
+            call(block, &mut ids, w);
+        }
+        w.close_array();
+    }
+    w.close_object().key("logprobs");
+    match &candidate.logprobs {
+        Some(raw) => w.json(raw),
+        None => w.null(),
+    };
+    w.key("finish_reason").plain(finish).close_object();
+    for extra in &candidate.extras {
+        losses.dropped(extra.field, extra.at, format!("a chat completion has no place for `{}`", extra.key));
+    }
+    Ok(())
+}
+
+fn joined_or_null(pieces: &[Text<'_>], w: &mut Writer<'_>) {
+    if pieces.is_empty() {
+        w.null();
+    } else {
+        w.texts(&pieces.iter().collect::<Vec<_>>());
+    }
+}
+
+/// Sorts an answer's blocks into the fields of a message.
+fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
+    let mut message = Message::default();
+    let mut apart = false;
+    for block in &candidate.blocks {
+        match &block.kind {
+            BlockKind::Text { text, citations } => {
+                if std::mem::take(&mut apart) && !message.content.is_empty() {
+                    message.content.push(Text::from_escaped("\\n\\n"));
+                    message.chars += 2;
+                }
+                text_block(text, citations, block.at, &mut message, losses);
+                continue;
+            }
+            BlockKind::Refusal { text } => message.refusal.push(text.by_ref()),
+            BlockKind::Thinking { .. } | BlockKind::Redacted => message.thoughts.push(block),
+            BlockKind::ToolCall { .. } => message.calls.push(block),
+            BlockKind::Reference { .. } if block.opaque.is_empty() && message.audio.is_none() => {
+                message.audio = Some(block);
+            }
+            BlockKind::ServerTool { .. } => {
+                losses.dropped(Field::ServerTool, block.at, "a tool that the provider ran itself is not shown");
+            }
+            _ => losses.dropped(Field::Unknown, block.at, "a chat completion has no place for this block"),
+        }
+        apart = true;
+    }
+    if let Stop::Refusal { explanation: Some(words), .. } = &candidate.stop {
+        message.refusal.push(words.by_ref());
+    }
+    message
+}
+
+fn text_block<'r>(
+    text: &'r Text<'r>,
+    citations: &'r [Citation<'r>],
+    at: usize,
+    message: &mut Message<'r>,
+    losses: &mut Losses,
+) {
+    let start = message.chars;
+    message.chars = start.saturating_add(code_points(text));
+    if !text.is_empty() {
+        message.content.push(text.by_ref());
+    }
+    for citation in citations {
+        match &citation.url {
+            Some(url) => {
+                let span = citation.span.unwrap_or((start, message.chars));
+                message.sources.push((url, citation.title.as_ref(), span));
+            }
+            None => losses.dropped(Field::Citations, at, "only sources with a URL can be annotations"),
+        }
+    }
+}
+
+/// Reasoning: its words where the client asked for them, and every entry that must come back.
+fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
+    let words: Vec<&Text<'_>> = message.thoughts.iter().copied().filter_map(thought).collect();
+    if reply.show_reasoning && words.iter().any(|text| !text.is_empty()) {
+        w.key("reasoning_content").texts(&words);
+    }
+    if message.thoughts.is_empty() && message.calls.iter().all(|call| call.opaque.is_empty()) {
+        return;
+    }
+    w.key("reasoning_details").open_array();
+    for (index, block) in message.thoughts.iter().enumerate() {
+        let index = index as u64;
+        match (block.opaque.first(), thought(block)) {
+            (Some(opaque), text) => details::write(opaque, text, index, Some(&reply.seal), w),
+            (None, Some(text)) => {
+                w.open_object().key("type").plain("reasoning.text").key("text").text(text);
+                w.key("index").number(index).close_object();
+            }
+            (None, None) => {}
+        }
+    }
+    for call in &message.calls {
+        for opaque in &call.opaque {
+            details::write(opaque, None, 0, Some(&reply.seal), w);
+        }
+    }
+    w.close_array();
+}
+
+fn thought<'r>(block: &'r Block<'r>) -> Option<&'r Text<'r>> {
+    match &block.kind {
+        BlockKind::Thinking { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+fn call(block: &Block<'_>, ids: &mut Distinct, w: &mut Writer<'_>) {
+    let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
+    w.open_object().key("id").plain(&ids.next(id));
+    match flavor {
+        Flavor::Custom => {
+            w.key("type").plain("custom").key("custom").open_object().key("name").plain(name);
+            w.key("input").json(arguments).close_object();
+        }
+        Flavor::Function => {
+            w.key("type").plain("function").key("function").open_object().key("name").plain(name).key("arguments");
+            // Arguments that were cut are kept as the text that they are.
+            if arguments.kind() == Kind::String {
+                w.json(arguments);
+            } else {
+                w.json_as_string(arguments);
+            }
+            w.close_object();
+        }
+    }
+    w.close_object();
+}

@@ -1,0 +1,211 @@
+//! Tools and the choice among them, written.
+
+use std::borrow::Cow;
+
+use super::report::Report;
+use super::write_request::OWN;
+use crate::format::{Facts, Undo};
+use crate::hub::{Action, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode};
+use crate::json::{Json, Text, Writer};
+
+/// Writes `tools`, `tool_choice` and `parallel_tool_calls`.
+pub(super) fn write(
+    request: &Request<'_>,
+    facts: &Facts,
+    undo: &mut Undo,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    let policy = &request.tool_policy;
+    if request.tools.is_empty() {
+        report.gone(Field::ToolChoice, policy.mode.is_some(), "there are no tools to choose from");
+        report.gone(Field::ParallelTools, policy.parallel.is_some(), "there are no tools to call");
+        return Ok(());
+    }
+    w.key("tools").open_array();
+    for tool in &request.tools {
+        one(tool, facts, undo, report, w)?;
+    }
+    w.close_array();
+    choice(request, facts, undo, report, w)?;
+    if let Some(parallel) = policy.parallel {
+        w.key("parallel_tool_calls").bool(parallel);
+    }
+    Ok(())
+}
+
+fn one(
+    tool: &Tool<'_>,
+    facts: &Facts,
+    undo: &mut Undo,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    match tool {
+        Tool::Function { name, description, schema, strict, cache, extras, at } => {
+            let name = short_name(name, *at, undo, report);
+            w.open_object().key("type").plain("function").key("function").open_object().key("name").plain(&name);
+            if let Some(description) = description {
+                w.key("description").text(description);
+            }
+            parameters(schema.as_ref(), w);
+            if let Some(strict) = strict {
+                strictness(*strict, schema.as_ref(), *at, report, w);
+            }
+            own_extras(extras, report, w);
+            w.close_object().close_object();
+            mark(*cache, *at, report);
+        }
+        Tool::Custom { name, description, format, .. } if facts.custom_tools => {
+            w.open_object().key("type").plain("custom").key("custom").open_object().key("name").plain(name);
+            if let Some(description) = description {
+                w.key("description").text(description);
+            }
+            if let Some(format) = format {
+                w.key("format").json(format);
+            }
+            w.close_object().close_object();
+        }
+        Tool::Custom { name, description, format, at } => {
+            report.converted(
+                Field::Tool,
+                *at,
+                "the server knows no custom tools: a function with one string stands in",
+            );
+            undo.wrapped_tools.push(name.clone().into_owned());
+            wrapped(name, description.as_ref(), format.as_ref(), w);
+        }
+        Tool::Server { format, raw, .. } if *format == OWN => {
+            w.json(raw);
+        }
+        Tool::Server { at, .. } => {
+            let message = "a tool that the vendor runs itself is not known to the provider of this model";
+            return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
+        }
+    }
+    Ok(())
+}
+
+/// Names have at most 64 characters of `[A-Za-z0-9_-]`; another goes by one that is derived from it.
+fn short_name<'t>(name: &'t str, at: usize, undo: &mut Undo, report: &mut Report<'_>) -> Cow<'t, str> {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.len() <= 64 && name.bytes().all(valid) {
+        return Cow::Borrowed(name);
+    }
+    let sent = sent_name(name).into_owned();
+    undo.renamed_tools.push((sent.clone(), name.to_owned()));
+    report.converted(Field::ToolName, at, "the provider takes no such name: another stands in, and is given back");
+    Cow::Owned(sent)
+}
+
+/// The name by which the provider knows the tool `name`.
+pub(super) fn sent_name(name: &str) -> Cow<'_, str> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.len() <= 64 && name.chars().all(valid) {
+        return Cow::Borrowed(name);
+    }
+    let kept: String = name.chars().map(|c| if valid(c) { c } else { '_' }).take(52).collect();
+    let hash: String = crate::hub::ids::derived("", name).chars().take(10).collect();
+    Cow::Owned(format!("{kept}_{hash}"))
+}
+
+/// A function without parameters is one without arguments.
+fn parameters(schema: Option<&Json<'_>>, w: &mut Writer<'_>) {
+    if let Some(schema) = schema {
+        w.key("parameters").json(schema);
+    }
+}
+
+/// `strict` here wants every object closed and every property required; a schema that is not shaped so is sent loose.
+fn strictness(strict: bool, schema: Option<&Json<'_>>, at: usize, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    let closed = schema.is_none_or(|schema| schema.as_str().contains("\"additionalProperties\""));
+    if strict && !closed && !report.is_own() {
+        report.converted(Field::Strict, at, "the schema is not closed, as the vendor's strict mode wants it");
+        w.key("strict").bool(false);
+    } else {
+        w.key("strict").bool(strict);
+    }
+}
+
+fn own_extras(extras: &[Extra<'_>], report: &mut Report<'_>, w: &mut Writer<'_>) {
+    if report.is_own() {
+        for extra in extras {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        }
+    }
+    report.extras(extras);
+}
+
+/// The vendor's cache breakpoints stand on parts of messages, not on tools.
+fn mark(cache: Option<CacheMark>, at: usize, report: &mut Report<'_>) {
+    if cache.is_some() {
+        report.dropped(Field::CacheMark, at, "a tool carries no cache mark; the provider caches prompts by itself");
+    }
+}
+
+fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>, w: &mut Writer<'_>) {
+    let mut words = description.cloned().unwrap_or_default().into_owned();
+    if let Some(format) = format {
+        words.push(&Text::from_escaped("\\n\\nThe input must follow this format: "));
+        words.push(&Text::from_plain(format.as_str()));
+    }
+    w.open_object().key("type").plain("function").key("function").open_object().key("name").plain(name);
+    w.key("description").text(&words);
+    w.key("parameters").verbatim(
+        r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#,
+    );
+    w.close_object().close_object();
+}
+
+fn choice(
+    request: &Request<'_>,
+    facts: &Facts,
+    undo: &Undo,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    let Some(mode) = &request.tool_policy.mode else { return Ok(()) };
+    if matches!(mode, ToolMode::Any | ToolMode::Named { .. }) && !facts.forced_tool {
+        return Err(report.refuse(Field::ToolChoice, "the model cannot be made to call a tool"));
+    }
+    w.key("tool_choice");
+    if let (Some(allowed), ToolMode::Auto | ToolMode::Any) = (&request.tool_policy.allowed, mode) {
+        let word = if *mode == ToolMode::Any { "required" } else { "auto" };
+        w.open_object().key("type").plain("allowed_tools").key("allowed_tools").open_object().key("mode").plain(word);
+        w.key("tools").open_array();
+        for name in allowed {
+            named(name, flavor_of(name, request, undo), w);
+        }
+        w.close_array().close_object().close_object();
+        return Ok(());
+    }
+    if request.tool_policy.allowed.is_some() {
+        report.field(Field::ToolChoice, Action::Dropped, "the set of allowed tools does not go with this choice");
+    }
+    match mode {
+        ToolMode::Auto => w.plain("auto"),
+        ToolMode::None => w.plain("none"),
+        ToolMode::Any => w.plain("required"),
+        ToolMode::Named { name, flavor } => {
+            let wrapped = undo.wrapped_tools.iter().any(|tool| tool == name);
+            named(name, if wrapped { Flavor::Function } else { *flavor }, w);
+            return Ok(());
+        }
+    };
+    Ok(())
+}
+
+fn flavor_of(name: &str, request: &Request<'_>, undo: &Undo) -> Flavor {
+    let custom = request.tools.iter().any(|tool| matches!(tool, Tool::Custom { name: known, .. } if known == name));
+    let wrapped = undo.wrapped_tools.iter().any(|tool| tool == name);
+    if custom && !wrapped { Flavor::Custom } else { Flavor::Function }
+}
+
+fn named(name: &str, flavor: Flavor, w: &mut Writer<'_>) {
+    let kind = match flavor {
+        Flavor::Function => "function",
+        Flavor::Custom => "custom",
+    };
+    w.open_object().key("type").plain(kind).key(kind).open_object().key("name").plain(&sent_name(name));
+    w.close_object().close_object();
+}

@@ -1,0 +1,258 @@
+//! Lossless or loud: every field of a request is in the translation or in the loss report, whatever the pair.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
+    clippy::string_slice,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads what it needs"
+)]
+
+mod support;
+
+use serde_json::{Value, json};
+use tidegate_codec::hub::Place;
+use tidegate_codec::seal::Seal;
+use tidegate_codec::{Facts, Format, RequestHead, Target, TranslatedRequest, translate_request};
+
+/// A value that no translation could produce by itself, inside of the value that a field wants.
+const MARK: &str = "Mark7316";
+
+fn translate(from: Format, to: Format, body: &[u8]) -> Result<TranslatedRequest, String> {
+    let seal = Seal::new([1; 32]);
+    let head = RequestHead { api_version: Some("2023-06-01"), betas: None, seal: &seal };
+    let facts = Facts::default();
+    let target = Target { model: "target-model", facts: &facts, api_version: Some("2023-06-01") };
+    translate_request(from, to, body, &head, &target).map_err(|fault| fault.message.to_string())
+}
+
+fn base(format: Format) -> Value {
+    match format {
+        Format::OpenaiChat => json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]}),
+        Format::AnthropicMessages => {
+            json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]})
+        }
+    }
+}
+
+/// Fields of a request, each with a value; `{"at": pointer, "set": value}` for those inside.
+fn fields(format: Format) -> Vec<(&'static str, Value)> {
+    match format {
+        Format::OpenaiChat => chat_fields(),
+        Format::AnthropicMessages => messages_fields(),
+    }
+}
+
+fn chat_fields() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/audio", json!({"format": "wav", "voice": MARK})),
+        ("/frequency_penalty", json!(0.7316)),
+        ("/presence_penalty", json!(0.7316)),
+        ("/logit_bias", json!({"7316": 1})),
+        ("/logprobs", json!(true)),
+        ("/max_completion_tokens", json!(7316)),
+        ("/max_tokens", json!(7316)),
+        ("/metadata", json!({"k": MARK})),
+        ("/modalities", json!(["text", "audio"])),
+        ("/moderation", json!({"model": MARK})),
+        ("/prediction", json!({"type": "content", "content": MARK})),
+        ("/prompt_cache_key", json!(MARK)),
+        ("/prompt_cache_options", json!({"mode": "explicit"})),
+        ("/prompt_cache_retention", json!("24h")),
+        ("/reasoning_effort", json!("xhigh")),
+        ("/safety_identifier", json!(MARK)),
+        ("/seed", json!(7316)),
+        ("/service_tier", json!("flex")),
+        ("/stop", json!([MARK])),
+        ("/store", json!(true)),
+        ("/temperature", json!(0.7316)),
+        ("/top_p", json!(0.7316)),
+        ("/top_k", json!(7316)),
+        ("/user", json!(MARK)),
+        ("/verbosity", json!("low")),
+        ("/web_search_options", json!({"search_context_size": "low"})),
+        ("/vendor_invented", json!({"deep": [MARK]})),
+        ("/messages/0/name", json!(MARK)),
+        ("/messages/0/vendor_invented", json!(MARK)),
+        ("/messages/0/content", json!([{"type": "text", "text": MARK}])),
+        ("/messages/0/content", json!([{"type": "text", "text": "t", "vendor_invented": MARK}])),
+        (
+            "/messages/0/content",
+            json!([{"type": "image_url", "image_url": {"url": "https://h/Mark7316.png", "detail": "low"}}]),
+        ),
+        ("/messages/0/content", json!([{"type": "input_audio", "input_audio": {"data": "UklGRkAA", "format": "wav"}}])),
+        ("/messages/0/content", json!([{"type": "file", "file": {"file_id": MARK}}])),
+        ("/messages/0/content", json!([{"type": "vendor_invented", "x": MARK}])),
+        (
+            "/tools",
+            json!([{"type": "function", "function": {"name": "f", "description": MARK, "parameters": {"type": "object", "properties": {}}}}]),
+        ),
+        ("/tools", json!([{"type": "function", "function": {"name": "f", "vendor_invented": MARK}}])),
+        (
+            "/tools",
+            json!([{"type": "function", "function": {"name": "f", "strict": true, "parameters": {"type": "object", "title": MARK}}}]),
+        ),
+        ("/tools", json!([{"type": "custom", "custom": {"name": MARK, "format": {"type": "text"}}}])),
+        (
+            "/response_format",
+            json!({"type": "json_schema", "json_schema": {"name": "n", "description": MARK, "schema": {"type": "object"}}}),
+        ),
+    ]
+}
+
+fn messages_fields() -> Vec<(&'static str, Value)> {
+    let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    vec![
+        ("/cache_control", json!({"type": "ephemeral"})),
+        ("/container", json!(MARK)),
+        ("/context_management", json!({"edits": [MARK]})),
+        ("/diagnostics", json!({"previous_message_id": MARK})),
+        ("/inference_geo", json!(MARK)),
+        ("/mcp_servers", json!([{"url": MARK}])),
+        ("/metadata", json!({"user_id": MARK})),
+        ("/output_config", json!({"effort": "max"})),
+        ("/output_config", json!({"vendor_invented": MARK})),
+        ("/service_tier", json!("standard_only")),
+        ("/speed", json!("fast")),
+        ("/stop_sequences", json!([MARK])),
+        ("/system", json!(MARK)),
+        ("/system", json!([{"type": "text", "text": MARK, "cache_control": {"type": "ephemeral", "ttl": "1h"}}])),
+        ("/temperature", json!(0.7316)),
+        ("/thinking", json!({"type": "enabled", "budget_tokens": 7316})),
+        ("/top_k", json!(7316)),
+        ("/top_p", json!(0.7316)),
+        ("/vendor_invented", json!({"deep": [MARK]})),
+        ("/messages/0/vendor_invented", json!(MARK)),
+        ("/messages/0/content", json!([{"type": "text", "text": MARK}])),
+        ("/messages/0/content", json!([{"type": "text", "text": "t", "vendor_invented": MARK}])),
+        (
+            "/messages/0/content",
+            json!([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}}]),
+        ),
+        ("/messages/0/content", json!([{"type": "image", "source": {"type": "url", "url": "https://h/Mark7316.png"}}])),
+        ("/messages/0/content", json!([{"type": "image", "source": {"type": "file", "file_id": MARK}}])),
+        (
+            "/messages/0/content",
+            json!([{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": MARK}, "title": "t"}]),
+        ),
+        (
+            "/messages/0/content",
+            json!([{"type": "document", "source": {"type": "url", "url": "https://h/Mark7316.pdf"}, "context": "c"}]),
+        ),
+        (
+            "/messages/0/content",
+            json!([{"type": "search_result", "source": MARK, "title": "t", "content": [{"type": "text", "text": "x"}]}]),
+        ),
+        ("/messages/0/content", json!([{"type": "container_upload", "file_id": MARK}])),
+        ("/messages/0/content", json!([{"type": "vendor_invented", "x": MARK}])),
+        ("/tools", json!([{"name": "f", "description": MARK, "input_schema": {"type": "object"}}])),
+        ("/tools", json!([{"name": "f", "input_schema": {"type": "object", "title": MARK}, "strict": true}])),
+        ("/tools", json!([{"name": "f", "input_schema": {"type": "object"}, "defer_loading": true}])),
+        ("/tools", json!([{"name": "f", "input_schema": {"type": "object"}, "vendor_invented": MARK}])),
+        ("/tools", json!([{"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}])),
+    ]
+}
+
+/// Sets `value` at `pointer`, making the last key.
+fn set(body: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    body.pointer_mut(parent).unwrap()[key] = value;
+}
+
+/// What of `value` a translation must show somewhere: its marks and numbers, else its words.
+fn traces(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Number(number) => found.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| traces(item, found)),
+        Value::Object(map) => map.values().for_each(|item| traces(item, found)),
+        Value::Bool(_) | Value::Null => {}
+    }
+}
+
+fn is_reported(translated: &TranslatedRequest, pointer: &str) -> bool {
+    translated.outgoing.losses.iter().any(|loss| match &loss.place {
+        Place::Pointer(at) => at.starts_with(pointer) || (!at.is_empty() && pointer.starts_with(at.as_ref())),
+        Place::Offset(_) => panic!("a loss without a pointer"),
+    })
+}
+
+fn check(from: Format, to: Format, pointer: &str, value: &Value) -> Result<(), String> {
+    let mut body = base(from);
+    let plain = translate(from, to, body.to_string().as_bytes()).unwrap();
+    set(&mut body, pointer, value.clone());
+    let what = format!("{} -> {}: {pointer} = {value}", from.name(), to.name());
+    let Ok(translated) = translate(from, to, body.to_string().as_bytes()) else {
+        return Ok(()); // Refused in words: as loud as can be.
+    };
+    if is_reported(&translated, pointer) {
+        return Ok(());
+    }
+    if translated.outgoing.body == plain.outgoing.body {
+        return Err(format!("{what}: changes nothing and is not reported"));
+    }
+    let written = String::from_utf8(translated.outgoing.body).unwrap();
+    let mut wanted = Vec::new();
+    traces(value, &mut wanted);
+    let marks: Vec<&String> = wanted.iter().filter(|text| text.contains("7316")).collect();
+    match marks.iter().find(|mark| !written.contains(mark.as_str())) {
+        Some(mark) => Err(format!("{what}: `{mark}` is neither in the translation nor reported:\n  {written}")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn every_field_is_carried_or_reported() {
+    let mut wrong = Vec::new();
+    for from in Format::ALL {
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            for (pointer, value) in fields(from) {
+                wrong.extend(check(from, to, pointer, &value).err());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} fields are lost silently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_same_request_is_the_same_bytes_and_grows_at_its_end() {
+    for from in Format::ALL {
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            let mut body = base(from);
+            let mut before: Option<Vec<Value>> = None;
+            for turn in 0..6 {
+                let once = translate(from, to, body.to_string().as_bytes()).unwrap().outgoing.body;
+                let twice = translate(from, to, body.to_string().as_bytes()).unwrap().outgoing.body;
+                assert_eq!(once, twice, "two translations of one request differ");
+                let now = serde_json::from_slice::<Value>(&once).unwrap()["messages"].as_array().unwrap().clone();
+                if let Some(before) = &before {
+                    assert_eq!(&now[..before.len()], &before[..], "{} -> {}: turn {turn}", from.name(), to.name());
+                }
+                before = Some(now);
+                let messages = body["messages"].as_array_mut().unwrap();
+                messages.push(json!({"role": "assistant", "content": format!("answer {turn}")}));
+                messages.push(json!({"role": "user", "content": format!("question {turn}")}));
+            }
+        }
+    }
+}
+
+#[test]
+fn recorded_requests_are_translated_or_refused_in_words() {
+    for case in support::corpus::cases() {
+        let Some(request) = case.request.as_ref().filter(|_| case.status == 200) else { continue };
+        for to in Format::ALL.into_iter().filter(|to| *to != case.format) {
+            match translate(case.format, to, request) {
+                Ok(translated) => {
+                    serde_json::from_slice::<Value>(&translated.outgoing.body)
+                        .unwrap_or_else(|error| panic!("{}: not JSON: {error}", case.name));
+                }
+                Err(message) => assert!(message.len() > 10, "{}: refused without words: {message}", case.name),
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Recorded provider traffic, read from beside the repository: it is never part of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidegate_codec::Format;
+
+/// One recorded exchange.
+pub(crate) struct Case {
+    /// `folder/name`, for messages.
+    pub(crate) name: String,
+    /// Format of the provider.
+    pub(crate) format: Format,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// The request's body, if recorded.
+    pub(crate) request: Option<Vec<u8>>,
+    /// The answer's body, if it is a whole one.
+    pub(crate) json: Option<Vec<u8>>,
+    /// The answer's body, if it is a stream.
+    pub(crate) sse: Option<Vec<u8>>,
+    /// What the answer says, as the recorders folded it.
+    pub(crate) digest: Option<serde_json::Value>,
+}
+
+/// Folders of the corpus and the format that they hold.
+const FOLDERS: [(&str, Format); 6] = [
+    ("openai_chat", Format::OpenaiChat),
+    ("openai_compat", Format::OpenaiChat),
+    ("azure_chat", Format::OpenaiChat),
+    ("mistral_chat", Format::OpenaiChat),
+    ("anthropic_messages", Format::AnthropicMessages),
+    ("anthropic_vertex", Format::AnthropicMessages),
+];
+
+/// Every case of the formats that exist. Empty, with a loud word, where the corpus is absent.
+pub(crate) fn cases() -> Vec<Case> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    if !root.is_dir() {
+        assert!(
+            std::env::var_os("TIDEGATE_CORPUS_REQUIRED").is_none(),
+            "the recorded traffic is required, but {} is absent",
+            root.display()
+        );
+        eprintln!("\n!!! SKIPPED: no recorded traffic at {}; nothing was compared with it !!!\n", root.display());
+        return Vec::new();
+    }
+    let mut cases = Vec::new();
+    for (folder, format) in FOLDERS {
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        cases.extend(names.into_iter().filter(|path| path.is_dir()).map(|path| read(&path, folder, format)));
+    }
+    assert!(cases.len() > 100, "the corpus holds only {} cases", cases.len());
+    cases
+}
+
+fn read(path: &Path, folder: &str, format: Format) -> Case {
+    let meta: serde_json::Value = serde_json::from_slice(&fs::read(path.join("meta.json")).unwrap()).unwrap();
+    let file = |name: &str| fs::read(path.join(name)).ok();
+    Case {
+        name: format!("{folder}/{}", path.file_name().unwrap().to_string_lossy()),
+        format,
+        status: u16::try_from(meta["status"].as_u64().unwrap()).unwrap(),
+        request: file("request.json"),
+        json: file("response.json"),
+        sse: file("response.sse"),
+        digest: file("digest.json").map(|bytes| serde_json::from_slice(&bytes).unwrap()),
+    }
+}

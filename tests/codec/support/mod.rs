@@ -1,0 +1,33 @@
+//! What the codec's tests share: the recorded traffic, and answers folded to what they mean.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub(crate) mod corpus;
+pub(crate) mod fold;
+
+use std::sync::Arc;
+
+use tidegate_codec::seal::Seal;
+use tidegate_codec::{Format, Reply, Transcoder, Undo};
+
+/// How an answer is written for the tests' client.
+pub(crate) fn reply() -> Reply {
+    Reply {
+        model: "client-model".to_owned(),
+        include_usage: true,
+        show_reasoning: true,
+        seal: Arc::new(Seal::new([7; 32])),
+    }
+}
+
+/// A whole stream from `from` to `to`, given in the pieces that `cuts` makes of it.
+pub(crate) fn transcode(from: Format, to: Format, stream: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let mut transcoder = Transcoder::new(from, to, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    let mut start = 0;
+    for &cut in cuts.iter().chain([&stream.len()]) {
+        transcoder.chunk(&stream[start..cut], &mut out);
+        start = cut;
+    }
+    transcoder.finish(&mut out);
+    out
+}
