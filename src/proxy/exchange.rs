@@ -160,10 +160,12 @@ pub enum Mode {
     Stream(Box<Transcoder>),
     /// Collected and translated.
     Whole(Collected),
-    /// Collected and translated as an error.
+    /// Collected and, unless it is an error in the client's own format already, translated as one.
     Error {
         /// The provider's status.
         status: u16,
+        /// Provider and client speak the same format.
+        same: bool,
         /// The body.
         body: Collected,
     },

@@ -118,7 +118,10 @@ impl ProxyHttp for Edge {
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
         // No encoding is asked for, but an answer that is encoded all the same is still read.
-        session.upstream_compression.adjust_decompression(true);
+        // Pingora takes the wish once a request; a later attempt keeps it.
+        if exchange.trail.attempts.len() <= 1 {
+            session.upstream_compression.adjust_decompression(true);
+        }
         send::write_head(session, exchange, head)
     }
 

@@ -56,12 +56,12 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let same = attempt.provider.format == admitted.format;
     let mode = if same { Some(pass_mode(&shape, attempt)) } else { translate_mode(&shape, admitted.format, attempt) };
     let Some(mut mode) = mode else {
-        return Err(Error::explain(ErrorType::HTTPStatus(502), "an answer without a body").into_up());
+        return Err(empty_answer(status).into_up());
     };
     if let Mode::Whole(body) | Mode::Error { body, .. } = &mut mode {
         body.announced = text(head, "content-length").and_then(|length| length.parse().ok());
         if body.announced == Some(0) {
-            return Err(Error::explain(ErrorType::HTTPStatus(502), "an answer with an empty body").into_up());
+            return Err(empty_answer(status).into_up());
         }
     }
     let format = admitted.format;
@@ -77,6 +77,13 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         other => other,
     };
     Ok(())
+}
+
+/// An answer without a body has no piece in which to say something: the edge answers by itself, with the provider's
+/// status where that is an error.
+fn empty_answer(status: u16) -> Box<Error> {
+    let status = if status >= 400 { status } else { 502 };
+    Error::explain(ErrorType::HTTPStatus(status), "the provider's answer has no body")
 }
 
 /// What an answer's head says of it.
@@ -104,9 +111,7 @@ fn is_retryable(status: u16) -> bool {
 fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
     match shape.status {
         204 | 205 | 304 => Mode::PassBlind,
-        300..=399 | 401 | 403 => Mode::Error { status: shape.status, body: Collected::default() },
-        400.. if shape.json => Mode::PassBlind,
-        400.. => Mode::Error { status: shape.status, body: Collected::default() },
+        300.. => Mode::Error { status: shape.status, same: true, body: Collected::default() },
         _ if shape.stream => {
             Mode::PassStream(Box::new(Watch::new(attempt.provider.format, Arc::clone(&attempt.reply))))
         }
@@ -118,7 +123,7 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
 fn translate_mode(shape: &Shape, client: tidegate_codec::Format, attempt: &mut Attempt) -> Option<Mode> {
     match shape.status {
         204 | 205 | 304 => None,
-        300.. => Some(Mode::Error { status: shape.status, body: Collected::default() }),
+        300.. => Some(Mode::Error { status: shape.status, same: false, body: Collected::default() }),
         _ if shape.stream && shape.wanted_stream => {
             let undo = std::mem::take(&mut attempt.undo);
             let transcoder = Transcoder::new(attempt.provider.format, client, Arc::clone(&attempt.reply), undo);
@@ -126,7 +131,7 @@ fn translate_mode(shape: &Shape, client: tidegate_codec::Format, attempt: &mut A
         }
         _ if !shape.stream && !shape.wanted_stream => Some(Mode::Whole(Collected::default())),
         // A stream where none was asked for, or none where one was: a success that the client could not read.
-        _ => Some(Mode::Error { status: 502, body: Collected::default() }),
+        _ => Some(Mode::Error { status: 502, same: false, body: Collected::default() }),
     }
 }
 
@@ -135,28 +140,48 @@ fn write_head(head: &mut ResponseHeader, mode: &Mode, client: tidegate_codec::Fo
     let upstream_id = text(head, "x-request-id").or_else(|| text(head, "request-id"));
     match mode {
         Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassStream(_) => {
-            for name in STRIPPED {
-                head.remove_header(name);
-            }
+            strip(head);
             if matches!(mode, Mode::PassStream(_)) {
                 head.remove_header("content-length");
             }
         }
         Mode::Stream(_) | Mode::Whole(_) | Mode::Error { .. } => {
-            let status = match mode {
-                Mode::Error { status, .. } => client_status(*status, client),
-                _ => head.status.as_u16(),
+            let (status, same) = match mode {
+                Mode::Error { status, same, .. } => (client_status(*status, client, *same), *same),
+                _ => (head.status.as_u16(), false),
             };
+            if same && is_json(head) && !credentials(head.status.as_u16()) {
+                // The body will most likely pass as it is, and its headers mean the same.
+                strip(head);
+                return kept_head(head, upstream_id);
+            }
             *head = translated_head(head, status, mode)?;
             if let (Some(name), Some(id)) = (wire(client).spec().request_id_header, &upstream_id) {
                 head.insert_header(name, id)?;
             }
         }
     }
+    tell_upstream_id(head, upstream_id)
+}
+
+fn tell_upstream_id(head: &mut ResponseHeader, upstream_id: Option<String>) -> pingora::Result<()> {
     if let Some(id) = upstream_id {
         head.insert_header("x-upstream-request-id", id)?;
     }
     Ok(())
+}
+
+/// A head that stays, around a body that may change its length.
+fn kept_head(head: &mut ResponseHeader, upstream_id: Option<String>) -> pingora::Result<()> {
+    head.remove_header("content-length");
+    tell_upstream_id(head, upstream_id)
+}
+
+/// Takes out what speaks of the provider's own connection or host.
+fn strip(head: &mut ResponseHeader) {
+    for name in STRIPPED {
+        head.remove_header(name);
+    }
 }
 
 fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::Result<ResponseHeader> {
@@ -180,14 +205,22 @@ fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::R
 }
 
 /// The status that a client of `client` is shown for a provider's `status`.
-fn client_status(status: u16, client: tidegate_codec::Format) -> u16 {
+fn client_status(status: u16, client: tidegate_codec::Format, same: bool) -> u16 {
+    if same && status >= 400 && !credentials(status) {
+        return status;
+    }
     wire(client).write_error(&fault_for(client, status, b""), None).0
+}
+
+/// Statuses that are about our credentials.
+fn credentials(status: u16) -> bool {
+    matches!(status, 401 | 403)
 }
 
 /// What a failed answer says, whatever its body is.
 fn fault_for(provider: tidegate_codec::Format, status: u16, body: &[u8]) -> Fault<'static> {
     match status {
-        401 | 403 => credential_fault(status),
+        _ if credentials(status) => credential_fault(status),
         300..=399 => {
             let mut fault =
                 Fault::new(FaultKind::Api, format!("The provider redirects (status {status}), which is not followed."));
@@ -225,10 +258,10 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
                 *body = Some(whole(trail, sending, collected)?);
             }
         }
-        Mode::Error { status, body: collected } => {
+        Mode::Error { status, same, body: collected } => {
             collect(collected, body, ERROR_LIMIT)?;
             if collected.complete(end) {
-                *body = Some(failed(trail, sending, *status, collected));
+                *body = Some(failed(trail, sending, (*status, *same), collected));
             }
         }
     }
@@ -320,11 +353,15 @@ fn whole(trail: &mut Trail, sending: &Sending, collected: &mut Collected) -> pin
     }
 }
 
-fn failed(trail: &mut Trail, sending: &Sending, status: u16, collected: &mut Collected) -> Bytes {
+fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Bytes::new() };
     let fault = fault_for(attempt.provider.format, status, &bytes);
-    trail.error = Some(if matches!(status, 401 | 403) { "upstream_credentials" } else { fault.kind.label() });
+    if same && !credentials(status) && wire(attempt.provider.format).is_error(&bytes) {
+        trail.error = Some(fault.kind.label());
+        return Bytes::from(bytes);
+    }
+    trail.error = Some(if credentials(status) { "upstream_credentials" } else { fault.kind.label() });
     let (_, body) = wire(sending.admitted.format).write_error(&fault, Some(&trail.request_id));
     Bytes::from(body)
 }

@@ -130,7 +130,7 @@ pub(super) async fn answer(
     let mut header = ResponseHeader::build(status, Some(6))?;
     header.insert_header("content-type", "application/json")?;
     header.insert_header("content-length", body.len().to_string())?;
-    header.insert_header("x-request-id", &trail.request_id)?;
+    write_request_id(&mut header, format, &trail.request_id)?;
     if let Some(after) = rejection.retry_after {
         header.insert_header("retry-after", after)?;
     }
@@ -144,6 +144,15 @@ pub(super) async fn answer(
     session.write_response_body(Some(Bytes::from(body)), true).await
 }
 
+/// The request's id, in the header that everybody knows and in the one where the format's SDKs look.
+fn write_request_id(header: &mut ResponseHeader, format: Format, id: &str) -> pingora::Result<()> {
+    header.insert_header("x-request-id", id)?;
+    if let Some(name) = wire(format).spec().request_id_header {
+        header.insert_header(name, id)?;
+    }
+    Ok(())
+}
+
 /// Writes `body` as a whole JSON answer with status 200.
 ///
 /// # Errors
@@ -153,7 +162,8 @@ pub(super) async fn answer_json(session: &mut Session, exchange: &Exchange, body
     let mut header = ResponseHeader::build(200, Some(4))?;
     header.insert_header("content-type", "application/json")?;
     header.insert_header("content-length", body.len().to_string())?;
-    header.insert_header("x-request-id", &exchange.trail.request_id)?;
+    let format = exchange.trail.format.unwrap_or(Format::DEFAULT);
+    write_request_id(&mut header, format, &exchange.trail.request_id)?;
     session.write_response_header(Box::new(header), false).await?;
     session.write_response_body(Some(Bytes::from(body)), true).await
 }
@@ -164,7 +174,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         return None;
     }
     if let (Some(status), ErrorType::HTTPStatus(_)) = (failed_status, error.etype()) {
-        return Some(status_fault(status));
+        return Some(told_status(status));
     }
     let (kind, status, message, code) = match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
@@ -185,12 +195,19 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
             (FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol")
         }
-        ErrorType::HTTPStatus(status) => return Some(status_fault(*status)),
+        ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
         _ => (FaultKind::Api, 502, "The connection to the provider broke.", "upstream_broken"),
     };
     let mut fault = Fault::new(kind, message).with_code(code);
     fault.status = status;
     Some((fault, code))
+}
+
+fn told_status(status: u16) -> (Fault<'static>, &'static str) {
+    match status {
+        401 | 403 => (credential_fault(status), "upstream_credentials"),
+        _ => status_fault(status),
+    }
 }
 
 /// What the client is told when all that is known of a failure is the provider's status.

@@ -31,7 +31,6 @@ fn body(model: &str, size: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn every_size_over_every_way_in() {
     let (chat, messages, edge) = house("").await;
     let sizes = [10, 1_000, 65_535, 65_536, 65_537, 70_000, 200_000, 1 << 20, 8 << 20];
@@ -66,7 +65,6 @@ async fn every_size_over_every_way_in() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn every_size_over_http2() {
     let (chat, messages, edge) = house("").await;
     let client = H2Client::connect(edge.addr).await;
@@ -117,7 +115,6 @@ async fn single_bytes_in() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn beyond_the_limit_is_413_in_the_clients_format() {
     let (chat, messages, edge) = house("body_limit: 100KiB").await;
     for client in [Wire::Chat, Wire::Messages] {
@@ -140,7 +137,6 @@ async fn beyond_the_limit_is_413_in_the_clients_format() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn nonsense_is_refused_with_a_sentence() {
     let (chat, _, edge) = house("").await;
     let deep = format!("{{\"model\":\"same\",\"messages\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
@@ -182,7 +178,6 @@ async fn a_body_that_does_not_come_whole_goes_nowhere() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_way_in_that_does_not_exist_is_said_so() {
     let (_, _, edge) = house("").await;
     for (ask, statuses) in [
@@ -201,7 +196,6 @@ async fn a_way_in_that_does_not_exist_is_said_so() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn all_requests_together_hold_a_bounded_number_of_bytes() {
     let (chat, _, edge) = house("body_limit: 1MiB\n  body_buffer_total: 1MiB").await;
     let ask = Wire::Chat.ask_bytes(body("same", 900_000));

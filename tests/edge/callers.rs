@@ -36,7 +36,6 @@ async fn ask(edge: &Edge, wire: Wire, model: &str, header: Option<(&str, &str)>)
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_key_is_taken_from_three_headers() {
     let (chat, messages, edge) = house().await;
     let bearer = format!("Bearer {WEB}");
@@ -69,7 +68,6 @@ async fn a_key_is_taken_from_three_headers() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_wrong_or_missing_key_is_401() {
     let (chat, messages, edge) = house().await;
     let longer = format!("Bearer {WEB}x");
@@ -100,7 +98,6 @@ async fn a_wrong_or_missing_key_is_401() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_key_opens_its_own_models_alone() {
     let (_, messages, edge) = house().await;
     for wire in [Wire::Chat, Wire::Messages] {

@@ -30,7 +30,6 @@ struct Turn {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn the_next_target_gets_its_own_body() {
     let mut conf = Conf::open();
     let mut turns = Vec::new();
@@ -80,7 +79,6 @@ async fn the_next_target_gets_its_own_body() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn big_bodies_are_sent_again_whole() {
     for sent in [Sent::Length, Sent::Chunked(10_000)] {
         let first = Provider::always(Reply::json(503, "{}")).await;
@@ -96,7 +94,6 @@ async fn big_bodies_are_sent_again_whole() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn when_all_fail_the_last_error_is_told() {
     for (client, upstream) in PAIRS {
         let last = other(upstream);
@@ -128,7 +125,6 @@ async fn a_clients_own_fault_is_not_tried_elsewhere() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn nothing_is_retried_once_a_word_went_out() {
     for (client, upstream) in PAIRS {
         let words = upstream.stream().find("Hello, ").expect("there") + 200;
@@ -142,7 +138,6 @@ async fn nothing_is_retried_once_a_word_went_out() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn an_endpoint_that_refuses_is_left_for_the_next() {
     let alive = Provider::always(Wire::Chat.reply(false)).await;
     let dead = refused();
@@ -203,7 +198,6 @@ async fn a_failed_health_check_takes_an_endpoint_out() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_stale_pooled_connection_costs_the_client_nothing() {
     let provider = Provider::start(|request| match request.number {
         // The first answer ends in order, and the provider closes the kept connection without a word.

@@ -21,7 +21,6 @@ async fn house(client_stream: bool, upstream: Wire) -> (Provider, Edge) {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_request_id_goes_in_and_out() {
     for (client, upstream) in PAIRS {
         let (provider, edge) = house(false, upstream).await;
@@ -47,7 +46,6 @@ async fn a_request_id_goes_in_and_out() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_trace_is_passed_on() {
     for (client, upstream) in PAIRS {
         let (provider, edge) = house(true, upstream).await;
@@ -61,7 +59,6 @@ async fn a_trace_is_passed_on() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn what_belongs_to_one_hop_ends_here() {
     for (client, upstream) in PAIRS {
         let (provider, edge) = house(false, upstream).await;
@@ -88,7 +85,6 @@ async fn what_belongs_to_one_hop_ends_here() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn each_provider_gets_the_headers_of_its_format() {
     for (client, upstream) in PAIRS {
         let (provider, edge) = house(false, upstream).await;
@@ -123,7 +119,6 @@ async fn the_clients_version_is_kept_toward_its_own_format() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn one_connection_carries_many_requests() {
     for (client, upstream) in PAIRS {
         let (provider, edge) = house(true, upstream).await;
@@ -139,7 +134,6 @@ async fn one_connection_carries_many_requests() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn lengths_and_encodings_fit_what_is_sent() {
     for (client, upstream) in PAIRS {
         for stream in [false, true] {

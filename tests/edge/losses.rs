@@ -32,7 +32,6 @@ fn lossy(client: Wire, model: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_loss_is_in_the_header_the_metric_and_the_log() {
     let (_, _, edge) = house().await;
     for (client, model, pointers) in
@@ -49,7 +48,6 @@ async fn a_loss_is_in_the_header_the_metric_and_the_log() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn nothing_lost_is_nothing_said() {
     let (_, _, edge) = house().await;
     for (client, model) in
@@ -68,7 +66,6 @@ async fn nothing_lost_is_nothing_said() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_model_may_refuse_to_lose() {
     let (chat, messages, edge) = house().await;
     for (client, model, field) in [(Wire::Chat, "refuse", "seed"), (Wire::Messages, "refuse-chat", "top_k")] {
@@ -83,7 +80,6 @@ async fn a_model_may_refuse_to_lose() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn what_cannot_be_done_at_all_is_400() {
     let (_, messages, edge) = house().await;
     let user = json!([{"role": "user", "content": "hi"}]);

@@ -54,7 +54,6 @@ async fn the_list_has_the_askers_shape() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn one_model_can_be_asked_for() {
     let (_, edge) = house().await;
     let chat = Ask::get("/v1/models/smart").send(edge.addr).await;

@@ -51,7 +51,6 @@ async fn traffic(edge: &Edge) {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn metrics_count_what_happened() {
     let (_, _, edge) = house().await;
     traffic(&edge).await;
@@ -128,7 +127,6 @@ async fn no_secret_and_no_prompt_is_ever_shown() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn each_request_is_one_line_of_json() {
     let (_, _, edge) = house().await;
     let ask = Wire::Chat.ask("messages-ok", true).header("x-api-key", CLIENT_KEY);

@@ -43,7 +43,6 @@ async fn until(edge: &Edge, model: &str, status: u16) {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_running_stream_outlives_each_kind_of_reload() {
     for told in [Told::Signal, Told::Admin, Told::FileAlone] {
         for client in [Wire::Chat, Wire::Messages] {
@@ -124,7 +123,6 @@ async fn a_mounted_config_swapped_by_symlink_is_noticed() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn many_reloads_under_load_fail_no_request() {
     let provider = Provider::always(Wire::Chat.reply(false)).await;
     let edge = Edge::start(&conf(&provider, "a")).await;

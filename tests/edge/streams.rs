@@ -17,7 +17,6 @@ async fn edge_for(provider: &Provider, upstream: Wire, more: &str) -> Edge {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn an_event_leaves_before_the_next_one_comes() {
     for (client, upstream) in PAIRS {
         let gate = Gate::new();
@@ -42,7 +41,6 @@ async fn an_event_leaves_before_the_next_one_comes() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_client_that_leaves_takes_its_request_along() {
     for (client, upstream) in PAIRS {
         let words = upstream.stream().find("Hello, ").expect("there") + 200;
@@ -76,7 +74,6 @@ async fn a_client_that_leaves_takes_its_request_along() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn http2_toward_the_provider_in_clear_and_over_tls() {
     for (client, upstream) in PAIRS {
         for stream in [false, true] {
@@ -104,7 +101,6 @@ async fn http2_toward_the_provider_in_clear_and_over_tls() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_cut_over_http2_is_a_cut() {
     for (client, upstream) in PAIRS {
         let words = upstream.stream().find("Hello, ").expect("there") + 200;
@@ -133,7 +129,6 @@ async fn a_cut_over_http2_is_a_cut() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn leaving_over_http2_cancels_the_stream_alone() {
     for (client, upstream) in PAIRS {
         let words = upstream.stream().find("Hello, ").expect("there") + 200;
@@ -157,7 +152,6 @@ async fn leaving_over_http2_cancels_the_stream_alone() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn tls_toward_clients_with_both_protocols() {
     let authority = Authority::new();
     let identity = authority.issue(&["localhost"]);
@@ -193,7 +187,6 @@ async fn over_tls(
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     for (names, by) in [(&["localhost"], &stranger), (&["elsewhere.test"], &authority)] {
@@ -211,7 +204,6 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn many_streams_at_once_keep_apart() {
     let provider = Provider::start(|request| {
         let who = request.json()["messages"][0]["content"].as_str().unwrap_or_default().to_owned();

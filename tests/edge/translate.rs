@@ -44,7 +44,6 @@ fn text(content: &Value) -> String {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn words_there_and_back() {
     for stream in [false, true] {
         let one = One::with(Wire::Messages, vec![Wire::Messages.reply(stream)]).await;
@@ -164,7 +163,6 @@ fn tools(wire: Wire) -> Value {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn parallel_calls_from_messages_number_from_zero() {
     let calls = [
         block(
@@ -213,7 +211,6 @@ async fn parallel_calls_from_messages_number_from_zero() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn interleaved_calls_from_chat_become_one_block_each() {
     let call = |index: u32, more: Value| {
         let mut call = json!({"index": index});
@@ -253,7 +250,6 @@ async fn interleaved_calls_from_chat_become_one_block_each() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn results_of_tools_go_back_in_pairs() {
     let one = One::with(Wire::Messages, vec![Wire::Messages.reply(false)]).await;
     let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": "{\"n\":12345678901234567890}"}});
@@ -287,7 +283,6 @@ async fn results_of_tools_go_back_in_pairs() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_result_with_an_image_reaches_chat_beside_its_text() {
     let one = One::with(Wire::Chat, vec![Wire::Chat.reply(false)]).await;
     let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
@@ -314,7 +309,6 @@ async fn a_result_with_an_image_reaches_chat_beside_its_text() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_signature_survives_a_chat_client() {
     let signature = "EqQBCgIYAhIM1gbcDa9GJwZA2b3hGgxBdjrkzLoky3dl1pk=";
     let thinking = block(
@@ -364,7 +358,6 @@ async fn a_signature_survives_a_chat_client() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn each_stop_reason_has_its_counterpart() {
     let from_messages = [
         ("end_turn", "stop"),
@@ -394,7 +387,6 @@ async fn each_stop_reason_has_its_counterpart() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn a_schema_for_the_answer_is_carried_both_ways() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false});
     let one = One::with(Wire::Messages, vec![Wire::Messages.reply(false)]).await;
@@ -418,7 +410,6 @@ async fn a_schema_for_the_answer_is_carried_both_ways() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn usage_comes_when_it_was_asked_for_and_only_then() {
     let one = One::with(Wire::Messages, vec![Wire::Messages.reply(true)]).await;
     let response = Wire::Chat.ask("m", true).send(one.edge.addr).await;
@@ -427,7 +418,6 @@ async fn usage_comes_when_it_was_asked_for_and_only_then() {
 }
 
 #[tokio::test]
-#[ignore = "openai_chat is not written yet"]
 async fn compatible_servers_oddities_are_read() {
     let with_bom = format!("\u{feff}{}", Wire::Chat.stream());
     let no_space = Wire::Chat.stream().replace("data: ", "data:");

@@ -58,6 +58,9 @@ pub trait WireFormat: Sync {
     /// Reads a provider's error body, whatever it is: an empty or an HTML body gives a fault too.
     fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a>;
 
+    /// True when `body` is an error in the format's own envelope, as its SDKs expect it.
+    fn is_error(&self, body: &[u8]) -> bool;
+
     /// Writes an error body for a client; returns it with the HTTP status that goes with it.
     fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>);
 

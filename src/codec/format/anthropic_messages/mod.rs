@@ -111,6 +111,9 @@ impl WireFormat for AnthropicMessages {
         error::read(status, body)
     }
 
+    fn is_error(&self, body: &[u8]) -> bool {
+        error::is_envelope(body)
+    }
     fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>) {
         error::write(fault, request_id)
     }

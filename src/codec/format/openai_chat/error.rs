@@ -216,6 +216,23 @@ fn status(fault: &Fault<'_>) -> u16 {
     }
 }
 
+/// True when `body` is an object whose `error` is an object with a `message`.
+pub(super) fn is_envelope(body: &[u8]) -> bool {
+    let mut found = false;
+    let read = Cursor::over_bytes(body).and_then(|mut cursor| {
+        cursor.object::<JsonError>(|key, value| {
+            if key == "error" && value.peek()? == Kind::Object {
+                value.object::<JsonError>(|key, value| {
+                    found |= key == "message" && value.peek()? == Kind::String;
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })
+    });
+    read.is_ok() && found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

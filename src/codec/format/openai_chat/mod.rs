@@ -105,6 +105,9 @@ impl WireFormat for OpenaiChat {
     fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a> {
         error::read(status, body)
     }
+    fn is_error(&self, body: &[u8]) -> bool {
+        error::is_envelope(body)
+    }
     fn write_error(&self, fault: &Fault<'_>, _request_id: Option<&str>) -> (u16, Vec<u8>) {
         error::write(fault)
     }
