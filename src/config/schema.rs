@@ -86,7 +86,7 @@ pub(super) static ROOT: Section = Section {
             "models",
             "map: name → target or model",
             Required,
-            "What clients may ask for, and where it goes. A name may hold one `*`; what it stands for fills the `*` of the target. An exact name goes before a pattern, a pattern with more text before its `*` before one with less.",
+            "What clients may ask for, and where it goes. A name may hold one `*`; what it stands for fills the `*` of the target. A target that is `*` alone gets the whole name (`claude-*: claude/*`), or what is behind the folder (`eu/*: paris/*`). An exact name goes before a pattern, a pattern with more text before its `*` before one with less.",
         ),
         field(
             "auth",

@@ -51,8 +51,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
-    let shape =
-        Shape { status, stream: is_event_stream(head), json: is_json(head), wanted_stream: admitted.envelope.stream };
+    let shape = Shape { status, stream: is_event_stream(head), wanted_stream: admitted.envelope.stream };
     let same = attempt.provider.format == admitted.format;
     let mode = if same { Some(pass_mode(&shape, attempt)) } else { translate_mode(&shape, admitted.format, attempt) };
     let Some(mut mode) = mode else {
@@ -90,7 +89,6 @@ fn empty_answer(status: u16) -> Box<Error> {
 struct Shape {
     status: u16,
     stream: bool,
-    json: bool,
     wanted_stream: bool,
 }
 

@@ -106,14 +106,19 @@ impl Models {
         if let Some(route) = self.exact.get(name) {
             return Some(Arc::clone(route));
         }
-        let (captured, route) =
-            self.patterns.iter().find_map(|(pattern, route)| Some((pattern.capture(name)?, route)))?;
+        let (pattern, captured, route) =
+            self.patterns.iter().find_map(|(pattern, route)| Some((pattern, pattern.capture(name)?, route)))?;
         if route.targets.iter().all(|target| !target.model.contains('*')) {
             return Some(Arc::clone(route));
         }
+        // A target that is `*` alone takes the name over: whole, or without the folder that the pattern names.
+        let taken_over = if pattern.is_folder() { captured } else { name };
         let mut route = Route::clone(route);
         for target in &mut route.targets {
-            target.model = target.model.replacen('*', captured, 1);
+            target.model = match target.model.as_str() {
+                "*" => taken_over.to_owned(),
+                model => model.replacen('*', captured, 1),
+            };
         }
         Some(Arc::new(route))
     }
@@ -155,6 +160,8 @@ mod tests {
             ("claude-*", "claude/claude-*"),
             ("claude-*-mini", "claude/small"),
             ("claude-opus-*", "opus/*"),
+            ("eu/*", "paris/*"),
+            ("fast-*", "other/quick-*"),
             ("meta/llama:70b", "local/llama"),
             ("meta/*", "local/meta/*"),
         ]);
@@ -167,7 +174,9 @@ mod tests {
         };
         check("gpt-5", "gpt-5 -> openai/gpt-5");
         check("gpt-5-pro", "* -> other/gpt-5-pro");
-        check("claude-opus-4", "claude-opus-* -> opus/4");
+        check("claude-opus-4", "claude-opus-* -> opus/claude-opus-4");
+        check("eu/mistral-large", "eu/* -> paris/mistral-large");
+        check("fast-9", "fast-* -> other/quick-9");
         check("claude-sonnet", "claude-* -> claude/claude-sonnet");
         check("claude-x-mini", "claude-*-mini -> claude/small");
         check("claude-mini", "claude-* -> claude/claude-mini");

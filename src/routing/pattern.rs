@@ -23,6 +23,12 @@ impl Pattern {
         (!captured.is_empty()).then_some(captured)
     }
 
+    /// Whether it names a folder of models: `eu/*`.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.prefix.ends_with('/') && self.suffix.is_empty()
+    }
+
     /// How specific it is; greater goes first.
     #[must_use]
     pub fn rank(&self) -> (usize, usize) {
