@@ -64,9 +64,16 @@ impl Reservation {
     }
 }
 
+impl Reservation {
+    /// Gives the share back.
+    pub(super) fn release(&mut self) {
+        self.budget.used.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
+        self.release();
     }
 }
 

@@ -234,6 +234,18 @@ pub struct Trail {
     pub in_flight: Option<InFlight>,
 }
 
+impl Sending {
+    /// Lets go of the request's body: a stream may last half an hour, and no other attempt can follow it.
+    pub(super) fn release_body(&mut self) {
+        self.plan.exhaust();
+        self.admitted.body = Bytes::new();
+        self.admitted.room.release();
+        if let Some(attempt) = &mut self.attempt {
+            attempt.body = Bytes::new();
+        }
+    }
+}
+
 impl Exchange {
     /// An exchange that begins now and is counted in `underway`.
     pub fn new(underway: &Arc<AtomicUsize>) -> Self {

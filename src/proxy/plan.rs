@@ -67,6 +67,11 @@ impl Plan {
         self.left += 1;
     }
 
+    /// Nothing more is tried.
+    pub(super) fn exhaust(&mut self) {
+        self.left = 0;
+    }
+
     /// True if [`next`](Self::next) would find something.
     pub fn has_next(&self, snapshot: &Snapshot) -> bool {
         if self.left == 0 {

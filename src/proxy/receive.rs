@@ -236,10 +236,13 @@ fn fault_for(provider: tidegate_codec::Format, status: u16, body: &[u8]) -> Faul
 /// The answer cannot be given; the connection must break, so that nobody takes it for complete.
 pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<()> {
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(()) };
+    let Receiving { sending, mode } = receiving.as_mut();
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         trail.first_byte = Some(clock::now().duration_since(trail.started));
+        if matches!(mode, Mode::Stream(_) | Mode::PassStream(_)) {
+            sending.release_body();
+        }
     }
-    let Receiving { sending, mode } = receiving.as_mut();
     match mode {
         Mode::PassBlind => {}
         Mode::PassWhole { kept, overflow } => {

@@ -118,7 +118,7 @@ fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>
             }
         }
         "service_tier" => {
-            let at = value.offset();
+            let unread = value.clone();
             if let Some(word) = value.nullable(Cursor::string)? {
                 let tier = match word.as_ref() {
                     "auto" => Some(Tier::Auto),
@@ -129,7 +129,11 @@ fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>
                     "fast" => Some(Tier::Fast),
                     _ => None,
                 };
-                request.tier = Some(named(at, &word, tier)?);
+                request.tier = tier;
+                if tier.is_none() {
+                    // A server's own word, such as Groq's `on_demand`.
+                    keep(&mut request.extras, Field::Tier, key, &mut unread.clone())?;
+                }
             }
         }
         "user" => request.identity.user = value.nullable(Cursor::text)?,
@@ -229,6 +233,7 @@ struct History<'r, 'a> {
 struct Message<'a> {
     role: Cow<'a, str>,
     name: Option<Text<'a>>,
+    name_at: usize,
     call_id: Option<Cow<'a, str>>,
     said: Said<'a>,
 }
@@ -240,7 +245,10 @@ impl<'a> History<'_, 'a> {
         value.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "role" => message.role = value.string()?,
-                "name" => message.name = value.nullable(Cursor::text)?,
+                "name" => {
+                    message.name_at = value.offset();
+                    message.name = value.nullable(Cursor::text)?;
+                }
                 "tool_call_id" => message.call_id = value.nullable(Cursor::string)?,
                 _ => message.said.field(key, value, true)?,
             }
@@ -258,9 +266,13 @@ impl<'a> History<'_, 'a> {
 
     fn operator(&mut self, message: Message<'a>, at: usize) -> Result<(), Refusal> {
         let blocks = content(&message.said, at)?;
-        if self.leading && message.name.is_none() {
+        if self.leading {
             self.request.instructions.extend(blocks);
             self.request.extras.extend(message.said.extras);
+            if message.name.is_some() {
+                let (key, value) = (Cow::Borrowed("name"), crate::json::Json::NULL);
+                self.request.extras.push(Extra { field: Field::TurnName, key, value, at: message.name_at });
+            }
             return Ok(());
         }
         let role = if message.role == "developer" { Role::Developer } else { Role::System };

@@ -84,6 +84,9 @@ impl StreamReader for Reader {
             self.finish(sink);
             return Ok(());
         }
+        if self.started && frame.event.is_none() {
+            return self.next_chunk(data, sink);
+        }
         let chunk = Chunk::read(data, frame.event == Some("error")).map_err(|e| malformed(&e))?;
         if let Some(mut error) = chunk.error {
             self.over = true;
@@ -176,6 +179,50 @@ impl<'a> Piece<'a> {
 }
 
 impl Reader {
+    /// A chunk of a stream that has begun, in one pass: nothing of it depends on what stands further behind.
+    fn next_chunk(&mut self, data: &str, sink: Sink<'_>) -> Result<(), Fault<'static>> {
+        let (mut late, mut error) = (None, None);
+        let mut cursor = Cursor::over(data);
+        let start = cursor.clone();
+        let read = cursor
+            .object::<JsonError>(|key, value| {
+                match key.as_ref() {
+                    "choices" if value.peek()? == Kind::Array => value.array::<JsonError>(|_, value| {
+                        if value.peek()? != Kind::Object {
+                            return Ok(());
+                        }
+                        let mut piece = Piece::read(value)?;
+                        late = late.take().or(piece.usage.take());
+                        self.piece(piece, sink)
+                    })?,
+                    "usage" => late = usage::read(value)?.or(late.take()),
+                    "x_groq" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
+                        if key == "usage" {
+                            late = late.take().or(usage::read(value)?);
+                        }
+                        Ok(())
+                    })?,
+                    "error" if value.peek()? != Kind::Null => error = Some(value.clone()),
+                    "object" if loose_text(value)?.is_some_and(|object| object.escaped() == "error") => {
+                        error = Some(start.clone());
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })
+            .and_then(|()| cursor.finish());
+        read.map_err(|error| malformed(&error))?;
+        if let Some(usage) = late {
+            sink(Event::Usage(usage));
+        }
+        if let Some(mut error) = error {
+            self.over = true;
+            sink(Event::Fault(error::read_in_stream(&mut error)));
+        }
+        Ok(())
+    }
+
+    /// The chunk with which a stream begins.
     fn chunk(&mut self, chunk: Chunk<'_>, sink: Sink<'_>) -> Result<(), JsonError> {
         let Chunk { id, model, created, choices, usage, .. } = chunk;
         let mut choices = choices.filter(|list| list.clone().json().is_ok_and(|json| !json.is_empty()));

@@ -52,6 +52,16 @@ struct Block {
     prefix: Vec<u8>,
     /// Nothing was added yet.
     empty: bool,
+    /// Sources, held until the block's end tells their span.
+    sources: Vec<Source>,
+}
+
+/// A source of a text: URL and title escaped, and its span where the provider told it.
+#[derive(Debug)]
+struct Source {
+    url: String,
+    title: String,
+    span: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -155,22 +165,34 @@ impl Writer {
                     out.extend_from_slice(b"\\n\\n\"");
                     out.extend_from_slice(self.tail);
                 }
-                Block { candidate, kind, prefix, empty: true }
+                Block { candidate, kind, prefix, empty: true, sources: Vec::new() }
             }
-            Head::Refusal => {
-                Block { candidate, kind: Kind::Refusal, prefix: self.prefix(candidate, "\"refusal\":\""), empty: true }
-            }
+            Head::Refusal => Block {
+                candidate,
+                kind: Kind::Refusal,
+                prefix: self.prefix(candidate, "\"refusal\":\""),
+                empty: true,
+                sources: Vec::new(),
+            },
             Head::Thinking(_) | Head::Redacted => {
                 let entry = choice.thoughts;
                 choice.thoughts += 1;
-                Block { candidate, kind: Kind::Thinking { entry }, prefix: Vec::new(), empty: true }
+                Block {
+                    candidate,
+                    kind: Kind::Thinking { entry },
+                    prefix: Vec::new(),
+                    empty: true,
+                    sources: Vec::new(),
+                }
             }
             Head::ToolCall { id, name, flavor } => {
                 let index = choice.calls;
                 choice.calls += 1;
                 self.call_start(candidate, index, (id, name, *flavor), out)
             }
-            Head::ServerTool { .. } => Block { candidate, kind: Kind::Hidden, prefix: Vec::new(), empty: true },
+            Head::ServerTool { .. } => {
+                Block { candidate, kind: Kind::Hidden, prefix: Vec::new(), empty: true, sources: Vec::new() }
+            }
         };
         self.blocks.push(block);
     }
@@ -185,7 +207,7 @@ impl Writer {
         let id = self.ids.next(id);
         if flavor == Flavor::Custom {
             let kind = Kind::Custom { index, id, name: name.to_owned(), input: String::new() };
-            return Block { candidate, kind, prefix: Vec::new(), empty: true };
+            return Block { candidate, kind, prefix: Vec::new(), empty: true, sources: Vec::new() };
         }
         self.open_delta(candidate, out);
         let mut w = JsonWriter::new(out);
@@ -194,7 +216,7 @@ impl Writer {
         w.key("arguments").plain("").close_object().close_object().close_array();
         out.extend_from_slice(self.tail);
         let field = format!("\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":\"");
-        Block { candidate, kind: Kind::Call, prefix: self.prefix(candidate, &field), empty: true }
+        Block { candidate, kind: Kind::Call, prefix: self.prefix(candidate, &field), empty: true, sources: Vec::new() }
     }
 
     fn text_delta(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
@@ -269,6 +291,10 @@ impl Writer {
             _ => Vec::new(),
         };
         let candidate = at.candidate;
+        let sources = std::mem::take(&mut at.sources);
+        if let Kind::Text { start } = at.kind {
+            return self.annotations(candidate, start, &sources, out);
+        }
         if let Kind::Custom { index, id, name, input } = std::mem::replace(&mut at.kind, Kind::Hidden) {
             self.open_delta(candidate, out);
             let mut w = JsonWriter::new(out);
@@ -293,16 +319,28 @@ impl Writer {
         out.extend_from_slice(self.tail);
     }
 
-    /// A source with a URL is an annotation; its span is the block so far, where the source does not say.
-    fn citation(&mut self, block: u32, citation: &Citation<'_>, out: &mut Vec<u8>) {
-        let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
-        let (Kind::Text { start }, Some(url)) = (&at.kind, &citation.url) else { return };
-        let end = self.choices.iter().find(|choice| choice.index == at.candidate).map_or(*start, |choice| choice.chars);
-        let span = citation.span.unwrap_or((*start, end));
-        self.open_delta(at.candidate, out);
+    /// A source with a URL is an annotation; providers may name it before the words.
+    fn citation(&mut self, block: u32, citation: &Citation<'_>) {
+        let at = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at));
+        if let (Some(at), Some(url)) = (at, &citation.url) {
+            let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
+            at.sources.push(Source { url: url.escaped().to_owned(), title, span: citation.span });
+        }
+    }
+
+    /// The sources of a text that is complete.
+    fn annotations(&self, candidate: u32, start: u64, sources: &[Source], out: &mut Vec<u8>) {
+        if sources.is_empty() {
+            return;
+        }
+        let end = self.choices.iter().find(|choice| choice.index == candidate).map_or(start, |choice| choice.chars);
+        self.open_delta(candidate, out);
         let mut w = JsonWriter::new(out);
         w.key("annotations").open_array();
-        write_annotation(url, citation.title.as_ref(), span, &mut w);
+        for Source { url, title, span } in sources {
+            let (url, title) = (Text::from_escaped(url.as_str()), Text::from_escaped(title.as_str()));
+            write_annotation(&url, Some(&title), span.unwrap_or((start, end)), &mut w);
+        }
         w.close_array();
         out.extend_from_slice(self.tail);
     }
@@ -377,7 +415,7 @@ impl StreamWriter for Writer {
             Event::TextDelta { block, text } => self.text_delta(*block, text, out),
             Event::ArgumentsDelta { block, fragment } => self.arguments_delta(*block, fragment, out),
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out),
-            Event::Citation { block, citation } => self.citation(*block, citation, out),
+            Event::Citation { block, citation } => self.citation(*block, citation),
             Event::Logprobs { candidate, raw } => self.logprobs(*candidate, raw, out),
             Event::BlockStop { block } => self.block_stop(*block, out),
             Event::Stop { candidate, stop } => self.stop(*candidate, stop, out),

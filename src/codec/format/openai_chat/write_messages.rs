@@ -7,7 +7,7 @@ use super::write_request::OWN;
 use super::write_tools::sent_name;
 use crate::format::Facts;
 use crate::hub::ids::Distinct;
-use crate::hub::{Block, BlockKind, Field, Flavor, Refusal, Request, Role, Turn};
+use crate::hub::{Block, BlockKind, Field, Flavor, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// Writes every message, the instructions first.
@@ -25,8 +25,12 @@ pub(super) fn write(
         pen.content(&instructions)?;
         pen.w.close_object();
     }
-    for turn in &request.turns {
-        pen.turn(turn)?;
+    let mut rest = request.turns.as_slice();
+    while let Some(turn) = rest.first() {
+        let run = rest.iter().take_while(|next| next.role == Role::User && turn.role == Role::User).count().max(1);
+        let (run, behind) = rest.split_at_checked(run).unwrap_or((rest, &[]));
+        pen.run(run)?;
+        rest = behind;
     }
     Ok(())
 }
@@ -42,9 +46,21 @@ struct Pen<'p, 'o, 'l> {
 }
 
 impl Pen<'_, '_, '_> {
-    fn turn(&mut self, turn: &Turn<'_>) -> Result<(), Refusal> {
+    /// One turn, or several of the user's: tool messages must follow the calls without another message between.
+    fn run(&mut self, run: &[Turn<'_>]) -> Result<(), Refusal> {
+        let mut attached = Parts::default();
+        if run.iter().all(|turn| turn.role == Role::User) {
+            let mut ids = Distinct::default();
+            for turn in run {
+                self.results(turn, &mut ids, &mut attached)?;
+            }
+        }
+        run.iter().try_for_each(|turn| self.turn(turn, &mut attached))
+    }
+
+    fn turn(&mut self, turn: &Turn<'_>, attached: &mut Parts) -> Result<(), Refusal> {
         match turn.role {
-            Role::User => self.user(turn),
+            Role::User => self.user(turn, attached),
             Role::Assistant => {
                 self.assistant(turn);
                 Ok(())
@@ -89,21 +105,23 @@ impl Pen<'_, '_, '_> {
         write_parts::content(blocks, self.facts, self.report, self.w)
     }
 
-    /// Results first, each a message of its own; then what else the turn says, and what media the results brought.
-    fn user(&mut self, turn: &Turn<'_>) -> Result<(), Refusal> {
-        let mut ids = Distinct::default();
-        let mut attached = Parts::default();
-        let mut rest: Vec<&Block<'_>> = Vec::new();
+    /// Results, each a message of its own.
+    fn results(&mut self, turn: &Turn<'_>, ids: &mut Distinct, attached: &mut Parts) -> Result<(), Refusal> {
         for block in &turn.blocks {
-            match &block.kind {
-                BlockKind::ToolResult { id, .. } => self.result(block, &ids.next(id), &mut attached)?,
-                _ => rest.push(block),
+            if let BlockKind::ToolResult { id, .. } = &block.kind {
+                self.result(block, &ids.next(id), attached)?;
             }
         }
-        let has_results = turn.blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolResult { .. }));
-        rest.retain(|block| !is_empty(block));
+        Ok(())
+    }
+
+    /// What a turn says beside results, behind the media that results brought.
+    fn user(&mut self, turn: &Turn<'_>, attached: &mut Parts) -> Result<(), Refusal> {
+        let is_result = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
+        let rest: Vec<&Block<'_>> = turn.blocks.iter().filter(|block| !is_result(block) && !is_empty(block)).collect();
+        let attached = std::mem::take(attached);
         if rest.is_empty() && attached.is_empty() {
-            if has_results {
+            if turn.blocks.iter().any(|block| is_result(&block)) {
                 self.report.extras(&turn.extras);
                 return Ok(());
             }
@@ -224,7 +242,8 @@ impl Pen<'_, '_, '_> {
             if text.is_some_and(|text| !text.is_empty()) && !takes {
                 self.report.dropped(Field::Thinking, block.at, "the provider takes no reasoning of earlier turns");
             }
-            for opaque in &block.opaque {
+            let marked = |opaque: &&crate::hub::Opaque<'_>| opaque.kind != OpaqueKind::Unsigned;
+            for opaque in block.opaque.iter().filter(marked) {
                 if opaque.maker == OWN && takes {
                     own.push((opaque, text));
                 } else {

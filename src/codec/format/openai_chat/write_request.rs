@@ -41,7 +41,8 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
 }
 
 fn extras(extras: &[Extra<'_>], w: &mut Writer<'_>) {
-    for extra in extras.iter().filter(|extra| extra.field != Field::OpaqueState) {
+    let own = |extra: &&Extra<'_>| !matches!(extra.field, Field::OpaqueState | Field::TurnName);
+    for extra in extras.iter().filter(own) {
         w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
     }
 }
@@ -69,18 +70,22 @@ fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
 
 fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
     let sampling = &request.sampling;
-    let numbers: [(&str, &Option<Json<'_>>); 7] = [
-        ("temperature", &sampling.temperature),
-        ("top_p", &sampling.top_p),
-        ("seed", &sampling.seed),
-        ("presence_penalty", &sampling.presence_penalty),
-        ("frequency_penalty", &sampling.frequency_penalty),
-        ("logit_bias", &sampling.logit_bias),
-        ("prediction", &sampling.prediction),
+    let numbers: [(Field, &str, &Option<Json<'_>>); 7] = [
+        (Field::Temperature, "temperature", &sampling.temperature),
+        (Field::TopP, "top_p", &sampling.top_p),
+        (Field::Seed, "seed", &sampling.seed),
+        (Field::PresencePenalty, "presence_penalty", &sampling.presence_penalty),
+        (Field::FrequencyPenalty, "frequency_penalty", &sampling.frequency_penalty),
+        (Field::LogitBias, "logit_bias", &sampling.logit_bias),
+        (Field::Prediction, "prediction", &sampling.prediction),
     ];
-    for (key, value) in numbers {
-        if let Some(value) = value {
-            w.key(key).json(value);
+    for (field, key, value) in numbers {
+        let is_free = !matches!(field, Field::Temperature | Field::TopP) || facts.sampling;
+        match value {
+            Some(value) if is_free => {
+                w.key(key).json(value);
+            }
+            value => report.gone(field, value.is_some(), "the model chooses its words by itself"),
         }
     }
     match &sampling.top_k {
