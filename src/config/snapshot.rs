@@ -1,25 +1,33 @@
 //! What serves requests: the settings with the pools that were built from them.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::{HeaderName, HeaderValue};
 use tidegate_codec::seal::Seal;
 
 use super::Settings;
+use crate::provider::Provider;
 use crate::upstream::{Fleet, Pools};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
-#[derive(Debug)]
 pub struct Snapshot {
     /// What is configured.
     pub settings: Arc<Settings>,
     /// The endpoints of every provider.
     pub pools: Pools,
+    /// What every request to a provider carries: its own headers and its credentials, by its name.
+    pub headers: HashMap<Arc<str>, Headers>,
     /// Seals opaque state.
     pub seal: Arc<Seal>,
     /// Counts up with every reload, from 1.
     pub generation: u64,
 }
+
+/// Headers, ready to be sent.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// The generation that new requests meet.
 pub type Live = ArcSwap<Snapshot>;
@@ -31,9 +39,30 @@ impl Snapshot {
         let providers: Vec<_> = settings.providers.values().map(Arc::clone).collect();
         Self {
             pools: fleet.pools(&providers),
+            headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
             settings: Arc::new(settings),
             generation,
         }
     }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The headers hold credentials.
+        f.debug_struct("Snapshot").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// What cannot stand in a header was refused when the config was read, and is left out here.
+fn headers(provider: &Provider) -> Headers {
+    let own = provider.headers.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let auth =
+        provider.auth.as_ref().map(|auth| (auth.header.as_str(), format!("{}{}", auth.prefix, auth.key.expose())));
+    let ready = own.chain(auth).filter_map(|(name, value)| {
+        let mut value = HeaderValue::try_from(value).ok()?;
+        value.set_sensitive(true);
+        Some((HeaderName::try_from(name).ok()?, value))
+    });
+    ready.collect()
 }

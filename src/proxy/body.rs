@@ -67,7 +67,7 @@ impl Reservation {
 impl Reservation {
     /// Gives the share back.
     pub(super) fn release(&mut self) {
-        self.budget.used.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+        self.budget.used.fetch_sub(mem::take(&mut self.held), Ordering::Relaxed);
     }
 }
 

@@ -183,7 +183,7 @@ fn strip(head: &mut ResponseHeader) {
 }
 
 fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(status, Some(12))?;
+    let mut head = ResponseHeader::build_no_case(status, Some(12))?;
     head.set_version(old.version);
     for name in KEPT {
         if let Some(value) = old.headers.get(name) {

@@ -127,7 +127,7 @@ pub(super) async fn answer(
     let trail = &mut exchange.trail;
     trail.error = Some(rejection.label);
     let (status, body) = wire(format).write_error(&rejection.fault, Some(&trail.request_id));
-    let mut header = ResponseHeader::build(status, Some(6))?;
+    let mut header = ResponseHeader::build_no_case(status, Some(6))?;
     header.insert_header("content-type", "application/json")?;
     header.insert_header("content-length", body.len().to_string())?;
     write_request_id(&mut header, format, &trail.request_id)?;
@@ -159,7 +159,7 @@ fn write_request_id(header: &mut ResponseHeader, format: Format, id: &str) -> pi
 ///
 /// The client is gone.
 pub(super) async fn answer_json(session: &mut Session, exchange: &Exchange, body: Vec<u8>) -> pingora::Result<()> {
-    let mut header = ResponseHeader::build(200, Some(4))?;
+    let mut header = ResponseHeader::build_no_case(200, Some(4))?;
     header.insert_header("content-type", "application/json")?;
     header.insert_header("content-length", body.len().to_string())?;
     let format = exchange.trail.format.unwrap_or(Format::DEFAULT);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -24,7 +25,16 @@ use crate::routing::OnLoss;
 const LOSS_HEADER: usize = 1024;
 
 /// Headers of the client that go on to the provider as they are.
-const PASSED: [&str; 5] = ["accept", "user-agent", "tracestate", "idempotency-key", "accept-language"];
+const PASSED: [HeaderName; 5] = [
+    header::ACCEPT,
+    header::USER_AGENT,
+    header::ACCEPT_LANGUAGE,
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("idempotency-key"),
+];
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
 ///
@@ -216,35 +226,33 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
         Operation::SameFormat(at) => spec.same_format_paths.get(at).copied().unwrap_or(spec.path),
     };
     let target = attempt.lease.path(path);
-    let mut fresh = RequestHeader::build(http::Method::POST, target.as_bytes(), Some(16))?;
+    let mut fresh = RequestHeader::build_no_case(http::Method::POST, target.as_bytes(), Some(16))?;
     fresh.set_version(head.version);
-    fresh.insert_header("host", attempt.lease.host_header())?;
-    fresh.insert_header("content-type", "application/json")?;
-    fresh.insert_header("content-length", attempt.body.len().to_string())?;
-    fresh.insert_header("x-request-id", request_id)?;
+    fresh.insert_header(header::HOST, attempt.lease.host_header())?;
+    fresh.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
+    fresh.insert_header(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()))?;
+    fresh.insert_header(REQUEST_ID, request_id)?;
     if let Some(traceparent) = traceparent {
-        fresh.insert_header("traceparent", traceparent)?;
+        fresh.insert_header(TRACEPARENT, traceparent)?;
     }
+    let same = attempt.provider.format == admitted.format;
     for name in PASSED {
-        if let Some(value) = session.get_header(name) {
+        // Streams are asked for by the body; what a translated client accepts is not what the provider sends.
+        if let Some(value) = session.req_header().headers.get(&name).filter(|_| same || name != header::ACCEPT) {
             fresh.insert_header(name, value.clone())?;
         }
     }
-    // Streams are asked for by the body; a translated client may accept what the provider does not send.
-    if attempt.provider.format != admitted.format {
-        fresh.remove_header("accept");
-    }
-    for (name, value) in &attempt.provider.headers {
-        fresh.insert_header(name.clone(), value.clone())?;
-    }
-    if attempt.provider.format == admitted.format {
+    if same {
         own_headers(admitted, &mut fresh)?;
     }
     for (name, value) in &attempt.headers {
         fresh.insert_header(*name, value)?;
     }
-    if let Some(auth) = &attempt.provider.auth {
-        fresh.insert_header(auth.header.clone(), format!("{}{}", auth.prefix, auth.key.expose()))?;
+    for (name, value) in admitted.snapshot.headers.get(&attempt.provider.name).into_iter().flatten() {
+        // A client of the same format names the version that it was written for.
+        if !(same && fresh.headers.contains_key(name) && spec.version_header == Some(name.as_str())) {
+            fresh.insert_header(name, value.clone())?;
+        }
     }
     *head = fresh;
     Ok(())
