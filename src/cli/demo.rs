@@ -33,15 +33,15 @@ pub(super) struct Args {
 }
 
 /// Runs until a signal ends it.
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
     args.knobs.validate().map_err(|message| Failure::new(exit::USAGE, message).hint("see tidegate demo --help"))?;
     let flags = [(args.port, "--port"), (args.admin_port, "--admin-port"), (args.simulator_port, "--simulator-port")];
     for (port, flag) in flags {
         serving::check_free(&address(port), flag)?;
     }
-    let settings = settings(&args)?;
+    let settings = settings(args)?;
     let simulator = service(&address(args.simulator_port), Simulator::new(args.knobs.clone()));
-    Failure::output(std::io::stdout().lock().write_all(welcome(&args).as_bytes()))?;
+    Failure::output(std::io::stdout().lock().write_all(welcome(args).as_bytes()))?;
     // The demo is compiled in: the environment and files of this place have no say in it.
     let source = Source { file: None, environment: Environment::new() };
     server::run(source, settings, vec![Box::new(simulator)])

@@ -75,7 +75,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Translate(args) => translate::run(&args),
             Command::Run(args) => run::run(args),
-            Command::Demo(args) => demo::run(args),
+            Command::Demo(args) => demo::run(&args),
             Command::Simulate(args) => simulate::run(args),
             Command::Health(args) => health::run(&args),
             Command::Completions(args) => completions::run(&args),

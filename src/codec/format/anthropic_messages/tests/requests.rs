@@ -697,11 +697,12 @@ fn trap_e25_people_are_hashed() {
     assert_eq!(user_id(None, None), "");
 }
 
+type Change = Box<dyn Fn(&mut hub::Request<'_>)>;
+
 #[test]
 fn every_field_is_written_or_reported() {
     let number = || Some(Json::from_valid("1"));
     let object = || Some(Json::from_valid(r#"{"a":"b"}"#));
-    type Change = Box<dyn Fn(&mut hub::Request<'_>)>;
     let cases: Vec<(Field, Change)> = vec![
         (Field::Seed, Box::new(move |request| request.sampling.seed = number())),
         (Field::PresencePenalty, Box::new(move |request| request.sampling.presence_penalty = number())),
