@@ -48,6 +48,9 @@ pub struct Framer {
 /// Default bound of one event, in bytes.
 pub const EVENT_LIMIT: usize = 8 << 20;
 
+/// Bytes of the longest end of an event: two line ends of CR and LF.
+const LONGEST_END: usize = 4;
+
 impl Framer {
     /// A framer that refuses an event longer than `limit` bytes.
     #[must_use]
@@ -134,16 +137,19 @@ impl Framer {
                 return Ok(left);
             }
             self.scanned = self.pending.len().saturating_sub(3);
-            if self.pending.len() > self.limit {
-                return Err(FrameError::TooLong { limit: self.limit }.into());
-            }
+            self.check_limit()?;
         }
         debug_assert!(self.pending.len() >= held);
         Ok(&[])
     }
 
+    /// An unfinished event may hold a part of the end behind its lines, so that the bound is the same for any cut.
     fn check_limit(&self) -> Result<(), FrameError> {
-        if self.pending.len() > self.limit { Err(FrameError::TooLong { limit: self.limit }) } else { Ok(()) }
+        if self.pending.len() > self.limit.saturating_add(LONGEST_END) {
+            Err(FrameError::TooLong { limit: self.limit })
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands on one event, given the bytes of its lines.
