@@ -10,6 +10,8 @@
 
 pub mod format;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hub;
 pub mod json;
 pub mod outcome;

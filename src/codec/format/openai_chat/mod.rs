@@ -9,6 +9,7 @@
 mod answer;
 mod details;
 mod error;
+pub mod grammar;
 mod models;
 mod read_parts;
 mod read_request;

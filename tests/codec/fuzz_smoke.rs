@@ -1,0 +1,187 @@
+//! The fuzz functions on mutated seeds, for a bounded time, on stable Rust.
+//!
+//! `TIDEGATE_FUZZ_SECONDS` sets the time (default 2); the mutations are the same in every run, only how many of them
+//! fit into the time differs. A failure prints the input: keep it in [`FOUND`].
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and bounds its own time"
+)]
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use support::corpus;
+use tidegate_codec::fuzzing;
+
+/// Longest seed: a mutation of a long one says little for its time.
+const LONGEST: usize = 6 << 10;
+
+/// Seeds that exist without recorded traffic: what breaks framers, JSON readers and the two formats.
+const SEEDS: &[&str] = &[
+    "\u{feff}event: a\r\ndata: 1\r\rdata:2\n\n: c\n\ndata: x\ndata: y\r\n\r\n",
+    r#"{"a":[1,-0.5e+9,true,null,"\ud83d\ude00\u0000\"",{"":[]}],"model":"m","stream":false}"#,
+    concat!(
+        "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"a\"}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"t\\ud83d\"}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"type\":\"function\",",
+        "\"function\":{\"name\":\"f\",\"arguments\":\"{\"}},{\"index\":1,\"id\":\"x\",\"function\":{\"name\":\"g\"}}]}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"}\"}}]},",
+        "\"finish_reason\":\"tool_calls\"}]}\n\n",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\ndata: [DONE]\n\n",
+    ),
+    concat!(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",",
+        "\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",",
+        "\"thinking\":\"\",\"signature\":\"\"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"signature_delta\",",
+        "\"signature\":\"c2ln\"}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"tool_use\",",
+        "\"id\":\"t\",\"name\":\"f\",\"input\":{}}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"input_json_delta\",",
+        "\"partial_json\":\"{\\\"a\\\":1}\"}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":1}\n\n",
+        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":9}}\n\n",
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    ),
+    r#"{"model":"m","stream":true,"n":2,"stop":["a"],"messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"q"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AA=="}}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c.1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"c.1","content":"r"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"tool_choice":"required","reasoning_effort":"low","response_format":{"type":"json_object"}}"#,
+    r#"{"model":"m","max_tokens":4096,"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"thinking":{"type":"enabled","budget_tokens":2048},"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"c2ln"},{"type":"redacted_thinking","data":"x"},{"type":"tool_use","id":"t","name":"f","input":{"a":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","is_error":true,"content":[{"type":"text","text":"r"}]}]}],"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"tool","name":"f"}}"#,
+    r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"a","reasoning_content":"t","tool_calls":[{"id":"x","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":1}}}"#,
+    r#"{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"thinking","thinking":"t","signature":"c2ln"},{"type":"text","text":"a"},{"type":"tool_use","id":"t","name":"f","input":{}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":2}}"#,
+    r#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}}"#,
+    r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"},"request_id":"r"}"#,
+];
+
+/// Inputs that once broke a promise.
+const FOUND: &[&str] = &[
+    // An event exactly as long as the bound was refused when its end came in pieces.
+    "data: 01234567890123456 y\r\n\r\n",
+    "data: 012345678901234567\r\n\r\n",
+];
+
+/// What mutations put in: the bytes that mean something to a framer or a reader.
+const TOKENS: &[&str] = &[
+    "\n",
+    "\r",
+    "\n\n",
+    "\r\n\r\n",
+    "\"",
+    "\\",
+    "\\ud83d",
+    "\\u0000",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "null",
+    "true",
+    "0",
+    "-1",
+    "18446744073709551616",
+    "1e999",
+    "\"\"",
+    "{}",
+    "[]",
+    "data: ",
+    "event: error\n",
+    "[DONE]",
+    ": ping\n\n",
+    "\"index\":1",
+    "\"type\":\"text\"",
+    "\"type\":\"tool_use\"",
+    "\"error\":{}",
+    "\u{2028}",
+    "\u{feff}",
+    "北",
+];
+
+#[test]
+fn what_once_broke_holds() {
+    for input in FOUND {
+        for (name, function) in fuzzing::ALL {
+            run(name, function, input.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn mutated_seeds_break_no_promise() {
+    let seconds = std::env::var("TIDEGATE_FUZZ_SECONDS").map_or(2, |text| text.parse().expect("a number of seconds"));
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let seeds = seeds();
+    for seed in &seeds {
+        for (name, function) in fuzzing::ALL {
+            run(name, function, seed);
+        }
+    }
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut runs = 0_u64;
+    while Instant::now() < end {
+        let mut input = seeds[random.below(seeds.len())].clone();
+        for _ in 0..=random.below(4) {
+            mutate(&mut input, &seeds, &mut random);
+        }
+        let (name, function) = fuzzing::ALL[random.below(fuzzing::ALL.len())];
+        run(name, function, &input);
+        runs += 1;
+    }
+    eprintln!("fuzz smoke: {runs} inputs from {} seeds in {seconds} s", seeds.len());
+}
+
+fn run(name: &str, function: fn(&[u8]), input: &[u8]) {
+    let held = catch_unwind(AssertUnwindSafe(|| function(input))).is_ok();
+    assert!(held, "{name} fails on b\"{}\"", input.escape_ascii());
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds: Vec<Vec<u8>> = SEEDS.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+    for case in corpus::cases() {
+        seeds.extend([case.request, case.json, case.sse].into_iter().flatten().filter(|seed| seed.len() <= LONGEST));
+    }
+    seeds
+}
+
+/// Changes `input` in one of seven ways.
+fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
+    let at = random.below(input.len() + 1);
+    let until = (at + random.below(40)).min(input.len());
+    match random.below(7) {
+        0 if at < input.len() => input[at] ^= 1 << random.below(8),
+        1 => input.truncate(at),
+        2 => drop(input.drain(at..until)),
+        3 => {
+            let again = input[at..until].to_vec();
+            let to = random.below(input.len() + 1);
+            input.splice(to..to, again);
+        }
+        4 => {
+            // The beginning of one, the end of another: formats and kinds meet.
+            let other = &seeds[random.below(seeds.len())];
+            input.truncate(at);
+            input.extend_from_slice(&other[random.below(other.len() + 1)..]);
+        }
+        5 => drop(input.splice(at..until, TOKENS[random.below(TOKENS.len())].bytes())),
+        _ => drop(input.splice(at..at, TOKENS[random.below(TOKENS.len())].bytes())),
+    }
+    input.truncate(2 * LONGEST);
+}
+
+/// Marsaglia's xorshift: the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound as u64).unwrap()
+    }
+}
