@@ -33,6 +33,15 @@ pub(crate) fn stream(format: Format, bytes: &[u8]) -> Folded {
     fold.finish()
 }
 
+/// Folds the events of a stream.
+pub(crate) fn events(events: &[Event<'_>]) -> Folded {
+    let mut fold = Fold::default();
+    for event in events {
+        fold.event(event);
+    }
+    fold.finish()
+}
+
 /// Folds a whole answer of `format`.
 pub(crate) fn whole(format: Format, bytes: &[u8]) -> Folded {
     response(&wire(format).read_response(bytes).unwrap())
