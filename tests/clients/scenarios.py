@@ -86,8 +86,8 @@ SCENARIOS: dict[str, Answer | Failure] = {
     "redacted-tool": Answer((Redacted(), Call("call_one", "weather", PARIS)), stop="call"),
     "silent-tool": Answer((Thinking(""), Call("call_one", "weather", PARIS)), stop="call"),
     "done": Answer((Text("It is sunny in Paris."),)),
-    "broken-words": Failure(529, "overloaded_error", "Overloaded in the middle", after=3),
-    "broken-cut": Failure(0, "", after=3, cut=True),
+    "broken-words": Failure(529, "overloaded_error", "Overloaded in the middle", after=4),
+    "broken-cut": Failure(0, "", after=4, cut=True),
 }
 
 
@@ -114,11 +114,15 @@ def pick(messages: list) -> Answer | Failure:
 
 
 def _has_results(messages: list) -> bool:
-    last = messages[-1]
-    if last.get("role") == "tool":
-        return True
-    content = last.get("content")
-    return isinstance(content, list) and any(part.get("type") == "tool_result" for part in content)
+    """A result follows the last answer; a user's words may stand between it and the end."""
+    for message in reversed(messages):
+        if message.get("role") == "assistant":
+            return False
+        content = message.get("content")
+        blocks = content if isinstance(content, list) else []
+        if message.get("role") == "tool" or any(part.get("type") == "tool_result" for part in blocks):
+            return True
+    return False
 
 
 def halves(text: str) -> list[str]:
