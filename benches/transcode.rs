@@ -72,6 +72,7 @@ fn reply() -> Arc<Reply> {
         include_usage: true,
         show_reasoning: true,
         seal: Arc::new(Seal::new([0; 32])),
+        created: 0,
     })
 }
 

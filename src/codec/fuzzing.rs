@@ -232,5 +232,6 @@ fn reply() -> Arc<Reply> {
         include_usage: true,
         show_reasoning: true,
         seal: Arc::new(Seal::new([7; 32])),
+        created: 0,
     })
 }

@@ -38,7 +38,7 @@ pub fn translate_request(
     Ok(TranslatedRequest { reply: reply_to(&request, head.seal), outgoing })
 }
 
-/// What an answer to `request` must look like.
+/// What an answer to `request` must look like. The caller, who has a clock, adds the date.
 fn reply_to(request: &Request<'_>, seal: &Seal) -> Reply {
     let reasoning = &request.reasoning;
     let asked = reasoning.effort.is_some_and(|effort| effort != Effort::None)
@@ -49,6 +49,7 @@ fn reply_to(request: &Request<'_>, seal: &Seal) -> Reply {
         include_usage: request.stream.is_some_and(|stream| stream.include_usage),
         show_reasoning: reasoning.show.unwrap_or(asked),
         seal: Arc::new(seal.clone()),
+        created: 0,
     }
 }
 

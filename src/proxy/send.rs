@@ -145,6 +145,7 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
         include_usage: true,
         show_reasoning: true,
         seal: Arc::clone(&admitted.snapshot.seal),
+        created: clock::unix_now().as_secs(),
     };
     Prepared { attempt: attempt(step, body, reply), losses: Vec::new(), translated: None }
 }
@@ -167,7 +168,8 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
     };
     let facts = facts::of(&step.model, &provider.quirks, admitted.route.max_output);
     let target = Target { model: &step.model, facts: &facts, api_version: version_of(&provider) };
-    let result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
+    let mut result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
+    result.reply.created = clock::unix_now().as_secs();
     let outgoing = result.outgoing;
     if admitted.route.on_loss == OnLoss::Refuse && outgoing.losses.any_dropped() {
         return Err(refused_loss(&outgoing.losses.header(LOSS_HEADER)));

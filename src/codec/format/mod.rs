@@ -256,6 +256,8 @@ pub struct Reply {
     pub show_reasoning: bool,
     /// Seals foreign state.
     pub seal: Arc<Seal>,
+    /// When the request came, in Unix seconds: the answer's date where the provider names none.
+    pub created: u64,
 }
 
 /// The format's own code: the one place where a name becomes behaviour.

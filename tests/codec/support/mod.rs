@@ -16,6 +16,7 @@ pub(crate) fn reply() -> Reply {
         include_usage: true,
         show_reasoning: true,
         seal: Arc::new(Seal::new([7; 32])),
+        created: 0,
     }
 }
 

@@ -110,7 +110,7 @@ impl Writer {
         }
         write::push_escaped(id.escaped(), head);
         head.extend_from_slice(b"\",\"object\":\"chat.completion.chunk\",\"created\":");
-        write::push_number(created.unwrap_or(0), head);
+        write::push_number(created.unwrap_or(self.reply.created), head);
         head.extend_from_slice(b",\"model\":\"");
         write::escape_into(&self.reply.model, head);
         head.extend_from_slice(b"\",\"choices\":[");

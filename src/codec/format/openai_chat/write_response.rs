@@ -21,7 +21,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     } else {
         w.text(&response.id);
     }
-    w.key("object").plain("chat.completion").key("created").number(response.created.unwrap_or(0));
+    w.key("object").plain("chat.completion").key("created").number(response.created.unwrap_or(reply.created));
     w.key("model").plain(&reply.model).key("choices").open_array();
     for candidate in &response.candidates {
         choice(candidate, reply, losses, &mut w)?;

@@ -23,6 +23,7 @@ fn reply() -> Reply {
         include_usage: true,
         show_reasoning: true,
         seal: Arc::new(Seal::new(KEY)),
+        created: 0,
     }
 }
 
