@@ -60,6 +60,12 @@ impl Seal {
         out
     }
 
+    /// True when a JSON body may hold envelopes: some string of it begins like one.
+    #[must_use]
+    pub fn may_be_in(body: &[u8]) -> bool {
+        memchr::memmem::find(body, b"\"tg1.").is_some()
+    }
+
     /// Opens `value` if it is an envelope.
     #[must_use]
     pub fn open(&self, value: &str) -> Opened {

@@ -7,7 +7,7 @@ use http::header::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
-use tidegate_codec::{Outcome, Transcoder, Watch, translate_response, wire};
+use tidegate_codec::{Outcome, Transcoder, Undo, Watch, translate_response, wire};
 
 use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::refuse::credential_fault;
@@ -52,8 +52,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     }
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
     let shape = Shape { status, stream: is_event_stream(head), wanted_stream: admitted.envelope.stream };
-    let same = attempt.provider.format == admitted.format;
-    let mode = if same { Some(pass_mode(&shape, attempt)) } else { translate_mode(&shape, admitted.format, attempt) };
+    // What was done to a request within one format must be undone in its answer too.
+    let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default();
+    let mode = if passes { Some(pass_mode(&shape, attempt)) } else { translate_mode(&shape, admitted.format, attempt) };
     let Some(mut mode) = mode else {
         return Err(empty_answer(status).into_up());
     };

@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::json::{Text, splice};
+use tidegate_codec::seal::Seal;
 use tidegate_codec::{Reply, RequestHead, Target, Undo, translate_request, wire};
 
 use super::exchange::{Admitted, Attempt, Exchange, Operation, Phase, Sending};
@@ -129,7 +130,17 @@ struct Prepared {
 }
 
 fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
-    if step.provider.format == admitted.format { Ok(same_format(admitted, step)) } else { translated(admitted, step) }
+    if step.provider.format == admitted.format && !carries_foreign_state(admitted) {
+        Ok(same_format(admitted, step))
+    } else {
+        translated(admitted, step)
+    }
+}
+
+/// A conversation that began with a provider of another format holds that provider's state in envelopes. No provider
+/// takes those, so such a body cannot pass as it is: it is read and written, and each envelope opened or left out.
+fn carries_foreign_state(admitted: &Admitted) -> bool {
+    admitted.operation == Operation::Generate && Seal::may_be_in(&admitted.body)
 }
 
 /// The body as it came; only the value of `model` is replaced, if the target knows it by another name.
@@ -167,7 +178,11 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
         seal: &admitted.snapshot.seal,
     };
     let facts = facts::of(&step.model, &provider.quirks, admitted.route.max_output);
-    let target = Target { model: &step.model, facts: &facts, api_version: version_of(&provider) };
+    let same = provider.format == admitted.format;
+    // Within a format the client's version goes on to the provider, see `own_headers`.
+    let own_version = if same { admitted.api_version.as_deref() } else { None };
+    let api_version = own_version.or_else(|| version_of(&provider));
+    let target = Target { model: &step.model, facts: &facts, api_version };
     let mut result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
     result.reply.created = clock::unix_now().as_secs();
     let outgoing = result.outgoing;
@@ -180,7 +195,7 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
     attempt.headers = outgoing.headers;
     attempt.undo = outgoing.undo;
     attempt.loss_header = warn.then(|| outgoing.losses.header(LOSS_HEADER));
-    Ok(Prepared { translated: Some((admitted.format, provider.format)), attempt, losses })
+    Ok(Prepared { translated: (!same).then_some((admitted.format, provider.format)), attempt, losses })
 }
 
 /// The version of its format that a provider is spoken to in.
