@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::wire::{code_points, write_stop};
+use super::wire::{code_points, is_call_signature, write_call_signature, write_stop};
 use super::{details, error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -73,7 +73,9 @@ enum Kind {
     Thinking {
         entry: u64,
     },
-    Call,
+    Call {
+        index: u64,
+    },
     /// A custom tool: its input is held and written whole, because chunks know only functions.
     Custom {
         index: u64,
@@ -216,7 +218,13 @@ impl Writer {
         w.key("arguments").plain("").close_object().close_object().close_array();
         out.extend_from_slice(self.tail);
         let field = format!("\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":\"");
-        Block { candidate, kind: Kind::Call, prefix: self.prefix(candidate, &field), empty: true, sources: Vec::new() }
+        Block {
+            candidate,
+            kind: Kind::Call { index },
+            prefix: self.prefix(candidate, &field),
+            empty: true,
+            sources: Vec::new(),
+        }
     }
 
     fn text_delta(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
@@ -239,7 +247,7 @@ impl Writer {
                 out.push(b'"');
                 out.extend_from_slice(tail);
             }
-            Kind::Call | Kind::Custom { .. } | Kind::Hidden => {}
+            Kind::Call { .. } | Kind::Custom { .. } | Kind::Hidden => {}
         }
     }
 
@@ -268,7 +276,7 @@ impl Writer {
         }
         at.empty = false;
         match &mut at.kind {
-            Kind::Call => {
+            Kind::Call { .. } => {
                 out.extend_from_slice(&at.prefix);
                 write::push_escaped(fragment.escaped(), out);
                 out.extend_from_slice(b"\"}}]");
@@ -282,7 +290,7 @@ impl Writer {
     fn block_stop(&mut self, block: u32, out: &mut Vec<u8>) {
         let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at)) else { return };
         at.prefix = match (&at.kind, at.empty) {
-            (Kind::Call, true) => {
+            (Kind::Call { .. }, true) => {
                 out.extend_from_slice(&at.prefix);
                 out.extend_from_slice(b"{}\"}}]");
                 out.extend_from_slice(self.tail);
@@ -309,8 +317,16 @@ impl Writer {
         let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
         let entry = match at.kind {
             Kind::Thinking { entry } => entry,
-            Kind::Text { .. } | Kind::Refusal | Kind::Call | Kind::Custom { .. } | Kind::Hidden => 0,
+            Kind::Text { .. } | Kind::Refusal | Kind::Call { .. } | Kind::Custom { .. } | Kind::Hidden => 0,
         };
+        if let (true, Kind::Call { index }) = (is_call_signature(opaque), &at.kind) {
+            self.open_delta(at.candidate, out);
+            let mut w = JsonWriter::new(out);
+            w.key("tool_calls").open_array().open_object().key("index").number(*index);
+            write_call_signature(opaque, &mut w);
+            w.close_object().close_array();
+            return out.extend_from_slice(self.tail);
+        }
         self.open_delta(at.candidate, out);
         let mut w = JsonWriter::new(out);
         w.key("reasoning_details").open_array();

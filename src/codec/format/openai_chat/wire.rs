@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Stop};
-use crate::json::{Cursor, Json, JsonError, Kind, Text};
+use crate::Format;
+use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Opaque, OpaqueKind, Stop};
+use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
 /// Keeps a field that the hub has no place for; `null` says nothing and is not kept.
 pub(super) fn keep<'a>(
@@ -128,6 +129,17 @@ pub(super) fn write_stop(stop: &Stop<'_>, said_anything: bool) -> Result<&'stati
         Stop::Other(_) if said_anything => Ok("stop"),
         Stop::Other(word) | Stop::Failed(word) => failed(word),
     }
+}
+
+/// True for a signature that stands at a tool call itself (Gemini's compatible surface), not among the reasoning.
+pub(super) fn is_call_signature(opaque: &Opaque<'_>) -> bool {
+    opaque.kind == OpaqueKind::ThoughtSignature && opaque.maker == Format::OpenaiChat
+}
+
+/// Writes such a signature as a field of its call.
+pub(super) fn write_call_signature(opaque: &Opaque<'_>, w: &mut Writer<'_>) {
+    w.key("extra_content").open_object().key("google").open_object();
+    w.key("thought_signature").text(&opaque.data).close_object().close_object();
 }
 
 /// Number of Unicode code points of escaped contents.

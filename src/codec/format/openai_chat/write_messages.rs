@@ -2,6 +2,7 @@
 
 use super::details;
 use super::report::Report;
+use super::wire::write_call_signature;
 use super::write_parts::{self, Parts};
 use super::write_request::OWN;
 use super::write_tools::sent_name;
@@ -279,8 +280,7 @@ impl Pen<'_, '_, '_> {
         }
         for opaque in &block.opaque {
             if opaque.maker == OWN {
-                self.w.key("extra_content").open_object().key("google").open_object();
-                self.w.key("thought_signature").text(&opaque.data).close_object().close_object();
+                write_call_signature(opaque, self.w);
             } else {
                 self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
             }

@@ -1,7 +1,7 @@
 //! A whole answer for a client, written.
 
 use super::stream_write::write_annotation;
-use super::wire::{code_points, write_stop};
+use super::wire::{code_points, is_call_signature, write_call_signature, write_stop};
 use super::{details, usage};
 use crate::Format;
 use crate::format::Reply;
@@ -184,7 +184,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
     if reply.show_reasoning && words.iter().any(|text| !text.is_empty()) {
         w.key("reasoning_content").texts(&words);
     }
-    if message.thoughts.is_empty() && message.calls.iter().all(|call| call.opaque.is_empty()) {
+    if message.thoughts.is_empty() && message.calls.iter().all(|call| call.opaque.iter().all(is_call_signature)) {
         return;
     }
     w.key("reasoning_details").open_array();
@@ -200,7 +200,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
         }
     }
     for call in &message.calls {
-        for opaque in &call.opaque {
+        for opaque in call.opaque.iter().filter(|opaque| !is_call_signature(opaque)) {
             details::write(opaque, None, 0, Some(&reply.seal), w);
         }
     }
@@ -232,6 +232,9 @@ fn call(block: &Block<'_>, ids: &mut Distinct, w: &mut Writer<'_>) {
             }
             w.close_object();
         }
+    }
+    for opaque in block.opaque.iter().filter(|opaque| is_call_signature(opaque)) {
+        write_call_signature(opaque, w);
     }
     w.close_object();
 }
