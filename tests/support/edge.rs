@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -261,12 +262,20 @@ pub fn sum(text: &str, family: &str, labels: &[&str]) -> f64 {
     samples.sum()
 }
 
-/// Two ports that were free just now.
+/// Two ports that nobody else takes: below the range from which the system deals out ports, and no test of this
+/// process gets one twice.
 pub fn free_ports() -> (SocketAddr, SocketAddr) {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    let (first, second) = (bind(), bind());
-    let addr = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
-    (addr(&first), addr(&second))
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let one = || loop {
+        // Another process of the same tests begins elsewhere.
+        let offset = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 16_000;
+        let port = 15_000 + u16::try_from(offset).expect("below 16,000");
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    };
+    (one(), one())
 }
 
 async fn answers(addr: SocketAddr) -> bool {
