@@ -187,10 +187,9 @@ impl Provider {
     }
 }
 
-/// An address that refuses connections: bound once, so that nobody else has it, and released.
+/// An address that refuses connections, and that no other test will listen at.
 pub fn refused() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address")
+    super::edge::free_ports().0
 }
 
 async fn accept(listener: TcpListener, speaks: Speaks, shared: Arc<Shared>) {
