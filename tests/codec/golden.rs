@@ -18,7 +18,8 @@ use support::fold::{self, Folded};
 use support::{corpus, reply, transcode};
 use tidegate_codec::{Format, Undo, translate_response};
 
-/// Streams up to this length are cut at every byte; longer ones at this many places.
+/// Streams up to this length, in bytes, are cut at every byte; of longer ones the square of it is what is cut in all, so
+/// that the places thin out with the length. Every stream is also fed byte by byte.
 const CUTS: usize = 3000;
 
 /// What must be the same on both sides of a translation.
