@@ -107,7 +107,7 @@ impl Stages {
         let Self { undo, writer, outcome } = self;
         undo.event(event, &mut |event| {
             outcome.note(&event);
-            writer.event(&event, out);
+            writer.event(&event, out, &mut |field| outcome.note_dropped(field));
         });
     }
 }
@@ -228,7 +228,7 @@ impl Watch {
             self.outcome.note(&Event::Fault(fault.clone()));
         }
         let mut out = Vec::new();
-        self.wire.stream_writer(Arc::clone(&self.reply)).event(&Event::Fault(fault), &mut out);
+        self.wire.stream_writer(Arc::clone(&self.reply)).event(&Event::Fault(fault), &mut out, &mut |_| {});
         Bytes::from(out)
     }
 

@@ -196,7 +196,7 @@ proptest! {
             let mut writer = wire(to).stream_writer(Arc::new(reply()));
             let mut out = Vec::new();
             for event in &events {
-                writer.event(event, &mut out);
+                writer.event(event, &mut out, &mut |_| {});
             }
             hold(to, &out);
             let after = fold::stream(to, &out);

@@ -105,8 +105,9 @@ pub trait StreamReader: Send + Sync {
 pub trait StreamWriter: Send + Sync {
     /// Appends what tells a client of `event`; nothing where the format has no word for it or the time has not come.
     ///
-    /// Events come in the order of [`crate::hub::grammar`].
-    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
+    /// Events come in the order of [`crate::hub::grammar`]. `lost` is told the class of what the format cannot carry; the
+    /// same class may be told again.
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field));
 }
 
 /// What a format is, as data.

@@ -10,7 +10,7 @@ use super::wire::OWN;
 use super::{error, stop, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
-use crate::hub::{Event, Fault, FaultKind, Head, Opaque, Stop, Usage};
+use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
 use crate::json::{Text, Writer as JsonWriter};
 
 /// Most bytes of later blocks that wait for a tool call to become complete.
@@ -47,9 +47,12 @@ struct Waiting {
 }
 
 impl StreamWriter for Writer {
-    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         if self.ended {
             return;
+        }
+        if let Some(field) = unsayable(event) {
+            lost(field);
         }
         match event {
             Event::Start { id, .. } => self.id = Some(id.clone().into_owned()),
@@ -82,6 +85,18 @@ impl StreamWriter for Writer {
             | Event::Logprobs { .. }
             | Event::Dropped { .. } => {}
         }
+    }
+}
+
+/// What of `event` the format has no place for.
+fn unsayable(event: &Event<'_>) -> Option<Field> {
+    match event {
+        Event::BlockStart { candidate: 1.., .. } => Some(Field::N),
+        Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
+        Event::Citation { citation, .. } if citation.format != OWN => Some(Field::Citations),
+        Event::Logprobs { .. } => Some(Field::Logprobs),
+        Event::Stop { candidate: 0, stop: Stop::Filtered(_) | Stop::Other(_) } => Some(Field::StopReason),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::wire::{code_points, is_call_signature, write_call_signature, write_st
 use super::{details, error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
-use crate::hub::{Citation, Event, Flavor, Head, Opaque, Stop, Usage};
+use crate::hub::{Citation, Event, Field, Flavor, Head, Opaque, Stop, Usage};
 use crate::json::{Json, Text, Writer as JsonWriter, write};
 
 /// Writes a stream.
@@ -421,9 +421,12 @@ impl Writer {
 }
 
 impl StreamWriter for Writer {
-    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         if self.over {
             return;
+        }
+        if let Some(field) = unsayable(event) {
+            lost(field);
         }
         match event {
             Event::Start { id, created, .. } => self.start(id, *created),
@@ -444,6 +447,16 @@ impl StreamWriter for Writer {
             }
             Event::End => self.end(out),
         }
+    }
+}
+
+/// What of `event` chunks have no place for.
+fn unsayable(event: &Event<'_>) -> Option<Field> {
+    match event {
+        Event::BlockStart { head: Head::ServerTool { .. }, .. } => Some(Field::ServerTool),
+        Event::Citation { citation, .. } if citation.url.is_none() => Some(Field::Citations),
+        Event::Stop { stop: Stop::Pause | Stop::Compaction | Stop::Other(_), .. } => Some(Field::StopReason),
+        _ => None,
     }
 }
 

@@ -103,7 +103,7 @@ fn written_streams_read_as_the_recorded_ones() {
         let before = fold(&[&body]);
         let mut writer = AnthropicMessages.stream_writer(Arc::new(reply()));
         let mut written = Vec::new();
-        read_stream(&[&body], &mut |event| writer.event(event, &mut written));
+        read_stream(&[&body], &mut |event| writer.event(event, &mut written, &mut |_| {}));
         let last = frames(&written).pop();
         let after = fold(&[&written]);
         if before.ended {

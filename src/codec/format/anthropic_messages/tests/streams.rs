@@ -43,7 +43,7 @@ fn write(events: &[Event<'_>]) -> Vec<u8> {
     let mut writer = AnthropicMessages.stream_writer(Arc::new(reply()));
     let mut out = Vec::new();
     for event in events {
-        writer.event(event, &mut out);
+        writer.event(event, &mut out, &mut |_| {});
     }
     out
 }
