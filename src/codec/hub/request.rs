@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::block::{Block, CacheMark, Extra, Turn};
+use super::error::Refusal;
 use super::tool::{Tool, ToolPolicy};
 use crate::Format;
 use crate::json::{Json, Text};
@@ -39,7 +40,7 @@ pub struct Request<'a> {
     /// On whose behalf.
     pub identity: Identity<'a>,
     /// What the provider shall remember.
-    pub state: State,
+    pub state: State<'a>,
     /// A stream is wanted; `None` for a whole answer.
     pub stream: Option<StreamSpec>,
     /// Fields that the hub has no place for.
@@ -258,11 +259,32 @@ pub struct Identity<'a> {
     pub metadata: Option<Json<'a>>,
 }
 
-/// What the provider shall remember.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+/// What the provider shall remember, and what it is to remember of before.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State<'a> {
     /// `store`.
     pub store: Option<bool>,
+    /// What the request leans on and only its own provider keeps: `previous_response_id`, `conversation`, a stored
+    /// prompt, work in the background, items by reference. It goes on to a provider of the same format; without it
+    /// the model would see another conversation, so that no other format may go on.
+    pub kept: Vec<Extra<'a>>,
+}
+
+impl State<'_> {
+    /// Refuses the request where it leans on what another provider keeps; for every writer of another format.
+    ///
+    /// # Errors
+    ///
+    /// It does.
+    pub fn refuse_elsewhere(&self) -> Result<(), Refusal> {
+        let Some(extra) = self.kept.first() else { return Ok(()) };
+        let message = format!(
+            "`{}` stands for what only the provider that keeps it can look up, and this model is another provider's: send \
+             the whole conversation in the request instead",
+            extra.key
+        );
+        Err(Refusal::at(extra.at, message).with_code("unsupported_parameter"))
+    }
 }
 
 /// How a stream is wanted.
@@ -272,4 +294,20 @@ pub struct StreamSpec {
     pub include_usage: bool,
     /// `include_obfuscation`.
     pub obfuscation: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Field;
+
+    #[test]
+    fn trap_e17_what_another_provider_keeps_is_refused_by_name() {
+        assert_eq!(State::default().refuse_elsewhere(), Ok(()));
+        let key = Cow::Borrowed("previous_response_id");
+        let extra = Extra { field: Field::Store, key, value: Json::from_valid("\"resp_1\""), at: 7 };
+        let refusal = State { store: None, kept: vec![extra] }.refuse_elsewhere().unwrap_err();
+        assert_eq!((refusal.at, refusal.code), (Some(7), Some("unsupported_parameter")));
+        assert!(refusal.message.contains("previous_response_id"));
+    }
 }

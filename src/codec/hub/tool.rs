@@ -67,6 +67,25 @@ impl Tool<'_> {
     }
 }
 
+/// Stands between a namespace and a tool's name in the hub; no format allows it in either.
+const NAMESPACE_END: char = '\u{1f}';
+
+/// The hub's name of tool `name` in `namespace`: one name, so that a format without namespaces renames it as it does
+/// any name that it does not allow, and the way back restores both parts.
+#[must_use]
+pub fn in_namespace(namespace: &str, name: &str) -> String {
+    format!("{namespace}{NAMESPACE_END}{name}")
+}
+
+/// The namespace of a hub name, if it has one, and the name in it.
+#[must_use]
+pub fn split_namespace(name: &str) -> (Option<&str>, &str) {
+    match name.split_once(NAMESPACE_END) {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, name),
+    }
+}
+
 /// Function or free text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Flavor {
@@ -104,4 +123,15 @@ pub enum ToolMode<'a> {
         /// Function or custom tool.
         flavor: Flavor,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_told_from_a_name() {
+        assert_eq!(split_namespace(&in_namespace("ns", "f")), (Some("ns"), "f"));
+        assert_eq!(split_namespace("ns__f"), (None, "ns__f"));
+    }
 }

@@ -25,6 +25,7 @@ const JSON_INSTRUCTION: &str = "Answer with one JSON object and nothing else.";
 
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+    request.state.refuse_elsewhere()?;
     let Outgoing { body, headers, undo, losses } = out;
     let mut report = Report { origin: request.origin.format, losses };
     report_unsayable(request, &mut report)?;

@@ -13,6 +13,7 @@ use crate::json::{Json, Text, Writer};
 
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+    request.state.refuse_elsewhere()?;
     let mut body = Vec::with_capacity(1024);
     let mut report = Report { origin: request.origin.format, losses: &mut out.losses };
     let mut w = Writer::new(&mut body);
