@@ -221,7 +221,8 @@ impl<'a> Cursor<'a> {
     ///
     /// The value is no string or is malformed.
     pub fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        self.text().map(Text::into_plain)
+        let (raw, escaped) = self.string_contents()?;
+        Ok(if escaped { Text::from_escaped(raw).into_plain() } else { Cow::Borrowed(raw) })
     }
 
     /// Reads a whole number that is not negative; `5.0` counts.
@@ -316,7 +317,7 @@ impl<'a> Cursor<'a> {
     /// The value is malformed.
     pub fn skip(&mut self) -> Result<(), JsonError> {
         match self.peek()? {
-            Kind::Object => self.object(|_, value| value.skip()),
+            Kind::Object => self.skip_members(),
             Kind::Array => self.array(|_, element| element.skip()),
             Kind::String => self.raw_string().map(|_| ()),
             Kind::Number => self.number_text("a number").map(|_| ()),
@@ -376,6 +377,32 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Steps over an object without decoding its keys.
+    fn skip_members(&mut self) -> Result<(), JsonError> {
+        self.enter(b'{', "an object")?;
+        if !self.take_after_space(b'}') {
+            loop {
+                if self.peek()? != Kind::String {
+                    return Err(self.syntax("a key in quotes"));
+                }
+                self.raw_string()?;
+                if !self.take_after_space(b':') {
+                    return Err(self.syntax("`:`"));
+                }
+                self.skip()?;
+                if self.take_after_space(b',') {
+                    continue;
+                }
+                if self.take_after_space(b'}') {
+                    break;
+                }
+                return Err(self.syntax("`,` or `}`"));
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
     fn key(&mut self) -> Result<Cow<'a, str>, JsonError> {
         if self.peek()? != Kind::String {
             return Err(self.syntax("a key in quotes"));
@@ -393,29 +420,32 @@ impl<'a> Cursor<'a> {
     }
 
     fn raw_string(&mut self) -> Result<&'a str, JsonError> {
+        self.string_contents().map(|(raw, _)| raw)
+    }
+
+    /// Reads a string; returns its contents, still escaped, and whether there is an escape among them.
+    fn string_contents(&mut self) -> Result<(&'a str, bool), JsonError> {
         if self.peek()? != Kind::String {
             return Err(self.wrong("a string"));
         }
         self.at += 1;
         let start = self.at;
+        let mut escaped = false;
         loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
-                self.at = self.text.len();
-                return Err(self.fault(Problem::TooShort));
-            };
-            let run = rest.get(..found).unwrap_or_default();
-            if let Some(control) = control_character(run) {
-                self.at += control;
-                return Err(self.syntax("no bare control character in a string"));
+            self.at += plain_run(self.text.as_bytes().get(self.at..).unwrap_or_default());
+            match self.byte() {
+                Some(b'"') => {
+                    let raw = self.slice(start);
+                    self.at += 1;
+                    return Ok((raw, escaped));
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.syntax("no bare control character in a string")),
+                None => return Err(self.fault(Problem::TooShort)),
             }
-            self.at += found;
-            if rest.get(found) == Some(&b'"') {
-                let raw = self.slice(start);
-                self.at += 1;
-                return Ok(raw);
-            }
-            self.escape()?;
         }
     }
 
@@ -471,6 +501,39 @@ impl<'a> Cursor<'a> {
     fn syntax(&self, expected: &'static str) -> JsonError {
         self.fault(if self.at >= self.text.len() { Problem::TooShort } else { Problem::Syntax(expected) })
     }
+}
+
+/// Strings up to this length are scanned in general registers; beyond it the wide scans pay for their start.
+const SHORT_RUN: usize = 64;
+
+/// How many bytes stand before the first quote, backslash or control character; all of them if there is none.
+fn plain_run(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.get(..bytes.len().min(SHORT_RUN)).unwrap_or_default().as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let found = special_in(u64::from_le_bytes(*word));
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let from = words.len() * 8;
+    let rest = bytes.get(from..).unwrap_or_default();
+    let quoted = if rest.len() < 8 {
+        rest.iter().position(|&b| b == b'"' || b == b'\\')
+    } else {
+        memchr::memchr2(b'"', b'\\', rest)
+    };
+    let run = rest.get(..quoted.unwrap_or(rest.len())).unwrap_or_default();
+    from + control_character(run).unwrap_or(run.len())
+}
+
+/// The high bit of each byte of `word` that is a quote, a backslash or a control character; higher bytes than the
+/// first of them may be marked wrongly.
+fn special_in(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES * 0x80;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & HIGHS
 }
 
 #[allow(clippy::needless_bitwise_bool, reason = "`||` would bring back the early exit")]
@@ -577,6 +640,21 @@ mod tests {
         #[test]
         fn agrees_with_serde_json_on_noise(text in r#"[\[\]{}:,"\\ntruefals0-9eE.+\- ua]{0,24}"#) {
             prop_assert_eq!(accepts(&text), serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_of_plain_bytes_ends_where_a_plain_search_ends_it(
+            bytes in proptest::collection::vec(prop_oneof![8 => 0x20_u8..=0xFF, 1 => 0_u8..0x23, 1 => Just(b'\\')], 0..200),
+            clear in 0_usize..200,
+        ) {
+            let mut bytes = bytes;
+            for byte in bytes.iter_mut().take(clear) {
+                *byte = if matches!(*byte, b'"' | b'\\' | 0..0x20) { 0x80 } else { *byte };
+            }
+            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+            prop_assert_eq!(plain_run(&bytes), bytes.iter().position(special).unwrap_or(bytes.len()));
         }
     }
 
