@@ -17,6 +17,12 @@ use crate::undo::UndoStage;
 /// A fault, ours or the provider's, becomes the client format's own error, once; after it nothing is written.
 pub struct Transcoder {
     framer: Framer,
+    rewriter: Rewriter,
+}
+
+/// What stands behind the framer. It never sees a chunk: the same events make the same output, whatever chunks they
+/// came in.
+struct Rewriter {
     reader: Box<dyn StreamReader>,
     stages: Stages,
 }
@@ -30,7 +36,7 @@ struct Stages {
 
 impl std::fmt::Debug for Transcoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transcoder").field("outcome", &self.stages.outcome).finish_non_exhaustive()
+        f.debug_struct("Transcoder").field("outcome", self.outcome()).finish_non_exhaustive()
     }
 }
 
@@ -40,66 +46,76 @@ impl Transcoder {
     pub fn new(provider: Format, client: Format, reply: Arc<Reply>, undo: Undo) -> Self {
         Self {
             framer: Framer::new(EVENT_LIMIT),
-            reader: wire(provider).stream_reader(),
-            stages: Stages {
-                undo: UndoStage::new(undo),
-                writer: wire(client).stream_writer(reply),
-                outcome: Outcome::default(),
+            rewriter: Rewriter {
+                reader: wire(provider).stream_reader(),
+                stages: Stages {
+                    undo: UndoStage::new(undo),
+                    writer: wire(client).stream_writer(reply),
+                    outcome: Outcome::default(),
+                },
             },
         }
     }
 
     /// Rewrites `chunk`; appends what the client shall see to `out`.
     pub fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        let Self { framer, reader, stages } = self;
-        if stages.outcome.is_over() {
+        let Self { framer, rewriter } = self;
+        if rewriter.is_over() {
             return;
         }
-        let read = framer.push::<Fault<'static>>(chunk, |frame| {
-            stages.outcome.events += 1;
-            if stages.outcome.is_over() {
-                return Ok(());
-            }
-            reader.frame(&frame, &mut |event| stages.event(event, out))
-        });
-        if let Err(fault) = read {
+        if let Err(fault) = framer.push::<Fault<'static>>(chunk, |frame| rewriter.frame(&frame, out)) {
             self.fail(fault, out);
         }
     }
 
     /// The provider closed the stream: ends it for the client, as complete if it was, as broken if not.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let Self { framer, reader, stages } = self;
-        if stages.outcome.is_over() {
+        let Self { framer, rewriter } = self;
+        if rewriter.is_over() {
             return;
         }
         // A last event whose closing empty line is missing is whole if it reads as such.
-        let _ = framer.push::<Fault<'static>>(b"\n\n", |frame| {
-            if stages.outcome.is_over() { Ok(()) } else { reader.frame(&frame, &mut |event| stages.event(event, out)) }
-        });
-        if !stages.outcome.is_over() {
-            reader.end(&mut |event| stages.event(event, out));
-        }
-        if !self.stages.outcome.is_over() {
-            self.fail(incomplete(), out);
-        }
+        let _ = framer.push::<Fault<'static>>(b"\n\n", |frame| rewriter.frame(&frame, out));
+        rewriter.end(out);
     }
 
     /// The stream cannot go on: tells the client so, in its format, unless it was over.
     pub fn fail(&mut self, fault: Fault<'_>, out: &mut Vec<u8>) {
-        if !self.stages.outcome.is_over() {
-            self.stages.event(Event::Fault(fault), out);
-        }
+        self.rewriter.stages.event(Event::Fault(fault), out);
     }
 
     /// What is known of the stream so far.
     #[must_use]
     pub fn outcome(&self) -> &Outcome {
-        &self.stages.outcome
+        &self.rewriter.stages.outcome
+    }
+}
+
+impl Rewriter {
+    fn is_over(&self) -> bool {
+        self.stages.outcome.is_over()
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Fault<'static>> {
+        let Self { reader, stages } = self;
+        stages.outcome.events += 1;
+        if stages.outcome.is_over() {
+            return Ok(());
+        }
+        reader.frame(frame, &mut |event| stages.event(event, out))
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        let Self { reader, stages } = self;
+        if !stages.outcome.is_over() {
+            reader.end(&mut |event| stages.event(event, out));
+        }
+        stages.event(Event::Fault(incomplete()), out);
     }
 }
 
 impl Stages {
+    /// Hands `event` on; nothing comes after the end.
     fn event(&mut self, event: Event<'_>, out: &mut Vec<u8>) {
         if self.outcome.is_over() {
             return;

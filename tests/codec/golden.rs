@@ -14,27 +14,35 @@
 
 mod support;
 
-use support::fold::{self, Folded};
-use support::{corpus, reply, transcode};
-use tidegate_codec::{Format, Undo, translate_response};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Streams up to this length, in bytes, are cut at every byte; of longer ones the square of it is what is cut in all, so
-/// that the places thin out with the length. Every stream is also fed byte by byte.
-const CUTS: usize = 3000;
+use bytes::Bytes;
+use support::corpus::{self, Case};
+use support::fold::{self, Folded};
+use support::{reply, transcode};
+use tidegate_codec::frame::sse::{EVENT_LIMIT, FrameError, Framer};
+use tidegate_codec::{Format, Outcome, Undo, Watch, translate_response};
+
+/// Bytes between two cuts of one run of the comb: it meets every byte of a stream in this many runs, and streams up to
+/// this length are cut in two, at one place a run.
+const COMB: usize = 1500;
 
 /// What must be the same on both sides of a translation.
 fn same(name: &str, to: Format, before: &Folded, after: &Folded) {
     let pair = format!("{name} -> {}", to.name());
     assert_eq!(before.thinking, after.thinking, "{pair}: thinking");
-    if before.refusal.is_empty() && before.stop != Some("refusal") {
-        // Where something else stood between two texts, a format with one text has an empty line.
-        let solid = |text: &str| text.replace("\n\n", "");
-        assert_eq!(solid(&before.text), solid(&after.text), "{pair}: text");
-        assert_eq!(before.refusal, after.refusal, "{pair}: refusal");
-    } else {
-        // One format has a field for words of refusal, the other says them as text, and an explanation as either.
-        let said = |folded: &Folded| format!("{}{}", folded.refusal, folded.text);
-        assert!(said(after).contains(&said(before)), "{pair}: refusal: {} and {}", said(before), said(after));
+    let (text, refusal) = match to {
+        // One text for all of an answer; words of refusal, and why, have a field of their own.
+        Format::OpenaiChat => (before.joined.clone(), format!("{}{}", before.refusal, before.explanation)),
+        // Texts stand apart; words of refusal are text among them, and why is told with the reason of the stop, as is a filter.
+        Format::AnthropicMessages => (before.said.clone(), String::new()),
+    };
+    assert_eq!(text, after.text, "{pair}: text");
+    assert_eq!(refusal, after.refusal, "{pair}: refusal");
+    if to == Format::AnthropicMessages {
+        assert_eq!(format!("{}{}", before.explanation, before.filter), after.explanation, "{pair}: explanation");
     }
     let calls = |folded: &Folded| -> Vec<(String, String)> {
         folded.calls.iter().map(|(_, name, arguments)| (name.clone(), unwrapped(arguments))).collect()
@@ -61,20 +69,134 @@ fn recorded_streams_say_the_same_in_every_format() {
     }
 }
 
+/// Every stream, cut in two at every byte, is the same events.
+///
+/// It is the exact half of the proof that a translation does not depend on the cut. A transcoder sees chunks through its
+/// framer alone: what stands behind it takes events, not bytes. So the same events are the same output, for every pair
+/// of formats; the tests below see so.
+#[test]
+fn recorded_streams_are_the_same_events_cut_in_two_at_every_byte() {
+    let cases = corpus::cases();
+    let whole: Vec<Vec<(Option<String>, String)>> = cases.iter().map(|case| events(streamed(case))).collect();
+    at_every_place(&cases, |at, sse, cut| {
+        let mut expected = whole[at].iter();
+        let mut framer = Framer::new(EVENT_LIMIT);
+        for chunk in [&sse[..cut], &sse[cut..]] {
+            let read = framer.push::<FrameError>(chunk, |frame| {
+                let same =
+                    expected.next().is_some_and(|(event, data)| event.as_deref() == frame.event && *data == frame.data);
+                assert!(same, "{} cut at {cut}: {frame:?}", cases[at].name);
+                Ok(())
+            });
+            assert_eq!(read, Ok(()), "{} cut at {cut}", cases[at].name);
+        }
+        assert_eq!(expected.next(), None, "{} cut at {cut}: events are missing or late", cases[at].name);
+    });
+}
+
+/// Every stream through every pair of formats, with a cut at every byte: streams of up to [`COMB`] bytes are cut in two,
+/// longer ones every [`COMB`] bytes, so that around a cut several events are whole. And byte by byte.
 #[test]
 fn recorded_streams_are_the_same_however_they_are_cut() {
-    for case in corpus::cases() {
-        let Some(sse) = &case.sse else { continue };
-        for to in Format::ALL {
-            let whole = transcode(case.format, to, sse, &[]);
-            let every: Vec<usize> = (0..sse.len()).collect();
-            assert_eq!(transcode(case.format, to, sse, &every), whole, "{} byte by byte", case.name);
-            let step = sse.len().div_ceil(CUTS * CUTS / sse.len().max(1)).max(1);
-            for cut in (0..sse.len()).step_by(step) {
-                assert_eq!(transcode(case.format, to, sse, &[cut]), whole, "{} cut at {cut}", case.name);
-            }
+    let cases = corpus::cases();
+    let whole: Vec<_> =
+        cases.iter().map(|case| Format::ALL.map(|to| transcode(case.format, to, streamed(case), &[]))).collect();
+    with_a_comb(&cases, |at, sse, cuts| {
+        for (to, whole) in Format::ALL.into_iter().zip(&whole[at]) {
+            let cut = transcode(cases[at].format, to, sse, cuts);
+            assert!(cut == *whole, "{} -> {} cut at {cuts:?}", cases[at].name, to.name());
+        }
+    });
+}
+
+/// A stream that is passed on is passed on byte for byte, however it is cut; and the end of one that broke is the same.
+#[test]
+fn watched_streams_are_the_same_however_they_are_cut() {
+    let cases = corpus::cases();
+    let whole: Vec<(Vec<u8>, Outcome)> = cases.iter().map(|case| watch(case.format, streamed(case), &[])).collect();
+    for (case, (written, outcome)) in cases.iter().zip(&whole) {
+        if outcome.complete {
+            assert!(written == streamed(case), "{} is changed", case.name);
         }
     }
+    assert!(whole.iter().filter(|(_, outcome)| outcome.complete).count() > 100, "most recorded streams are complete");
+    with_a_comb(&cases, |at, sse, cuts| {
+        assert!(watch(cases[at].format, sse, cuts) == whole[at], "{} cut at {cuts:?}", cases[at].name);
+    });
+}
+
+/// The stream of a case; empty where its answer is a whole one.
+fn streamed(case: &Case) -> &[u8] {
+    case.sse.as_deref().unwrap_or_default()
+}
+
+/// The events of a stream that came in one piece.
+fn events(sse: &[u8]) -> Vec<(Option<String>, String)> {
+    let mut events = Vec::new();
+    let read = Framer::new(EVENT_LIMIT).push::<FrameError>(sse, |frame| {
+        events.push((frame.event.map(str::to_owned), frame.data.to_owned()));
+        Ok(())
+    });
+    assert_eq!(read, Ok(()));
+    events
+}
+
+/// What a watched stream gives a client, and what is known of it then.
+fn watch(format: Format, sse: &[u8], cuts: &[usize]) -> (Vec<u8>, Outcome) {
+    let mut watch = Watch::new(format, Arc::new(reply()));
+    let mut written = Vec::with_capacity(sse.len());
+    let bytes = Bytes::copy_from_slice(sse);
+    for chunk in chunks(&bytes, cuts) {
+        written.extend_from_slice(&watch.chunk(bytes.slice_ref(chunk)));
+    }
+    written.extend_from_slice(&watch.finish());
+    (written, watch.outcome().clone())
+}
+
+/// The pieces that `cuts` makes of a stream.
+fn chunks<'s>(sse: &'s [u8], cuts: &[usize]) -> impl Iterator<Item = &'s [u8]> {
+    let starts = std::iter::once(0).chain(cuts.iter().copied());
+    let ends: Vec<usize> = cuts.iter().copied().chain([sse.len()]).collect();
+    starts.zip(ends).map(|(start, end)| &sse[start..end])
+}
+
+/// Calls `check` with the number of a case, its stream, and a place in it, for every place.
+fn at_every_place(cases: &[Case], check: impl Fn(usize, &[u8], usize) + Sync) {
+    spread(cases, |case| streamed(case).len(), |at, cut| check(at, streamed(&cases[at]), cut));
+}
+
+/// Calls `check` with the number of a case, its stream, and cuts of it [`COMB`] bytes apart, until every byte was cut;
+/// and once with a cut at every byte.
+fn with_a_comb(cases: &[Case], check: impl Fn(usize, &[u8], &[usize]) + Sync) {
+    let run = |at: usize, first: usize| {
+        let sse = streamed(&cases[at]);
+        let step = if first == COMB { 1 } else { COMB };
+        let cuts: Vec<usize> = (if first == COMB { 0 } else { first }..sse.len()).step_by(step).collect();
+        check(at, sse, &cuts);
+    };
+    spread(cases, |case| if streamed(case).is_empty() { 0 } else { COMB + 1 }, run);
+}
+
+/// Calls `run` with the number of every case and each number below what `count` says of it, on all of the machine's cores.
+fn spread(cases: &[Case], count: impl Fn(&Case) -> usize, run: impl Fn(usize, usize) + Sync) {
+    let work: Vec<(usize, Range<usize>)> = cases
+        .iter()
+        .enumerate()
+        .flat_map(|(at, case)| {
+            let count = count(case);
+            (0..count).step_by(500).map(move |start| (at, start..count.min(start + 500)))
+        })
+        .collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((at, range)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    range.clone().for_each(|number| run(*at, number));
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -2,15 +2,23 @@
 
 use tidegate_codec::frame::sse::{EVENT_LIMIT, Framer};
 use tidegate_codec::hub::grammar::Grammar;
-use tidegate_codec::hub::{Block, BlockKind, Event, Fault, Head, Response, Usage};
+use tidegate_codec::hub::{Block, BlockKind, Event, Fault, Head, Response, Stop, Usage};
 use tidegate_codec::{Format, wire};
 
 /// What an answer says.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Folded {
     pub(crate) text: String,
+    /// The text as a format says it that has one text for all: with an empty line where something else stood between.
+    pub(crate) joined: String,
     pub(crate) thinking: String,
     pub(crate) refusal: String,
+    /// Text and words of refusal, in order, as a format says them that knows no words of refusal.
+    pub(crate) said: String,
+    /// Why the vendor says that the model declined.
+    pub(crate) explanation: String,
+    /// The vendor's word for the filter that cut the answer.
+    pub(crate) filter: String,
     /// Id, name, arguments (JSON, normalised).
     pub(crate) calls: Vec<(String, String, String)>,
     pub(crate) stop: Option<&'static str>,
@@ -51,16 +59,38 @@ fn response(response: &Response<'_>) -> Folded {
     let mut folded = Folded { usage: response.usage.clone(), ended: true, ..Folded::default() };
     let Some(candidate) = response.candidates.first() else { return folded };
     folded.stop = Some(candidate.stop.label());
+    (folded.explanation, folded.filter) = reasons(&candidate.stop);
+    let mut apart = false;
     for block in &candidate.blocks {
-        add(block, &mut folded);
+        add(block, &mut folded, apart);
+        apart = !matches!(block.kind, BlockKind::Text { .. });
     }
     folded
 }
 
-fn add(block: &Block<'_>, folded: &mut Folded) {
+/// Why the model declined, and what cut it.
+fn reasons(stop: &Stop<'_>) -> (String, String) {
+    match stop {
+        Stop::Refusal { explanation: Some(words), .. } => (words.plain().into_owned(), String::new()),
+        Stop::Filtered(word) => (String::new(), word.plain().into_owned()),
+        _ => (String::new(), String::new()),
+    }
+}
+
+fn add(block: &Block<'_>, folded: &mut Folded, apart: bool) {
     match &block.kind {
-        BlockKind::Text { text, .. } => folded.text.push_str(&text.plain()),
-        BlockKind::Refusal { text } => folded.refusal.push_str(&text.plain()),
+        BlockKind::Text { text, .. } => {
+            if apart && !folded.joined.is_empty() {
+                folded.joined.push_str("\n\n");
+            }
+            for into in [&mut folded.text, &mut folded.joined, &mut folded.said] {
+                into.push_str(&text.plain());
+            }
+        }
+        BlockKind::Refusal { text } => {
+            folded.refusal.push_str(&text.plain());
+            folded.said.push_str(&text.plain());
+        }
         BlockKind::Thinking { text, .. } => folded.thinking.push_str(&text.plain()),
         BlockKind::ToolCall { id, name, arguments, .. } => {
             folded.calls.push((id.to_string(), name.to_string(), normal(arguments.as_str())));
@@ -81,6 +111,8 @@ struct Fold {
     heads: Vec<Kind>,
     folded: Folded,
     arguments: Vec<(u32, String)>,
+    /// Something else than text began behind the last text.
+    apart: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -96,6 +128,12 @@ impl Fold {
         self.grammar.next(event).unwrap_or_else(|why| panic!("the reader breaks the hub's grammar: {why}"));
         match event {
             Event::BlockStart { block, head, candidate } => {
+                if *candidate == 0 {
+                    let apart = std::mem::replace(&mut self.apart, !matches!(head, Head::Text));
+                    if apart && matches!(head, Head::Text) && !self.folded.joined.is_empty() {
+                        self.folded.joined.push_str("\\n\\n");
+                    }
+                }
                 let kind = match head {
                     _ if *candidate != 0 => Kind::Other,
                     Head::Text => Kind::Text,
@@ -111,19 +149,25 @@ impl Fold {
                 self.heads.push(kind);
             }
             Event::TextDelta { block, text } => {
+                let folded = &mut self.folded;
                 let into = match self.heads[*block as usize] {
-                    Kind::Text => &mut self.folded.text,
-                    Kind::Refusal => &mut self.folded.refusal,
-                    Kind::Thinking => &mut self.folded.thinking,
+                    Kind::Text => vec![&mut folded.text, &mut folded.joined, &mut folded.said],
+                    Kind::Refusal => vec![&mut folded.refusal, &mut folded.said],
+                    Kind::Thinking => vec![&mut folded.thinking],
                     Kind::Other => return,
                 };
-                into.push_str(text.escaped());
+                for into in into {
+                    into.push_str(text.escaped());
+                }
             }
             Event::ArgumentsDelta { block, fragment } => {
                 let entry = self.arguments.iter_mut().find(|(at, _)| at == block).unwrap();
                 entry.1.push_str(fragment.escaped());
             }
-            Event::Stop { candidate: 0, stop } => self.folded.stop = Some(stop.label()),
+            Event::Stop { candidate: 0, stop } => {
+                self.folded.stop = Some(stop.label());
+                (self.folded.explanation, self.folded.filter) = reasons(stop);
+            }
             Event::Usage(usage) => self.folded.usage = Some(usage.clone()),
             Event::Fault(fault) => self.folded.fault = Some(fault.message.to_string()),
             Event::End => self.folded.ended = true,
@@ -133,7 +177,8 @@ impl Fold {
 
     fn finish(mut self) -> Folded {
         let plain = |escaped: &str| tidegate_codec::json::Text::from_escaped(escaped).plain().into_owned();
-        for text in [&mut self.folded.text, &mut self.folded.thinking, &mut self.folded.refusal] {
+        let Folded { text, joined, thinking, refusal, said, .. } = &mut self.folded;
+        for text in [text, joined, thinking, refusal, said] {
             *text = plain(text);
         }
         for (call, (_, arguments)) in self.folded.calls.iter_mut().zip(&self.arguments) {
