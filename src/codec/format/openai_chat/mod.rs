@@ -10,6 +10,7 @@ mod answer;
 mod details;
 mod error;
 pub mod grammar;
+mod marks;
 mod models;
 mod read_parts;
 mod read_request;
@@ -19,6 +20,8 @@ mod report;
 mod stream_calls;
 mod stream_read;
 mod stream_write;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod wire;
 mod write_messages;
@@ -53,7 +56,10 @@ static SPEC: Spec = Spec {
     request_losses: &[
         (Field::Stop, "four stop texts at most"),
         (Field::TopK, "dropped, but for servers with the extension"),
-        (Field::CacheMark, "a breakpoint on a part where the model takes one; on a tool: dropped"),
+        (
+            Field::CacheMark,
+            "a breakpoint on a part where the model takes one, four at most; a tool's stands behind the instructions",
+        ),
         (Field::Cache, "prompts are cached by the provider itself"),
         (Field::Reasoning, "a budget becomes an effort"),
         (Field::Thinking, "earlier reasoning is dropped, but for servers with the extension"),

@@ -1,6 +1,7 @@
 //! The conversation, written.
 
 use super::details;
+use super::marks::{Marks, by_itself, is_empty, longer, mark_of_result};
 use super::report::Report;
 use super::wire::write_call_signature;
 use super::write_parts::{self, Parts};
@@ -8,7 +9,7 @@ use super::write_request::OWN;
 use super::write_tools::sent_name;
 use crate::format::Facts;
 use crate::hub::ids::Distinct;
-use crate::hub::{Block, BlockKind, Field, Flavor, OpaqueKind, Refusal, Request, Role, Turn};
+use crate::hub::{Block, BlockKind, CacheMark, Field, Flavor, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// Writes every message, the instructions first.
@@ -19,8 +20,15 @@ pub(super) fn write(
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
     let role = if facts.developer_role { "developer" } else { "system" };
-    let mut pen = Pen { facts, report, w };
-    let instructions: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
+    let marks = Marks::plan(request, facts, report);
+    let mut pen = Pen { facts, marks, report, w };
+    let mut instructions: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
+    let marked;
+    if let (Some(mark), Some(last)) = (pen.marks.from_tools, instructions.last_mut()) {
+        let cache = Some(last.cache.map_or(mark, |own| longer(own, mark)));
+        marked = Block { cache, ..last.clone() };
+        *last = &marked;
+    }
     if !instructions.is_empty() {
         pen.w.open_object().key("role").plain(role);
         pen.content(&instructions)?;
@@ -36,12 +44,9 @@ pub(super) fn write(
     Ok(())
 }
 
-fn is_empty(block: &Block<'_>) -> bool {
-    matches!(&block.kind, BlockKind::Text { text, .. } if text.is_empty())
-}
-
 struct Pen<'p, 'o, 'l> {
     facts: &'p Facts,
+    marks: Marks,
     report: &'p mut Report<'l>,
     w: &'p mut Writer<'o>,
 }
@@ -103,7 +108,7 @@ impl Pen<'_, '_, '_> {
     /// `content` of a user's or operator's message.
     fn content(&mut self, blocks: &[&Block<'_>]) -> Result<(), Refusal> {
         self.w.key("content");
-        write_parts::content(blocks, self.facts, self.report, self.w)
+        write_parts::content(blocks, &mut self.marks, self.report, self.w)
     }
 
     /// Results, each a message of its own.
@@ -138,7 +143,7 @@ impl Pen<'_, '_, '_> {
         } else {
             self.w.key("content").open_array();
             attached.write(self.w);
-            write_parts::parts(&rest, self.facts, self.report, self.w)?;
+            write_parts::parts(&rest, &mut self.marks, self.report, self.w)?;
             self.w.close_array();
         }
         self.close(turn);
@@ -156,7 +161,6 @@ impl Pen<'_, '_, '_> {
                         words.push(Text::from_escaped("\\n"));
                     }
                     words.push(text.by_ref());
-                    self.mark_lost(inner);
                 }
                 _ => {
                     self.report.converted(
@@ -164,7 +168,7 @@ impl Pen<'_, '_, '_> {
                         inner.at,
                         "a tool message holds text only: it follows in a user message",
                     );
-                    attached.add(id, inner, self.facts, self.report)?;
+                    attached.add(id, inner, &mut self.marks, self.report)?;
                 }
             }
             self.report.extras(&inner.extras);
@@ -175,22 +179,35 @@ impl Pen<'_, '_, '_> {
             words.insert(0, Text::from_escaped("Error: "));
             self.report.converted(Field::ToolError, block.at, "the result's text says that the tool failed");
         }
-        self.mark_lost(block);
+        let mark = self.marks.next(mark_of_result(block), block.at, self.report);
         self.report.extras(&block.extras);
         self.w.open_object().key("role").plain("tool").key("tool_call_id").plain(id).key("content");
-        self.w.texts(&words.iter().collect::<Vec<_>>());
+        self.words(&words.iter().collect::<Vec<_>>(), mark.map(|mark| (mark, block.at)));
         self.w.close_object();
         Ok(())
     }
 
-    fn mark_lost(&mut self, block: &Block<'_>) {
-        if block.cache.is_some() {
-            self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+    /// Words as the next value: a string, or a part where a mark must stand behind them.
+    fn words(&mut self, words: &[&Text<'_>], mark: Option<(CacheMark, usize)>) {
+        let Some((mark, at)) = mark else {
+            self.w.texts(words);
+            return;
+        };
+        self.w.open_array();
+        self.marked_part(words, Some((mark, at)));
+        self.w.close_array();
+    }
+
+    fn marked_part(&mut self, words: &[&Text<'_>], mark: Option<(CacheMark, usize)>) {
+        self.w.open_object().key("type").plain("text").key("text").texts(words);
+        if let Some((mark, at)) = mark {
+            self.marks.write(mark, at, self.report, self.w);
         }
+        self.w.close_object();
     }
 
     fn assistant(&mut self, turn: &Turn<'_>) {
-        let said = Said::sort(turn, self.report);
+        let said = Said::sort(turn, &mut self.marks, self.report);
         if said.is_empty() && turn.extras.is_empty() {
             self.thoughts(&said.thoughts, false);
             return;
@@ -198,8 +215,10 @@ impl Pen<'_, '_, '_> {
         self.open("assistant", turn);
         self.w.key("content");
         match (said.words.is_empty(), said.calls.is_empty() && said.refusal.is_empty()) {
-            (true, false) => self.w.null(),
-            _ => self.w.texts(&said.words.iter().collect::<Vec<_>>()),
+            (true, false) => {
+                self.w.null();
+            }
+            _ => self.spoken(&said.words),
         };
         if !said.refusal.is_empty() {
             self.w.key("refusal").texts(&said.refusal.iter().collect::<Vec<_>>());
@@ -217,6 +236,20 @@ impl Pen<'_, '_, '_> {
             self.w.close_array();
         }
         self.close(turn);
+    }
+
+    /// `content` of an assistant's message: one string, unless a mark stands in or behind it.
+    fn spoken(&mut self, words: &[(Text<'_>, Option<(CacheMark, usize)>)]) {
+        if words.iter().all(|(_, mark)| mark.is_none()) {
+            self.w.texts(&words.iter().map(|(text, _)| text).collect::<Vec<_>>());
+            return;
+        }
+        self.w.open_array();
+        for run in words.split_inclusive(|(_, mark)| mark.is_some()) {
+            let mark = run.last().and_then(|(_, mark)| *mark);
+            self.marked_part(&run.iter().map(|(text, _)| text).collect::<Vec<_>>(), mark);
+        }
+        self.w.close_array();
     }
 
     /// Reasoning of earlier turns: servers with the extension want it back, the vendor has no place for it.
@@ -263,7 +296,9 @@ impl Pen<'_, '_, '_> {
 
     fn call(&mut self, block: &Block<'_>, ids: &mut Distinct) {
         let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
-        self.mark_lost(block);
+        if block.cache.is_some() {
+            by_itself(block.at, self.report);
+        }
         self.report.extras(&block.extras);
         self.w.open_object().key("id").plain(&ids.next(id));
         let name = sent_name(name);
@@ -302,7 +337,8 @@ impl Pen<'_, '_, '_> {
 /// What an assistant's turn is made of, sorted.
 #[derive(Default)]
 struct Said<'r> {
-    words: Vec<Text<'r>>,
+    /// Words, and the mark that stands behind them.
+    words: Vec<(Text<'r>, Option<(CacheMark, usize)>)>,
     refusal: Vec<Text<'r>>,
     thoughts: Vec<&'r Block<'r>>,
     calls: Vec<&'r Block<'r>>,
@@ -314,19 +350,17 @@ impl<'r> Said<'r> {
         self.words.is_empty() && self.refusal.is_empty() && self.calls.is_empty() && self.audio.is_none()
     }
 
-    fn sort(turn: &'r Turn<'r>, report: &mut Report<'_>) -> Self {
+    fn sort(turn: &'r Turn<'r>, marks: &mut Marks, report: &mut Report<'_>) -> Self {
         let mut said = Self::default();
         let mut apart = false;
         for block in &turn.blocks {
             if let BlockKind::Text { text, citations } = &block.kind {
                 if std::mem::take(&mut apart) && !said.words.is_empty() && !text.is_empty() {
-                    said.words.push(Text::from_escaped("\\n\\n"));
+                    said.words.push((Text::from_escaped("\\n\\n"), None));
                 }
                 if !text.is_empty() {
-                    said.words.push(text.by_ref());
-                }
-                if block.cache.is_some() {
-                    report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+                    let mark = marks.next(block.cache, block.at, report);
+                    said.words.push((text.by_ref(), mark.map(|mark| (mark, block.at))));
                 }
                 if !citations.is_empty() {
                     report.dropped(Field::Citations, block.at, "a message of the history carries no sources");

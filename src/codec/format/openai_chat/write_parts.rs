@@ -1,16 +1,16 @@
 //! The parts of a message's `content`, written.
 
+use super::marks::Marks;
 use super::report::Report;
 use super::write_request::OWN;
-use crate::format::Facts;
 use crate::hub::media::effective;
-use crate::hub::{Block, BlockKind, CacheMark, Field, Refusal, Source};
+use crate::hub::{Block, BlockKind, Field, Refusal, Source};
 use crate::json::{Text, Writer};
 
 /// Writes blocks as `content`: a string where that says everything, else a list of parts.
 pub(super) fn content(
     blocks: &[&Block<'_>],
-    facts: &Facts,
+    marks: &mut Marks,
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
@@ -22,7 +22,7 @@ pub(super) fn content(
         return Ok(());
     }
     w.open_array();
-    parts(blocks, facts, report, w)?;
+    parts(blocks, marks, report, w)?;
     w.close_array();
     Ok(())
 }
@@ -30,14 +30,14 @@ pub(super) fn content(
 /// Writes blocks as parts of a list that is open.
 pub(super) fn parts(
     blocks: &[&Block<'_>],
-    facts: &Facts,
+    marks: &mut Marks,
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
-    blocks.iter().try_for_each(|block| part(block, facts, report, w))
+    blocks.iter().try_for_each(|block| part(block, marks, report, w))
 }
 
-fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
     match &block.kind {
         BlockKind::Text { text, citations } => {
             w.open_object().key("type").plain("text").key("text").text(text);
@@ -77,7 +77,9 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             return Ok(());
         }
     }
-    mark(block.cache, block.at, facts, report, w);
+    if let Some(mark) = marks.next(block.cache, block.at, report) {
+        marks.write(mark, block.at, report, w);
+    }
     if report.is_own() {
         for extra in &block.extras {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
@@ -180,29 +182,6 @@ fn inline(words: &[&Text<'_>], around: &Around<'_>, w: &mut Writer<'_>) {
     w.open_object().key("type").plain("text").key("text").texts(&pieces);
 }
 
-/// The vendor's newest models take breakpoints; all cache by themselves.
-fn mark(cache: Option<CacheMark>, at: usize, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    let Some(mark) = cache else { return };
-    if !facts.cache_breakpoints {
-        return report.converted(Field::CacheMark, at, "the provider caches prompts by itself");
-    }
-    w.key("prompt_cache_breakpoint").open_object().key("mode").plain("explicit");
-    match mark.ttl_s {
-        Some(ttl) if ttl > 1800 => {
-            w.key("ttl").plain("12h");
-        }
-        Some(1800) => {
-            w.key("ttl").plain("30m");
-        }
-        Some(_) => {
-            w.key("ttl").plain("30m");
-            report.converted(Field::CacheMark, at, "the shortest breakpoint lasts half an hour");
-        }
-        None => {}
-    }
-    w.close_object();
-}
-
 /// Media that tool results brought, written already: they stand in the user message behind the results.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
@@ -221,7 +200,7 @@ impl Parts {
         &mut self,
         id: &str,
         block: &Block<'_>,
-        facts: &Facts,
+        marks: &mut Marks,
         report: &mut Report<'_>,
     ) -> Result<(), Refusal> {
         self.count += 1;
@@ -230,7 +209,7 @@ impl Parts {
         w.open_array();
         w.open_object().key("type").plain("text").key("text");
         w.plain(&format!("[tool result {id} attachment {}]", self.count)).close_object();
-        part(block, facts, report, &mut w)?;
+        part(block, marks, report, &mut w)?;
         w.close_array();
         // Without its brackets the list goes on in another.
         let inner = out.get(1..out.len().saturating_sub(1)).unwrap_or_default();

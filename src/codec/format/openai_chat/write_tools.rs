@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::report::Report;
 use super::write_request::OWN;
 use crate::format::{Facts, Undo};
-use crate::hub::{Action, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode};
+use crate::hub::{Action, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode};
 use crate::json::{Json, Text, Writer};
 
 /// Writes `tools`, `tool_choice` and `parallel_tool_calls`.
@@ -42,7 +42,7 @@ fn one(
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
     match tool {
-        Tool::Function { name, description, schema, strict, cache, extras, at } => {
+        Tool::Function { name, description, schema, strict, extras, at, .. } => {
             let name = short_name(name, *at, undo, report);
             w.open_object().key("type").plain("function").key("function").open_object().key("name").plain(&name);
             if let Some(description) = description {
@@ -54,7 +54,6 @@ fn one(
             }
             own_extras(extras, report, w);
             w.close_object().close_object();
-            mark(*cache, *at, report);
         }
         Tool::Custom { name, description, format, .. } if facts.custom_tools => {
             w.open_object().key("type").plain("custom").key("custom").open_object().key("name").plain(name);
@@ -136,13 +135,6 @@ fn own_extras(extras: &[Extra<'_>], report: &mut Report<'_>, w: &mut Writer<'_>)
         }
     }
     report.extras(extras);
-}
-
-/// The vendor's cache breakpoints stand on parts of messages, not on tools.
-fn mark(cache: Option<CacheMark>, at: usize, report: &mut Report<'_>) {
-    if cache.is_some() {
-        report.dropped(Field::CacheMark, at, "a tool carries no cache mark; the provider caches prompts by itself");
-    }
 }
 
 fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>, w: &mut Writer<'_>) {
