@@ -34,8 +34,20 @@ pub fn translate_request(
     let request = wire(from).read_request(body, head).map_err(told)?;
     let mut outgoing = Outgoing::default();
     wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
+    respell(from, &request, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, head.seal), outgoing })
+}
+
+/// Reports name fields by the format's own words; a client that used its server's is told those.
+fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
+    for native in &request.native {
+        let known = wire(from).pointer(native.field);
+        let is_said = request.native.iter().any(|other| known.strip_prefix('/') == Some(other.key.as_ref()));
+        if !is_said {
+            losses.respell(known, &format!("/{}", native.key));
+        }
+    }
 }
 
 /// What an answer to `request` must look like. The caller, who has a clock, adds the date.

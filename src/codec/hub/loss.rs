@@ -109,6 +109,15 @@ impl Losses {
         }
     }
 
+    /// Names the place `known` by `said` instead, where the client said a field in other words.
+    pub fn respell(&mut self, known: &str, said: &str) {
+        for loss in &mut self.list {
+            if matches!(&loss.place, Place::Pointer(pointer) if pointer == known) {
+                loss.place = Place::Pointer(Cow::Owned(said.to_owned()));
+            }
+        }
+    }
+
     /// The header's value: `action:pointer` items, at most `limit` bytes, `+n` for those that found no room.
     ///
     /// Call [`resolve`](Self::resolve) first. Bytes that a header may not hold are percent-encoded.
@@ -225,6 +234,8 @@ fields! {
     TopK = "top_k",
     /// Seed.
     Seed = "seed",
+    /// A way of choosing words that only some servers have.
+    Sampling = "sampling",
     /// Presence penalty.
     PresencePenalty = "presence_penalty",
     /// Frequency penalty.

@@ -45,6 +45,10 @@ pub struct Request<'a> {
     pub stream: Option<StreamSpec>,
     /// Fields that the hub has no place for.
     pub extras: Vec<Extra<'a>>,
+    /// What the client said in words that only some servers of its format know (`random_seed`, `thinking`) and that
+    /// the fields above hold already. A writer of the same format says it in these words again, in place of the
+    /// fields; to others they are nothing.
+    pub native: Vec<Extra<'a>>,
 }
 
 impl<'a> Request<'a> {
@@ -69,6 +73,7 @@ impl<'a> Request<'a> {
             state: State::default(),
             stream: None,
             extras: Vec::new(),
+            native: Vec::new(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! OpenAI Chat Completions, and the servers that speak like it.
 //!
 //! ```text
-//! read_request ── read_parts, read_tools      write_request ── write_messages ── write_parts, write_tools
+//! read_request ── read_parts, read_tools,     write_request ── write_messages ── write_parts, write_tools
+//!                 read_extensions
 //! read_response ─┐                            write_response ─┐
 //! stream_read ───┴─ answer, details, usage    stream_write ───┴─ details, usage, error
 //! ```
@@ -12,6 +13,7 @@ mod error;
 pub mod grammar;
 mod marks;
 mod models;
+mod read_extensions;
 mod read_parts;
 mod read_request;
 mod read_response;
@@ -21,6 +23,7 @@ mod stream_calls;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]
+#[allow(dead_code, clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod tests;
 mod usage;
 mod wire;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::answer::{self, Said};
 use super::details;
+use super::read_extensions::{Wishes, class_of, placed};
 use super::read_parts::{content, words};
 use super::read_response::{self, call};
 use super::read_tools;
@@ -11,8 +12,8 @@ use super::wire::keep;
 use crate::Format;
 use crate::format::RequestHead;
 use crate::hub::{
-    Block, BlockKind, Effort, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec,
-    Tier, Turn, Verbosity,
+    Block, BlockKind, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec, Tier,
+    Turn, Verbosity,
 };
 use crate::json::{Cursor, JsonError, Kind, Text};
 use crate::seal::{Opened, Seal};
@@ -23,6 +24,7 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     let mut messages = None;
     let mut options = StreamSpec::default();
     let mut stream = false;
+    let mut wishes = Wishes::default();
     let mut cursor = Cursor::over_bytes(body)?;
     cursor.object::<Refusal>(|key, value| {
         match key.as_ref() {
@@ -37,12 +39,14 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
             "tool_choice" | "function_call" => read_tools::choice(value, &mut request.tool_policy)?,
             "parallel_tool_calls" => request.tool_policy.parallel = value.nullable(Cursor::bool)?,
             "response_format" => response_format(value, &mut request)?,
+            _ if wishes.field(&key, value, &mut request.extras)? => {}
             _ => scalar(key, value, &mut request)?,
         }
         Ok(())
     })?;
     cursor.finish()?;
     request.stream = stream.then_some(options);
+    wishes.settle(&mut request);
     let mut messages = messages.ok_or_else(|| Refusal::of("messages", "the conversation is missing"))?;
     let mut history = History { seal: head.seal, request: &mut request, leading: true, turn: 0 };
     messages.array::<Refusal>(|_, value| history.message(value))?;
@@ -70,6 +74,9 @@ fn stream_options<'a>(
 
 /// Fields of one value.
 fn scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Refusal> {
+    if placed(&key, value, request)? {
+        return Ok(());
+    }
     let sampling = &mut request.sampling;
     match key.as_ref() {
         "model" => request.model = value.nullable(Cursor::string)?.unwrap_or_default(),
@@ -84,7 +91,14 @@ fn scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'
         "temperature" => sampling.temperature = value.nullable(Cursor::number)?,
         "top_p" => sampling.top_p = value.nullable(Cursor::number)?,
         "top_k" => sampling.top_k = value.nullable(Cursor::number)?,
-        "seed" => sampling.seed = value.nullable(Cursor::number)?,
+        "seed" => {
+            if let Some(seed) = value.nullable(Cursor::number)? {
+                sampling.seed = Some(seed);
+                // The format's own field counts; the other way to say it goes on as what it is.
+                let other = request.native.iter().position(|native| native.field == Field::Seed);
+                request.extras.extend(other.map(|at| request.native.remove(at)));
+            }
+        }
         "presence_penalty" => sampling.presence_penalty = value.nullable(Cursor::number)?,
         "frequency_penalty" => sampling.frequency_penalty = value.nullable(Cursor::number)?,
         "logit_bias" => sampling.logit_bias = value.nullable(Cursor::json)?,
@@ -99,12 +113,6 @@ fn scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'
 
 fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Refusal> {
     match key.as_ref() {
-        "reasoning_effort" => {
-            let at = value.offset();
-            if let Some(word) = value.nullable(Cursor::string)? {
-                request.reasoning.effort = Some(named(at, &word, Effort::from_word(&word))?);
-            }
-        }
         "verbosity" => {
             let at = value.offset();
             if let Some(word) = value.nullable(Cursor::string)? {
@@ -151,16 +159,6 @@ fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>
 
 fn named<T>(at: usize, word: &str, found: Option<T>) -> Result<T, Refusal> {
     found.ok_or_else(|| Refusal::at(at, format!("`{word}` is not known here")))
-}
-
-/// Fields that have a class, but no place in the hub.
-fn class_of(key: &str) -> Field {
-    match key {
-        "audio" | "modalities" => Field::Modalities,
-        "moderation" | "safety_settings" => Field::Safety,
-        "web_search_options" => Field::ServerTool,
-        _ => Field::Unknown,
-    }
 }
 
 fn stop<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), JsonError> {

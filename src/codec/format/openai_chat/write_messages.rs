@@ -188,7 +188,7 @@ impl Pen<'_, '_, '_> {
     }
 
     /// Words as the next value: a string, or a part where a mark must stand behind them.
-    fn words(&mut self, words: &[&Text<'_>], mark: Option<(CacheMark, usize)>) {
+    fn words(&mut self, words: &[&Text<'_>], mark: Option<Stands>) {
         let Some((mark, at)) = mark else {
             self.w.texts(words);
             return;
@@ -198,7 +198,7 @@ impl Pen<'_, '_, '_> {
         self.w.close_array();
     }
 
-    fn marked_part(&mut self, words: &[&Text<'_>], mark: Option<(CacheMark, usize)>) {
+    fn marked_part(&mut self, words: &[&Text<'_>], mark: Option<Stands>) {
         self.w.open_object().key("type").plain("text").key("text").texts(words);
         if let Some((mark, at)) = mark {
             self.marks.write(mark, at, self.report, self.w);
@@ -214,12 +214,11 @@ impl Pen<'_, '_, '_> {
         }
         self.open("assistant", turn);
         self.w.key("content");
-        match (said.words.is_empty(), said.calls.is_empty() && said.refusal.is_empty()) {
-            (true, false) => {
-                self.w.null();
-            }
-            _ => self.spoken(&said.words),
-        };
+        if said.words.is_empty() && !(said.calls.is_empty() && said.refusal.is_empty()) {
+            self.w.null();
+        } else {
+            self.spoken(&said.words);
+        }
         if !said.refusal.is_empty() {
             self.w.key("refusal").texts(&said.refusal.iter().collect::<Vec<_>>());
         }
@@ -239,7 +238,7 @@ impl Pen<'_, '_, '_> {
     }
 
     /// `content` of an assistant's message: one string, unless a mark stands in or behind it.
-    fn spoken(&mut self, words: &[(Text<'_>, Option<(CacheMark, usize)>)]) {
+    fn spoken(&mut self, words: &[Spoken<'_>]) {
         if words.iter().all(|(_, mark)| mark.is_none()) {
             self.w.texts(&words.iter().map(|(text, _)| text).collect::<Vec<_>>());
             return;
@@ -334,11 +333,17 @@ impl Pen<'_, '_, '_> {
     }
 }
 
+/// A cache mark that may stand, and the byte offset of the block that it is behind.
+type Stands = (CacheMark, usize);
+
+/// Words of an assistant, and the mark behind them.
+type Spoken<'r> = (Text<'r>, Option<Stands>);
+
 /// What an assistant's turn is made of, sorted.
 #[derive(Default)]
 struct Said<'r> {
     /// Words, and the mark that stands behind them.
-    words: Vec<(Text<'r>, Option<(CacheMark, usize)>)>,
+    words: Vec<Spoken<'r>>,
     refusal: Vec<Text<'r>>,
     thoughts: Vec<&'r Block<'r>>,
     calls: Vec<&'r Block<'r>>,

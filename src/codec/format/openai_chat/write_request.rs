@@ -25,11 +25,13 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     limits(request, target.facts, &mut report, &mut w);
     sampling(request, target.facts, &mut report, &mut w);
     output(request, target.facts, &mut report, &mut w)?;
-    reasoning(&request.reasoning, &mut report, &mut w);
+    if !native(request, Field::Reasoning, &report, &mut w) {
+        reasoning(&request.reasoning, &mut report, &mut w);
+    }
     circumstances(request, target.facts, &mut report, &mut w);
     stream(request, target.facts, &mut w);
     if report.is_own() {
-        extras(&request.extras, &mut w);
+        extras(request, &mut w);
     }
     report.extras(&request.extras);
     for beta in &request.origin.betas {
@@ -41,11 +43,27 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     Ok(())
 }
 
-fn extras(extras: &[Extra<'_>], w: &mut Writer<'_>) {
-    let own = |extra: &&Extra<'_>| !matches!(extra.field, Field::OpaqueState | Field::TurnName);
-    for extra in extras.iter().filter(own) {
+/// Fields without a place in the hub; those inside of a native field went with it.
+fn extras(request: &Request<'_>, w: &mut Writer<'_>) {
+    let said = |key: &str| request.native.iter().any(|native| key.split('.').next() == Some(&native.key));
+    let own = |extra: &&Extra<'_>| !matches!(extra.field, Field::OpaqueState | Field::TurnName) && !said(&extra.key);
+    raw(request.extras.iter().filter(own), w);
+}
+
+fn raw<'e>(extras: impl Iterator<Item = &'e Extra<'e>>, w: &mut Writer<'_>) {
+    for extra in extras {
         w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
     }
+}
+
+/// Says `field` in the client's own words, if the client speaks this format and said it so.
+fn native(request: &Request<'_>, field: Field, report: &Report<'_>, w: &mut Writer<'_>) -> bool {
+    let said = || request.native.iter().filter(|native| native.field == field);
+    let is_said = report.is_own() && said().next().is_some();
+    if is_said {
+        raw(said(), w);
+    }
+    is_said
 }
 
 /// Most stop texts of a request.
@@ -83,12 +101,14 @@ fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &m
     for (field, key, value) in numbers {
         let is_free = !matches!(field, Field::Temperature | Field::TopP) || facts.sampling;
         match value {
+            Some(_) if field == Field::Seed && native(request, field, report, w) => {}
             Some(value) if is_free => {
                 w.key(key).json(value);
             }
             value => report.gone(field, value.is_some(), "the model chooses its words by itself"),
         }
     }
+    native(request, Field::TopK, report, w);
     match &sampling.top_k {
         Some(top_k) if facts.compatible_extensions => {
             w.key("top_k").json(top_k);
@@ -207,13 +227,15 @@ fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, 
     if let Some(key) = &request.cache.key {
         w.key("prompt_cache_key").text(key);
     }
-    if request.cache.auto.is_some() && !facts.compatible_extensions {
-        report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
-    } else {
-        report.gone(Field::Cache, request.cache.auto.is_some(), "the server has no cache marks");
+    if request.cache.auto.is_some() && !native(request, Field::Cache, report, w) {
+        if facts.compatible_extensions {
+            report.field(Field::Cache, Action::Dropped, "the server has no cache marks");
+        } else {
+            report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
+        }
     }
     if report.is_own() {
-        extras(&request.cache.options, w);
+        raw(request.cache.options.iter(), w);
     }
     report.extras(&request.cache.options);
 }

@@ -1,1 +1,173 @@
-//!
+//! What only some servers of the format know, on its way to another format, and back to a server of this one.
+
+use serde_json::{Value, json};
+
+use super::{CHAT, MESSAGES, as_it_is, send, to_messages};
+use crate::format::ThinkingForm;
+
+fn with(fields: &Value) -> Value {
+    let mut body = json!({"model": "m", "max_tokens": 32_000, "messages": [{"role": "user", "content": "hi"}]});
+    for (key, value) in fields.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+/// `thinking` and effort that a messages provider is asked for, and the losses.
+fn check(fields: Value, thinking: Value, effort: Value, losses: &[&str]) {
+    let sent = to_messages(&with(&fields), as_it_is);
+    assert_eq!(sent.body["thinking"], thinking, "{fields}");
+    assert_eq!(sent.body["output_config"]["effort"], effort, "{fields}");
+    assert_eq!(sent.header, losses.join(", "), "{fields}");
+}
+
+#[test]
+fn every_way_to_ask_for_thinking_is_understood() {
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    let off = json!({"type": "disabled"});
+    for fields in [
+        json!({"thinking": {"type": "enabled"}}),
+        json!({"thinking": {"type": "auto"}}),
+        json!({"reasoning": {"enabled": true}}),
+        json!({"enable_thinking": true}),
+        json!({"chat_template_kwargs": {"thinking": true}}),
+        json!({"chat_template_kwargs": {"enable_thinking": true}}),
+    ] {
+        check(fields, adaptive.clone(), Value::Null, &[]);
+    }
+    for fields in [
+        json!({"thinking": {"type": "disabled"}}),
+        json!({"reasoning": {"enabled": false}}),
+        json!({"reasoning": {"effort": "none"}}),
+        json!({"reasoning_effort": "none"}),
+        json!({"enable_thinking": false}),
+        json!({"chat_template_kwargs": {"enable_thinking": false}}),
+    ] {
+        check(fields, off.clone(), Value::Null, &[]);
+    }
+    check(json!({"reasoning": {"effort": "high"}}), adaptive, json!("high"), &[]);
+    check(
+        json!({"reasoning": {"effort": "low", "exclude": true}}),
+        json!({"type": "adaptive", "display": "omitted"}),
+        json!("low"),
+        &[],
+    );
+}
+
+#[test]
+fn a_budget_is_a_budget_however_it_is_said() {
+    for fields in [
+        json!({"thinking": {"type": "enabled", "budget_tokens": 4096}}),
+        json!({"reasoning": {"max_tokens": 4096}}),
+        json!({"thinking_budget": 4096, "enable_thinking": true}),
+        json!({"chat_template_kwargs": {"enable_thinking": true, "thinking_budget": 4096}}),
+    ] {
+        let sent = to_messages(&with(&fields), |facts| facts.thinking = ThinkingForm::Budget);
+        assert_eq!(sent.body["thinking"]["budget_tokens"], 4096, "{fields}");
+    }
+}
+
+#[test]
+fn the_formats_own_word_comes_first_and_what_contradicts_it_is_reported() {
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    check(
+        json!({"enable_thinking": false, "thinking": {"type": "disabled"}, "reasoning_effort": "high"}),
+        adaptive.clone(),
+        json!("high"),
+        &["dropped:/thinking", "dropped:/enable_thinking"],
+    );
+    check(
+        json!({"thinking": {"type": "enabled"}, "reasoning_effort": "low", "reasoning": {"effort": "high"}}),
+        adaptive.clone(),
+        json!("low"),
+        &[],
+    );
+    check(
+        json!({"thinking": {"type": "enabled"}, "reasoning": {"enabled": false}}),
+        json!({"type": "disabled"}),
+        Value::Null,
+        &["dropped:/thinking"],
+    );
+    check(
+        json!({"reasoning": {"effort": "high", "summary": "auto"}, "chat_template_kwargs": {"x": 1}}),
+        adaptive,
+        json!("high"),
+        &["dropped:/chat_template_kwargs/x", "dropped:/reasoning/summary"],
+    );
+}
+
+#[test]
+fn other_extensions_have_their_class() {
+    for (fields, class) in [
+        (json!({"min_p": 0.1}), "sampling"),
+        (json!({"repetition_penalty": 1.1}), "sampling"),
+        (json!({"random_seed": 7}), "seed"),
+        (json!({"guided_json": {"type": "object"}}), "output"),
+        (json!({"models": ["a", "b"]}), "model"),
+        (json!({"safe_prompt": true}), "safety"),
+        (json!({"stop_token_ids": [1]}), "stop"),
+        (json!({"best_of": 2}), "n"),
+        (json!({"prompt_mode": "reasoning"}), "reasoning"),
+        (json!({"reasoning": "much"}), "reasoning"),
+        (json!({"enable_search": true}), "server_tool"),
+    ] {
+        let sent = to_messages(&with(&fields), as_it_is);
+        assert_eq!(sent.losses, [format!("dropped:{class}")], "{fields}");
+    }
+    // All tokens may be chosen: the default, which no other format needs to be told.
+    let sent = to_messages(&with(&json!({"top_k": -1})), as_it_is);
+    assert_eq!((sent.body.get("top_k"), sent.losses), (None, vec![]));
+    let sent = to_messages(&with(&json!({"top_k": 40})), as_it_is);
+    assert_eq!(sent.body["top_k"], 40);
+    let sent = to_messages(&with(&json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}})), as_it_is);
+    assert_eq!(sent.body["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}));
+    assert_eq!(sent.losses, Vec::<String>::new());
+}
+
+#[test]
+fn a_server_of_the_same_format_gets_the_clients_own_words() {
+    let fields = json!({
+        "thinking": {"type": "enabled", "budget_tokens": 4096, "clear_thinking": false},
+        "reasoning": {"effort": "high", "summary": "auto"},
+        "reasoning_effort": "low",
+        "include_reasoning": true,
+        "enable_thinking": false,
+        "chat_template_kwargs": {"enable_thinking": true, "x": [1]},
+        "reasoning_format": "hidden",
+        "random_seed": 7,
+        "top_k": -1,
+        "min_p": 0.05,
+        "repetition_penalty": 1.05,
+        "cache_control": {"type": "ephemeral"},
+        "a.b": 1,
+    });
+    for compatible in [false, true] {
+        let sent = send(CHAT, CHAT, &with(&fields), |facts| facts.compatible_extensions = compatible).unwrap();
+        for (key, value) in fields.as_object().unwrap() {
+            assert_eq!(&sent.body[key], value, "{key}");
+        }
+        let said = sent.body.as_object().unwrap().len();
+        assert_eq!(said, fields.as_object().unwrap().len() + 3, "{}", sent.body);
+        assert_eq!(sent.losses, Vec::<String>::new());
+    }
+    for fields in [json!({"seed": 1, "random_seed": 7}), json!({"random_seed": 7, "seed": 1})] {
+        let sent = send(CHAT, CHAT, &with(&fields), as_it_is).unwrap();
+        assert_eq!((&sent.body["seed"], &sent.body["random_seed"]), (&json!(1), &json!(7)));
+        assert_eq!(send(CHAT, MESSAGES, &with(&fields), as_it_is).unwrap().losses, ["dropped:seed", "dropped:seed"]);
+    }
+}
+
+#[test]
+fn hidden_reasoning_is_not_shown() {
+    for (fields, shown) in [
+        (json!({"reasoning": {"effort": "high", "exclude": true}}), false),
+        (json!({"reasoning_effort": "high", "include_reasoning": false}), false),
+        (json!({"reasoning_effort": "high", "reasoning_format": "hidden"}), false),
+        (json!({"reasoning_effort": "high"}), true),
+        (json!({"enable_thinking": true}), true),
+        (json!({"enable_thinking": false}), false),
+        (json!({}), false),
+    ] {
+        assert_eq!(to_messages(&with(&fields), as_it_is).reply.show_reasoning, shown, "{fields}");
+    }
+}
