@@ -84,7 +84,7 @@ fn read(body: &str) -> Response<'_> {
 
 /// A stream of this format: each of `data` an event, and no end but what they say.
 fn chunks(data: &[&str]) -> String {
-    data.iter().map(|data| format!("data: {data}\n\n")).collect()
+    data.iter().fold(String::new(), |stream, data| stream + "data: " + data + "\n\n")
 }
 
 /// A chunk with one choice.
