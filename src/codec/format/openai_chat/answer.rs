@@ -252,6 +252,18 @@ fn input<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
     }
 }
 
+/// What is said in `audio`, in words; not empty.
+pub(super) fn transcript<'a>(audio: &Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    let mut transcript = None;
+    audio.clone().object::<JsonError>(|key, value| {
+        if key == "transcript" {
+            transcript = filled(value)?;
+        }
+        Ok(())
+    })?;
+    Ok(transcript)
+}
+
 /// Reads `annotations`.
 pub(super) fn citations<'a>(cursor: &mut Cursor<'a>, each: &mut dyn FnMut(Citation<'a>)) -> Result<(), JsonError> {
     cursor.array(|_, value| {

@@ -23,7 +23,7 @@ mod stream_calls;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]
-#[allow(dead_code, clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
+#[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod tests;
 mod usage;
 mod wire;

@@ -6,7 +6,9 @@ use super::answer::{self, CallPiece, Part, Said};
 use super::wire::{arguments, derive_stop, keep, loose_count, loose_text, read_stop};
 use super::{details, usage};
 use crate::Format;
-use crate::hub::{Block, BlockKind, Candidate, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, ids};
+use crate::hub::{
+    Block, BlockKind, Candidate, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, ids,
+};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// Reads an answer.
@@ -118,7 +120,16 @@ pub(super) fn blocks<'a>(said: Said<'a>, seed: &str) -> Result<Vec<Block<'a>>, J
     }
     if let Some(mut audio) = said.audio {
         let at = audio.offset();
-        blocks.push(Block::new(BlockKind::Reference { raw: audio.json()? }, at));
+        let words = answer::transcript(&audio)?;
+        let raw = audio.json()?;
+        blocks.push(match words {
+            // Words that were spoken are words; the sound itself is this format's own.
+            Some(text) => {
+                let sound = Extra { field: Field::Audio, key: Cow::Borrowed("audio"), value: raw, at };
+                Block { extras: vec![sound], ..Block::text(text, at) }
+            }
+            None => Block::new(BlockKind::Reference { raw }, at),
+        });
     }
     calls(said.calls, said.legacy_call, seed, &mut blocks)?;
     Ok(blocks)
@@ -200,7 +211,13 @@ fn calls<'a>(
     let mut count = 0;
     if let Some(mut list) = list {
         answer::calls::<JsonError>(&mut list, |piece| {
-            blocks.push(call(piece, seed, count));
+            let mut call = call(piece, seed, count);
+            // In a block of its own in front of the call, because other formats have no slot at calls.
+            if let Some(signature) = call.opaque.pop() {
+                let thinking = BlockKind::Thinking { text: Text::EMPTY, kind: ThinkingKind::Raw };
+                blocks.push(Block { opaque: vec![signature], ..Block::new(thinking, call.at) });
+            }
+            blocks.push(call);
             count += 1;
             Ok(())
         })?;

@@ -5,7 +5,7 @@
 
 use super::answer::CallPiece;
 use crate::Format;
-use crate::hub::{Event, Flavor, Head, Opaque, OpaqueKind, ids};
+use crate::hub::{Event, Flavor, Head, Opaque, OpaqueKind, ThinkingKind, ids};
 use crate::json::Text;
 
 /// Most calls in one answer.
@@ -26,6 +26,8 @@ struct Call {
     block: Option<u32>,
     /// Arguments that came before the name, escaped.
     held: String,
+    /// A signature that came before the name, escaped.
+    signature: Option<String>,
     flavor: Flavor,
 }
 
@@ -44,7 +46,7 @@ impl Calls {
     #[allow(clippy::too_many_arguments, reason = "the stream's own counters, which a struct would only hide")]
     pub(super) fn piece(
         &mut self,
-        piece: CallPiece<'_>,
+        mut piece: CallPiece<'_>,
         response: &str,
         candidate: u32,
         next: &mut u32,
@@ -63,6 +65,9 @@ impl Calls {
             if call.id.is_empty() {
                 call.id = ids::derived("call_", &format!("{response}/{candidate}/{at}"));
             }
+            if let Some(data) = piece.signature.take().or(call.signature.take().map(Text::from_escaped)) {
+                signed(data, candidate, next, sink);
+            }
             let block = *next;
             *next = next.saturating_add(1);
             call.block = Some(block);
@@ -78,9 +83,10 @@ impl Calls {
             (None, Some(fragment)) => call.held.push_str(fragment.escaped()),
             _ => {}
         }
-        if let (Some(block), Some(data)) = (call.block, piece.signature) {
-            let opaque = Opaque { kind: OpaqueKind::ThoughtSignature, maker: Format::OpenaiChat, data };
-            sink(Event::Opaque { block, opaque });
+        match (call.block, piece.signature) {
+            (Some(block), Some(data)) => sink(Event::Opaque { block, opaque: signature(data) }),
+            (None, Some(data)) => call.signature = Some(data.escaped().to_owned()),
+            (_, None) => {}
         }
     }
 
@@ -114,8 +120,22 @@ impl Calls {
             id: String::new(),
             block: None,
             held: String::new(),
+            signature: None,
             flavor: piece.flavor,
         });
         Some(self.list.len() - 1)
     }
+}
+
+fn signature(data: Text<'_>) -> Opaque<'_> {
+    Opaque { kind: OpaqueKind::ThoughtSignature, maker: Format::OpenaiChat, data }
+}
+
+/// The signature of a call that is about to begin, in a block of its own: other formats have no slot at calls.
+fn signed(data: Text<'_>, candidate: u32, next: &mut u32, sink: &mut (dyn FnMut(Event<'_>) + '_)) {
+    let block = *next;
+    *next = next.saturating_add(1);
+    sink(Event::BlockStart { block, candidate, head: Head::Thinking(ThinkingKind::Raw) });
+    sink(Event::Opaque { block, opaque: signature(data) });
+    sink(Event::BlockStop { block });
 }

@@ -348,8 +348,14 @@ impl Talk<'_, '_> {
         if let Some(mut list) = said.annotations {
             self.annotations(&mut list)?;
         }
-        if said.audio.is_some() && !std::mem::replace(&mut self.choice.silent, true) {
-            (self.sink)(Event::Dropped { field: Field::Audio });
+        if let Some(audio) = said.audio {
+            // Words that were spoken are words; the sound itself has no place.
+            if let Some(text) = answer::transcript(&audio)? {
+                self.grow(Open::Text, text);
+            }
+            if !std::mem::replace(&mut self.choice.silent, true) {
+                (self.sink)(Event::Dropped { field: Field::Audio });
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::wire::{code_points, is_call_signature, write_call_signature, write_stop};
+use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
 use super::{details, error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -28,7 +28,7 @@ pub(super) struct Writer {
 }
 
 /// One of the answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Choice {
     index: u32,
     /// Calls so far: the index of the next one.
@@ -41,6 +41,8 @@ struct Choice {
     said: bool,
     /// Something else than text stood behind the last text.
     apart: bool,
+    /// The signature of the next call.
+    signature: Option<Opaque<'static>>,
 }
 
 /// A block of the hub, as it is written here.
@@ -123,8 +125,7 @@ impl Writer {
         if let Some(at) = self.choices.iter().position(|choice| choice.index == candidate) {
             return at;
         }
-        let choice =
-            Choice { index: candidate, calls: 0, thoughts: 0, chars: 0, finished: false, said: false, apart: false };
+        let choice = Choice { index: candidate, ..Choice::default() };
         self.choices.push(choice);
         self.open_delta(candidate, out);
         out.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\"");
@@ -215,7 +216,12 @@ impl Writer {
         let mut w = JsonWriter::new(out);
         w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
         w.key("type").plain("function").key("function").open_object().key("name").plain(name);
-        w.key("arguments").plain("").close_object().close_object().close_array();
+        w.key("arguments").plain("").close_object();
+        let choice = self.choices.iter_mut().find(|choice| choice.index == candidate);
+        if let Some(signature) = choice.and_then(|choice| choice.signature.take()) {
+            write_call_signature(&signature, &mut w);
+        }
+        w.close_object().close_array();
         out.extend_from_slice(self.tail);
         let field = format!("\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":\"");
         Block {
@@ -314,6 +320,9 @@ impl Writer {
     }
 
     fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
+        if is_call_signature(opaque) && self.keep_signature(block, opaque) {
+            return;
+        }
         let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
         let entry = match at.kind {
             Kind::Thinking { entry } => entry,
@@ -333,6 +342,19 @@ impl Writer {
         details::write(opaque, None, entry, Some(&self.reply.seal), &mut w);
         w.close_array();
         out.extend_from_slice(self.tail);
+    }
+
+    /// Keeps the signature of the call that follows; it stands in a block of reasoning that is none.
+    fn keep_signature(&mut self, block: u32, opaque: &Opaque<'_>) -> bool {
+        let Self { blocks, choices, .. } = self;
+        let at = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at));
+        let Some(at) = at.filter(|at| matches!(at.kind, Kind::Thinking { .. })) else { return false };
+        at.kind = Kind::Hidden;
+        if let Some(choice) = choices.iter_mut().find(|choice| choice.index == at.candidate) {
+            choice.thoughts = choice.thoughts.saturating_sub(1);
+            choice.signature = Some(Opaque { data: opaque.data.clone().into_owned(), ..*opaque });
+        }
+        true
     }
 
     /// A source with a URL is an annotation; providers may name it before the words.
@@ -455,7 +477,7 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
     match event {
         Event::BlockStart { head: Head::ServerTool { .. }, .. } => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.url.is_none() => Some(Field::Citations),
-        Event::Stop { stop: Stop::Pause | Stop::Compaction | Stop::Other(_), .. } => Some(Field::StopReason),
+        Event::Stop { stop, .. } if is_inexact(stop) => Some(Field::StopReason),
         _ => None,
     }
 }

@@ -131,6 +131,11 @@ pub(super) fn write_stop(stop: &Stop<'_>, said_anything: bool) -> Result<&'stati
     }
 }
 
+/// True when the `finish_reason` that says `stop` means something else as well.
+pub(super) fn is_inexact(stop: &Stop<'_>) -> bool {
+    matches!(stop, Stop::Pause | Stop::Compaction | Stop::Other(_))
+}
+
 /// True for a signature that stands at a tool call itself (Gemini's compatible surface), not among the reasoning.
 pub(super) fn is_call_signature(opaque: &Opaque<'_>) -> bool {
     opaque.kind == OpaqueKind::ThoughtSignature && opaque.maker == Format::OpenaiChat

@@ -3,13 +3,13 @@
 use super::details;
 use super::marks::{Marks, by_itself, is_empty, longer, mark_of_result};
 use super::report::Report;
-use super::wire::write_call_signature;
+use super::wire::{is_call_signature, write_call_signature};
 use super::write_parts::{self, Parts};
 use super::write_request::OWN;
 use super::write_tools::sent_name;
 use crate::format::Facts;
 use crate::hub::ids::Distinct;
-use crate::hub::{Block, BlockKind, CacheMark, Field, Flavor, OpaqueKind, Refusal, Request, Role, Turn};
+use crate::hub::{Block, BlockKind, CacheMark, Field, Flavor, Opaque, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// Writes every message, the instructions first.
@@ -229,8 +229,8 @@ impl Pen<'_, '_, '_> {
         if !said.calls.is_empty() {
             let mut ids = Distinct::default();
             self.w.key("tool_calls").open_array();
-            for block in &said.calls {
-                self.call(block, &mut ids);
+            for (block, signature) in &said.calls {
+                self.call(block, *signature, &mut ids);
             }
             self.w.close_array();
         }
@@ -275,7 +275,8 @@ impl Pen<'_, '_, '_> {
             if text.is_some_and(|text| !text.is_empty()) && !takes {
                 self.report.dropped(Field::Thinking, block.at, "the provider takes no reasoning of earlier turns");
             }
-            let marked = |opaque: &&crate::hub::Opaque<'_>| opaque.kind != OpaqueKind::Unsigned;
+            // A call's own signature goes with the call.
+            let marked = |opaque: &&Opaque<'_>| opaque.kind != OpaqueKind::Unsigned && !is_call_signature(opaque);
             for opaque in block.opaque.iter().filter(marked) {
                 if opaque.maker == OWN && takes {
                     own.push((opaque, text));
@@ -293,7 +294,7 @@ impl Pen<'_, '_, '_> {
         }
     }
 
-    fn call(&mut self, block: &Block<'_>, ids: &mut Distinct) {
+    fn call(&mut self, block: &Block<'_>, signature: Option<&Opaque<'_>>, ids: &mut Distinct) {
         let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
         if block.cache.is_some() {
             by_itself(block.at, self.report);
@@ -312,12 +313,13 @@ impl Pen<'_, '_, '_> {
             }
             Flavor::Function => self.function(&name, arguments),
         }
-        for opaque in &block.opaque {
-            if opaque.maker == OWN {
-                write_call_signature(opaque, self.w);
-            } else {
+        let native = block.opaque.iter().find(|opaque| is_call_signature(opaque)).or(signature);
+        match native.filter(|_| self.facts.compatible_extensions || self.report.is_own()) {
+            Some(opaque) => write_call_signature(opaque, self.w),
+            None if native.is_some() || !block.opaque.is_empty() => {
                 self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
             }
+            None => {}
         }
         self.w.close_object();
     }
@@ -346,7 +348,10 @@ struct Said<'r> {
     words: Vec<Spoken<'r>>,
     refusal: Vec<Text<'r>>,
     thoughts: Vec<&'r Block<'r>>,
-    calls: Vec<&'r Block<'r>>,
+    /// Calls, each with the signature that stood in front of it.
+    calls: Vec<(&'r Block<'r>, Option<&'r Opaque<'r>>)>,
+    /// A signature for the next call.
+    signature: Option<&'r Opaque<'r>>,
     audio: Option<&'r Json<'r>>,
 }
 
@@ -382,8 +387,11 @@ impl<'r> Said<'r> {
     fn other(&mut self, block: &'r Block<'r>, report: &mut Report<'_>) {
         match &block.kind {
             BlockKind::Refusal { text } => self.refusal.push(text.by_ref()),
-            BlockKind::Thinking { .. } | BlockKind::Redacted => self.thoughts.push(block),
-            BlockKind::ToolCall { .. } => self.calls.push(block),
+            BlockKind::Thinking { .. } | BlockKind::Redacted => {
+                self.signature = block.opaque.iter().find(|opaque| is_call_signature(opaque)).or(self.signature);
+                self.thoughts.push(block);
+            }
+            BlockKind::ToolCall { .. } => self.calls.push((block, self.signature.take())),
             BlockKind::Reference { raw } if report.is_own() => self.audio = Some(raw),
             BlockKind::ServerTool { .. } => {
                 report.dropped(Field::ServerTool, block.at, "what another provider's own tool did cannot be told");

@@ -1,13 +1,15 @@
 //! A whole answer for a client, written.
 
 use super::stream_write::write_annotation;
-use super::wire::{code_points, is_call_signature, write_call_signature, write_stop};
+use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
 use super::{details, usage};
 use crate::Format;
 use crate::format::Reply;
 use crate::hub::ids::Distinct;
-use crate::hub::{Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Response, Stop};
-use crate::json::{Kind, Text, Writer};
+use crate::hub::{
+    Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop,
+};
+use crate::json::{Json, Kind, Text, Writer};
 
 const OWN: Format = Format::OpenaiChat;
 
@@ -61,12 +63,13 @@ struct Message<'r> {
     content: Vec<Text<'r>>,
     refusal: Vec<Text<'r>>,
     thoughts: Vec<&'r Block<'r>>,
-    calls: Vec<&'r Block<'r>>,
+    /// Calls, each with the signature that stood in front of it.
+    calls: Vec<(&'r Block<'r>, Option<&'r Opaque<'r>>)>,
     /// Code points of `content` so far.
     chars: u64,
     /// URL, title and span of every source.
     sources: Vec<Annotation<'r>>,
-    audio: Option<&'r Block<'r>>,
+    audio: Option<&'r Json<'r>>,
 }
 
 fn choice(
@@ -78,6 +81,10 @@ fn choice(
     let message = sort(candidate, losses);
     let said = !message.content.is_empty() || !message.calls.is_empty() || !message.refusal.is_empty();
     let finish = write_stop(&candidate.stop, said)?;
+    if is_inexact(&candidate.stop) {
+        let at = Place::Pointer(std::borrow::Cow::Borrowed(""));
+        losses.add(Field::StopReason, Action::Converted, at, "the reason why it ended has no word of its own");
+    }
     w.open_object().key("index").number(candidate.index).key("message").open_object();
     w.key("role").plain("assistant").key("content");
     joined_or_null(&message.content, w);
@@ -91,14 +98,14 @@ fn choice(
         }
         w.close_array();
     }
-    if let Some(Block { kind: BlockKind::Reference { raw }, .. }) = message.audio {
+    if let Some(raw) = message.audio {
         w.key("audio").json(raw);
     }
     if !message.calls.is_empty() {
         w.key("tool_calls").open_array();
         let mut ids = Distinct::default();
-        for block in &message.calls {
-            call(block, &mut ids, w);
+        for (block, signature) in &message.calls {
+            call(block, *signature, &mut ids, w);
         }
         w.close_array();
     }
@@ -126,8 +133,10 @@ fn joined_or_null(pieces: &[Text<'_>], w: &mut Writer<'_>) {
 fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
     let mut message = Message::default();
     let mut apart = false;
+    let mut signature = None;
     for block in &candidate.blocks {
         match &block.kind {
+            BlockKind::Text { .. } if sound(block).is_some() => message.audio = sound(block),
             BlockKind::Text { text, citations } => {
                 if std::mem::take(&mut apart) && !message.content.is_empty() {
                     message.content.push(Text::from_escaped("\\n\\n"));
@@ -137,11 +146,13 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
                 continue;
             }
             BlockKind::Refusal { text } => message.refusal.push(text.by_ref()),
-            BlockKind::Thinking { .. } | BlockKind::Redacted => message.thoughts.push(block),
-            BlockKind::ToolCall { .. } => message.calls.push(block),
-            BlockKind::Reference { .. } if block.opaque.is_empty() && message.audio.is_none() => {
-                message.audio = Some(block);
+            BlockKind::Thinking { .. } if block.opaque.iter().any(is_call_signature) => {
+                signature = block.opaque.first();
+                continue;
             }
+            BlockKind::Thinking { .. } | BlockKind::Redacted => message.thoughts.push(block),
+            BlockKind::ToolCall { .. } => message.calls.push((block, signature.take())),
+            BlockKind::Reference { raw } if message.audio.is_none() => message.audio = Some(raw),
             BlockKind::ServerTool { .. } => {
                 losses.dropped(Field::ServerTool, block.at, "a tool that the provider ran itself is not shown");
             }
@@ -153,6 +164,11 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
         message.refusal.push(words.by_ref());
     }
     message
+}
+
+/// The sound of a text that was spoken.
+fn sound<'r>(block: &'r Block<'r>) -> Option<&'r Json<'r>> {
+    block.extras.iter().find(|extra| extra.field == Field::Audio && extra.key == "audio").map(|extra| &extra.value)
 }
 
 fn text_block<'r>(
@@ -184,7 +200,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
     if reply.show_reasoning && words.iter().any(|text| !text.is_empty()) {
         w.key("reasoning_content").texts(&words);
     }
-    if message.thoughts.is_empty() && message.calls.iter().all(|call| call.opaque.iter().all(is_call_signature)) {
+    if message.thoughts.is_empty() && message.calls.iter().all(|(call, _)| call.opaque.iter().all(is_call_signature)) {
         return;
     }
     w.key("reasoning_details").open_array();
@@ -199,7 +215,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
             (None, None) => {}
         }
     }
-    for call in &message.calls {
+    for (call, _) in &message.calls {
         for opaque in call.opaque.iter().filter(|opaque| !is_call_signature(opaque)) {
             details::write(opaque, None, 0, Some(&reply.seal), w);
         }
@@ -214,7 +230,7 @@ fn thought<'r>(block: &'r Block<'r>) -> Option<&'r Text<'r>> {
     }
 }
 
-fn call(block: &Block<'_>, ids: &mut Distinct, w: &mut Writer<'_>) {
+fn call(block: &Block<'_>, signature: Option<&Opaque<'_>>, ids: &mut Distinct, w: &mut Writer<'_>) {
     let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
     w.open_object().key("id").plain(&ids.next(id));
     match flavor {
@@ -233,7 +249,7 @@ fn call(block: &Block<'_>, ids: &mut Distinct, w: &mut Writer<'_>) {
             w.close_object();
         }
     }
-    for opaque in block.opaque.iter().filter(|opaque| is_call_signature(opaque)) {
+    if let Some(opaque) = signature.or_else(|| block.opaque.iter().find(|opaque| is_call_signature(opaque))) {
         write_call_signature(opaque, w);
     }
     w.close_object();

@@ -1,1 +1,255 @@
-//! To come.
+//! Whole answers of this format for clients of the other, and the other way.
+
+use serde_json::{Value, json};
+
+use super::{CHAT, MESSAGES, answer, as_it_is, read, send};
+use crate::hub::{BlockKind, Stop};
+
+fn completion(message: Value, finish: &str) -> Value {
+    json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "up",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}]})
+}
+
+fn message(content: Value, stop: &str) -> Value {
+    json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "up", "content": content,
+        "stop_reason": stop, "stop_sequence": null, "usage": {"input_tokens": 10, "output_tokens": 5}})
+}
+
+#[test]
+fn what_is_said_aloud_is_read_in_words() {
+    let audio = json!({"id": "audio_1", "data": "UklGRg==", "transcript": "spoken \"words\"", "expires_at": 9});
+    let body = completion(json!({"role": "assistant", "content": null, "audio": audio}), "stop");
+    let (message, losses) = answer(CHAT, MESSAGES, &body).unwrap();
+    assert_eq!(message["content"], json!([{"type": "text", "text": "spoken \"words\""}]));
+    assert_eq!(losses, ["dropped:audio"]);
+    // A client of this format gets the sound as it was, and the words once.
+    let (own, losses) = answer(CHAT, CHAT, &body).unwrap();
+    assert_eq!(own["choices"][0]["message"]["audio"], audio);
+    assert_eq!(own["choices"][0]["message"]["content"], Value::Null);
+    assert_eq!(losses, Vec::<String>::new());
+    let silent =
+        completion(json!({"role": "assistant", "content": "t", "audio": {"id": "a", "data": "UklGRg=="}}), "stop");
+    let (message, losses) = answer(CHAT, MESSAGES, &silent).unwrap();
+    assert_eq!((&message["content"][0]["text"], losses.len()), (&json!("t"), 1));
+}
+
+const SIGNATURE: &str = "EiYKJGUyNDgzMGE3LTVjZDYtNDJmZS05OThiLWVlNTM5ZTcyYjljMw==";
+
+fn signed_call() -> Value {
+    json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"},
+        "extra_content": {"google": {"thought_signature": SIGNATURE}}})
+}
+
+#[test]
+fn trap_d1_a_calls_signature_survives_a_client_of_another_format() {
+    let second = json!({"id": "c2", "type": "function", "function": {"name": "g", "arguments": "{}"}});
+    let calls = json!([signed_call(), second]);
+    let body = completion(json!({"role": "assistant", "content": "t", "tool_calls": calls}), "tool_calls");
+    let (message, losses) = answer(CHAT, MESSAGES, &body).unwrap();
+    assert_eq!(losses, Vec::<String>::new());
+    let kinds: Vec<&str> =
+        message["content"].as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["text", "thinking", "tool_use", "tool_use"]);
+    let next = json!({"model": "m", "max_tokens": 9, "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": message["content"]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "c1", "content": "1"},
+            {"type": "tool_result", "tool_use_id": "c2", "content": "2"},
+        ]},
+    ]});
+    let sent = send(MESSAGES, CHAT, &next, |facts| facts.compatible_extensions = true).unwrap();
+    let assistant = &sent.body["messages"][1];
+    assert_eq!(assistant["tool_calls"], calls);
+    assert_eq!((assistant.get("reasoning_details"), assistant.get("reasoning_content")), (None, None));
+    assert_eq!(sent.losses, Vec::<String>::new());
+    // A server without the extension would refuse it.
+    let sent = send(MESSAGES, CHAT, &next, as_it_is).unwrap();
+    assert_eq!(sent.body["messages"][1]["tool_calls"][0].get("extra_content"), None);
+    assert_eq!(sent.losses, ["dropped:opaque_state"]);
+}
+
+#[test]
+fn trap_d3_the_signature_stays_with_its_own_call() {
+    let first = json!({"id": "c0", "type": "function", "function": {"name": "g", "arguments": "{}"}});
+    let calls = json!([first, signed_call()]);
+    let body = completion(json!({"role": "assistant", "content": null, "tool_calls": calls}), "tool_calls");
+    assert_eq!(answer(CHAT, CHAT, &body).unwrap().0["choices"][0]["message"]["tool_calls"], calls);
+    let (message, _) = answer(CHAT, MESSAGES, &body).unwrap();
+    assert_eq!((&message["content"][0]["id"], &message["content"][1]["type"]), (&json!("c0"), &json!("thinking")));
+}
+
+#[test]
+fn trap_d13_reasoning_comes_back_to_a_server_that_wants_it() {
+    let body = completion(
+        json!({"role": "assistant", "content": "", "reasoning_content": "because",
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}),
+        "tool_calls",
+    );
+    let (message, _) = answer(CHAT, MESSAGES, &body).unwrap();
+    let next = json!({"model": "m", "max_tokens": 9, "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": message["content"]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "1"}]},
+    ]});
+    let sent = send(MESSAGES, CHAT, &next, |facts| facts.compatible_extensions = true).unwrap();
+    assert_eq!(sent.body["messages"][1]["reasoning_content"], "because");
+    assert_eq!(sent.losses, Vec::<String>::new());
+    let sent = send(MESSAGES, CHAT, &next, as_it_is).unwrap();
+    assert_eq!(sent.body["messages"][1].get("reasoning_content"), None);
+    assert_eq!(sent.losses, ["dropped:thinking"]);
+}
+
+#[test]
+fn trap_f2_usage_of_a_whole_answer() {
+    let mut body = message(json!([{"type": "text", "text": "t"}]), "end_turn");
+    body["usage"] = json!({"input_tokens": 10, "cache_creation_input_tokens": 1733, "cache_read_input_tokens": 512,
+        "output_tokens": 5});
+    let usage = answer(MESSAGES, CHAT, &body).unwrap().0["usage"].clone();
+    assert_eq!(usage["prompt_tokens"], 2255);
+    assert_eq!(usage["total_tokens"], 2260);
+    assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 512);
+    assert_eq!(usage["prompt_tokens_details"]["cache_write_tokens"], 1733);
+}
+
+#[test]
+fn trap_f3_cached_tokens_are_not_counted_twice() {
+    let mut body = completion(json!({"role": "assistant", "content": "t"}), "stop");
+    body["usage"] =
+        json!({"prompt_tokens": 2255, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 512}});
+    let usage = answer(CHAT, MESSAGES, &body).unwrap().0["usage"].clone();
+    assert_eq!((&usage["input_tokens"], &usage["cache_read_input_tokens"]), (&json!(1743), &json!(512)));
+}
+
+#[test]
+fn trap_f6_usage_that_nobody_told_is_absent_or_nothing() {
+    let body = completion(json!({"role": "assistant", "content": "t"}), "stop");
+    let usage = answer(CHAT, MESSAGES, &body).unwrap().0["usage"].clone();
+    assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(0), &json!(0)));
+    let own = answer(CHAT, CHAT, &body).unwrap().0;
+    assert!(own.get("usage").is_none_or(Value::is_null));
+}
+
+#[test]
+fn traps_f8_f11_every_reason_has_a_word() {
+    for (reason, word) in [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("pause_turn", "length"),
+        ("compaction", "length"),
+        ("refusal", "content_filter"),
+        ("tool_use", "stop"),
+        ("a_word_of_tomorrow", "stop"),
+    ] {
+        let body = message(json!([{"type": "text", "text": "t"}]), reason);
+        assert_eq!(answer(MESSAGES, CHAT, &body).unwrap().0["choices"][0]["finish_reason"], word, "{reason}");
+    }
+    for (word, stop) in [
+        ("stop", Stop::EndTurn),
+        ("eos", Stop::EndTurn),
+        ("length", Stop::MaxTokens),
+        ("model_length", Stop::ContextWindow),
+        ("tool_calls", Stop::EndTurn),
+    ] {
+        let body = completion(json!({"role": "assistant", "content": "t"}), word).to_string();
+        assert_eq!(read(&body).candidates[0].stop, stop, "{word}");
+    }
+}
+
+#[test]
+fn trap_f8_a_pause_is_reported() {
+    let body = message(json!([{"type": "text", "text": "t"}]), "pause_turn");
+    assert_eq!(answer(MESSAGES, CHAT, &body).unwrap().1, ["converted:stop_reason"]);
+}
+
+#[test]
+fn trap_f9_the_providers_own_tools_are_not_the_clients() {
+    let body = message(
+        json!([
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+            {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+            {"type": "text", "text": "found"},
+        ]),
+        "end_turn",
+    );
+    let (own, losses) = answer(MESSAGES, CHAT, &body).unwrap();
+    let choice = &own["choices"][0];
+    assert_eq!(choice["message"].get("tool_calls"), None);
+    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("stop"), &json!("found")));
+    assert_eq!(losses, ["dropped:server_tool"; 2]);
+}
+
+#[test]
+fn trap_f10_a_refusal_without_words_is_not_an_empty_success() {
+    let mut body = message(json!([]), "refusal");
+    body["stop_details"] = json!({"type": "refusal", "category": "cyber", "explanation": "I cannot do that"});
+    let own = answer(MESSAGES, CHAT, &body).unwrap().0;
+    let choice = &own["choices"][0];
+    assert_eq!(choice["finish_reason"], "content_filter");
+    assert_eq!(
+        (&choice["message"]["content"], &choice["message"]["refusal"]),
+        (&Value::Null, &json!("I cannot do that"))
+    );
+}
+
+#[test]
+fn trap_f12_an_answer_without_content_is_an_answer() {
+    let own = answer(MESSAGES, CHAT, &message(json!([]), "end_turn")).unwrap().0;
+    assert_eq!(own["choices"][0]["message"]["content"], Value::Null);
+    assert_eq!(own["choices"].as_array().unwrap().len(), 1);
+    let body = json!({"id": "c", "model": "up", "choices": [{"index": 0, "finish_reason": "stop"}]}).to_string();
+    let response = read(&body);
+    assert_eq!((response.candidates.len(), response.candidates[0].blocks.len()), (1, 0));
+}
+
+#[test]
+fn trap_f13_every_answer_ends_by_itself() {
+    let body = json!({"id": "c", "model": "up", "choices": [
+        {"index": 0, "message": {"content": "a"}, "finish_reason": "length"},
+        {"index": 1, "message": {"content": "b", "tool_calls": [
+            {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, "finish_reason": "stop"},
+    ]})
+    .to_string();
+    let stops: Vec<Stop<'_>> = read(&body).candidates.into_iter().map(|candidate| candidate.stop).collect();
+    assert_eq!(stops, [Stop::MaxTokens, Stop::ToolUse]);
+}
+
+#[test]
+fn trap_a7_an_error_under_a_success_is_an_error() {
+    let fault = answer(CHAT, MESSAGES, &json!({"error": {"message": "quota", "code": 429}})).unwrap_err();
+    assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_malformed")));
+}
+
+#[test]
+fn trap_c25_cut_arguments_stay_as_they_are() {
+    let calls = json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": [1, "}}]);
+    let body = completion(json!({"role": "assistant", "content": null, "tool_calls": calls}), "length");
+    let own = answer(CHAT, CHAT, &body).unwrap().0;
+    assert_eq!(own["choices"][0]["finish_reason"], "length");
+    assert_eq!(own["choices"][0]["message"]["tool_calls"], calls);
+}
+
+#[test]
+fn trap_b26_calls_decide_what_the_end_means() {
+    let call = json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    for (calls, word, reason) in [
+        (&call, "stop", "tool_use"),
+        (&call, "tool_calls", "tool_use"),
+        (&call, "length", "max_tokens"),
+        (&call, "content_filter", "refusal"),
+        (&json!([]), "tool_calls", "end_turn"),
+    ] {
+        let body = completion(json!({"role": "assistant", "content": "t", "tool_calls": calls}), word);
+        assert_eq!(answer(CHAT, MESSAGES, &body).unwrap().0["stop_reason"], reason, "{word}");
+    }
+}
+
+#[test]
+fn sound_has_words_in_the_hub_too() {
+    let body = completion(json!({"role": "assistant", "audio": {"id": "a", "transcript": "w"}}), "stop").to_string();
+    let response = read(&body);
+    let BlockKind::Text { text, .. } = &response.candidates[0].blocks[0].kind else { panic!("{response:?}") };
+    assert_eq!(text.plain(), "w");
+}
