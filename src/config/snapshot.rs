@@ -1,15 +1,16 @@
 //! What serves requests: the settings with the pools that were built from them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
+use tidegate_codec::Facts;
 use tidegate_codec::seal::Seal;
 
 use super::Settings;
-use crate::provider::Provider;
+use crate::provider::{self, Provider};
 use crate::upstream::{Fleet, Pools};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
@@ -19,7 +20,9 @@ pub struct Snapshot {
     /// The endpoints of every provider.
     pub pools: Pools,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
-    pub headers: HashMap<Arc<str>, Headers>,
+    pub headers: AHashMap<Arc<str>, Headers>,
+    /// What the configured targets accept, by provider and model.
+    facts: AHashMap<Arc<str>, AHashMap<String, Facts>>,
     /// Seals opaque state.
     pub seal: Arc<Seal>,
     /// Counts up with every reload, from 1.
@@ -41,9 +44,18 @@ impl Snapshot {
             pools: fleet.pools(&providers),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
+            facts: facts(&settings),
             settings: Arc::new(settings),
             generation,
         }
+    }
+
+    /// What `model` at `provider` accepts.
+    #[must_use]
+    pub fn facts(&self, provider: &Provider, model: &str) -> Facts {
+        // A name that a pattern let through is looked up in the table itself.
+        let known = self.facts.get(&provider.name).and_then(|models| models.get(model)).cloned();
+        known.unwrap_or_else(|| provider::facts::of(model, &provider.quirks))
     }
 }
 
@@ -52,6 +64,18 @@ impl fmt::Debug for Snapshot {
         // The headers hold credentials.
         f.debug_struct("Snapshot").field("generation", &self.generation).finish_non_exhaustive()
     }
+}
+
+/// The table of models is searched by parts of their names, which takes longer than a request should wait.
+fn facts(settings: &Settings) -> AHashMap<Arc<str>, AHashMap<String, Facts>> {
+    let mut facts: AHashMap<_, AHashMap<_, _>> = AHashMap::new();
+    for target in settings.models.list().chain(settings.models.patterns()).flat_map(|route| &route.targets) {
+        if let Some(provider) = settings.providers.get(&target.provider) {
+            let models = facts.entry(Arc::clone(&provider.name)).or_default();
+            models.entry(target.model.clone()).or_insert_with(|| provider::facts::of(&target.model, &provider.quirks));
+        }
+    }
+    facts
 }
 
 /// What cannot stand in a header was refused when the config was read, and is left out here.

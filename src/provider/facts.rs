@@ -46,15 +46,12 @@ impl From<Thinking> for ThinkingForm {
     }
 }
 
-/// What `model` at a server with `quirks` accepts; `max_output` is the operator's word on the default limit.
+/// What `model` at a server with `quirks` accepts.
 #[must_use]
-pub fn of(model: &str, quirks: &Quirks, max_output: Option<u32>) -> Facts {
+pub fn of(model: &str, quirks: &Quirks) -> Facts {
     let mut facts = Facts::default();
     if let Some(entry) = find(model) {
         apply(entry, &mut facts);
-    }
-    if let Some(max_output) = max_output {
-        facts.max_output = u64::from(max_output);
     }
     facts.legacy_max_tokens = quirks.legacy_max_tokens;
     facts.developer_role &= !quirks.no_developer_role;
@@ -111,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_longest_part_of_a_name_counts() {
-        let of = |model: &str| of(model, &Quirks::default(), None);
+        let of = |model: &str| of(model, &Quirks::default());
         assert_eq!(of("claude-sonnet-4-5-20250929").thinking, ThinkingForm::Budget);
         assert_eq!(of("claude-opus-4-8").thinking, ThinkingForm::Adaptive);
         assert!(!of("anthropic/claude-opus-5-5").forced_tool);
@@ -119,10 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn quirks_and_the_operator_have_the_last_word() {
+    fn quirks_have_the_last_word() {
         let quirks = Quirks { legacy_max_tokens: true, no_stream_options: true, ..Quirks::default() };
-        let facts = of("gpt-5", &quirks, Some(100));
+        let facts = of("gpt-5", &quirks);
         assert!(facts.legacy_max_tokens && !facts.stream_options);
-        assert_eq!(facts.max_output, 100);
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
+use http::header::AsHeaderName;
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::{Format, json, wire};
@@ -12,6 +13,7 @@ use super::Edge;
 use super::body::{self, Reservation};
 use super::exchange::{Admitted, Exchange, Operation};
 use super::models;
+use super::names;
 use super::refuse::{self, Rejection};
 use crate::config::{Caller, Snapshot};
 use crate::observe::{self, Endpoint};
@@ -81,13 +83,14 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
 
 fn note_arrival(edge: &Edge, session: &Session, exchange: &mut Exchange) {
     let trail = &mut exchange.trail;
-    trail.request_id = match header(session, "x-request-id") {
+    trail.request_id = match header(session, names::REQUEST_ID) {
         Some(id) if !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic()) => {
             id.to_owned()
         }
         _ => edge.ids.next(),
     };
-    trail.traceparent = header(session, "traceparent").filter(|value| value.len() <= MAX_REQUEST_ID).map(str::to_owned);
+    trail.traceparent =
+        header(session, names::TRACEPARENT).filter(|value| value.len() <= MAX_REQUEST_ID).map(str::to_owned);
 }
 
 fn place_of(path: &str) -> Place {
@@ -176,11 +179,11 @@ fn authenticate(
 
 /// The key that the client sent, in whichever header its SDK uses.
 fn presented_key(session: &Session) -> Option<&str> {
-    let bearer = header(session, "authorization").and_then(|value| {
+    let bearer = header(session, http::header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer.or_else(|| header(session, "x-api-key")).or_else(|| header(session, "api-key"))
+    bearer.or_else(|| header(session, names::X_API_KEY)).or_else(|| header(session, names::API_KEY))
 }
 
 async fn take_in(
@@ -247,7 +250,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// The value of header `name`, if it is text.
-pub(super) fn header<'s>(session: &'s Session, name: &str) -> Option<&'s str> {
+pub(super) fn header(session: &Session, name: impl AsHeaderName) -> Option<&str> {
     session.get_header(name).and_then(|value| value.to_str().ok())
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora_proxy::Session;
@@ -119,7 +120,7 @@ pub async fn read(session: &mut Session, limit: usize, room: &mut Reservation) -
     if !room.grow_to(length.unwrap_or(0)) {
         return Err(BodyError::NoRoom);
     }
-    if session.get_header("expect").is_some() {
+    if session.get_header(header::EXPECT).is_some() {
         session.write_continue_response().await?;
     }
     let body = collect(session, length, limit, room).await?;
@@ -185,13 +186,13 @@ impl Gathered {
 }
 
 fn announced_length(session: &Session) -> Result<Option<usize>, BodyError> {
-    let Some(value) = session.get_header("content-length") else { return Ok(None) };
+    let Some(value) = session.get_header(header::CONTENT_LENGTH) else { return Ok(None) };
     value.to_str().ok().and_then(|text| text.parse().ok()).map(Some).ok_or(BodyError::BadLength)
 }
 
 /// An encoded body would be a second way to say the same bytes, and a way to send a bomb.
 fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
-    match session.get_header("content-encoding").map(|value| String::from_utf8_lossy(value.as_bytes())) {
+    match session.get_header(header::CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes())) {
         Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => Err(BodyError::Encoded(encoding.into_owned())),
         _ => Ok(()),
     }

@@ -264,7 +264,8 @@ impl Exchange {
                 stream: false,
                 bytes_in: 0,
                 upstream_model: None,
-                attempts: Vec::new(),
+                // Most requests need one; growing from none would make room for four.
+                attempts: Vec::with_capacity(1),
                 fallback: None,
                 overhead: Duration::ZERO,
                 first_byte: None,

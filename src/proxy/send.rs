@@ -15,27 +15,20 @@ use tidegate_codec::seal::Seal;
 use tidegate_codec::{Reply, RequestHead, Target, Undo, translate_request, wire};
 
 use super::exchange::{Admitted, Attempt, Exchange, Operation, Phase, Sending};
+use super::names;
 use super::plan::{Plan, Step, hash_key};
 use super::refuse::Rejection;
 use crate::clock;
 use crate::observe::Attempt as Record;
-use crate::provider::{Provider, facts};
+use crate::provider::Provider;
 use crate::routing::OnLoss;
 
 /// Most bytes of the header that reports losses.
 const LOSS_HEADER: usize = 1024;
 
 /// Headers of the client that go on to the provider as they are.
-const PASSED: [HeaderName; 5] = [
-    header::ACCEPT,
-    header::USER_AGENT,
-    header::ACCEPT_LANGUAGE,
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("idempotency-key"),
-];
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const PASSED: [HeaderName; 5] =
+    [header::ACCEPT, header::USER_AGENT, header::ACCEPT_LANGUAGE, names::TRACESTATE, names::IDEMPOTENCY_KEY];
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
 ///
@@ -148,7 +141,7 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
     let body = if admitted.envelope.model.as_deref() == Some(step.model.as_str()) {
         admitted.body.clone()
     } else {
-        let name = format!("\"{}\"", Text::from_plain(&step.model).escaped());
+        let name = ["\"", Text::from_plain(&step.model).escaped(), "\""].concat();
         Bytes::from(splice(&admitted.body, &admitted.envelope.model_span, name.as_bytes()))
     };
     let reply = Reply {
@@ -177,7 +170,10 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
         betas: admitted.betas.as_deref(),
         seal: &admitted.snapshot.seal,
     };
-    let facts = facts::of(&step.model, &provider.quirks, admitted.route.max_output);
+    let mut facts = admitted.snapshot.facts(&provider, &step.model);
+    if let Some(max_output) = admitted.route.max_output {
+        facts.max_output = u64::from(max_output);
+    }
     let same = provider.format == admitted.format;
     // Within a format the client's version goes on to the provider, see `own_headers`.
     let own_version = if same { admitted.api_version.as_deref() } else { None };
@@ -248,9 +244,9 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     fresh.insert_header(header::HOST, attempt.lease.host_header())?;
     fresh.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
     fresh.insert_header(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()))?;
-    fresh.insert_header(REQUEST_ID, request_id)?;
+    fresh.insert_header(names::REQUEST_ID, request_id)?;
     if let Some(traceparent) = traceparent {
-        fresh.insert_header(TRACEPARENT, traceparent)?;
+        fresh.insert_header(names::TRACEPARENT, traceparent)?;
     }
     let same = attempt.provider.format == admitted.format;
     for name in PASSED {

@@ -7,8 +7,9 @@
 mod pattern;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use ahash::AHashMap;
 
 pub use pattern::{Glob, Pattern};
 
@@ -73,7 +74,7 @@ impl OnLoss {
 /// Every configured name.
 #[derive(Debug, Clone, Default)]
 pub struct Models {
-    exact: HashMap<Arc<str>, Arc<Route>>,
+    exact: AHashMap<Arc<str>, Arc<Route>>,
     /// Most specific first.
     patterns: Vec<(Pattern, Arc<Route>)>,
     /// Exact names, sorted.

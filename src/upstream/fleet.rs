@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use tokio::sync::Notify;
 
 use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
@@ -50,7 +51,7 @@ impl Fleet {
     pub fn pools(self: &Arc<Self>, providers: &[Arc<Provider>]) -> Pools {
         let mut known = self.known();
         let mut configured = HashSet::new();
-        let mut pools = HashMap::new();
+        let mut pools = AHashMap::new();
         for provider in providers {
             let mut endpoints = Vec::new();
             for spec in merged(&provider.endpoints) {
@@ -128,7 +129,7 @@ fn merged(specs: &[EndpointSpec]) -> Vec<EndpointSpec> {
 /// The pools of one config generation.
 #[derive(Debug)]
 pub struct Pools {
-    pools: HashMap<Arc<str>, Arc<Pool>>,
+    pools: AHashMap<Arc<str>, Arc<Pool>>,
 }
 
 impl Pools {

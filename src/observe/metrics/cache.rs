@@ -1,8 +1,10 @@
 //! Series handles by label set, so that the steady state looks up once and allocates nothing.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use ahash::RandomState;
 
 /// Locks that readers share out among each other.
 const SHARDS: usize = 16;
