@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, RetryType};
@@ -29,7 +30,9 @@ pub mod body;
 mod exchange;
 mod fail;
 mod ids;
+mod length;
 mod models;
+mod names;
 mod plan;
 mod receive;
 mod refuse;
@@ -76,6 +79,11 @@ impl ProxyHttp for Edge {
 
     fn new_ctx(&self) -> Exchange {
         Exchange::new(&self.underway)
+    }
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        // Pingora's own default, compression toward the client, would hold events back; it stays out.
+        length::install(modules);
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<bool> {
@@ -150,12 +158,14 @@ impl ProxyHttp for Edge {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<Option<Duration>> {
-        receive::body(exchange, body, end)?;
+        if let Some(whole) = receive::body(exchange, body, end)? {
+            length::known(session, whole);
+        }
         Ok(None)
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{Outcome, Transcoder, Undo, Watch, translate_response, wire};
 
 use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
+use super::names;
 use super::refuse::credential_fault;
 use crate::clock;
 use crate::observe::{Abort, Side};
@@ -20,17 +21,17 @@ const WHOLE_LIMIT: usize = 64 << 20;
 const ERROR_LIMIT: usize = 1 << 20;
 
 /// Headers of a provider that mean the same behind a translation.
-const KEPT: [&str; 4] = ["retry-after", "retry-after-ms", "x-should-retry", "date"];
+const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names::SHOULD_RETRY, header::DATE];
 
 /// Headers of a provider that speak of its own connection or host, not of the answer.
-const STRIPPED: [&str; 7] = [
-    "alt-svc",
-    "set-cookie",
-    "strict-transport-security",
-    "x-request-id",
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
+const STRIPPED: [HeaderName; 7] = [
+    names::ALT_SVC,
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    names::REQUEST_ID,
+    header::CONNECTION,
+    names::KEEP_ALIVE,
+    header::PROXY_AUTHENTICATE,
 ];
 
 /// Decides what becomes of an answer by its head, and writes the head that the client sees.
@@ -45,7 +46,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     }
     note_status(exchange, status);
     let Some(sending) = exchange.sending() else { return Ok(()) };
-    sending.retry_after = text(head, "retry-after");
+    sending.retry_after = text(head, header::RETRY_AFTER);
     if is_retryable(status) && sending.plan.has_next(&sending.admitted.snapshot) {
         sending.failed_status = Some(status);
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
@@ -59,7 +60,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         return Err(empty_answer(status).into_up());
     };
     if let Mode::Whole(body) | Mode::Error { body, .. } = &mut mode {
-        body.announced = text(head, "content-length").and_then(|length| length.parse().ok());
+        body.announced = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         if body.announced == Some(0) {
             return Err(empty_answer(status).into_up());
         }
@@ -68,9 +69,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
     write_head(head, &mode, format)?;
-    head.insert_header("x-request-id", &request_id)?;
+    head.insert_header(names::REQUEST_ID, &request_id)?;
     if let Some(loss) = loss {
-        head.insert_header("x-tidegate-loss", loss)?;
+        head.insert_header(names::LOSS, loss)?;
     }
     exchange.phase = match std::mem::take(&mut exchange.phase) {
         Phase::Sending(sending) => Phase::Receiving(Box::new(Receiving { sending: *sending, mode })),
@@ -136,12 +137,12 @@ fn translate_mode(shape: &Shape, client: tidegate_codec::Format, attempt: &mut A
 
 /// Makes the provider's head the client's.
 fn write_head(head: &mut ResponseHeader, mode: &Mode, client: tidegate_codec::Format) -> pingora::Result<()> {
-    let upstream_id = text(head, "x-request-id").or_else(|| text(head, "request-id"));
+    let upstream_id = text(head, names::REQUEST_ID).or_else(|| text(head, names::PLAIN_REQUEST_ID));
     match mode {
         Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassStream(_) => {
             strip(head);
             if matches!(mode, Mode::PassStream(_)) {
-                head.remove_header("content-length");
+                head.remove_header(&header::CONTENT_LENGTH);
             }
         }
         Mode::Stream(_) | Mode::Whole(_) | Mode::Error { .. } => {
@@ -165,20 +166,20 @@ fn write_head(head: &mut ResponseHeader, mode: &Mode, client: tidegate_codec::Fo
 
 fn tell_upstream_id(head: &mut ResponseHeader, upstream_id: Option<String>) -> pingora::Result<()> {
     if let Some(id) = upstream_id {
-        head.insert_header("x-upstream-request-id", id)?;
+        head.insert_header(names::UPSTREAM_REQUEST_ID, id)?;
     }
     Ok(())
 }
 
 /// A head that stays, around a body that may change its length.
 fn kept_head(head: &mut ResponseHeader, upstream_id: Option<String>) -> pingora::Result<()> {
-    head.remove_header("content-length");
+    head.remove_header(&header::CONTENT_LENGTH);
     tell_upstream_id(head, upstream_id)
 }
 
 /// Takes out what speaks of the provider's own connection or host.
 fn strip(head: &mut ResponseHeader) {
-    for name in STRIPPED {
+    for name in &STRIPPED {
         head.remove_header(name);
     }
 }
@@ -187,18 +188,18 @@ fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::R
     let mut head = ResponseHeader::build_no_case(status, Some(12))?;
     head.set_version(old.version);
     for name in KEPT {
-        if let Some(value) = old.headers.get(name) {
-            head.insert_header(HeaderName::from_static(name), value.clone())?;
+        if let Some(value) = old.headers.get(&name) {
+            head.insert_header(name, value.clone())?;
         }
     }
     let (kind, cache) = match mode {
         Mode::Stream(_) => ("text/event-stream; charset=utf-8", Some("no-cache")),
         _ => ("application/json", None),
     };
-    head.insert_header("content-type", HeaderValue::from_static(kind))?;
+    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(kind))?;
     if let Some(cache) = cache {
-        head.insert_header("cache-control", HeaderValue::from_static(cache))?;
-        head.insert_header("x-accel-buffering", HeaderValue::from_static("no"))?;
+        head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static(cache))?;
+        head.insert_header(names::X_ACCEL_BUFFERING, HeaderValue::from_static("no"))?;
     }
     Ok(head)
 }
@@ -230,13 +231,13 @@ fn fault_for(provider: tidegate_codec::Format, status: u16, body: &[u8]) -> Faul
     }
 }
 
-/// Does to a piece of the answer's body what the mode says.
+/// Does to a piece of the answer's body what the mode says; returns the length of a body that was made whole here.
 ///
 /// # Errors
 ///
 /// The answer cannot be given; the connection must break, so that nobody takes it for complete.
-pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<()> {
-    let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(()) };
+pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<Option<usize>> {
+    let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
     let Receiving { sending, mode } = receiving.as_mut();
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         trail.first_byte = Some(clock::now().duration_since(trail.started));
@@ -257,17 +258,21 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         Mode::Whole(collected) => {
             collect(collected, body, WHOLE_LIMIT)?;
             if collected.complete(end) {
-                *body = Some(whole(trail, sending, collected)?);
+                return Ok(made(body, whole(trail, sending, collected)?));
             }
         }
         Mode::Error { status, same, body: collected } => {
             collect(collected, body, ERROR_LIMIT)?;
             if collected.complete(end) {
-                *body = Some(failed(trail, sending, (*status, *same), collected));
+                return Ok(made(body, failed(trail, sending, (*status, *same), collected)));
             }
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+fn made(body: &mut Option<Bytes>, whole: Bytes) -> Option<usize> {
+    body.insert(whole).len().into()
 }
 
 impl Collected {
@@ -372,7 +377,7 @@ fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), col
 pub(super) fn trailers(exchange: &mut Exchange) -> Option<Bytes> {
     let mut last = None;
     match body(exchange, &mut last, true) {
-        Ok(()) => last.filter(|bytes| !bytes.is_empty()),
+        Ok(_) => last.filter(|bytes| !bytes.is_empty()),
         Err(_) => None,
     }
 }
@@ -391,12 +396,12 @@ pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes>
     }
 }
 
-fn text(head: &ResponseHeader, name: &str) -> Option<String> {
+fn text(head: &ResponseHeader, name: HeaderName) -> Option<String> {
     head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 fn content_type_is(head: &ResponseHeader, matches: impl Fn(&str) -> bool) -> bool {
-    let value = head.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     matches(value.split(';').next().unwrap_or_default().trim())
 }
 

@@ -1,0 +1,60 @@
+//! The length of an answer that was made anew, told where it is known in time.
+//!
+//! A translated answer's length is known only when its body is, and by then the filters have let its head pass. But
+//! Pingora filters all that it has of an answer before it writes any of it, and runs modules last: where head and body
+//! came in one piece, as short answers do, the head is still here. It then goes out with `content-length`, in one write
+//! with the body, instead of as chunks in three.
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use http::header;
+use pingora::http::ResponseHeader;
+use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
+use pingora_proxy::Session;
+
+/// Tells the length of an answer in its head.
+#[derive(Debug, Default)]
+struct Length {
+    /// Bytes of the whole body, once it is made.
+    body: Option<usize>,
+}
+
+#[async_trait]
+impl HttpModule for Length {
+    async fn response_header_filter(&mut self, head: &mut ResponseHeader, _end: bool) -> pingora::Result<()> {
+        if let Some(length) = self.body.filter(|_| !head.status.is_informational()) {
+            head.remove_header(&header::TRANSFER_ENCODING);
+            head.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+struct Builder;
+
+impl HttpModuleBuilder for Builder {
+    fn init(&self) -> Module {
+        Box::<Length>::default()
+    }
+}
+
+/// Adds the module to those of every request.
+pub(super) fn install(modules: &mut HttpModules) {
+    modules.add_module(Box::new(Builder));
+}
+
+/// The answer's body is whole, and `bytes` long: its head says so if it was not sent.
+pub(super) fn known(session: &mut Session, bytes: usize) {
+    if let Some(length) = session.downstream_modules_ctx.get_mut::<Length>() {
+        length.body = Some(bytes);
+    }
+}
