@@ -6,15 +6,20 @@
 //! stream    bytes ─▶ frame::sse ─▶ StreamReader ─▶ hub::Event ─▶ StreamWriter ─▶ bytes         (Transcoder)
 //! ```
 //!
+//! A provider that answers in the other shape than it was asked for is converted all the same: [`Transcoder::whole`]
+//! writes a whole answer as a stream, [`Gatherer`] a stream as a whole answer, both by [`reshape`].
+//!
 //! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
 
 pub mod format;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod gather;
 pub mod hub;
 pub mod json;
 pub mod outcome;
+pub mod reshape;
 pub mod seal;
 pub mod transcode;
 pub mod translate;
@@ -23,6 +28,7 @@ pub mod undo;
 pub use format::{
     Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, Undo, WireFormat, wire,
 };
+pub use gather::Gatherer;
 pub use outcome::Outcome;
 pub use transcode::{Transcoder, Watch};
 pub use translate::{TranslatedRequest, TranslatedResponse, translate_request, translate_response};

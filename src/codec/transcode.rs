@@ -9,6 +9,8 @@ use crate::format::{Reply, StreamReader, StreamWriter, Undo, WireFormat, wire};
 use crate::frame::sse::{EVENT_LIMIT, Frame, FrameError, Framer};
 use crate::hub::{Event, Fault, FaultKind};
 use crate::outcome::Outcome;
+use crate::reshape::replay;
+use crate::translate::unreadable;
 use crate::undo::UndoStage;
 
 /// Rewrites a stream from the provider's format into the client's, chunk by chunk.
@@ -23,6 +25,7 @@ pub struct Transcoder {
 /// What stands behind the framer. It never sees a chunk: the same events make the same output, whatever chunks they
 /// came in.
 struct Rewriter {
+    provider: &'static dyn WireFormat,
     reader: Box<dyn StreamReader>,
     stages: Stages,
 }
@@ -47,6 +50,7 @@ impl Transcoder {
         Self {
             framer: Framer::new(EVENT_LIMIT),
             rewriter: Rewriter {
+                provider: wire(provider),
                 reader: wire(provider).stream_reader(),
                 stages: Stages {
                     undo: UndoStage::new(undo),
@@ -65,6 +69,19 @@ impl Transcoder {
         }
         if let Err(fault) = framer.push::<Fault<'static>>(chunk, |frame| rewriter.frame(&frame, out)) {
             self.fail(fault, out);
+        }
+    }
+
+    /// The provider answered with `body` in whole although a stream was asked for: writes it as one, in place of
+    /// [`chunk`](Self::chunk) and [`finish`](Self::finish).
+    pub fn whole(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        let Rewriter { provider, stages, .. } = &mut self.rewriter;
+        match provider.read_response(body) {
+            _ if provider.is_error(body) => {
+                stages.event(Event::Fault(provider.read_error(FaultKind::Api.status(), body)), out);
+            }
+            Ok(response) => replay(&response, &mut |event| stages.event(event, out)),
+            Err(error) => stages.event(Event::Fault(unreadable(body, &error)), out),
         }
     }
 
@@ -97,7 +114,7 @@ impl Rewriter {
     }
 
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Fault<'static>> {
-        let Self { reader, stages } = self;
+        let Self { reader, stages, .. } = self;
         stages.outcome.events += 1;
         if stages.outcome.is_over() {
             return Ok(());
@@ -106,7 +123,7 @@ impl Rewriter {
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        let Self { reader, stages } = self;
+        let Self { reader, stages, .. } = self;
         if !stages.outcome.is_over() {
             reader.end(&mut |event| stages.event(event, out));
         }

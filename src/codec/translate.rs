@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Format;
 use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, wire};
 use crate::hub::{Effort, Fault, FaultKind, Losses, ReasoningForm, Request};
+use crate::json::JsonError;
 use crate::outcome::Outcome;
 use crate::seal::Seal;
 use crate::undo::undo_response;
@@ -88,13 +89,7 @@ pub fn translate_response(
     reply: &Reply,
     undo: &Undo,
 ) -> Result<TranslatedResponse, Fault<'static>> {
-    let mut response = wire(provider).read_response(body).map_err(|error| {
-        let pointer = crate::json::pointer_at(body, error.offset);
-        let place = if pointer.is_empty() { String::new() } else { format!(" in {pointer}") };
-        let mut fault = Fault::new(FaultKind::Api, format!("The provider's answer cannot be read: {error}{place}"));
-        fault.status = 502;
-        fault.with_code("upstream_malformed")
-    })?;
+    let mut response = wire(provider).read_response(body).map_err(|error| unreadable(body, &error))?;
     undo_response(undo, &mut response);
     let mut losses = Losses::default();
     let written = wire(client).write_response(&response, reply, &mut losses)?;
@@ -105,4 +100,13 @@ pub fn translate_response(
         outcome.note_dropped(loss.field);
     }
     Ok(TranslatedResponse { body: written, losses, outcome })
+}
+
+/// What is told of a whole answer that is none.
+pub(crate) fn unreadable(body: &[u8], error: &JsonError) -> Fault<'static> {
+    let pointer = crate::json::pointer_at(body, error.offset);
+    let place = if pointer.is_empty() { String::new() } else { format!(" in {pointer}") };
+    let mut fault = Fault::new(FaultKind::Api, format!("The provider's answer cannot be read: {error}{place}"));
+    fault.status = 502;
+    fault.with_code("upstream_malformed")
 }

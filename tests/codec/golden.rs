@@ -23,11 +23,11 @@ use support::corpus::{self, Case};
 use support::fold::{self, Folded};
 use support::{reply, transcode};
 use tidegate_codec::frame::sse::{EVENT_LIMIT, FrameError, Framer};
-use tidegate_codec::{Format, Outcome, Undo, Watch, translate_response};
+use tidegate_codec::{Format, Gatherer, Outcome, Transcoder, Undo, Watch, translate_response};
 
 /// Bytes between two cuts of one run of the comb: it meets every byte of a stream in this many runs, and streams up to
 /// this length are cut in two, at one place a run.
-const COMB: usize = 1500;
+const COMB: usize = 1000;
 
 /// What must be the same on both sides of a translation.
 fn same(name: &str, to: Format, before: &Folded, after: &Folded) {
@@ -243,12 +243,55 @@ fn recorded_answers_say_the_same_in_every_format() {
     }
 }
 
+/// G4: an answer is the same whether it was written as a stream or whole, and whether it came as a stream or whole.
+#[test]
+fn trap_g4_a_stream_adds_up_to_the_whole_answer() {
+    let (mut streams, mut wholes) = (0, 0);
+    for case in corpus::cases().into_iter().filter(|case| case.status == 200) {
+        for to in Format::ALL {
+            let pair = format!("{} -> {}", case.name, to.name());
+            let streamed = Transcoder::new(case.format, to, Arc::new(reply()), Undo::default());
+            if let Some(json) = &case.json {
+                wholes += 1;
+                let mut written = Vec::new();
+                let mut streamed = streamed;
+                streamed.whole(json, &mut written);
+                let whole = translate_response(case.format, to, json, &reply(), &Undo::default()).unwrap();
+                assert_eq!(unjoined(fold::stream(to, &written)), unjoined(fold::whole(to, &whole.body)), "{pair}");
+                assert_eq!(streamed.outcome().usage, whole.outcome.usage, "{pair}");
+            } else if let Some(sse) = &case.sse {
+                let written = fold::stream(to, &transcode(case.format, to, sse, &[]));
+                let mut gatherer = Gatherer::new(case.format, Undo::default());
+                let gathered = sse
+                    .chunks(777)
+                    .try_for_each(|chunk| gatherer.chunk(chunk))
+                    .and_then(|()| gatherer.finish(to, &reply()));
+                match gathered {
+                    Ok(gathered) => {
+                        streams += 1;
+                        assert_eq!(unjoined(fold::whole(to, &gathered.body)), unjoined(written), "{pair}");
+                        assert_eq!(gathered.outcome.usage, fold::stream(case.format, sse).usage, "{pair}");
+                    }
+                    Err(fault) => assert_eq!(Some(fault.message.into_owned()), written.fault, "{pair}"),
+                }
+            }
+        }
+    }
+    assert!(streams > 200 && wholes > 200, "{streams} streams and {wholes} whole answers were compared");
+}
+
+/// Without the text as another format would say it, which knows how many blocks a text was.
+fn unjoined(folded: Folded) -> Folded {
+    Folded { joined: String::new(), ..folded }
+}
+
 /// Free text of a custom tool is, where there are none, the one argument `input` of a function.
 fn unwrapped(arguments: &str) -> String {
     match serde_json::from_str::<serde_json::Value>(arguments) {
-        Ok(serde_json::Value::Object(map)) if map.len() == 1 => {
-            map.get("input").map_or_else(|| arguments.to_owned(), ToString::to_string)
-        }
+        Ok(serde_json::Value::Object(map)) if map.len() == 1 => match map.get("input") {
+            Some(serde_json::Value::String(input)) => fold::normal(input),
+            _ => arguments.to_owned(),
+        },
         _ => arguments.to_owned(),
     }
 }

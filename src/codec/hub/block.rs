@@ -169,6 +169,27 @@ pub enum BlockKind<'a> {
     },
 }
 
+impl BlockKind<'_> {
+    /// What a block counts as in a loss report.
+    #[must_use]
+    pub fn class(&self) -> Field {
+        match self {
+            Self::Text { .. } => Field::Text,
+            Self::Refusal { .. } => Field::Refusal,
+            Self::Thinking { .. } => Field::Thinking,
+            Self::Redacted => Field::OpaqueState,
+            Self::Image { .. } => Field::Image,
+            Self::Document { .. } => Field::Document,
+            Self::Audio { .. } => Field::Audio,
+            Self::SearchResult { .. } => Field::SearchResult,
+            Self::ToolCall { .. } => Field::ToolCall,
+            Self::ToolResult { .. } => Field::ToolResult,
+            Self::ServerTool { .. } => Field::ServerTool,
+            Self::Reference { .. } | Self::Unknown { .. } => Field::Unknown,
+        }
+    }
+}
+
 /// How faithful a thinking block's text is to what the model thought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ThinkingKind {
@@ -215,6 +236,21 @@ pub struct Citation<'a> {
     pub format: Format,
 }
 
+impl Citation<'_> {
+    /// A copy that owns its words.
+    #[must_use]
+    pub fn into_owned(self) -> Citation<'static> {
+        Citation {
+            url: self.url.map(Text::into_owned),
+            title: self.title.map(Text::into_owned),
+            cited_text: self.cited_text.map(Text::into_owned),
+            span: self.span,
+            raw: self.raw.into_owned(),
+            format: self.format,
+        }
+    }
+}
+
 /// A prompt-cache breakpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheMark {
@@ -231,6 +267,14 @@ pub struct Opaque<'a> {
     pub maker: Format,
     /// The value, as JSON string contents.
     pub data: Text<'a>,
+}
+
+impl Opaque<'_> {
+    /// A copy that owns its data.
+    #[must_use]
+    pub fn into_owned(self) -> Opaque<'static> {
+        Opaque { kind: self.kind, maker: self.maker, data: self.data.into_owned() }
+    }
 }
 
 /// Kinds of opaque state.

@@ -26,4 +26,4 @@ pub use request::{
     StreamSpec, Tier, Verbosity,
 };
 pub use response::{Candidate, Response, Stop, Usage};
-pub use tool::{Flavor, Tool, ToolMode, ToolPolicy, in_namespace, split_namespace};
+pub use tool::{Flavor, Tool, ToolMode, ToolPolicy, arguments, in_namespace, split_namespace};

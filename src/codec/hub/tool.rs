@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::block::{CacheMark, Extra};
 use crate::Format;
-use crate::json::{Json, Text};
+use crate::json::{Json, Kind, Text};
 
 /// Something that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +123,20 @@ pub enum ToolMode<'a> {
         /// Function or custom tool.
         flavor: Flavor,
     },
+}
+
+/// Arguments of a function, given as the contents of a JSON string: the object that they say; none say an empty one,
+/// and what is no object (it was cut) stays the text that it is, as a JSON string.
+#[must_use]
+pub fn arguments(text: Text<'_>) -> Json<'_> {
+    if text.is_blank() {
+        return Json::EMPTY_OBJECT;
+    }
+    let escaped = format!("\"{}\"", text.escaped());
+    match Json::parse(text.into_plain()) {
+        Ok(json) if json.kind() == Kind::Object => json,
+        _ => Json::from_valid(escaped),
+    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ fn add(block: &Block<'_>, folded: &mut Folded, apart: bool) {
         }
         BlockKind::Thinking { text, .. } => folded.thinking.push_str(&text.plain()),
         BlockKind::ToolCall { id, name, arguments, .. } => {
-            folded.calls.push((id.to_string(), name.to_string(), normal(arguments.as_str())));
+            // Free text, or arguments that were cut: what the string holds.
+            let said = arguments.cursor().string().unwrap_or_else(|_| arguments.as_str().into());
+            folded.calls.push((id.to_string(), name.to_string(), normal(&said)));
         }
         _ => {}
     }

@@ -204,9 +204,7 @@ impl Writer {
             Some(open) if open.number == number => open.opaque(value, &mut self.index, out),
             _ => {
                 if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.block.number == number) {
-                    let opaque =
-                        Opaque { kind: opaque.kind, maker: opaque.maker, data: opaque.data.clone().into_owned() };
-                    waiting.opaque.push(opaque);
+                    waiting.opaque.push(opaque.clone().into_owned());
                     self.wait_for(value.escaped().len(), out);
                 }
             }

@@ -117,7 +117,7 @@ impl Pen<'_> {
             BlockKind::Unknown { raw, format } if *format == OWN => {
                 self.json.json(raw);
             }
-            kind => self.losses.dropped(class_of(kind), block.at, "a message has no place for this block"),
+            kind => self.losses.dropped(kind.class(), block.at, "a message has no place for this block"),
         }
         Ok(())
     }
@@ -208,22 +208,5 @@ impl Pen<'_> {
             report_extras(&block.extras, self.losses);
         }
         self.json.close_object();
-    }
-}
-
-fn class_of(kind: &BlockKind<'_>) -> Field {
-    match kind {
-        BlockKind::Text { .. } => Field::Text,
-        BlockKind::Refusal { .. } => Field::Refusal,
-        BlockKind::Thinking { .. } => Field::Thinking,
-        BlockKind::Redacted => Field::OpaqueState,
-        BlockKind::Image { .. } => Field::Image,
-        BlockKind::Document { .. } => Field::Document,
-        BlockKind::Audio { .. } => Field::Audio,
-        BlockKind::SearchResult { .. } => Field::SearchResult,
-        BlockKind::ToolCall { .. } => Field::ToolCall,
-        BlockKind::ToolResult { .. } => Field::ToolResult,
-        BlockKind::ServerTool { .. } => Field::ServerTool,
-        BlockKind::Reference { .. } | BlockKind::Unknown { .. } => Field::Unknown,
     }
 }
