@@ -162,7 +162,7 @@ impl Collector {
                 self.answer(*candidate, |answer| answer.logprobs.push(raw.clone().into_owned()));
             }
             Event::Stop { candidate, stop } => {
-                self.answer(*candidate, |answer| answer.stop = stop.clone().into_owned())
+                self.answer(*candidate, |answer| answer.stop = stop.clone().into_owned());
             }
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             Event::BlockStop { .. } | Event::Ping | Event::Dropped { .. } | Event::Fault(_) | Event::End => {}

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_codec::json::Envelope;
-use tidegate_codec::{Format, Outcome, Reply, Transcoder, Undo, Watch};
+use tidegate_codec::{Format, Gatherer, Outcome, Reply, Transcoder, Undo, Watch};
 
 use super::body::Reservation;
 use super::plan::Plan;
@@ -160,6 +160,15 @@ pub enum Mode {
     Stream(Box<Transcoder>),
     /// Collected and translated.
     Whole(Collected),
+    /// A whole answer where a stream was asked for: collected and written as one.
+    Streamed {
+        /// Writes it.
+        transcoder: Box<Transcoder>,
+        /// The body.
+        body: Collected,
+    },
+    /// A stream where a whole answer was asked for: gathered to one.
+    Gathered(Option<Box<Gatherer>>),
     /// Collected and, unless it is an error in the client's own format already, translated as one.
     Error {
         /// The provider's status.

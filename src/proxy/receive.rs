@@ -7,9 +7,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
-use tidegate_codec::{Outcome, Transcoder, Undo, Watch, translate_response, wire};
+use tidegate_codec::{
+    Format, Gatherer, Outcome, Transcoder, TranslatedResponse, Undo, Watch, translate_response, wire,
+};
 
-use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
+use super::exchange::{Attempt, Collected, Exchange, Mode, Operation, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::names;
 use super::refuse::credential_fault;
 use crate::clock;
@@ -52,14 +54,23 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
-    let shape = Shape { status, stream: is_event_stream(head), wanted_stream: admitted.envelope.stream };
+    let shape = Shape {
+        status,
+        stream: is_event_stream(head),
+        json: is_json(head),
+        wanted: (admitted.operation == Operation::Generate).then_some(admitted.envelope.stream),
+    };
     // What was done to a request within one format must be undone in its answer too.
     let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default();
-    let mode = if passes { Some(pass_mode(&shape, attempt)) } else { translate_mode(&shape, admitted.format, attempt) };
+    let mode = match reshape_mode(&shape, admitted.format, attempt) {
+        Some(mode) => Some(mode),
+        None if passes => Some(pass_mode(&shape, attempt)),
+        None => translate_mode(&shape, admitted.format, attempt),
+    };
     let Some(mut mode) = mode else {
         return Err(empty_answer(status).into_up());
     };
-    if let Mode::Whole(body) | Mode::Error { body, .. } = &mut mode {
+    if let Mode::Whole(body) | Mode::Streamed { body, .. } | Mode::Error { body, .. } = &mut mode {
         body.announced = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         if body.announced == Some(0) {
             return Err(empty_answer(status).into_up());
@@ -90,8 +101,12 @@ fn empty_answer(status: u16) -> Box<Error> {
 /// What an answer's head says of it.
 struct Shape {
     status: u16,
+    /// It is an event stream.
     stream: bool,
-    wanted_stream: bool,
+    /// It is JSON.
+    json: bool,
+    /// Whether a stream was asked for; `None` for what never is one.
+    wanted: Option<bool>,
 }
 
 fn note_status(exchange: &mut Exchange, status: u16) {
@@ -107,6 +122,24 @@ fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
+/// The provider answers in the other shape than it was asked for; `None` if not.
+fn reshape_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<Mode> {
+    let wanted_stream = shape.wanted.filter(|_| shape.status < 300 && !matches!(shape.status, 204 | 205))?;
+    if wanted_stream && !shape.stream && shape.json {
+        return Some(Mode::Streamed { transcoder: transcoder(client, attempt), body: Collected::default() });
+    }
+    if !wanted_stream && shape.stream {
+        let undo = std::mem::take(&mut attempt.undo);
+        return Some(Mode::Gathered(Some(Box::new(Gatherer::new(attempt.provider.format, undo)))));
+    }
+    None
+}
+
+fn transcoder(client: Format, attempt: &mut Attempt) -> Box<Transcoder> {
+    let undo = std::mem::take(&mut attempt.undo);
+    Box::new(Transcoder::new(attempt.provider.format, client, Arc::clone(&attempt.reply), undo))
+}
+
 /// The provider speaks the client's format.
 fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
     match shape.status {
@@ -120,23 +153,19 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
 }
 
 /// The provider speaks another format than the client.
-fn translate_mode(shape: &Shape, client: tidegate_codec::Format, attempt: &mut Attempt) -> Option<Mode> {
+fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<Mode> {
     match shape.status {
         204 | 205 | 304 => None,
         300.. => Some(Mode::Error { status: shape.status, same: false, body: Collected::default() }),
-        _ if shape.stream && shape.wanted_stream => {
-            let undo = std::mem::take(&mut attempt.undo);
-            let transcoder = Transcoder::new(attempt.provider.format, client, Arc::clone(&attempt.reply), undo);
-            Some(Mode::Stream(Box::new(transcoder)))
-        }
-        _ if !shape.stream && !shape.wanted_stream => Some(Mode::Whole(Collected::default())),
-        // A stream where none was asked for, or none where one was: a success that the client could not read.
+        _ if shape.stream => Some(Mode::Stream(transcoder(client, attempt))),
+        _ if shape.wanted == Some(false) => Some(Mode::Whole(Collected::default())),
+        // Neither a stream nor JSON where a stream was asked for: a success that the client could not read.
         _ => Some(Mode::Error { status: 502, same: false, body: Collected::default() }),
     }
 }
 
 /// Makes the provider's head the client's.
-fn write_head(head: &mut ResponseHeader, mode: &Mode, client: tidegate_codec::Format) -> pingora::Result<()> {
+fn write_head(head: &mut ResponseHeader, mode: &Mode, client: Format) -> pingora::Result<()> {
     let upstream_id = text(head, names::REQUEST_ID).or_else(|| text(head, names::PLAIN_REQUEST_ID));
     match mode {
         Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassStream(_) => {
@@ -145,7 +174,7 @@ fn write_head(head: &mut ResponseHeader, mode: &Mode, client: tidegate_codec::Fo
                 head.remove_header(&header::CONTENT_LENGTH);
             }
         }
-        Mode::Stream(_) | Mode::Whole(_) | Mode::Error { .. } => {
+        Mode::Stream(_) | Mode::Streamed { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } => {
             let (status, same) = match mode {
                 Mode::Error { status, same, .. } => (client_status(*status, client, *same), *same),
                 _ => (head.status.as_u16(), false),
@@ -193,7 +222,7 @@ fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::R
         }
     }
     let (kind, cache) = match mode {
-        Mode::Stream(_) => ("text/event-stream; charset=utf-8", Some("no-cache")),
+        Mode::Stream(_) | Mode::Streamed { .. } => ("text/event-stream; charset=utf-8", Some("no-cache")),
         _ => ("application/json", None),
     };
     head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(kind))?;
@@ -205,7 +234,7 @@ fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::R
 }
 
 /// The status that a client of `client` is shown for a provider's `status`.
-fn client_status(status: u16, client: tidegate_codec::Format, same: bool) -> u16 {
+fn client_status(status: u16, client: Format, same: bool) -> u16 {
     if same && status >= 400 && !credentials(status) {
         return status;
     }
@@ -218,7 +247,7 @@ fn credentials(status: u16) -> bool {
 }
 
 /// What a failed answer says, whatever its body is.
-fn fault_for(provider: tidegate_codec::Format, status: u16, body: &[u8]) -> Fault<'static> {
+fn fault_for(provider: Format, status: u16, body: &[u8]) -> Fault<'static> {
     match status {
         _ if credentials(status) => credential_fault(status),
         300..=399 => {
@@ -255,6 +284,13 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         }
         Mode::PassStream(watch) => pass_stream(watch, body, end),
         Mode::Stream(transcoder) => translate_stream(transcoder, body, end),
+        Mode::Streamed { .. } => stream_whole(mode, body, end),
+        Mode::Gathered(gatherer) => {
+            let piece = body.take().unwrap_or_default();
+            if let Some(whole) = gather(trail, sending, gatherer, (&piece, end))? {
+                return Ok(made(body, whole));
+            }
+        }
         Mode::Whole(collected) => {
             collect(collected, body, WHOLE_LIMIT)?;
             if collected.complete(end) {
@@ -345,7 +381,16 @@ fn whole(trail: &mut Trail, sending: &Sending, collected: &mut Collected) -> pin
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Ok(Bytes::new()) };
     let client = sending.admitted.format;
-    match translate_response(attempt.provider.format, client, &bytes, &attempt.reply, &attempt.undo) {
+    let translated = translate_response(attempt.provider.format, client, &bytes, &attempt.reply, &attempt.undo);
+    give(trail, attempt, translated)
+}
+
+fn give(
+    trail: &mut Trail,
+    attempt: &Attempt,
+    translated: Result<TranslatedResponse, Fault<'static>>,
+) -> pingora::Result<Bytes> {
+    match translated {
         Ok(translated) => {
             trail.outcome = Some(translated.outcome);
             Ok(Bytes::from(translated.body))
@@ -358,6 +403,55 @@ fn whole(trail: &mut Trail, sending: &Sending, collected: &mut Collected) -> pin
             Err(Error::explain(ErrorType::InternalError, "the provider's answer cannot be translated").into_up())
         }
     }
+}
+
+/// Collects a whole answer and writes it as a stream. What turns out to be a stream under a wrong name is one.
+fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, end: bool) {
+    let Mode::Streamed { transcoder, body: collected } = mode else { return };
+    let piece = body.take().unwrap_or_default();
+    let first = collected.bytes.iter().chain(piece.iter()).find(|byte| !byte.is_ascii_whitespace());
+    let mut out = Vec::new();
+    if first.is_some_and(|byte| !matches!(byte, b'{' | b'[')) {
+        let mut sent = std::mem::take(&mut collected.bytes);
+        sent.extend_from_slice(&piece);
+        *body = Some(Bytes::from(sent));
+        translate_stream(transcoder, body, end);
+        let reply = std::mem::replace(mode, Mode::PassBlind);
+        if let Mode::Streamed { transcoder, .. } = reply {
+            *mode = Mode::Stream(transcoder);
+        }
+        return;
+    }
+    if collected.bytes.len() + piece.len() > WHOLE_LIMIT {
+        let message =
+            format!("The provider's answer is longer than {WHOLE_LIMIT} bytes, which is too long to translate.");
+        transcoder.fail(Fault::new(FaultKind::Api, message), &mut out);
+        collected.bytes = Vec::new();
+        collected.done = true;
+    } else if !collected.done {
+        collected.bytes.extend_from_slice(&piece);
+    }
+    if collected.complete(end) {
+        transcoder.whole(&std::mem::take(&mut collected.bytes), &mut out);
+    }
+    *body = (end || !out.is_empty()).then(|| Bytes::from(out));
+}
+
+/// Gathers a stream to a whole answer; gives it at the end.
+fn gather(
+    trail: &mut Trail,
+    sending: &Sending,
+    gatherer: &mut Option<Box<Gatherer>>,
+    (piece, end): (&[u8], bool),
+) -> pingora::Result<Option<Bytes>> {
+    let (Some(attempt), Some(gathering)) = (&sending.attempt, gatherer.as_mut()) else { return Ok(None) };
+    let taken = gathering.chunk(piece);
+    if !end && taken.is_ok() {
+        return Ok(None);
+    }
+    let Some(gatherer) = gatherer.take() else { return Ok(None) };
+    let translated = taken.and_then(|()| gatherer.finish(sending.admitted.format, &attempt.reply));
+    give(trail, attempt, translated).map(Some)
 }
 
 fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
@@ -387,12 +481,12 @@ pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes>
     let Phase::Receiving(receiving) = &mut exchange.phase else { return None };
     match &mut receiving.mode {
         Mode::PassStream(watch) => Some(watch.fail(fault)),
-        Mode::Stream(transcoder) => {
+        Mode::Stream(transcoder) | Mode::Streamed { transcoder, .. } => {
             let mut out = Vec::new();
             transcoder.fail(fault, &mut out);
             Some(Bytes::from(out))
         }
-        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Error { .. } | Mode::PassBlind => None,
+        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } | Mode::PassBlind => None,
     }
 }
 

@@ -66,8 +66,8 @@ fn take_outcome(exchange: &mut Exchange) {
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return };
     let outcome = match &receiving.mode {
         Mode::PassStream(watch) => watch.outcome().clone(),
-        Mode::Stream(transcoder) => transcoder.outcome().clone(),
-        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Error { .. } | Mode::PassBlind => return,
+        Mode::Stream(transcoder) | Mode::Streamed { transcoder, .. } => transcoder.outcome().clone(),
+        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } | Mode::PassBlind => return,
     };
     if let Some((kind, _)) = &outcome.fault {
         trail.error.get_or_insert(kind.label());
