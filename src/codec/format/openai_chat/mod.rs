@@ -20,6 +20,7 @@ mod read_response;
 mod read_tools;
 mod report;
 mod stream_calls;
+mod stream_mould;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]

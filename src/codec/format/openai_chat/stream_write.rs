@@ -88,6 +88,11 @@ enum Kind {
     Hidden,
 }
 
+/// Reasoning, in the two ways that clients know: `reasoning_content`, and `reasoning_details`, whose entries keep
+/// blocks apart and find their signatures.
+const REASONING: &str = "\"reasoning_content\":\"";
+const DETAIL: &str = "\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text\":\"";
+
 const TAIL: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
 const TAIL_WITH_USAGE: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
 
@@ -180,10 +185,11 @@ impl Writer {
             Head::Thinking(_) | Head::Redacted => {
                 let entry = choice.thoughts;
                 choice.thoughts += 1;
+                let field = if self.reply.show_reasoning { REASONING } else { DETAIL };
                 Block {
                     candidate,
                     kind: Kind::Thinking { entry },
-                    prefix: Vec::new(),
+                    prefix: self.prefix(candidate, field),
                     empty: true,
                     sources: Vec::new(),
                 }
@@ -234,13 +240,22 @@ impl Writer {
     }
 
     fn text_delta(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
-        let Self { blocks, choices, tail, .. } = self;
+        let Self { reply, blocks, choices, tail, .. } = self;
         let Some(at) = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at)) else { return };
         at.empty = false;
         match at.kind {
             Kind::Thinking { entry } => {
-                let candidate = at.candidate;
-                self.thinking_delta(candidate, entry, text, out);
+                out.extend_from_slice(&at.prefix);
+                if reply.show_reasoning {
+                    write::push_escaped(text.escaped(), out);
+                    out.extend_from_slice(b"\",");
+                    out.extend_from_slice(DETAIL.as_bytes());
+                }
+                write::push_escaped(text.escaped(), out);
+                out.extend_from_slice(b"\",\"index\":");
+                write::push_number(entry, out);
+                out.extend_from_slice(b"}]");
+                out.extend_from_slice(tail);
             }
             Kind::Text { .. } | Kind::Refusal => {
                 if let (Kind::Text { .. }, Some(choice)) =
@@ -255,23 +270,6 @@ impl Writer {
             }
             Kind::Call { .. } | Kind::Custom { .. } | Kind::Hidden => {}
         }
-    }
-
-    /// Reasoning, in the two ways that clients know: `reasoning_content`, and `reasoning_details`, whose entries
-    /// keep blocks apart and find their signatures.
-    fn thinking_delta(&self, candidate: u32, entry: u64, text: &Text<'_>, out: &mut Vec<u8>) {
-        self.open_delta(candidate, out);
-        if self.reply.show_reasoning {
-            out.extend_from_slice(b"\"reasoning_content\":\"");
-            write::push_escaped(text.escaped(), out);
-            out.extend_from_slice(b"\",");
-        }
-        out.extend_from_slice(b"\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text\":\"");
-        write::push_escaped(text.escaped(), out);
-        out.extend_from_slice(b"\",\"index\":");
-        write::push_number(entry, out);
-        out.extend_from_slice(b"}]");
-        out.extend_from_slice(self.tail);
     }
 
     fn arguments_delta(&mut self, block: u32, fragment: &Text<'_>, out: &mut Vec<u8>) {

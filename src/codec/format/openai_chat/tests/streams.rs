@@ -474,3 +474,69 @@ fn trap_c25_cut_arguments_do_not_end_as_a_call() {
     assert_eq!(folded["finish_reason"], "length");
     assert_eq!(folded["message"]["tool_calls"][0]["function"]["arguments"], "{\"x\": [1");
 }
+
+#[test]
+fn a_chunk_that_is_like_the_last_means_what_it_would_mean_alone() {
+    let obfuscated = |text: &str, padding: &str| {
+        format!(
+            r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}],"usage":null,"obfuscation":"{padding}"}}"#
+        )
+    };
+    let second = |text: &str| format!(r#"{{"id":"c","choices":[{{"index":1,"delta":{{"content":"{text}"}}}}]}}"#);
+    let thought = |text: &str| chunk(&json!({"reasoning_content": text}).to_string());
+    let both = |one: &str, other: &str| chunk(&format!(r#"{{"reasoning_content":"{one}","reasoning":"{other}"}}"#));
+    let far = |text: &str| format!(r#"{{"id":"c","choices":[{{"index":900,"delta":{{"content":"{text}"}}}}]}}"#);
+    let counted = |text: &str| {
+        format!(
+            r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}],"usage":{{"prompt_tokens":1,"completion_tokens":2}}}}"#
+        )
+    };
+    for data in [
+        vec![words("a"), words("b"), words(""), words("\"\\\n"), words("北")],
+        vec![obfuscated("a", "x"), obfuscated("b", "xyz"), obfuscated("", ""), obfuscated("c", "\\u0041")],
+        vec![words("a"), second("x"), words("b"), second("y"), second("z"), far("f"), far("g")],
+        vec![thought("t"), thought("u"), words("a"), thought("v"), thought("w"), words("b"), words("c")],
+        vec![both("a", "a"), both("b", "b"), both("c", "b"), both("", "b")],
+        vec![
+            call(0, "a", "f", ""),
+            piece(0, "{"),
+            piece(0, "}"),
+            call(1, "b", "g", ""),
+            piece(1, "{"),
+            piece(0, " "),
+            piece(1, "}"),
+        ],
+        vec![call(0, "a", "f", ""), piece(0, "{}"), call(0, "b", "g", ""), piece(0, "{"), piece(0, "}")],
+        vec![counted("a"), counted("b"), counted("c")],
+        vec![
+            words("a"),
+            words("b"),
+            chunk(r#"{"content":"c","refusal":"r"}"#),
+            chunk(r#"{"content":"d","refusal":"r"}"#),
+        ],
+        vec![words("a"), words("b\u{2028}"), words("c"), finish("stop"), words("d"), words("e")],
+    ] {
+        // The same with a number in every chunk, so that no two are alike.
+        let number = |(at, data): (usize, &String)| data.replacen('{', &format!("{{\"n\":{at},"), 1);
+        let alone: Vec<String> = data.iter().enumerate().map(number).collect();
+        let of = |data: &[String]| {
+            let mut data: Vec<&str> = data.iter().map(String::as_str).collect();
+            data.push("[DONE]");
+            events(&chunks(&data))
+        };
+        assert_eq!(of(&data), of(&alone), "{data:?}");
+    }
+}
+
+#[test]
+fn a_chunk_that_is_like_the_last_up_to_a_fault_is_one() {
+    for broken in [
+        words("b").replace("null}]}", "null}]"),
+        words("b").replace("\"b\"", "\"b"),
+        words("b").replace("\"b\"", "\"\\x\""),
+        format!("{} x", words("b")),
+    ] {
+        let written = stream(CHAT, CHAT, &chunks(&[&words("a"), &words("a"), &words("a"), &broken]));
+        assert!(written.contains("stream_malformed"), "{broken}: {written}");
+    }
+}
