@@ -163,8 +163,10 @@ impl Fold {
                 }
             }
             Event::ArgumentsDelta { block, fragment } => {
-                let entry = self.arguments.iter_mut().find(|(at, _)| at == block).unwrap();
-                entry.1.push_str(fragment.escaped());
+                // Calls of other answers than the first are not folded.
+                if let Some((_, arguments)) = self.arguments.iter_mut().find(|(at, _)| at == block) {
+                    arguments.push_str(fragment.escaped());
+                }
             }
             Event::Stop { candidate: 0, stop } => {
                 self.folded.stop = Some(stop.label());

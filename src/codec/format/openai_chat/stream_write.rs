@@ -80,7 +80,6 @@ enum Kind {
     },
     /// A custom tool: its input is held and written whole, because chunks know only functions.
     Custom {
-        index: u64,
         id: String,
         name: String,
         input: String,
@@ -194,11 +193,7 @@ impl Writer {
                     sources: Vec::new(),
                 }
             }
-            Head::ToolCall { id, name, flavor } => {
-                let index = choice.calls;
-                choice.calls += 1;
-                self.call_start(candidate, index, (id, name, *flavor), out)
-            }
+            Head::ToolCall { id, name, flavor } => self.call_start(candidate, (id, name, *flavor), out),
             Head::ServerTool { .. } => {
                 Block { candidate, kind: Kind::Hidden, prefix: Vec::new(), empty: true, sources: Vec::new() }
             }
@@ -206,18 +201,20 @@ impl Writer {
         self.blocks.push(block);
     }
 
-    fn call_start(
-        &mut self,
-        candidate: u32,
-        index: u64,
-        (id, name, flavor): (&str, &str, Flavor),
-        out: &mut Vec<u8>,
-    ) -> Block {
+    /// The index of a call that is written now: by the format, calls are numbered as they appear.
+    fn next_index(&mut self, candidate: u32) -> u64 {
+        let Some(choice) = self.choices.iter_mut().find(|choice| choice.index == candidate) else { return 0 };
+        choice.calls += 1;
+        choice.calls - 1
+    }
+
+    fn call_start(&mut self, candidate: u32, (id, name, flavor): (&str, &str, Flavor), out: &mut Vec<u8>) -> Block {
         let id = self.ids.next(id);
         if flavor == Flavor::Custom {
-            let kind = Kind::Custom { index, id, name: name.to_owned(), input: String::new() };
+            let kind = Kind::Custom { id, name: name.to_owned(), input: String::new() };
             return Block { candidate, kind, prefix: Vec::new(), empty: true, sources: Vec::new() };
         }
+        let index = self.next_index(candidate);
         self.open_delta(candidate, out);
         let mut w = JsonWriter::new(out);
         w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
@@ -307,7 +304,8 @@ impl Writer {
         if let Kind::Text { start } = at.kind {
             return self.annotations(candidate, start, &sources, out);
         }
-        if let Kind::Custom { index, id, name, input } = std::mem::replace(&mut at.kind, Kind::Hidden) {
+        if let Kind::Custom { id, name, input } = std::mem::replace(&mut at.kind, Kind::Hidden) {
+            let index = self.next_index(candidate);
             self.open_delta(candidate, out);
             let mut w = JsonWriter::new(out);
             w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
