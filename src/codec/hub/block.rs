@@ -286,7 +286,8 @@ pub enum OpaqueKind {
     RedactedData,
     /// `encrypted_content` of an `OpenAI` reasoning item.
     EncryptedReasoning,
-    /// Gemini's `thoughtSignature`.
+    /// Gemini's `thoughtSignature`. That of a tool call stands in a thinking block without words, in front of the call:
+    /// other formats have no slot for state at a call.
     ThoughtSignature,
     /// Marks reasoning of a provider that signs nothing, so that no other provider is ever shown it as its own.
     Unsigned,

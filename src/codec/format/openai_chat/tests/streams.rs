@@ -101,7 +101,13 @@ fn trap_a1_a_cut_stream_does_not_look_complete() {
 
 #[test]
 fn trap_a2_a_cut_stream_ends_in_an_error_line() {
-    for to in [&[words("a")][..], &[words("a"), call(0, "c", "f", "{\"a\"")]] {
+    for to in [
+        // A stream that never said anything is cut, too.
+        &[][..],
+        &[USAGE.to_owned()],
+        &[words("a")],
+        &[words("a"), call(0, "c", "f", "{\"a\"")],
+    ] {
         let data: Vec<&str> = to.iter().map(String::as_str).collect();
         let written = stream(CHAT, CHAT, &chunks(&data));
         let last = frames(CHAT, &written).pop().unwrap().1;
