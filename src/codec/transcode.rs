@@ -1,13 +1,15 @@
 //! A stream on its way from provider to client.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::Format;
 use crate::format::{Reply, StreamReader, StreamWriter, Undo, WireFormat, wire};
-use crate::frame::sse::{EVENT_LIMIT, Frame, FrameError, Framer};
+use crate::frame::sse::{EVENT_LIMIT, Found, FrameError, Framer, place_in};
 use crate::hub::{Event, Fault, FaultKind};
+use crate::json::{Text, contents_len};
 use crate::outcome::Outcome;
 use crate::reshape::replay;
 use crate::translate::unreadable;
@@ -27,6 +29,8 @@ pub struct Transcoder {
 struct Rewriter {
     provider: &'static dyn WireFormat,
     reader: Box<dyn StreamReader>,
+    /// The delta that the last event was, if it was nothing else.
+    alike: Option<Delta>,
     stages: Stages,
 }
 
@@ -52,6 +56,7 @@ impl Transcoder {
             rewriter: Rewriter {
                 provider: wire(provider),
                 reader: wire(provider).stream_reader(),
+                alike: None,
                 stages: Stages {
                     undo: UndoStage::new(undo),
                     writer: wire(client).stream_writer(reply),
@@ -67,7 +72,7 @@ impl Transcoder {
         if rewriter.is_over() {
             return;
         }
-        if let Err(fault) = framer.push::<Fault<'static>>(chunk, |frame| rewriter.frame(&frame, out)) {
+        if let Err(fault) = framer.push_alike::<Fault<'static>>(chunk, |found| rewriter.found(&found, out)) {
             self.fail(fault, out);
         }
     }
@@ -92,7 +97,7 @@ impl Transcoder {
             return;
         }
         // A last event whose closing empty line is missing is whole if it reads as such.
-        let _ = framer.push::<Fault<'static>>(b"\n\n", |frame| rewriter.frame(&frame, out));
+        let _ = framer.push_alike::<Fault<'static>>(b"\n\n", |found| rewriter.found(&found, out));
         rewriter.end(out);
     }
 
@@ -113,13 +118,32 @@ impl Rewriter {
         self.stages.outcome.is_over()
     }
 
-    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Fault<'static>> {
-        let Self { reader, stages, .. } = self;
+    /// Reads an event; returns where in its data the words stand that alone may differ for the next to mean the same.
+    fn found(&mut self, found: &Found<'_>, out: &mut Vec<u8>) -> Result<Option<Range<usize>>, Fault<'static>> {
+        let Self { reader, alike, stages, .. } = self;
         stages.outcome.events += 1;
         if stages.outcome.is_over() {
-            return Ok(());
+            return Ok(None);
         }
-        reader.frame(frame, &mut |event| stages.event(event, out))
+        match found {
+            Found::Again(words) => {
+                if let Some(delta) = alike {
+                    stages.event(delta.event(words), out);
+                }
+                Ok(None)
+            }
+            Found::Frame(frame) => {
+                let (mut events, mut single) = (0_u32, None);
+                reader.frame(frame, &mut |event| {
+                    events = events.saturating_add(1);
+                    single = Delta::of(&event, frame.data);
+                    stages.event(event, out);
+                })?;
+                let (delta, words) = single.filter(|_| events == 1).unzip();
+                *alike = delta;
+                Ok(words)
+            }
+        }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -128,6 +152,36 @@ impl Rewriter {
             reader.end(&mut |event| stages.event(event, out));
         }
         stages.event(Event::Fault(incomplete()), out);
+    }
+}
+
+/// Which block an event let grow.
+///
+/// An event that is nothing but such a delta leaves its reader as it found it: what a first one changes (a block that
+/// was open, words that were said) a second one of the same shape finds done. So the second need not be read.
+#[derive(Debug, Clone, Copy)]
+enum Delta {
+    Text { block: u32 },
+    Arguments { block: u32 },
+}
+
+impl Delta {
+    /// The delta that `event` is, and where in `data` its words stand as they came.
+    fn of(event: &Event<'_>, data: &str) -> Option<(Self, Range<usize>)> {
+        let (delta, words) = match event {
+            Event::TextDelta { block, text } => (Self::Text { block: *block }, text),
+            Event::ArgumentsDelta { block, fragment } => (Self::Arguments { block: *block }, fragment),
+            _ => return None,
+        };
+        Some((delta, place_in(data.as_bytes(), words.escaped().as_bytes())?))
+    }
+
+    fn event(self, words: &str) -> Event<'_> {
+        let words = Text::from_escaped(words);
+        match self {
+            Self::Text { block } => Event::TextDelta { block, text: words },
+            Self::Arguments { block } => Event::ArgumentsDelta { block, fragment: words },
+        }
     }
 }
 
@@ -187,14 +241,7 @@ impl Watch {
         if self.blind {
             return chunk;
         }
-        let Self { framer, wire, reader, outcome, .. } = self;
-        let read = framer.push::<Fault<'static>>(&chunk, |frame: Frame<'_>| {
-            outcome.events += 1;
-            if !outcome.is_over() && wire.is_telling(&frame) {
-                reader.frame(&frame, &mut |event| outcome.note(&event))?;
-            }
-            Ok(())
-        });
+        let read = self.push(&chunk);
         if read.is_err() {
             self.blind = true;
             return self.with_held(chunk);
@@ -214,19 +261,31 @@ impl Watch {
         whole
     }
 
+    fn push(&mut self, chunk: &[u8]) -> Result<(), Fault<'static>> {
+        let Self { framer, wire, reader, outcome, .. } = self;
+        framer.push_alike(chunk, |found| {
+            outcome.events += 1;
+            match found {
+                // An event that tells nothing still tells nothing with other words.
+                Found::Again(_) => Ok(None),
+                Found::Frame(_) if outcome.is_over() => Ok(None),
+                Found::Frame(frame) if wire.is_telling(&frame) => {
+                    reader.frame(&frame, &mut |event| outcome.note(&event))?;
+                    Ok(None)
+                }
+                Found::Frame(frame) => Ok(words(frame.data, wire.words())),
+            }
+        })
+    }
+
     /// The provider closed the stream; returns what the client shall have still: the rest of a complete stream, or its
     /// format's own error.
     pub fn finish(&mut self) -> Bytes {
         if self.blind {
             return Bytes::new();
         }
-        let Self { framer, wire, reader, outcome, .. } = self;
-        let _ = framer.push::<Fault<'static>>(b"\n\n", |frame| {
-            if !outcome.is_over() && wire.is_telling(&frame) {
-                reader.frame(&frame, &mut |event| outcome.note(&event))?;
-            }
-            Ok(())
-        });
+        let _ = self.push(b"\n\n");
+        let Self { reader, outcome, .. } = self;
         if !outcome.is_over() {
             reader.end(&mut |event| outcome.note(&event));
         }
@@ -273,6 +332,16 @@ impl Watch {
         whole.extend_from_slice(&chunk);
         Bytes::from(whole)
     }
+}
+
+/// Where the contents of the first string stand in `data` that belongs to one of `keys` (in quotes, with the colon and
+/// the opening quote) and is not empty.
+fn words(data: &str, keys: &[&str]) -> Option<Range<usize>> {
+    keys.iter().find_map(|key| {
+        let start = memchr::memmem::find(data.as_bytes(), key.as_bytes())? + key.len();
+        let len = contents_len(data.as_bytes().get(start..)?)?;
+        (len > 0).then_some(start..start + len)
+    })
 }
 
 fn incomplete() -> Fault<'static> {

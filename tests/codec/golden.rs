@@ -73,7 +73,8 @@ fn recorded_streams_say_the_same_in_every_format() {
 ///
 /// It is the exact half of the proof that a translation does not depend on the cut. A transcoder sees chunks through its
 /// framer alone: what stands behind it takes events, not bytes. So the same events are the same output, for every pair
-/// of formats; the tests below see so.
+/// of formats; the tests below see so. An event like the one before is taken without being read where it is whole in its
+/// chunk; fed byte by byte, none is, and the output is the same.
 #[test]
 fn recorded_streams_are_the_same_events_cut_in_two_at_every_byte() {
     let cases = corpus::cases();

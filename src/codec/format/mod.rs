@@ -82,6 +82,12 @@ pub trait WireFormat: Sync {
     /// which this is wrongly `true` costs time; one for which it is wrongly `false` costs the truth.
     fn is_telling(&self, frame: &Frame<'_>) -> bool;
 
+    /// Keys of the strings that a stream of this format grows by, each as `"key":"`: events that differ only in such a
+    /// string tell equally little.
+    fn words(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Picks the usage out of a whole answer that is passed on untouched.
     fn find_usage(&self, body: &[u8]) -> Option<Usage>;
 }

@@ -1,3 +1,4 @@
 //! Cutting a byte stream into frames.
 
+mod shape;
 pub mod sse;

@@ -4,6 +4,10 @@
 //! behind the colon, a byte-order mark at the start) and as provider SDKs do beyond it: an event without data is no
 //! event, and lines do *not* end at U+2028, U+2029 or U+0085.
 
+use std::ops::Range;
+
+use super::shape::Shape;
+
 /// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -11,6 +15,15 @@ pub struct Frame<'a> {
     pub event: Option<&'a str>,
     /// The `data:` lines, joined by LF.
     pub data: &'a str,
+}
+
+/// What the framer has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// An event.
+    Frame(Frame<'a>),
+    /// The event before once more, with these words (contents of a JSON string, escaped) instead of its own.
+    Again(&'a str),
 }
 
 /// Why a stream cannot be cut into events.
@@ -43,6 +56,8 @@ pub struct Framer {
     fresh: bool,
     /// The last chunk ended in CR at the end of an event: an LF that comes next belongs to it.
     swallow_lf: bool,
+    /// The last event that was handed on.
+    shape: Shape,
 }
 
 /// Default bound of one event, in bytes.
@@ -55,7 +70,15 @@ impl Framer {
     /// A framer that refuses an event longer than `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { pending: Vec::new(), scanned: 0, joined: String::new(), limit, fresh: true, swallow_lf: false }
+        Self {
+            pending: Vec::new(),
+            scanned: 0,
+            joined: String::new(),
+            limit,
+            fresh: true,
+            swallow_lf: false,
+            shape: Shape::default(),
+        }
     }
 
     /// Takes the next bytes, cut anywhere, and hands every event that they complete to `each`.
@@ -68,6 +91,25 @@ impl Framer {
         chunk: &[u8],
         mut each: impl FnMut(Frame<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.push_alike(chunk, |found| match found {
+            Found::Frame(frame) => each(frame).map(|()| None),
+            // Nothing was said to be alike, so nothing is.
+            Found::Again(_) => Ok(None),
+        })
+    }
+
+    /// As [`push`](Self::push), for a taker who knows when events are alike: where `each` returns a part of the event's
+    /// data, the contents of a JSON string in it, events that differ only there come as [`Found::Again`] until one
+    /// differs elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn push_alike<E: From<FrameError>>(
+        &mut self,
+        chunk: &[u8],
+        mut each: impl FnMut(Found<'_>) -> Result<Option<Range<usize>>, E>,
+    ) -> Result<(), E> {
         let mut input = chunk;
         if self.swallow_lf && !input.is_empty() {
             self.swallow_lf = false;
@@ -77,18 +119,20 @@ impl Framer {
             input = self.complete_pending(input, &mut each)?;
         }
         // With nothing pending, events are read where they lie: no byte of a whole event is copied.
-        let mut from = 0;
-        while let Some((len, gap)) = event_end(input, from) {
+        loop {
+            while let Some((words, len)) = self.shape.matches(input).filter(|(_, len)| *len <= self.limit) {
+                each(Found::Again(words))?;
+                input = input.get(len..).unwrap_or_default();
+            }
+            let Some((len, gap)) = event_end(input, 0) else { break };
             let (event, rest) = input.split_at_checked(len + gap).unwrap_or((input, &[]));
             self.swallow_lf = rest.is_empty() && event.last() == Some(&b'\r');
-            self.emit(event.get(..len).unwrap_or(event), &mut each)?;
+            self.emit((event, len), &mut each)?;
             input = rest;
-            from = 0;
         }
-        from = input.len();
         if !input.is_empty() {
             self.pending.extend_from_slice(input);
-            self.scanned = from.saturating_sub(3);
+            self.scanned = input.len().saturating_sub(3);
         }
         self.check_limit()?;
         Ok(())
@@ -104,7 +148,7 @@ impl Framer {
     fn complete_pending<'i, E: From<FrameError>>(
         &mut self,
         input: &'i [u8],
-        each: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(Found<'_>) -> Result<Option<Range<usize>>, E>,
     ) -> Result<&'i [u8], E> {
         let held = self.pending.len();
         // An end of an event takes at most four bytes, and an event that ends here does so soon; feeding line by
@@ -121,9 +165,9 @@ impl Framer {
                 // Whatever stands behind the end came with the last line that was fed.
                 fed -= surplus.min(fed);
                 self.swallow_lf = whole.get(..len + gap).and_then(<[u8]>::last) == Some(&b'\r');
-                whole.truncate(len);
+                whole.truncate(len + gap);
                 self.scanned = 0;
-                let done = self.emit(&whole, each);
+                let done = self.emit((&whole, len), each);
                 whole.clear();
                 if whole.capacity() <= 64 << 10 {
                     self.pending = whole;
@@ -152,17 +196,19 @@ impl Framer {
         }
     }
 
-    /// Hands on one event, given the bytes of its lines.
+    /// Hands on one event, given its bytes and how many of them are its lines.
     fn emit<E: From<FrameError>>(
         &mut self,
-        lines: &[u8],
-        each: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
+        (whole, len): (&[u8], usize),
+        each: &mut impl FnMut(Found<'_>) -> Result<Option<Range<usize>>, E>,
     ) -> Result<(), E> {
+        let lines = whole.get(..len).unwrap_or(whole);
         if lines.len() > self.limit {
             return Err(FrameError::TooLong { limit: self.limit }.into());
         }
         let mut text = std::str::from_utf8(lines).map_err(|_| FrameError::NotUtf8)?;
-        if std::mem::take(&mut self.fresh) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh {
             text = text.strip_prefix('\u{feff}').unwrap_or(text);
         }
         let (mut event, mut data, mut several) = (None, None, false);
@@ -184,11 +230,29 @@ impl Framer {
                 _ => {}
             }
         }
-        match data {
-            Some(data) => each(Frame { event, data: if several { &self.joined } else { data } }),
-            None => Ok(()),
+        let Some(data) = data else { return Ok(()) };
+        if several {
+            self.shape.forget();
+            return each(Found::Frame(Frame { event, data: &self.joined })).map(|_| ());
         }
+        match each(Found::Frame(Frame { event, data }))? {
+            // A byte-order mark stands once only.
+            Some(words) if !fresh => {
+                if let Some(data) = place_in(whole, data.as_bytes()) {
+                    self.shape.learn(whole, data.start + words.start..data.start + words.end);
+                }
+            }
+            _ => self.shape.forget(),
+        }
+        Ok(())
     }
+}
+
+/// Where `part` lies in `whole`, if it is a part of it in memory.
+pub(crate) fn place_in(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start..end)
 }
 
 /// Length of the first event in `bytes` (its lines without the last line's end) and of the end that follows.

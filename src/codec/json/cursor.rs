@@ -452,13 +452,11 @@ impl<'a> Cursor<'a> {
     /// Steps over the escape at the cursor.
     fn escape(&mut self) -> Result<(), JsonError> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let width = match rest.get(1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') if rest.get(2..6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => 6,
-            None => return Err(self.fault(Problem::TooShort)),
-            Some(_) => return Err(self.syntax("a valid escape")),
-        };
-        self.at += width;
+        match escape_width(rest) {
+            Some(width) => self.at += width,
+            None if rest.len() < 2 => return Err(self.fault(Problem::TooShort)),
+            None => return Err(self.syntax("a valid escape")),
+        }
         Ok(())
     }
 
@@ -500,6 +498,30 @@ impl<'a> Cursor<'a> {
 
     fn syntax(&self, expected: &'static str) -> JsonError {
         self.fault(if self.at >= self.text.len() { Problem::TooShort } else { Problem::Syntax(expected) })
+    }
+}
+
+/// Length of the contents of a JSON string, up to the quote that ends it; `None` if they are malformed or do not end.
+///
+/// Looks at bytes: whether they are UTF-8 is the caller's to know.
+pub(crate) fn contents_len(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += plain_run(bytes.get(at..)?);
+        match bytes.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += escape_width(bytes.get(at..)?)?,
+            _ => return None,
+        }
+    }
+}
+
+/// Bytes of the escape that `bytes` begins with; `None` if it is none, or not whole.
+fn escape_width(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' if bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit) => Some(6),
+        _ => None,
     }
 }
 

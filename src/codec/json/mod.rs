@@ -9,6 +9,7 @@ mod splice;
 mod text;
 pub mod write;
 
+pub(crate) use cursor::contents_len;
 pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, pointer_at};
 pub use guard::{Envelope, guard};
 pub use splice::{Span, splice};

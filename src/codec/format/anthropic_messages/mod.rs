@@ -138,6 +138,10 @@ impl WireFormat for AnthropicMessages {
         frame_read::is_telling(frame)
     }
 
+    fn words(&self) -> &'static [&'static str] {
+        &["\"text\":\"", "\"thinking\":\"", "\"partial_json\":\""]
+    }
+
     fn find_usage(&self, body: &[u8]) -> Option<Usage> {
         read_response::find_usage(body)
     }

@@ -20,7 +20,6 @@ mod read_response;
 mod read_tools;
 mod report;
 mod stream_calls;
-mod stream_mould;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]
@@ -137,6 +136,10 @@ impl WireFormat for OpenaiChat {
     fn is_telling(&self, frame: &Frame<'_>) -> bool {
         is_telling(frame)
     }
+    fn words(&self) -> &'static [&'static str] {
+        &["\"content\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"reasoning\":\"", "\"refusal\":\""]
+    }
+
     fn find_usage(&self, body: &[u8]) -> Option<Usage> {
         read_response::find_usage(body)
     }

@@ -6,7 +6,6 @@
 
 use super::answer::{self, CallPiece, Part, Said};
 use super::stream_calls::Calls;
-use super::stream_mould::{Cast, Grows, Hole, Mould};
 use super::wire::{derive_stop, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
 use crate::format::StreamReader;
@@ -15,7 +14,7 @@ use crate::hub::{Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// Most answers in one stream; `n` is at most 128 at the vendor.
-const MOST_CHOICES: u32 = 128;
+const MOST_CHOICES: u64 = 128;
 
 type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 
@@ -29,8 +28,6 @@ pub(super) struct Reader {
     /// Number of the next block.
     next: u32,
     choices: Vec<Choice>,
-    /// What the last chunk with words looked like.
-    mould: Mould,
 }
 
 /// One of the answers.
@@ -88,10 +85,6 @@ impl StreamReader for Reader {
             return Ok(());
         }
         if self.started && frame.event.is_none() {
-            if let Some((hole, text)) = self.mould.fit(data) {
-                self.more(hole, text, sink);
-                return Ok(());
-            }
             return self.next_chunk(data, sink);
         }
         let chunk = Chunk::read(data, frame.event == Some("error")).map_err(|e| malformed(&e))?;
@@ -185,26 +178,10 @@ impl<'a> Piece<'a> {
     }
 }
 
-impl<'a> Piece<'a> {
-    /// Which answer it is of.
-    fn number(&self) -> u32 {
-        u32::try_from(self.index).unwrap_or(MOST_CHOICES).min(MOST_CHOICES)
-    }
-
-    /// What the delta says, if there is nothing else.
-    fn only_said(&self) -> Option<&Said<'a>> {
-        let Self { said, message: None, finish: None, matched: None, logprobs: None, usage: None, .. } = self else {
-            return None;
-        };
-        said.as_ref()
-    }
-}
-
 impl Reader {
     /// A chunk of a stream that has begun, in one pass: nothing of it depends on what stands further behind.
     fn next_chunk(&mut self, data: &str, sink: Sink<'_>) -> Result<(), Fault<'static>> {
         let (mut late, mut error) = (None, None);
-        let mut cast = Cast::default();
         let mut cursor = Cursor::over(data);
         let start = cursor.clone();
         let read = cursor
@@ -216,10 +193,8 @@ impl Reader {
                         }
                         let mut piece = Piece::read(value)?;
                         late = late.take().or(piece.usage.take());
-                        cast.choice(piece.number(), piece.only_said(), data);
                         self.piece(piece, sink)
                     })?,
-                    "obfuscation" | "p" => cast.pad(value, data)?,
                     "usage" => late = usage::read(value)?.or(late.take()),
                     "x_groq" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
                         if key == "usage" {
@@ -237,9 +212,6 @@ impl Reader {
             })
             .and_then(|()| cursor.finish());
         read.map_err(|error| malformed(&error))?;
-        if late.is_none() && error.is_none() {
-            self.mould.take(data, &cast);
-        }
         if let Some(usage) = late {
             sink(Event::Usage(usage));
         }
@@ -248,18 +220,6 @@ impl Reader {
             sink(Event::Fault(error::read_in_stream(&mut error)));
         }
         Ok(())
-    }
-
-    /// More of what the last chunk said.
-    fn more(&mut self, hole: Hole, text: Text<'_>, sink: Sink<'_>) {
-        let Self { id, next, choices, .. } = self;
-        let Some(choice) = choices.iter_mut().find(|choice| choice.index == hole.choice) else { return };
-        let mut talk = Talk { id, next, choice, sink };
-        match hole.grows {
-            Grows::Text => talk.grow(Open::Text, text),
-            Grows::Thinking => talk.grow(Open::Thinking(ThinkingKind::Raw), text),
-            Grows::Call(index) => talk.call(CallPiece { index, input: Some(text), ..CallPiece::default() }),
-        }
     }
 
     /// The chunk with which a stream begins.
@@ -298,7 +258,7 @@ impl Reader {
     }
 
     fn piece(&mut self, piece: Piece<'_>, sink: Sink<'_>) -> Result<(), JsonError> {
-        let index = piece.number();
+        let Ok(index) = u32::try_from(piece.index.min(MOST_CHOICES)) else { return Ok(()) };
         let at = self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
             self.choices.push(Choice { index, ..Choice::default() });
             self.choices.len() - 1
