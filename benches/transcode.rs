@@ -71,6 +71,7 @@ fn reply() -> Arc<Reply> {
         model: "client-model".to_owned(),
         include_usage: true,
         show_reasoning: true,
+        framing: tidegate_codec::Framing::Events,
         seal: Arc::new(Seal::new([0; 32])),
         created: 0,
     })
@@ -136,7 +137,12 @@ fn request(c: &mut Criterion) {
             });
             for to in Format::ALL.into_iter().filter(|to| *to != from) {
                 group.bench_function(format!("{}->{}", from.name(), to.name()), |b| {
-                    let head = RequestHead { api_version: None, betas: None, seal: &seal };
+                    let head = RequestHead {
+                        api_version: None,
+                        betas: None,
+                        line: tidegate_codec::Line::default(),
+                        seal: &seal,
+                    };
                     let target = Target { model: "target", facts: &facts, api_version: Some("2023-06-01") };
                     b.iter(|| translate_request(from, to, black_box(body.as_bytes()), &head, &target).is_ok());
                 });

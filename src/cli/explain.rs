@@ -80,7 +80,7 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     };
     // The key of a running edge is its secret, and nothing here needs one to be good.
     let seal = Seal::new([0; 32]);
-    let head = RequestHead { api_version: None, betas: None, seal: &seal };
+    let head = RequestHead { api_version: None, betas: None, line: tidegate_codec::Line::default(), seal: &seal };
     let facts = Facts::default();
     let target = Target { model: &model, facts: &facts, api_version: None };
     let translated = translate_request(args.from, args.to, body, &head, &target).map_err(|fault| {

@@ -53,7 +53,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn reply(args: &Args) -> Reply {
     // The key of a running edge is its secret; what is sealed here shows its shape and no more.
     let seal = Arc::new(Seal::new([0; 32]));
-    Reply { model: args.model.clone(), include_usage: true, show_reasoning: true, seal, created: 0 }
+    Reply {
+        model: args.model.clone(),
+        include_usage: true,
+        show_reasoning: true,
+        framing: tidegate_codec::Framing::Events,
+        seal,
+        created: 0,
+    }
 }
 
 fn unreadable(e: &std::io::Error) -> Failure {

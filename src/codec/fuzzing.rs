@@ -13,7 +13,7 @@ use crate::hub::grammar::Grammar;
 use crate::hub::{Event, Fault};
 use crate::json::{Cursor, MAX_DEPTH, Problem, guard, splice};
 use crate::seal::Seal;
-use crate::{Format, Reply, Transcoder, Undo, Watch, translate_request, translate_response};
+use crate::{Format, Framing, Reply, Transcoder, Undo, Watch, translate_request, translate_response};
 
 /// Panics if its promise does not hold for the input.
 pub type Check = fn(&[u8]);
@@ -115,7 +115,7 @@ pub fn request(data: &[u8]) {
     let facts = Facts::default();
     for from in Format::ALL {
         for to in Format::ALL {
-            let head = RequestHead { api_version: None, betas: None, seal: &seal };
+            let head = RequestHead { api_version: None, betas: None, line: crate::Line::default(), seal: &seal };
             let target = Target { model: "m", facts: &facts, api_version: None };
             match translate_request(from, to, data, &head, &target) {
                 Ok(translated) => {
@@ -231,6 +231,7 @@ fn reply() -> Arc<Reply> {
         model: "client-model".to_owned(),
         include_usage: true,
         show_reasoning: true,
+        framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,
     })

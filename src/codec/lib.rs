@@ -26,7 +26,8 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, Undo, WireFormat, wire,
+    Facts, Framing, Line, Operation, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target,
+    ThinkingForm, Undo, WireFormat, wire,
 };
 pub use gather::Gatherer;
 pub use outcome::Outcome;

@@ -7,7 +7,6 @@ use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, wire};
 use crate::hub::{Effort, Fault, FaultKind, Losses, ReasoningForm, Request};
 use crate::json::JsonError;
 use crate::outcome::Outcome;
-use crate::seal::Seal;
 use crate::undo::undo_response;
 
 /// A request, ready for its provider.
@@ -37,7 +36,7 @@ pub fn translate_request(
     wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
     respell(from, &request, &mut outgoing.losses);
     outgoing.losses.resolve(body);
-    Ok(TranslatedRequest { reply: reply_to(&request, head.seal), outgoing })
+    Ok(TranslatedRequest { reply: reply_to(&request, head), outgoing })
 }
 
 /// Reports name fields by the format's own words; a client that used its server's is told those.
@@ -52,7 +51,7 @@ fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
 }
 
 /// What an answer to `request` must look like. The caller, who has a clock, adds the date.
-fn reply_to(request: &Request<'_>, seal: &Seal) -> Reply {
+fn reply_to(request: &Request<'_>, head: &RequestHead<'_>) -> Reply {
     let reasoning = &request.reasoning;
     let asked = reasoning.effort.is_some_and(|effort| effort != Effort::None)
         || reasoning.budget.is_some()
@@ -61,7 +60,8 @@ fn reply_to(request: &Request<'_>, seal: &Seal) -> Reply {
         model: request.model.clone().into_owned(),
         include_usage: request.stream.is_some_and(|stream| stream.include_usage),
         show_reasoning: reasoning.show.unwrap_or(asked),
-        seal: Arc::new(seal.clone()),
+        framing: head.line.stream.unwrap_or_default(),
+        seal: Arc::new(head.seal.clone()),
         created: 0,
     }
 }

@@ -112,15 +112,15 @@ impl EndpointSpec {
 }
 
 /// The path to ask an endpoint for, of one of the format's own such as `/v1/chat/completions`. Where the base path
-/// names the API's version itself, as `/v1beta/openai` does, the format's `/v1` is left out.
+/// names the API's version itself, as `/v1beta/openai` does, the format's own `/v1` or `/v1beta` is left out.
 #[must_use]
 pub fn request_path(base_path: &str, path: &str) -> String {
     let is_version =
         |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let path = match path.strip_prefix("/v1") {
-        Some(rest) if base_path.split('/').any(is_version) => rest,
-        Some(_) | None => path,
-    };
+    let (own, rest) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
+    if is_version(own) && base_path.split('/').any(is_version) {
+        return format!("{base_path}/{rest}");
+    }
     format!("{base_path}{path}")
 }
 
@@ -256,6 +256,8 @@ mod tests {
                 http: HttpVersion::Auto,
             };
             assert_eq!(request_path(&endpoint.base_path, "/v1/chat/completions"), path);
+            let beta = request_path(&endpoint.base_path, "/v1beta/chat/completions");
+            assert!(beta == path || beta == path.replacen("/v1/", "/v1beta/", 1), "{beta}");
             assert_eq!(endpoint.authority(), authority);
             assert_eq!(endpoint.host_header(), host);
         };

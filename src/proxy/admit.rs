@@ -1,5 +1,6 @@
 //! From a connection's bytes to a request that may go on: path, key, body, model.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,11 +8,11 @@ use http::Method;
 use http::header::AsHeaderName;
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
-use tidegate_codec::{Format, json, wire};
+use tidegate_codec::{Format, Framing, Line, Operation, json, wire};
 
 use super::Edge;
 use super::body::{self, Reservation};
-use super::exchange::{Admitted, Exchange, Operation};
+use super::exchange::{Admitted, Exchange};
 use super::models;
 use super::names;
 use super::refuse::{self, Rejection};
@@ -31,8 +32,8 @@ pub(super) enum Admission {
 
 /// Where a path leads.
 enum Place {
-    /// A request of a format.
-    Api(Format, Operation),
+    /// A request of a format, and what its path says of it.
+    Api(Format, Operation, Line<'static>),
     /// The list of models, or one of them.
     Models(Option<String>),
     /// Whether the edge is alive.
@@ -48,9 +49,9 @@ enum Place {
 /// The client is gone.
 pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Admission> {
     note_arrival(edge, session, exchange);
-    let place = place_of(session.req_header().uri.path());
+    let place = place_of(session.req_header().uri.path(), session.req_header().uri.query());
     let format = match &place {
-        Place::Api(format, _) => *format,
+        Place::Api(format, ..) => *format,
         _ => asking_format(session),
     };
     exchange.trail.format = Some(format);
@@ -70,7 +71,7 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             }
             Err(rejection) => Err(rejection),
         },
-        Place::Api(_, operation) => take_in(edge, session, exchange, (format, operation)).await,
+        Place::Api(_, operation, line) => take_in(edge, session, exchange, (format, operation, line)).await,
     };
     match admitted {
         Ok(admitted) => Ok(Admission::Go(Box::new(admitted))),
@@ -93,14 +94,11 @@ fn note_arrival(edge: &Edge, session: &Session, exchange: &mut Exchange) {
         header(session, names::TRACEPARENT).filter(|value| value.len() <= MAX_REQUEST_ID).map(str::to_owned);
 }
 
-fn place_of(path: &str) -> Place {
+fn place_of(path: &str, query: Option<&str>) -> Place {
     for format in Format::ALL {
-        let spec = wire(format).spec();
-        if spec.path == path {
-            return Place::Api(format, Operation::Generate);
-        }
-        if let Some(at) = spec.same_format_paths.iter().position(|known| *known == path) {
-            return Place::Api(format, Operation::SameFormat(at));
+        if let Some((operation, line)) = wire(format).spec().find(path, query) {
+            let model = line.model.map(|model| Cow::Owned(model.into_owned()));
+            return Place::Api(format, operation, Line { model, stream: line.stream });
         }
     }
     match path {
@@ -190,7 +188,7 @@ async fn take_in(
     edge: &Edge,
     session: &mut Session,
     exchange: &mut Exchange,
-    (format, operation): (Format, Operation),
+    (format, operation, line): (Format, Operation, Line<'static>),
 ) -> Result<Admitted, Rejection> {
     if session.req_header().method != Method::POST {
         return Err(wrong_method("POST"));
@@ -201,7 +199,11 @@ async fn take_in(
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
     let body = body::read(session, server.body_limit, &mut room).await?;
     exchange.trail.bytes_in = body.len();
-    let envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
+    let mut envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
+    if wire(format).spec().addressing.is_some() {
+        envelope.model = line.model.map(Cow::into_owned);
+        envelope.stream = line.stream.is_some();
+    }
     exchange.trail.stream = envelope.stream;
     exchange.trail.model.clone_from(&envelope.model);
     let Some(model) = envelope.model.as_deref().filter(|model| !model.is_empty()) else {
@@ -217,6 +219,7 @@ async fn take_in(
         betas: own_header(session, wire(format).spec().beta_header),
         format,
         operation,
+        stream: line.stream.or(envelope.stream.then_some(Framing::Events)),
         caller,
         room,
         envelope,

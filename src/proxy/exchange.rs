@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_codec::json::Envelope;
-use tidegate_codec::{Format, Gatherer, Outcome, Reply, Transcoder, Undo, Watch};
+use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
 use super::body::Reservation;
 use super::plan::Plan;
@@ -58,16 +58,6 @@ pub enum Phase {
     Receiving(Box<Receiving>),
 }
 
-/// What a client asks for, by path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// An answer of a model: translated where formats differ.
-    Generate,
-    /// A path of the client's format that only a provider of the same format can serve; its position in
-    /// [`Spec::same_format_paths`](tidegate_codec::Spec::same_format_paths).
-    SameFormat(usize),
-}
-
 /// A request that may go on.
 #[derive(Debug)]
 pub struct Admitted {
@@ -77,13 +67,15 @@ pub struct Admitted {
     pub format: Format,
     /// What is asked for.
     pub operation: Operation,
+    /// How a stream is wanted; `None` for a whole answer.
+    pub stream: Option<Framing>,
     /// Who asks.
     pub caller: Caller,
     /// The body, as it came.
     pub body: Bytes,
     /// Its share of the memory for bodies.
     pub room: Reservation,
-    /// What routing needs of the body.
+    /// What routing needs of the body, and of the path where that names the model.
     pub envelope: Envelope,
     /// Where it may go.
     pub route: Arc<Route>,
@@ -121,6 +113,8 @@ pub struct Attempt {
     pub model: String,
     /// The body for it.
     pub body: Bytes,
+    /// The body was read and written, not passed on.
+    pub translated: bool,
     /// Headers that the body needs.
     pub headers: Vec<(&'static str, String)>,
     /// What the answer must look like.

@@ -8,10 +8,11 @@ use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{
-    Format, Gatherer, Outcome, Transcoder, TranslatedResponse, Undo, Watch, translate_response, wire,
+    Format, Framing, Gatherer, Operation, Outcome, Transcoder, TranslatedResponse, Undo, Watch, translate_response,
+    wire,
 };
 
-use super::exchange::{Attempt, Collected, Exchange, Mode, Operation, PASS_KEPT, Phase, Receiving, Sending, Trail};
+use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::names;
 use super::refuse::credential_fault;
 use crate::clock;
@@ -54,14 +55,18 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
+    // A stream that is one array reads as an answer that is whole: it is passed on as it is, or asked for as events.
+    let array = admitted.stream == Some(Framing::JsonArray);
+    let passes_array = array && attempt.provider.format == admitted.format && !attempt.translated;
+    let reframed = array && !passes_array;
     let shape = Shape {
         status,
         stream: is_event_stream(head),
         json: is_json(head),
-        wanted: (admitted.operation == Operation::Generate).then_some(admitted.envelope.stream),
+        wanted: (admitted.operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
     };
     // What was done to a request within one format must be undone in its answer too.
-    let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default();
+    let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default() && !reframed;
     let mode = match reshape_mode(&shape, admitted.format, attempt) {
         Some(mode) => Some(mode),
         None if passes => Some(pass_mode(&shape, attempt)),
@@ -76,10 +81,10 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
             return Err(empty_answer(status).into_up());
         }
     }
-    let format = admitted.format;
+    let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
-    write_head(head, &mode, format)?;
+    write_head(head, &mode, (format, framing))?;
     head.insert_header(names::REQUEST_ID, &request_id)?;
     if let Some(loss) = loss {
         head.insert_header(names::LOSS, loss)?;
@@ -165,7 +170,7 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
 }
 
 /// Makes the provider's head the client's.
-fn write_head(head: &mut ResponseHeader, mode: &Mode, client: Format) -> pingora::Result<()> {
+fn write_head(head: &mut ResponseHeader, mode: &Mode, (client, framing): (Format, Framing)) -> pingora::Result<()> {
     let upstream_id = text(head, names::REQUEST_ID).or_else(|| text(head, names::PLAIN_REQUEST_ID));
     match mode {
         Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassStream(_) => {
@@ -184,7 +189,7 @@ fn write_head(head: &mut ResponseHeader, mode: &Mode, client: Format) -> pingora
                 strip(head);
                 return kept_head(head, upstream_id);
             }
-            *head = translated_head(head, status, mode)?;
+            *head = translated_head(head, status, mode, framing)?;
             if let (Some(name), Some(id)) = (wire(client).spec().request_id_header, &upstream_id) {
                 head.insert_header(name, id)?;
             }
@@ -213,7 +218,12 @@ fn strip(head: &mut ResponseHeader) {
     }
 }
 
-fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::Result<ResponseHeader> {
+fn translated_head(
+    old: &ResponseHeader,
+    status: u16,
+    mode: &Mode,
+    framing: Framing,
+) -> pingora::Result<ResponseHeader> {
     let mut head = ResponseHeader::build_no_case(status, Some(12))?;
     head.set_version(old.version);
     for name in KEPT {
@@ -222,7 +232,10 @@ fn translated_head(old: &ResponseHeader, status: u16, mode: &Mode) -> pingora::R
         }
     }
     let (kind, cache) = match mode {
-        Mode::Stream(_) | Mode::Streamed { .. } => ("text/event-stream; charset=utf-8", Some("no-cache")),
+        Mode::Stream(_) | Mode::Streamed { .. } => match framing {
+            Framing::Events => ("text/event-stream; charset=utf-8", Some("no-cache")),
+            Framing::JsonArray => ("application/json", Some("no-cache")),
+        },
         _ => ("application/json", None),
     };
     head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(kind))?;

@@ -1,5 +1,6 @@
 //! One attempt: its target, its body, its headers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::json::{Text, splice};
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Reply, RequestHead, Target, Undo, translate_request, wire};
+use tidegate_codec::{Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wire};
 
-use super::exchange::{Admitted, Attempt, Exchange, Operation, Phase, Sending};
+use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending};
 use super::names;
 use super::plan::{Plan, Step, hash_key};
 use super::refuse::Rejection;
@@ -136,9 +137,11 @@ fn carries_foreign_state(admitted: &Admitted) -> bool {
     admitted.operation == Operation::Generate && Seal::may_be_in(&admitted.body)
 }
 
-/// The body as it came; only the value of `model` is replaced, if the target knows it by another name.
+/// The body as it came; only the value of `model` is replaced, if it stands there and the target knows it by another
+/// name.
 fn same_format(admitted: &Admitted, step: Step) -> Prepared {
-    let body = if admitted.envelope.model.as_deref() == Some(step.model.as_str()) {
+    let named_in_path = wire(admitted.format).spec().addressing.is_some();
+    let body = if named_in_path || admitted.envelope.model.as_deref() == Some(step.model.as_str()) {
         admitted.body.clone()
     } else {
         let name = ["\"", Text::from_plain(&step.model).escaped(), "\""].concat();
@@ -148,6 +151,7 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
         model: admitted.envelope.model.clone().unwrap_or_default(),
         include_usage: true,
         show_reasoning: true,
+        framing: admitted.stream.unwrap_or_default(),
         seal: Arc::clone(&admitted.snapshot.seal),
         created: clock::unix_now().as_secs(),
     };
@@ -168,6 +172,7 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
     let head = RequestHead {
         api_version: admitted.api_version.as_deref(),
         betas: admitted.betas.as_deref(),
+        line: Line { model: admitted.envelope.model.as_deref().map(Cow::Borrowed), stream: admitted.stream },
         seal: &admitted.snapshot.seal,
     };
     let mut facts = admitted.snapshot.facts(&provider, &step.model);
@@ -188,6 +193,7 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
     let warn = admitted.route.on_loss != OnLoss::Allow && !outgoing.losses.is_empty();
     let losses = outgoing.losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
     let mut attempt = attempt(step, Bytes::from(outgoing.body), result.reply);
+    attempt.translated = true;
     attempt.headers = outgoing.headers;
     attempt.undo = outgoing.undo;
     attempt.loss_header = warn.then(|| outgoing.losses.header(LOSS_HEADER));
@@ -213,6 +219,7 @@ fn attempt(step: Step, body: Bytes, reply: Reply) -> Attempt {
         lease: step.lease,
         model: step.model,
         body,
+        translated: false,
         headers: Vec::new(),
         reply: Arc::new(reply),
         undo: Undo::default(),
@@ -234,11 +241,10 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     let Some(sending) = exchange.sending() else { return Ok(()) };
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
     let spec = wire(attempt.provider.format).spec();
-    let path = match admitted.operation {
-        Operation::Generate => spec.path,
-        Operation::SameFormat(at) => spec.same_format_paths.get(at).copied().unwrap_or(spec.path),
-    };
-    let target = attempt.lease.path(path);
+    let same = attempt.provider.format == admitted.format;
+    // What is passed on untouched keeps its framing; what is read comes as events.
+    let stream = admitted.stream.map(|framing| if same && !attempt.translated { framing } else { Framing::Events });
+    let target = attempt.lease.path(&spec.request_line(admitted.operation, &attempt.model, stream));
     let mut fresh = RequestHeader::build_no_case(http::Method::POST, target.as_bytes(), Some(16))?;
     fresh.set_version(head.version);
     fresh.insert_header(header::HOST, attempt.lease.host_header())?;
@@ -248,7 +254,6 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     if let Some(traceparent) = traceparent {
         fresh.insert_header(names::TRACEPARENT, traceparent)?;
     }
-    let same = attempt.provider.format == admitted.format;
     for name in PASSED {
         // Streams are asked for by the body; what a translated client accepts is not what the provider sends.
         if let Some(value) = session.req_header().headers.get(&name).filter(|_| same || name != header::ACCEPT) {

@@ -24,7 +24,12 @@ const MARK: &str = "Mark7316";
 
 fn translate(from: Format, to: Format, body: &[u8]) -> Result<TranslatedRequest, String> {
     let seal = Seal::new([1; 32]);
-    let head = RequestHead { api_version: Some("2023-06-01"), betas: None, seal: &seal };
+    let head = RequestHead {
+        api_version: Some("2023-06-01"),
+        betas: None,
+        line: tidegate_codec::Line::default(),
+        seal: &seal,
+    };
     let facts = Facts::default();
     let target = Target { model: "target-model", facts: &facts, api_version: Some("2023-06-01") };
     translate_request(from, to, body, &head, &target).map_err(|fault| fault.message.to_string())

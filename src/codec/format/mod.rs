@@ -9,7 +9,10 @@ use crate::json::JsonError;
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
+mod line;
 pub mod openai_chat;
+
+pub use line::{Addressing, Framing, Line, Operation};
 
 /// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
 /// what the format's own grammar allows.
@@ -123,10 +126,13 @@ pub struct Spec {
     pub format: Format,
     /// Its vendor's name for it.
     pub title: &'static str,
-    /// Path of its requests, behind the base path.
+    /// Path of its requests, behind the base path; `{model}` in it stands for the model's name.
     pub path: &'static str,
     /// Other paths of the format, which only a provider of the same format can serve: passed on byte for byte.
     pub same_format_paths: &'static [&'static str],
+    /// How paths name the model and the stream; `None` where the body does. [`Spec::find`] and [`Spec::request_line`]
+    /// read and write paths.
+    pub addressing: Option<&'static Addressing>,
     /// Header that names the version of the format; its presence tells a client of this format from others.
     pub version_header: Option<&'static str>,
     /// Header that asks for unfinished features.
@@ -148,6 +154,8 @@ pub struct RequestHead<'a> {
     pub api_version: Option<&'a str>,
     /// `anthropic-beta`, if sent: items separated by commas.
     pub betas: Option<&'a str>,
+    /// What the path says, in formats that have the model and the stream there.
+    pub line: Line<'a>,
     /// Opens envelopes that the client brings back.
     pub seal: &'a Seal,
 }
@@ -261,6 +269,8 @@ pub struct Reply {
     pub include_usage: bool,
     /// The client asked for thinking, so that it may be shown where the format's standard has no place for it.
     pub show_reasoning: bool,
+    /// What separates the pieces of a stream.
+    pub framing: Framing,
     /// Seals foreign state.
     pub seal: Arc<Seal>,
     /// When the request came, in Unix seconds: the answer's date where the provider names none.

@@ -7,7 +7,7 @@ pub(crate) mod fold;
 use std::sync::Arc;
 
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Reply, Transcoder, Undo};
+use tidegate_codec::{Format, Framing, Reply, Transcoder, Undo};
 
 /// How an answer is written for the tests' client.
 pub(crate) fn reply() -> Reply {
@@ -15,6 +15,7 @@ pub(crate) fn reply() -> Reply {
         model: "client-model".to_owned(),
         include_usage: true,
         show_reasoning: true,
+        framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,
     }

@@ -48,6 +48,7 @@ const SPEC: Spec = Spec {
     title: "Anthropic Messages",
     path: "/v1/messages",
     same_format_paths: &["/v1/messages/count_tokens"],
+    addressing: None,
     version_header: Some("anthropic-version"),
     beta_header: Some("anthropic-beta"),
     request_id_header: Some("request-id"),

@@ -52,6 +52,7 @@ static SPEC: Spec = Spec {
     title: "OpenAI Chat Completions",
     path: "/v1/chat/completions",
     same_format_paths: &[],
+    addressing: None,
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,

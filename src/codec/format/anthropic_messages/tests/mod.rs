@@ -22,6 +22,7 @@ fn reply() -> Reply {
         model: "client-model".to_owned(),
         include_usage: true,
         show_reasoning: true,
+        framing: crate::format::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
     }
@@ -29,7 +30,10 @@ fn reply() -> Reply {
 
 /// Reads `body` as a client's request of version `version`.
 fn read<'a>(body: &'a str, version: Option<&'a str>, seal: &'a Seal) -> Result<Request<'a>, Refusal> {
-    AnthropicMessages.read_request(body.as_bytes(), &RequestHead { api_version: version, betas: None, seal })
+    AnthropicMessages.read_request(
+        body.as_bytes(),
+        &RequestHead { api_version: version, betas: None, line: crate::Line::default(), seal },
+    )
 }
 
 /// A target and what is done to the request on its way there.

@@ -83,7 +83,12 @@ fn own_requests_come_out_as_they_went_in() {
 #[test]
 fn betas_are_for_the_makers_of_the_format_only() {
     let seal = Seal::new(super::KEY);
-    let head = crate::format::RequestHead { api_version: None, betas: Some("a-1, b-2,"), seal: &seal };
+    let head = crate::format::RequestHead {
+        api_version: None,
+        betas: Some("a-1, b-2,"),
+        line: crate::Line::default(),
+        seal: &seal,
+    };
     let request =
         crate::format::WireFormat::read_request(&super::super::AnthropicMessages, HI.as_bytes(), &head).unwrap();
     let headers = Way::own().write(&request).unwrap().headers;

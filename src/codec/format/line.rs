@@ -1,0 +1,235 @@
+//! Request lines: what a path and its query say, read and written.
+//!
+//! Most formats say everything in the body, and their paths are constants. One has the model and the stream in the
+//! path (`…/models/{model}:streamGenerateContent?alt=sse`). Both kinds are data of a [`Spec`], and this is the one place
+//! that reads and writes them.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::Spec;
+use crate::hub::media::percent_decode;
+
+/// Stands for the model's name in a path.
+const MODEL: &str = "{model}";
+
+/// What a client asks for, by path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// An answer of a model: translated where formats differ.
+    Generate,
+    /// A path of the client's format that only a provider of the same format can serve; its position in
+    /// [`Spec::same_format_paths`].
+    SameFormat(usize),
+}
+
+/// What a path and its query say, in formats that have it there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Line<'a> {
+    /// The model's name, decoded.
+    pub model: Option<Cow<'a, str>>,
+    /// A stream is wanted, and in which form.
+    pub stream: Option<Framing>,
+}
+
+/// What separates the pieces of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Framing {
+    /// Server-sent events.
+    #[default]
+    Events,
+    /// The elements of one JSON array.
+    JsonArray,
+}
+
+impl Framing {
+    /// The media type of such a stream.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Events => "text/event-stream",
+            Self::JsonArray => "application/json",
+        }
+    }
+}
+
+/// How the paths of a format name the model and the stream.
+#[derive(Debug)]
+pub struct Addressing {
+    /// Path of requests for a stream, as [`Spec::path`] is for a whole answer.
+    pub stream_path: &'static str,
+    /// The query that asks for a stream of events; without it a stream is a JSON array.
+    pub events_query: &'static str,
+    /// First segments of paths that mean the same, with their slashes; the paths of the [`Spec`] begin with the first.
+    pub versions: &'static [&'static str],
+    /// Headers that only clients of the format send.
+    pub client_headers: &'static [&'static str],
+    /// The query parameter that may hold the client's key.
+    pub key_parameter: &'static str,
+}
+
+impl Spec {
+    /// What `path` (with `query`) asks for; `None` where it is no path of this format.
+    #[must_use]
+    pub fn find<'p>(&self, path: &'p str, query: Option<&str>) -> Option<(Operation, Line<'p>)> {
+        let Some(addressing) = self.addressing else {
+            let same = || self.same_format_paths.iter().position(|known| *known == path).map(Operation::SameFormat);
+            let operation = if path == self.path { Some(Operation::Generate) } else { same() };
+            return operation.map(|operation| (operation, Line::default()));
+        };
+        let line = |model: Cow<'p, str>, stream| Line { model: Some(model), stream };
+        let find = |template: &str| addressing.model_in(template, path);
+        if let Some(model) = find(self.path) {
+            return Some((Operation::Generate, line(model, None)));
+        }
+        if let Some(model) = find(addressing.stream_path) {
+            let events = query.unwrap_or_default().split('&').any(|pair| pair == addressing.events_query);
+            let framing = if events { Framing::Events } else { Framing::JsonArray };
+            return Some((Operation::Generate, line(model, Some(framing))));
+        }
+        let same = self.same_format_paths.iter().enumerate();
+        same.into_iter().find_map(|(at, known)| Some((Operation::SameFormat(at), line(find(known)?, None))))
+    }
+
+    /// The path and query to ask a provider for, behind its base path; `stream` is how a stream is wanted.
+    #[must_use]
+    pub fn request_line(&self, operation: Operation, model: &str, stream: Option<Framing>) -> Cow<'static, str> {
+        let path = match operation {
+            Operation::Generate => self.path,
+            Operation::SameFormat(at) => self.same_format_paths.get(at).copied().unwrap_or(self.path),
+        };
+        let Some(addressing) = self.addressing else { return Cow::Borrowed(path) };
+        let path = if stream.is_some() { addressing.stream_path } else { path };
+        let name = model.strip_prefix("models/").unwrap_or(model);
+        let mut line = path.replace(MODEL, &encoded(name));
+        if stream == Some(Framing::Events) {
+            line.push('?');
+            line.push_str(addressing.events_query);
+        }
+        Cow::Owned(line)
+    }
+}
+
+impl Addressing {
+    /// The model that `path` names where `template` stands for it; any version will do.
+    fn model_in<'p>(&self, template: &str, path: &'p str) -> Option<Cow<'p, str>> {
+        let (before, after) = template.split_once(MODEL)?;
+        let before = self.versions.first().and_then(|own| before.strip_prefix(own)).unwrap_or(before);
+        let rest = self.versions.iter().find_map(|version| path.strip_prefix(version)?.strip_prefix(before))?;
+        let name = rest.strip_suffix(after).filter(|name| !name.is_empty())?;
+        if !name.contains('%') {
+            return Some(Cow::Borrowed(name));
+        }
+        Some(Cow::Owned(String::from_utf8_lossy(&percent_decode(name)).into_owned()))
+    }
+
+    /// The value of the parameter of `query` that may hold the client's key, decoded.
+    #[must_use]
+    pub fn key_in<'q>(&self, query: &'q str) -> Option<Cow<'q, str>> {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.find(|(name, value)| *name == self.key_parameter && !value.is_empty())?;
+        if !value.contains('%') {
+            return Some(Cow::Borrowed(value));
+        }
+        Some(Cow::Owned(String::from_utf8(percent_decode(value)).ok()?))
+    }
+}
+
+/// `name` as one segment of a path.
+fn encoded(name: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+    if name.bytes().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut out = String::with_capacity(name.len() + 8);
+    for byte in name.bytes() {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    const ADDRESSING: Addressing = Addressing {
+        stream_path: "/v1beta/models/{model}:streamGenerateContent",
+        events_query: "alt=sse",
+        versions: &["/v1beta", "/v1"],
+        client_headers: &[],
+        key_parameter: "key",
+    };
+
+    const SPEC: Spec = Spec {
+        format: Format::OpenaiChat,
+        title: "",
+        path: "/v1beta/models/{model}:generateContent",
+        same_format_paths: &["/v1beta/models/{model}:countTokens"],
+        addressing: Some(&ADDRESSING),
+        version_header: None,
+        beta_header: None,
+        request_id_header: None,
+        source: "",
+        request_losses: &[],
+        response_losses: &[],
+    };
+
+    #[test]
+    fn paths_name_the_model_and_the_stream() {
+        let check = |target: &'static str, expected: Option<(Operation, &'static str, Option<Framing>)>| {
+            let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+            let expected = expected.map(|(op, model, stream)| (op, Line { model: Some(model.into()), stream }));
+            assert_eq!(SPEC.find(path, query), expected, "{target}");
+        };
+        let generate = Operation::Generate;
+        check("/v1beta/models/g-2.5:generateContent", Some((generate, "g-2.5", None)));
+        check("/v1/models/g:generateContent?key=k", Some((generate, "g", None)));
+        check("/v1beta/models/g:streamGenerateContent", Some((generate, "g", Some(Framing::JsonArray))));
+        check("/v1/models/g:streamGenerateContent?key=k&alt=sse", Some((generate, "g", Some(Framing::Events))));
+        check("/v1beta/models/a%2Fb:8b:generateContent", Some((generate, "a/b:8b", None)));
+        check("/v1beta/models/g:countTokens", Some((Operation::SameFormat(0), "g", None)));
+        for nowhere in ["/v1beta/models/:generateContent", "/v1beta/models/g", "/v2/models/g:generateContent", "/"] {
+            check(nowhere, None);
+        }
+    }
+
+    #[test]
+    fn request_lines_lead_to_the_model() {
+        let check = |operation, model, stream, expected: &str| {
+            assert_eq!(SPEC.request_line(operation, model, stream), expected);
+        };
+        let generate = Operation::Generate;
+        check(generate, "g-2.5", None, "/v1beta/models/g-2.5:generateContent");
+        check(generate, "models/g", Some(Framing::Events), "/v1beta/models/g:streamGenerateContent?alt=sse");
+        check(generate, "a/b", Some(Framing::JsonArray), "/v1beta/models/a%2Fb:streamGenerateContent");
+        check(Operation::SameFormat(0), "g?x#y", None, "/v1beta/models/g%3Fx%23y:countTokens");
+    }
+
+    #[test]
+    fn constant_paths_stay_what_they_are() {
+        for format in Format::ALL {
+            let spec = crate::wire(format).spec();
+            if spec.addressing.is_none() {
+                assert_eq!(spec.find(spec.path, None), Some((Operation::Generate, Line::default())));
+                assert_eq!(spec.request_line(Operation::Generate, "m", Some(Framing::Events)), spec.path);
+                for (at, path) in spec.same_format_paths.iter().enumerate() {
+                    assert_eq!(spec.find(path, Some("a=b")).map(|found| found.0), Some(Operation::SameFormat(at)));
+                    assert_eq!(spec.request_line(Operation::SameFormat(at), "m", None), *path);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_found_in_queries() {
+        for (query, key) in [("key=k", Some("k")), ("alt=sse&key=a%2Bb", Some("a+b")), ("key=", None), ("xkey=k", None)]
+        {
+            assert_eq!(ADDRESSING.key_in(query).as_deref(), key, "{query}");
+        }
+    }
+}
