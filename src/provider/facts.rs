@@ -24,6 +24,10 @@ struct Entry {
     developer_role: Option<bool>,
     custom_tools: Option<bool>,
     cache_breakpoints: Option<bool>,
+    json_schema: Option<bool>,
+    structured_with_tools: Option<bool>,
+    rich_results: Option<bool>,
+    least_budget: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -72,6 +76,9 @@ fn apply(entry: &Entry, facts: &mut Facts) {
     if let Some(max_output) = entry.max_output {
         facts.max_output = max_output;
     }
+    if let Some(least_budget) = entry.least_budget {
+        facts.least_budget = least_budget;
+    }
     for (said, fact) in [
         (entry.sampling, &mut facts.sampling),
         (entry.forced_tool, &mut facts.forced_tool),
@@ -81,6 +88,9 @@ fn apply(entry: &Entry, facts: &mut Facts) {
         (entry.developer_role, &mut facts.developer_role),
         (entry.custom_tools, &mut facts.custom_tools),
         (entry.cache_breakpoints, &mut facts.cache_breakpoints),
+        (entry.json_schema, &mut facts.json_schema),
+        (entry.structured_with_tools, &mut facts.structured_with_tools),
+        (entry.rich_results, &mut facts.rich_results),
     ] {
         if let Some(said) = said {
             *fact = said;

@@ -177,7 +177,7 @@ pub struct Target<'t> {
 pub struct Facts {
     /// Tokens asked for where the format demands a limit and the client gave none.
     pub max_output: u64,
-    /// How thinking is asked for (Anthropic).
+    /// How thinking is asked for (Anthropic, Gemini).
     pub thinking: ThinkingForm,
     /// Takes `temperature`, `top_p`, `top_k`.
     pub sampling: bool,
@@ -199,6 +199,14 @@ pub struct Facts {
     pub custom_tools: bool,
     /// Takes `prompt_cache_breakpoint` on parts (chat).
     pub cache_breakpoints: bool,
+    /// Takes JSON Schema as it is; else only the vendor's own dialect of it (Gemini).
+    pub json_schema: bool,
+    /// Takes a schema for the answer beside tools (Gemini).
+    pub structured_with_tools: bool,
+    /// Takes images and documents in a tool's result (Gemini).
+    pub rich_results: bool,
+    /// Fewest tokens that thinking can be held to; 0 where it can be turned off (Gemini).
+    pub least_budget: u64,
     /// Takes the extensions of `OpenAI`-compatible servers: `top_k`, `reasoning_content` of earlier turns (chat).
     pub compatible_extensions: bool,
 }
@@ -218,12 +226,16 @@ impl Default for Facts {
             stream_options: true,
             custom_tools: true,
             cache_breakpoints: true,
+            json_schema: true,
+            structured_with_tools: true,
+            rich_results: true,
+            least_budget: 0,
             compatible_extensions: false,
         }
     }
 }
 
-/// How a model is asked to think (Anthropic).
+/// How a model is asked to think (Anthropic; Gemini: a budget, or a level for the adaptive forms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ThinkingForm {
     /// It does not think.

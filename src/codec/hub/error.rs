@@ -17,13 +17,15 @@ pub struct Fault<'a> {
     pub code: Option<Cow<'a, str>>,
     /// The field at fault, as the client spells it.
     pub param: Option<Cow<'a, str>>,
+    /// Seconds after which another try may succeed, for formats that say so in the body.
+    pub retry_after_s: Option<u64>,
 }
 
 impl<'a> Fault<'a> {
     /// A fault with its kind's own status.
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<Cow<'a, str>>) -> Self {
-        Self { kind, status: kind.status(), message: message.into(), code: None, param: None }
+        Self { kind, status: kind.status(), message: message.into(), code: None, param: None, retry_after_s: None }
     }
 
     /// The same with a code.
@@ -49,6 +51,7 @@ impl<'a> Fault<'a> {
             message: Cow::Owned(self.message.into_owned()),
             code: self.code.map(|code| Cow::Owned(code.into_owned())),
             param: self.param.map(|param| Cow::Owned(param.into_owned())),
+            retry_after_s: self.retry_after_s,
         }
     }
 }

@@ -95,7 +95,14 @@ impl<'a> Said<'a> {
         };
         let own_status = if kind == FaultKind::Overloaded { OVERLOADED } else { kind.status() };
         let message = self.message.unwrap_or(Cow::Borrowed("the provider reported an error without a message"));
-        Fault { kind, status: status.unwrap_or(own_status), message, code: self.code.or(self.kind), param: self.param }
+        Fault {
+            kind,
+            status: status.unwrap_or(own_status),
+            message,
+            code: self.code.or(self.kind),
+            param: self.param,
+            retry_after_s: None,
+        }
     }
 }
 
