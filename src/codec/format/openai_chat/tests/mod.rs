@@ -26,6 +26,7 @@ fn reply() -> Reply {
         model: "client-model".to_owned(),
         include_usage: true,
         show_reasoning: true,
+        framing: crate::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
     }
@@ -48,7 +49,7 @@ fn send(from: Format, to: Format, body: &Value, change: impl FnOnce(&mut Facts))
     let mut facts = Facts::default();
     change(&mut facts);
     let version = Some("2023-06-01");
-    let head = RequestHead { api_version: version, betas: None, seal: &seal };
+    let head = RequestHead { api_version: version, betas: None, line: crate::Line::default(), seal: &seal };
     let target = Target { model: "target-model", facts: &facts, api_version: version };
     let sent = translate_request(from, to, body.to_string().as_bytes(), &head, &target)?;
     let losses = sent.outgoing.losses.iter();
