@@ -175,7 +175,7 @@ fn trap_c27_arguments_keep_their_bytes() {
     let raw = r#"{"n":12345678901234567890,"a":1.0, "a":2}"#;
     let history = chat(json!([user("q"), calls(json!([call("a", "f", raw)])), result("a", "1")]));
     let seal = crate::seal::Seal::new(super::KEY);
-    let head = crate::RequestHead { api_version: None, betas: None, seal: &seal };
+    let head = crate::RequestHead { api_version: None, betas: None, line: crate::Line::default(), seal: &seal };
     let facts = crate::Facts::default();
     let target = crate::Target { model: "m", facts: &facts, api_version: None };
     let sent = crate::translate_request(CHAT, MESSAGES, history.to_string().as_bytes(), &head, &target).unwrap();
