@@ -23,6 +23,7 @@ use support::corpus::{self, Case};
 use support::fold::{self, Folded};
 use support::{reply, transcode};
 use tidegate_codec::frame::sse::{EVENT_LIMIT, FrameError, Framer};
+use tidegate_codec::hub::Field;
 use tidegate_codec::{Format, Gatherer, Outcome, Transcoder, Undo, Watch, translate_response};
 
 /// Bytes between two cuts of one run of the comb: it meets every byte of a stream in this many runs, and streams up to
@@ -260,6 +261,9 @@ fn trap_g4_a_stream_adds_up_to_the_whole_answer() {
                 let whole = translate_response(case.format, to, json, &reply(), &Undo::default()).unwrap();
                 assert_eq!(unjoined(fold::stream(to, &written)), unjoined(fold::whole(to, &whole.body)), "{pair}");
                 assert_eq!(streamed.outcome().usage, whole.outcome.usage, "{pair}");
+                if to == Format::AnthropicMessages && case.format != to {
+                    assert_eq!(lost(streamed.outcome()), lost(&whole.outcome), "{pair}: losses");
+                }
             } else if let Some(sse) = &case.sse {
                 let written = fold::stream(to, &transcode(case.format, to, sse, &[]));
                 let mut gatherer = Gatherer::new(case.format, Undo::default());
@@ -279,6 +283,13 @@ fn trap_g4_a_stream_adds_up_to_the_whole_answer() {
         }
     }
     assert!(streams > 200 && wholes > 200, "{streams} streams and {wholes} whole answers were compared");
+}
+
+/// Classes of what was lost; but for the tier, of which a stream never tells.
+fn lost(outcome: &Outcome) -> Vec<Field> {
+    let mut lost: Vec<Field> = outcome.dropped.iter().copied().filter(|field| *field != Field::Tier).collect();
+    lost.sort_by_key(|field| field.label());
+    lost
 }
 
 /// Without the text as another format would say it, which knows how many blocks a text was.

@@ -103,10 +103,10 @@ impl Block {
         }
     }
 
-    /// Takes state that only its maker can read.
-    pub(super) fn opaque(&mut self, value: Text<'_>, next: &mut u64, out: &mut Vec<u8>) {
+    /// Takes state that only its maker can read; false where the block has no slot for it, or none that is free.
+    pub(super) fn opaque(&mut self, value: Text<'_>, next: &mut u64, out: &mut Vec<u8>) -> bool {
         match self.shape {
-            Shape::Thinking => self.signature = Some(value.into_owned()),
+            Shape::Thinking if self.signature.is_none() => self.signature = Some(value.into_owned()),
             Shape::Redacted if self.index.is_none() => {
                 self.head.clear();
                 self.head.push_str(r#"{"type":"redacted_thinking","data":""#);
@@ -114,21 +114,30 @@ impl Block {
                 self.head.push_str("\"}");
                 self.ensure_started(next, out);
             }
-            Shape::Redacted | Shape::Text | Shape::ToolCall | Shape::FreeCall | Shape::ServerTool => {}
+            Shape::Thinking | Shape::Redacted | Shape::Text | Shape::ToolCall | Shape::FreeCall | Shape::ServerTool => {
+                return false;
+            }
         }
+        true
     }
 
-    /// Writes a citation of this format.
-    pub(super) fn citation(&mut self, raw: &Json<'_>, next: &mut u64, out: &mut Vec<u8>) {
+    /// True for redacted thinking whose data did not come: it is left out.
+    pub(super) fn lacks_its_data(&self) -> bool {
+        self.shape == Shape::Redacted && self.index.is_none()
+    }
+
+    /// Writes a citation of this format; false where the block has no words.
+    pub(super) fn citation(&mut self, raw: &Json<'_>, next: &mut u64, out: &mut Vec<u8>) -> bool {
         if self.shape != Shape::Text {
-            return;
+            return false;
         }
         self.ensure_started(next, out);
-        let Some(index) = self.index else { return };
+        let Some(index) = self.index else { return false };
         begin_event("content_block_delta", index, out);
         out.extend_from_slice(br#","delta":{"type":"citations_delta","citation":"#);
         push_escaped(raw.as_str(), out);
         out.extend_from_slice(b"}}\n\n");
+        true
     }
 
     /// Writes what is left, and the end.

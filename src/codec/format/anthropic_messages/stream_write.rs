@@ -11,7 +11,7 @@ use super::{error, stop, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
-use crate::json::{Text, Writer as JsonWriter};
+use crate::json::{Json, Text, Writer as JsonWriter};
 
 /// Most bytes of later blocks that wait for a tool call to become complete.
 const WAITING_LIMIT: usize = 4 << 20;
@@ -31,9 +31,13 @@ pub(super) struct Writer {
     waiting_bytes: usize,
     /// Blocks that were closed before the hub closed them.
     closed: Vec<(u32, Shape)>,
+    /// Blocks that are left out, and were reported as such: of other answers than the first, of other formats' tools.
+    others: Vec<u32>,
     ids: Distinct,
     stop: Option<Stop<'static>>,
     usage: Option<Usage>,
+    /// What the event at hand brought and no block could take.
+    untaken: Vec<Field>,
 }
 
 /// A block whose turn has not come.
@@ -63,10 +67,7 @@ impl StreamWriter for Writer {
             Event::TextDelta { block, text } => self.text(*block, text, out),
             Event::ArgumentsDelta { block, fragment } => self.arguments(*block, fragment, out),
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out),
-            Event::Citation { block, citation } if citation.format == OWN => match self.open.as_mut() {
-                Some(open) if open.number == *block => open.citation(&citation.raw, &mut self.index, out),
-                _ => {}
-            },
+            Event::Citation { block, citation } if citation.format == OWN => self.citation(*block, &citation.raw, out),
             Event::BlockStop { block } => self.block_stop(*block, out),
             Event::Stop { candidate: 0, stop } => self.stop = Some(stop.clone().into_owned()),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
@@ -79,22 +80,22 @@ impl StreamWriter for Writer {
             Event::Fault(fault) => self.fault(fault, out),
             Event::End => self.end(out),
             // Other answers than the first, and what the format has no word for.
-            Event::BlockStart { .. }
-            | Event::Citation { .. }
-            | Event::Stop { .. }
-            | Event::Logprobs { .. }
-            | Event::Dropped { .. } => {}
+            Event::BlockStart { block, .. } => self.others.push(*block),
+            Event::Citation { .. } | Event::Stop { .. } | Event::Logprobs { .. } | Event::Dropped { .. } => {}
         }
+        self.untaken.drain(..).for_each(lost);
     }
 }
 
-/// What of `event` the format has no place for.
+/// What of `event` the format has no place for, or says in another way; as the writer of whole answers reports it.
 fn unsayable(event: &Event<'_>) -> Option<Field> {
     match event {
-        Event::BlockStart { candidate: 1.., .. } => Some(Field::N),
+        Event::BlockStart { candidate: 1.., .. } | Event::Stop { candidate: 1.., .. } => Some(Field::N),
+        Event::BlockStart { head: Head::Refusal, .. } => Some(Field::Refusal),
+        Event::Usage(usage) if usage.audio_input > 0 || usage.audio_output > 0 => Some(Field::UsageDetail),
         Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.format != OWN => Some(Field::Citations),
-        Event::Logprobs { .. } => Some(Field::Logprobs),
+        Event::Logprobs { candidate: 0, .. } => Some(Field::Logprobs),
         Event::Stop { candidate: 0, stop: Stop::Filtered(_) | Stop::Other(_) } => Some(Field::StopReason),
         _ => None,
     }
@@ -113,9 +114,11 @@ impl Writer {
             waiting: std::collections::VecDeque::new(),
             waiting_bytes: 0,
             closed: Vec::new(),
+            others: Vec::new(),
             ids: Distinct::default(),
             stop: None,
             usage: None,
+            untaken: Vec::new(),
         }
     }
 
@@ -137,7 +140,7 @@ impl Writer {
     }
 
     fn begin(&mut self, number: u32, head: &Head<'_>, out: &mut Vec<u8>) {
-        let Some(block) = Block::new(number, head, &mut self.ids) else { return };
+        let Some(block) = Block::new(number, head, &mut self.ids) else { return self.others.push(number) };
         match &self.open {
             Some(open) if open.may_close() => self.close_early(out),
             Some(_) => {
@@ -200,14 +203,23 @@ impl Writer {
     fn opaque(&mut self, number: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
         let value =
             if opaque.maker == OWN { opaque.data.clone() } else { Text::from_escaped(self.reply.seal.wrap(opaque)) };
-        match self.open.as_mut() {
-            Some(open) if open.number == number => open.opaque(value, &mut self.index, out),
-            _ => {
-                if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.block.number == number) {
-                    waiting.opaque.push(opaque.clone().into_owned());
-                    self.wait_for(value.escaped().len(), out);
-                }
+        if let Some(open) = self.open.as_mut().filter(|open| open.number == number) {
+            if !open.opaque(value, &mut self.index, out) {
+                self.untaken.push(Field::OpaqueState);
             }
+        } else if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.block.number == number) {
+            waiting.opaque.push(opaque.clone().into_owned());
+            self.wait_for(value.escaped().len(), out);
+        } else if !self.others.contains(&number) {
+            // Its block was closed when another began.
+            self.untaken.push(Field::OpaqueState);
+        }
+    }
+
+    fn citation(&mut self, number: u32, raw: &Json<'_>, out: &mut Vec<u8>) {
+        let open = self.open.as_mut().filter(|open| open.number == number);
+        if !open.is_some_and(|open| open.citation(raw, &mut self.index, out)) && !self.others.contains(&number) {
+            self.untaken.push(Field::Citations);
         }
     }
 
@@ -258,6 +270,9 @@ impl Writer {
 
     fn close(&mut self, out: &mut Vec<u8>) {
         if let Some(open) = self.open.take() {
+            if open.lacks_its_data() {
+                self.untaken.push(Field::OpaqueState);
+            }
             open.close(&self.reply.seal, &mut self.index, out);
         }
     }

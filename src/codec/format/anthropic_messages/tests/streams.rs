@@ -453,3 +453,103 @@ fn telling_frames_are_told() {
         assert_eq!(AnthropicMessages.is_telling(&frame), telling, "{event:?} {data}");
     }
 }
+
+/// What a stream cannot carry is told, and is what a whole answer's writer reports of the same content.
+#[test]
+fn a_stream_loses_what_a_whole_answer_loses_and_says_so() {
+    use crate::format::wire;
+    use crate::hub::{Block, BlockKind, Candidate, Citation, Field, Losses, Response, ThinkingKind, Usage};
+    use crate::json::Json;
+    use crate::reshape::replay;
+
+    let text = |plain| Text::from_plain(plain);
+    let opaque = |kind| Opaque { kind, maker: Format::OpenaiChat, data: Text::from_plain("x") };
+    let with = |kind, states: usize| {
+        let mut block = Block::new(kind, 0);
+        block.opaque = vec![opaque(OpaqueKind::ThoughtSignature); states];
+        block
+    };
+    let words = || BlockKind::Text { text: text("a"), citations: Vec::new() };
+    let source = Citation {
+        url: None,
+        title: None,
+        cited_text: None,
+        span: None,
+        raw: Json::from_valid("{}"),
+        format: Format::OpenaiChat,
+    };
+    let cited = BlockKind::Text { text: text("a"), citations: vec![source] };
+    let call = BlockKind::ToolCall {
+        id: "i".into(),
+        name: "f".into(),
+        arguments: Json::EMPTY_OBJECT,
+        flavor: crate::hub::Flavor::Function,
+    };
+    let thinking = || BlockKind::Thinking { text: text("t"), kind: ThinkingKind::Raw };
+    let pieces: Vec<(Block<'_>, Option<Field>)> = vec![
+        (with(words(), 0), None),
+        (with(words(), 1), Some(Field::OpaqueState)),
+        (with(cited, 0), Some(Field::Citations)),
+        (with(BlockKind::Refusal { text: text("no") }, 0), Some(Field::Refusal)),
+        (with(thinking(), 1), None),
+        (with(thinking(), 2), Some(Field::OpaqueState)),
+        (with(BlockKind::Redacted, 0), Some(Field::OpaqueState)),
+        (with(BlockKind::Redacted, 1), None),
+        (with(BlockKind::Redacted, 2), Some(Field::OpaqueState)),
+        (with(call, 1), Some(Field::OpaqueState)),
+        (with(BlockKind::ServerTool { raw: Json::from_valid("{}"), result: false }, 0), Some(Field::ServerTool)),
+        (with(BlockKind::Reference { raw: Json::from_valid("{}") }, 0), Some(Field::Unknown)),
+    ];
+    let answer = |index, blocks| Candidate { index, blocks, stop: Stop::EndTurn, logprobs: None, extras: Vec::new() };
+    let response = |candidates| Response {
+        format: Format::OpenaiChat,
+        id: text("id"),
+        model: text("m"),
+        created: None,
+        candidates,
+        usage: None,
+        tier: None,
+        extras: Vec::new(),
+    };
+    let mut cases: Vec<(Response<'_>, Vec<Field>)> = Vec::new();
+    for (one, lost) in &pieces {
+        for (other, more) in &pieces {
+            let blocks = vec![one.clone(), other.clone()];
+            cases.push((response(vec![answer(0, blocks)]), lost.iter().chain(more).copied().collect()));
+        }
+    }
+    cases.push((response(vec![answer(0, vec![]), answer(1, vec![])]), vec![Field::N]));
+    cases.push((response(vec![answer(0, vec![]), answer(1, vec![with(words(), 1)])]), vec![Field::N]));
+    let mut probable = response(vec![answer(0, vec![])]);
+    probable.candidates[0].logprobs = Some(Json::EMPTY_OBJECT);
+    cases.push((probable, vec![Field::Logprobs]));
+    let mut sounding = response(vec![answer(0, vec![])]);
+    sounding.usage = Some(Usage { audio_output: 3, output_visible: 3, ..Usage::default() });
+    cases.push((sounding, vec![Field::UsageDetail]));
+    for stop in [Stop::Filtered(text("x")), Stop::Other(text("x"))] {
+        let mut stopped = response(vec![answer(0, vec![])]);
+        stopped.candidates[0].stop = stop;
+        cases.push((stopped, vec![Field::StopReason]));
+    }
+    for (response, expected) in cases {
+        let sorted = |mut fields: Vec<Field>| {
+            fields.sort_by_key(|field| field.label());
+            fields.dedup();
+            fields
+        };
+        let mut told = Vec::new();
+        let reply = std::sync::Arc::new(super::reply());
+        let mut writer = wire(Format::AnthropicMessages).stream_writer(std::sync::Arc::clone(&reply));
+        replay(&response, &mut |event| {
+            if let Event::Dropped { field } = event {
+                told.push(field);
+            }
+            writer.event(&event, &mut Vec::new(), &mut |field| told.push(field));
+        });
+        let mut losses = Losses::default();
+        wire(Format::AnthropicMessages).write_response(&response, &reply, &mut losses).unwrap();
+        let reported = losses.iter().map(|loss| loss.field).collect();
+        assert_eq!(sorted(told), sorted(expected.clone()), "stream: {response:?}");
+        assert_eq!(sorted(reported), sorted(expected), "whole: {response:?}");
+    }
+}
