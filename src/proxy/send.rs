@@ -10,8 +10,8 @@ use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
-use tidegate_codec::hub::{Fault, FaultKind};
-use tidegate_codec::json::{Text, splice};
+use tidegate_codec::hub::{Fault, FaultKind, Losses};
+use tidegate_codec::json::{Envelope, Text, guard, splice};
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wire};
 
@@ -124,29 +124,58 @@ struct Prepared {
 }
 
 fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
-    if step.provider.format == admitted.format && !carries_foreign_state(admitted) {
-        Ok(same_format(admitted, step))
-    } else {
-        translated(admitted, step)
+    let same = step.provider.format == admitted.format;
+    match admitted.operation {
+        _ if same && !Seal::may_be_in(&admitted.body) => Ok(same_format(admitted, step)),
+        Operation::SameFormat(_) if same => stripped(admitted, step),
+        _ => translated(admitted, step),
     }
 }
 
 /// A conversation that began with a provider of another format holds that provider's state in envelopes. No provider
-/// takes those, so such a body cannot pass as it is: it is read and written, and each envelope opened or left out.
-fn carries_foreign_state(admitted: &Admitted) -> bool {
-    admitted.operation == Operation::Generate && Seal::may_be_in(&admitted.body)
+/// takes those, so such a body cannot pass as it is: a request for an answer is read and written, and each envelope
+/// opened or left out; of any other request only the envelopes are.
+fn stripped(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+    let mut losses = Losses::default();
+    let format = wire(admitted.format);
+    // A body that cannot be read passes as it is: its provider says what is wrong with it.
+    let body = format.strip_foreign_state(&admitted.body, &admitted.snapshot.seal, &mut losses);
+    losses.resolve(&admitted.body);
+    let mut prepared = same_format(admitted, step);
+    if let Ok(body) = body
+        && let Ok(envelope) = guard(&body)
+    {
+        prepared.attempt.body = renamed(admitted, &Bytes::from(body), &envelope, &prepared.attempt.model);
+    }
+    account(admitted, &losses, &mut prepared)?;
+    Ok(prepared)
+}
+
+/// Notes what was lost, or refuses it where the route says so.
+fn account(admitted: &Admitted, losses: &Losses, prepared: &mut Prepared) -> Result<(), Fault<'static>> {
+    if admitted.route.on_loss == OnLoss::Refuse && losses.any_dropped() {
+        return Err(refused_loss(&losses.header(LOSS_HEADER)));
+    }
+    let warn = admitted.route.on_loss != OnLoss::Allow && !losses.is_empty();
+    prepared.losses = losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
+    prepared.attempt.loss_header = warn.then(|| losses.header(LOSS_HEADER));
+    Ok(())
+}
+
+/// `body` for a provider that calls the model `model`.
+fn renamed(admitted: &Admitted, body: &Bytes, envelope: &Envelope, model: &str) -> Bytes {
+    let named_in_path = wire(admitted.format).spec().addressing.is_some();
+    if named_in_path || envelope.model.as_deref() == Some(model) {
+        return body.clone();
+    }
+    let name = ["\"", Text::from_plain(model).escaped(), "\""].concat();
+    Bytes::from(splice(body, &envelope.model_span, name.as_bytes()))
 }
 
 /// The body as it came; only the value of `model` is replaced, if it stands there and the target knows it by another
 /// name.
 fn same_format(admitted: &Admitted, step: Step) -> Prepared {
-    let named_in_path = wire(admitted.format).spec().addressing.is_some();
-    let body = if named_in_path || admitted.envelope.model.as_deref() == Some(step.model.as_str()) {
-        admitted.body.clone()
-    } else {
-        let name = ["\"", Text::from_plain(&step.model).escaped(), "\""].concat();
-        Bytes::from(splice(&admitted.body, &admitted.envelope.model_span, name.as_bytes()))
-    };
+    let body = renamed(admitted, &admitted.body, &admitted.envelope, &step.model);
     let reply = Reply {
         model: admitted.envelope.model.clone().unwrap_or_default(),
         include_usage: true,
@@ -187,17 +216,14 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
     let mut result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
     result.reply.created = clock::unix_now().as_secs();
     let outgoing = result.outgoing;
-    if admitted.route.on_loss == OnLoss::Refuse && outgoing.losses.any_dropped() {
-        return Err(refused_loss(&outgoing.losses.header(LOSS_HEADER)));
-    }
-    let warn = admitted.route.on_loss != OnLoss::Allow && !outgoing.losses.is_empty();
-    let losses = outgoing.losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
     let mut attempt = attempt(step, Bytes::from(outgoing.body), result.reply);
     attempt.translated = true;
     attempt.headers = outgoing.headers;
     attempt.undo = outgoing.undo;
-    attempt.loss_header = warn.then(|| outgoing.losses.header(LOSS_HEADER));
-    Ok(Prepared { translated: (!same).then_some((admitted.format, provider.format)), attempt, losses })
+    let translated = (!same).then_some((admitted.format, provider.format));
+    let mut prepared = Prepared { attempt, losses: Vec::new(), translated };
+    account(admitted, &outgoing.losses, &mut prepared)?;
+    Ok(prepared)
 }
 
 /// The version of its format that a provider is spoken to in.
@@ -207,9 +233,8 @@ fn version_of(provider: &Provider) -> Option<&str> {
 }
 
 fn refused_loss(report: &str) -> Fault<'static> {
-    let message = format!(
-        "The model is served in another format that cannot carry all of this request, and its route refuses losses: {report}"
-    );
+    let message =
+        format!("The model's provider cannot be given all of this request, and its route refuses losses: {report}");
     Fault::new(FaultKind::InvalidRequest, message).with_code("translation_loss")
 }
 

@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use crate::support::client::Ask;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::provider::Provider;
+use crate::support::script::Reply;
 
 async fn house() -> (Provider, Provider, Edge) {
     let chat = Provider::always(Wire::Chat.reply(false)).await;
@@ -111,4 +113,54 @@ async fn what_cannot_be_done_at_all_is_400() {
         Wire::Chat.error(&response);
     }
     assert!(messages.requests().is_empty());
+}
+
+/// A conversation that another format's provider began holds what only that provider can read; the models' own provider
+/// is never shown it, whatever is asked, and a model that refuses losses says so.
+#[tokio::test]
+async fn foreign_thinking_never_reaches_a_provider_of_the_clients_own_format() {
+    let answer = Wire::Chat.answer().replace(r#""content":"#, r#""reasoning_content":"Hm.","content":"#);
+    let (chat, messages) =
+        (Provider::always(Reply::json(200, answer)).await, Provider::always(Wire::Messages.reply(false)).await);
+    let conf = Conf::open()
+        .provider("chat", "openai", &chat)
+        .provider("messages", "anthropic", &messages)
+        .model("other", "chat/gpt-4.1")
+        .model("own", "messages/claude-sonnet-4-5")
+        .model("strict", "{targets: [messages/claude-sonnet-4-5], on_loss: refuse}");
+    let edge = Edge::start(&conf).await;
+    let first = Wire::Messages.ask("other", false).send(edge.addr).await.json();
+    let content = &first["content"];
+    assert!(content[0]["signature"].as_str().is_some_and(|signature| signature.starts_with("tg1.")), "{first}");
+    for (path, model) in [
+        ("/v1/messages", "own"),
+        ("/v1/messages/count_tokens", "own"),
+        ("/v1/messages", "strict"),
+        ("/v1/messages/count_tokens", "strict"),
+    ] {
+        let said = json!([{"role": "user", "content": "Say hello."}, {"role": "assistant", "content": content},
+            {"role": "user", "content": "And 1.0?"}]);
+        let mut body = json!({"model": model, "messages": said});
+        if path == "/v1/messages" {
+            body["max_tokens"] = json!(64);
+        }
+        let before = messages.requests().len();
+        let ask = Ask::post(path, body.to_string()).header("anthropic-version", "2023-06-01");
+        let response = ask.send(edge.addr).await;
+        if model == "strict" {
+            assert_eq!(response.status, 400, "{path}: {}", response.text());
+            assert_eq!(messages.requests().len(), before, "{path}");
+            continue;
+        }
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        let loss = response.header("x-tidegate-loss").unwrap_or_default();
+        assert!(loss.contains("/messages/1/content/0"), "{path}: {loss:?}");
+        let request = messages.last();
+        assert_eq!(request.target, path);
+        let sent = request.json();
+        assert!(!sent.to_string().contains("tg1."), "{path}: {sent}");
+        assert_eq!((&sent["model"], sent["messages"].as_array().map(Vec::len)), (&json!("claude-sonnet-4-5"), Some(3)));
+        assert_eq!(sent["messages"][1]["content"][0]["text"], "Hello, 北🙂!", "{path}: {sent}");
+        assert_eq!(sent.get("max_tokens").is_some(), path == "/v1/messages", "{path}: {sent}");
+    }
 }

@@ -10,6 +10,7 @@ use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
 use crate::json::JsonError;
+use crate::seal::Seal;
 
 mod arrange;
 mod block_write;
@@ -28,6 +29,7 @@ mod schema;
 mod stop;
 mod stream_read;
 mod stream_write;
+mod strip;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -93,6 +95,10 @@ impl WireFormat for AnthropicMessages {
 
     fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
         write_request::write(request, target, out)
+    }
+
+    fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
+        strip::strip(body, seal, losses)
     }
 
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
