@@ -95,7 +95,7 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
         Event::Usage(usage) if usage.audio_input > 0 || usage.audio_output > 0 => Some(Field::UsageDetail),
         Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.format != OWN => Some(Field::Citations),
-        Event::Logprobs { candidate: 0, .. } => Some(Field::Logprobs),
+        Event::Logprobs { .. } => Some(Field::Logprobs),
         Event::Stop { candidate: 0, stop: Stop::Filtered(_) | Stop::Other(_) } => Some(Field::StopReason),
         _ => None,
     }

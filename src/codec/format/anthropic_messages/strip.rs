@@ -5,7 +5,7 @@
 
 use super::wire::OWN;
 use crate::hub::{Field, Losses, OpaqueKind};
-use crate::json::{Cursor, JsonError, Kind, Span, Text, splice};
+use crate::json::{Cursor, JsonError, Kind, Span, splice};
 use crate::seal::{Opened, Seal};
 
 /// `body` without blocks of thinking that another maker signed, and with our vendor's own state out of its envelope;
@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::Format;
     use crate::hub::Opaque;
+    use crate::json::Text;
 
     fn envelope(maker: Format, kind: OpaqueKind, data: &'static str) -> String {
         Seal::new([7; 32]).wrap(&Opaque { kind, maker, data: Text::from_plain(data) })

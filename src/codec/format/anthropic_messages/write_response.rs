@@ -58,7 +58,7 @@ fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) 
     if response.candidates.len() > 1 {
         pointed(Field::N, Action::Dropped, "", "a message is one answer; the others are left out");
     }
-    if answer.logprobs.is_some() {
+    if response.candidates.iter().any(|candidate| candidate.logprobs.is_some()) {
         pointed(Field::Logprobs, Action::Dropped, "", "a message has no log probabilities");
     }
     if response.tier.as_ref().is_some_and(|tier| usage::tier_word(tier).is_none()) {

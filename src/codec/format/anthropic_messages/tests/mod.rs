@@ -11,6 +11,7 @@ use crate::seal::Seal;
 use crate::{Format, hub};
 
 mod corpus;
+mod losses;
 mod requests;
 mod responses;
 mod streams;
