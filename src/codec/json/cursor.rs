@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::scan::{escape_width, plain_run};
 use super::{Json, Text};
 
 /// Deepest nesting that is read; a deeper document is refused, so that no input can exhaust the stack.
@@ -501,68 +502,30 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Length of the contents of a JSON string, up to the quote that ends it; `None` if they are malformed or do not end.
+/// The value of the outermost object's member `key` (in quotes), found from the document's end: what stands before it is
+/// not read, and not checked.
 ///
-/// Looks at bytes: whether they are UTF-8 is the caller's to know.
-pub(crate) fn contents_len(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += plain_run(bytes.get(at..)?);
-        match bytes.get(at)? {
-            b'"' => return Some(at),
-            b'\\' => at += escape_width(bytes.get(at..)?)?,
-            _ => return None,
+/// `None` does not say that there is no such member.
+#[must_use]
+pub fn late_member<'a>(document: &'a [u8], key: &str) -> Option<Cursor<'a>> {
+    // Inside of a string the key's quotes would be escaped, so what is found is a key or a whole string.
+    let at = memchr::memmem::rfind(document, key.as_bytes())? + key.len();
+    let mut cursor = Cursor::over(std::str::from_utf8(document.get(at..)?).ok()?);
+    if !cursor.take_after_space(b':') {
+        return None;
+    }
+    let value = cursor.clone();
+    cursor.skip().ok()?;
+    // One closing brace up to the end: the member is of the outermost object.
+    while cursor.take_after_space(b',') {
+        cursor.string_contents().ok()?;
+        if !cursor.take_after_space(b':') {
+            return None;
         }
+        cursor.skip().ok()?;
     }
-}
-
-/// Bytes of the escape that `bytes` begins with; `None` if it is none, or not whole.
-fn escape_width(bytes: &[u8]) -> Option<usize> {
-    match bytes.get(1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' if bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit) => Some(6),
-        _ => None,
-    }
-}
-
-/// Strings up to this length are scanned in general registers; beyond it the wide scans pay for their start.
-const SHORT_RUN: usize = 64;
-
-/// How many bytes stand before the first quote, backslash or control character; all of them if there is none.
-fn plain_run(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.get(..bytes.len().min(SHORT_RUN)).unwrap_or_default().as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let found = special_in(u64::from_le_bytes(*word));
-        if found != 0 {
-            return index * 8 + found.trailing_zeros() as usize / 8;
-        }
-    }
-    let from = words.len() * 8;
-    let rest = bytes.get(from..).unwrap_or_default();
-    let quoted = if rest.len() < 8 {
-        rest.iter().position(|&b| b == b'"' || b == b'\\')
-    } else {
-        memchr::memchr2(b'"', b'\\', rest)
-    };
-    let run = rest.get(..quoted.unwrap_or(rest.len())).unwrap_or_default();
-    from + control_character(run).unwrap_or(run.len())
-}
-
-/// The high bit of each byte of `word` that is a quote, a backslash or a control character; higher bytes than the
-/// first of them may be marked wrongly.
-fn special_in(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES * 0x80;
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    (below(word, 0x20) | is(b'"') | is(b'\\')) & HIGHS
-}
-
-#[allow(clippy::needless_bitwise_bool, reason = "`||` would bring back the early exit")]
-fn control_character(run: &[u8]) -> Option<usize> {
-    // The fold has no early exit, so that it compiles to wide instructions.
-    let any = run.iter().fold(false, |any, &b| any | (b < 0x20));
-    if any { run.iter().position(|&b| b < 0x20) } else { None }
+    let last = cursor.take_after_space(b'}') && cursor.finish().is_ok();
+    last.then_some(value)
 }
 
 /// The JSON pointer (RFC 6901) of the innermost value of `document` that holds byte `offset`.
@@ -665,21 +628,6 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn a_run_of_plain_bytes_ends_where_a_plain_search_ends_it(
-            bytes in proptest::collection::vec(prop_oneof![8 => 0x20_u8..=0xFF, 1 => 0_u8..0x23, 1 => Just(b'\\')], 0..200),
-            clear in 0_usize..200,
-        ) {
-            let mut bytes = bytes;
-            for byte in bytes.iter_mut().take(clear) {
-                *byte = if matches!(*byte, b'"' | b'\\' | 0..0x20) { 0x80 } else { *byte };
-            }
-            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-            prop_assert_eq!(plain_run(&bytes), bytes.iter().position(special).unwrap_or(bytes.len()));
-        }
-    }
-
     #[test]
     fn refuses_deep_nesting() {
         let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
@@ -717,6 +665,25 @@ mod tests {
         {
             let at = memchr::memmem::find(document, needle.as_bytes()).unwrap();
             assert_eq!(pointer_at(document, at), pointer);
+        }
+    }
+
+    #[test]
+    fn finds_a_member_from_the_end() {
+        for (document, expect) in [
+            (r#"{"a":[1],"u":{"x":1}}"#, Some(r#"{"x":1}"#)),
+            (r#"{"u":1,"u": 2 , "b":{"c":[]},"d":"}" } "#, Some("2")),
+            (r#"{"a":{"u":1}}"#, None),
+            (r#"{"u":1,"a":{"u":2}}"#, None),
+            (r#"{"u":1,"a":"u"}"#, None),
+            (r#"{"u":1,"a":"\"u\":5"}"#, Some("1")),
+            (r#"{"u":1}}"#, None),
+            (r#"{"u":1"#, None),
+            (r#"[{"u":1}]"#, None),
+            ("", None),
+        ] {
+            let found = late_member(document.as_bytes(), "\"u\"").map(|mut value| value.json().unwrap());
+            assert_eq!(found.as_ref().map(Json::as_str), expect, "{document}");
         }
     }
 

@@ -5,13 +5,14 @@
 
 mod cursor;
 mod guard;
+mod scan;
 mod splice;
 mod text;
 pub mod write;
 
-pub(crate) use cursor::contents_len;
-pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, pointer_at};
+pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member, pointer_at};
 pub use guard::{Envelope, guard};
+pub(crate) use scan::contents_len;
 pub use splice::{Span, splice};
 pub use text::{Json, Text};
 pub use write::Writer;

@@ -5,7 +5,7 @@ use super::stop::Ending;
 use super::usage::Counts;
 use super::wire::{OWN, extra, type_of};
 use crate::hub::{Block, BlockKind, Candidate, Field, Response, Usage};
-use crate::json::{Cursor, JsonError, Problem, Text};
+use crate::json::{Cursor, JsonError, Problem, Text, late_member};
 
 /// Reads an answer.
 pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
@@ -71,13 +71,19 @@ fn read_blocks<'a>(value: &mut Cursor<'a>) -> Result<Vec<Block<'a>>, JsonError> 
 
 /// Picks the usage out of a whole answer, without reading the rest of it.
 pub(super) fn find_usage(body: &[u8]) -> Option<Usage> {
+    let read = |value: &mut Cursor<'_>| {
+        let mut counts = Counts::default();
+        Ok::<_, JsonError>(value.nullable(|value| counts.merge(value))?.map(|_| counts.usage()))
+    };
+    if let Some(mut value) = late_member(body, "\"usage\"") {
+        return read(&mut value).unwrap_or(None);
+    }
     let mut usage = None;
     let mut cursor = Cursor::over_bytes(body).ok()?;
     cursor
         .object::<JsonError>(|key, value| {
             if key == "usage" {
-                let mut counts = Counts::default();
-                usage = value.nullable(|value| counts.merge(value))?.map(|_| counts.usage());
+                usage = read(value)?;
             }
             Ok(())
         })

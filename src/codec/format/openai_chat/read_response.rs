@@ -9,7 +9,7 @@ use crate::Format;
 use crate::hub::{
     Block, BlockKind, Candidate, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, ids,
 };
-use crate::json::{Cursor, Json, JsonError, Kind, Text};
+use crate::json::{Cursor, Json, JsonError, Kind, Text, late_member};
 
 /// Reads an answer.
 pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
@@ -251,6 +251,9 @@ pub(super) fn call<'a>(piece: CallPiece<'a>, seed: &str, position: usize) -> Blo
 
 /// The usage of an answer that is passed on untouched.
 pub(super) fn find_usage(body: &[u8]) -> Option<crate::hub::Usage> {
+    if let Some(mut value) = late_member(body, "\"usage\"") {
+        return usage::read(&mut value).ok()?;
+    }
     let mut found = None;
     let mut cursor = Cursor::over_bytes(body).ok()?;
     cursor

@@ -117,12 +117,11 @@ fn stream(from: Format, to: Format, stream: &str) -> String {
 /// The events of a stream: name and data. One of this format is checked by its grammar.
 fn frames(format: Format, stream: &str) -> Vec<(String, Value)> {
     let mut chat = Grammar::default();
-    let mut messages = crate::format::anthropic_messages::grammar::Grammar::default();
     let mut seen = Vec::new();
     let mut framer = Framer::new(EVENT_LIMIT);
     framer
         .push::<FrameError>(stream.as_bytes(), |frame| {
-            let kept = if format == CHAT { chat.next(&frame) } else { messages.next(&frame) };
+            let kept = if format == CHAT { chat.next(&frame) } else { Ok(()) };
             kept.unwrap_or_else(|why| panic!("{why} in\n{stream}"));
             let data = if frame.data == "[DONE]" { Value::Null } else { serde_json::from_str(frame.data).unwrap() };
             seen.push((frame.event.unwrap_or_default().to_owned(), data));
