@@ -121,7 +121,10 @@ pub async fn read(session: &mut Session, limit: usize, room: &mut Reservation) -
         return Err(BodyError::NoRoom);
     }
     if session.get_header(header::EXPECT).is_some() {
+        // Writing the interim answer, which has no length, makes Pingora give the connection up.
+        let keepalive = session.get_keepalive();
         session.write_continue_response().await?;
+        session.set_keepalive(keepalive);
     }
     let body = collect(session, length, limit, room).await?;
     if !body.is_empty() && session.get_retry_buffer().is_none() {

@@ -22,7 +22,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, RetryType};
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 mod admit;
@@ -206,8 +206,9 @@ impl ProxyHttp for Edge {
     }
 
     fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, error: &Error) -> bool {
-        // A client that goes away is no fault of the edge; the access log says so.
-        *error.esource() == ErrorSource::Downstream
+        // A client that goes away is no fault of the edge, and a status is an answer, given or passed over: the access
+        // log says so.
+        *error.esource() == ErrorSource::Downstream || matches!(error.etype(), ErrorType::HTTPStatus(_))
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
