@@ -34,7 +34,7 @@ pub use describe::describe;
 pub use problem::{Place, Problem, Report};
 pub use redact::redacted;
 pub use settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Settings, Tls};
-pub use snapshot::{Headers, Live, Snapshot};
+pub use snapshot::{Header, Headers, Live, Snapshot};
 
 use problem::Problems;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use tidegate_codec::Facts;
 use tidegate_codec::seal::Seal;
@@ -30,7 +31,18 @@ pub struct Snapshot {
 }
 
 /// Headers, ready to be sent.
-pub type Headers = Vec<(HeaderName, HeaderValue)>;
+pub type Headers = Vec<Header>;
+
+/// A header, ready to be sent.
+#[derive(Clone)]
+pub struct Header {
+    /// Its name.
+    pub name: HeaderName,
+    /// The same as text, which is sent without being made anew.
+    pub text: Bytes,
+    /// Its value, which may be a credential.
+    pub value: HeaderValue,
+}
 
 /// The generation that new requests meet.
 pub type Live = ArcSwap<Snapshot>;
@@ -86,7 +98,8 @@ fn headers(provider: &Provider) -> Headers {
     let ready = own.chain(auth).filter_map(|(name, value)| {
         let mut value = HeaderValue::try_from(value).ok()?;
         value.set_sensitive(true);
-        Some((HeaderName::try_from(name).ok()?, value))
+        let name = HeaderName::try_from(name).ok()?;
+        Some(Header { text: Bytes::copy_from_slice(name.as_str().as_bytes()), name, value })
     });
     ready.collect()
 }

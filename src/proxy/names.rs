@@ -1,4 +1,7 @@
-//! Header names that the proxy looks up for every request, made once.
+//! Header names of every request, made once: as names where a header is looked up, as text where one is written.
+//!
+//! Pingora keeps the spelling of a name beside the name. Given text that lives for ever, it keeps that; given a name, it
+//! makes a copy.
 
 use http::HeaderName;
 
@@ -6,15 +9,17 @@ pub(super) const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-pub(super) const LOSS: HeaderName = HeaderName::from_static("x-tidegate-loss");
+pub(super) const LOSS: &str = "x-tidegate-loss";
 /// Anthropic's name for it.
 pub(super) const PLAIN_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_TEXT);
+pub(super) const REQUEST_ID_TEXT: &str = "x-request-id";
 pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static(TRACEPARENT_TEXT);
+pub(super) const TRACEPARENT_TEXT: &str = "traceparent";
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+pub(super) const UPSTREAM_REQUEST_ID: &str = "x-upstream-request-id";
 /// Asks nginx-like proxies in front to pass a stream on as it comes.
-pub(super) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(super) const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
 pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");

@@ -85,7 +85,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
     write_head(head, &mode, (format, framing))?;
-    head.insert_header(names::REQUEST_ID, &request_id)?;
+    head.insert_header(names::REQUEST_ID_TEXT, &request_id)?;
     if let Some(loss) = loss {
         head.insert_header(names::LOSS, loss)?;
     }

@@ -28,8 +28,13 @@ use crate::routing::OnLoss;
 const LOSS_HEADER: usize = 1024;
 
 /// Headers of the client that go on to the provider as they are.
-const PASSED: [HeaderName; 5] =
-    [header::ACCEPT, header::USER_AGENT, header::ACCEPT_LANGUAGE, names::TRACESTATE, names::IDEMPOTENCY_KEY];
+const PASSED: [(&str, HeaderName); 5] = [
+    ("accept", header::ACCEPT),
+    ("user-agent", header::USER_AGENT),
+    ("accept-language", header::ACCEPT_LANGUAGE),
+    ("tracestate", names::TRACESTATE),
+    ("idempotency-key", names::IDEMPOTENCY_KEY),
+];
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
 ///
@@ -275,14 +280,14 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     fresh.insert_header(header::HOST, attempt.lease.host_header())?;
     fresh.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
     fresh.insert_header(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()))?;
-    fresh.insert_header(names::REQUEST_ID, request_id)?;
+    fresh.insert_header(names::REQUEST_ID_TEXT, request_id)?;
     if let Some(traceparent) = traceparent {
-        fresh.insert_header(names::TRACEPARENT, traceparent)?;
+        fresh.insert_header(names::TRACEPARENT_TEXT, traceparent)?;
     }
-    for name in PASSED {
+    for (text, name) in &PASSED {
         // Streams are asked for by the body; what a translated client accepts is not what the provider sends.
-        if let Some(value) = session.req_header().headers.get(&name).filter(|_| same || name != header::ACCEPT) {
-            fresh.insert_header(name, value.clone())?;
+        if let Some(value) = session.req_header().headers.get(name).filter(|_| same || name != header::ACCEPT) {
+            fresh.insert_header(*text, value.clone())?;
         }
     }
     if same {
@@ -291,10 +296,11 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     for (name, value) in &attempt.headers {
         fresh.insert_header(*name, value)?;
     }
-    for (name, value) in admitted.snapshot.headers.get(&attempt.provider.name).into_iter().flatten() {
+    for header in admitted.snapshot.headers.get(&attempt.provider.name).into_iter().flatten() {
         // A client of the same format names the version that it was written for.
-        if !(same && fresh.headers.contains_key(name) && spec.version_header == Some(name.as_str())) {
-            fresh.insert_header(name, value.clone())?;
+        let is_version = same && spec.version_header == Some(header.name.as_str());
+        if !(is_version && fresh.headers.contains_key(&header.name)) {
+            fresh.insert_header(header.text.clone(), header.value.clone())?;
         }
     }
     *head = fresh;

@@ -353,12 +353,17 @@ impl<'a> Cursor<'a> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
+    #[inline]
     fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
-            self.at += 1;
+        // Most values stand close together.
+        if self.byte().is_some_and(|byte| byte <= b' ') {
+            while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+                self.at += 1;
+            }
         }
     }
 
+    #[inline]
     fn take_after_space(&mut self, byte: u8) -> bool {
         self.space();
         let taken = self.byte() == Some(byte);
@@ -426,10 +431,9 @@ impl<'a> Cursor<'a> {
 
     /// Reads a string; returns its contents, still escaped, and whether there is an escape among them.
     fn string_contents(&mut self) -> Result<(&'a str, bool), JsonError> {
-        if self.peek()? != Kind::String {
+        if !self.take_after_space(b'"') {
             return Err(self.wrong("a string"));
         }
-        self.at += 1;
         let start = self.at;
         let mut escaped = false;
         loop {
