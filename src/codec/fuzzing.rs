@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 
-use crate::format::{Facts, RequestHead, StreamReader, Target, anthropic_messages, openai_chat, wire};
+use crate::format::{Facts, RequestHead, StreamReader, Target, anthropic_messages, gemini_generate, openai_chat, wire};
 use crate::frame::sse::{EVENT_LIMIT, Frame, FrameError, Framer};
 use crate::hub::grammar::Grammar;
 use crate::hub::{Event, Fault};
 use crate::json::{Cursor, MAX_DEPTH, Problem, guard, splice};
 use crate::seal::Seal;
-use crate::{Format, Framing, Reply, Transcoder, Undo, Watch, translate_request, translate_response};
+use crate::{Format, Framing, Line, Reply, Transcoder, Undo, Watch, translate_request, translate_response};
 
 /// Panics if its promise does not hold for the input.
 pub type Check = fn(&[u8]);
@@ -115,7 +115,7 @@ pub fn request(data: &[u8]) {
     let facts = Facts::default();
     for from in Format::ALL {
         for to in Format::ALL {
-            let head = RequestHead { api_version: None, betas: None, line: crate::Line::default(), seal: &seal };
+            let head = RequestHead { api_version: None, betas: None, line: line(), seal: &seal };
             let target = Target { model: "m", facts: &facts, api_version: None };
             match translate_request(from, to, data, &head, &target) {
                 Ok(translated) => {
@@ -187,10 +187,12 @@ fn read_stream(format: Format, data: &[u8]) {
 fn well_formed(format: Format, written: &[u8]) {
     let mut anthropic = anthropic_messages::grammar::Grammar::default();
     let mut chat = openai_chat::grammar::Grammar::default();
+    let mut gemini = gemini_generate::grammar::Grammar::default();
     let mut next = |frame: &Frame<'_>| {
         assert!(frame.data == "[DONE]" || is_json(frame.data.as_bytes()), "{format:?}: no JSON: {}", frame.data);
         match format {
             Format::AnthropicMessages => anthropic.next(frame),
+            Format::GeminiGenerate => gemini.next(frame),
             Format::OpenaiChat => chat.next(frame),
         }
     };
@@ -201,7 +203,7 @@ fn well_formed(format: Format, written: &[u8]) {
     });
     assert_eq!(read, Ok(()));
     assert!(written.ends_with(b"\n\n"), "{format:?}: an unfinished event");
-    assert!(anthropic.is_ended() || chat.is_ended(), "{format:?}: no end");
+    assert!(anthropic.is_ended() || chat.is_ended() || gemini.is_ended(), "{format:?}: no end");
 }
 
 fn is_json(data: &[u8]) -> bool {
@@ -224,6 +226,11 @@ fn cuts(data: &[u8]) -> Vec<&[u8]> {
     }
     pieces.push(rest);
     pieces
+}
+
+/// The model for formats whose bodies do not name it.
+fn line() -> Line<'static> {
+    Line { model: Some("m".into()), stream: None }
 }
 
 fn reply() -> Arc<Reply> {

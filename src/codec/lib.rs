@@ -39,13 +39,15 @@ pub use translate::{TranslatedRequest, TranslatedResponse, translate_request, tr
 pub enum Format {
     /// Anthropic Messages, `POST /v1/messages`.
     AnthropicMessages,
+    /// Gemini, `POST /v1beta/models/{model}:generateContent`.
+    GeminiGenerate,
     /// OpenAI Chat Completions, `POST /v1/chat/completions`.
     OpenaiChat,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::AnthropicMessages, Self::OpenaiChat];
+    pub const ALL: [Self; 3] = [Self::AnthropicMessages, Self::GeminiGenerate, Self::OpenaiChat];
 
     /// The format that an answer is written in when nothing tells what the client speaks.
     pub const DEFAULT: Self = Self::OpenaiChat;
@@ -55,6 +57,7 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::AnthropicMessages => "anthropic_messages",
+            Self::GeminiGenerate => "gemini_generate",
             Self::OpenaiChat => "openai_chat",
         }
     }

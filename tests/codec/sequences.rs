@@ -358,16 +358,22 @@ fn holds_messages(maker: &Maker, written: &str, lost: &[Field]) {
 fn hold(format: Format, written: &[u8]) {
     let mut messages = format::anthropic_messages::grammar::Grammar::default();
     let mut chat = format::openai_chat::grammar::Grammar::default();
+    let mut gemini = format::gemini_generate::grammar::Grammar::default();
     let read = Framer::new(EVENT_LIMIT).push::<FrameError>(written, |frame| {
         let kept = match format {
             Format::AnthropicMessages => messages.next(&frame),
+            Format::GeminiGenerate => gemini.next(&frame),
             Format::OpenaiChat => chat.next(&frame),
         };
         kept.unwrap_or_else(|why| panic!("{why} in\n{}", String::from_utf8_lossy(written)));
         Ok(())
     });
     assert_eq!(read, Ok(()));
-    assert!(messages.is_ended() || chat.is_ended(), "no end in\n{}", String::from_utf8_lossy(written));
+    assert!(
+        messages.is_ended() || chat.is_ended() || gemini.is_ended(),
+        "no end in\n{}",
+        String::from_utf8_lossy(written)
+    );
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use crate::json::JsonError;
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
+pub mod gemini_generate;
 mod line;
 pub mod openai_chat;
 
@@ -305,6 +306,7 @@ pub struct Reply {
 pub fn wire(format: Format) -> &'static dyn WireFormat {
     match format {
         Format::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        Format::GeminiGenerate => &gemini_generate::GeminiGenerate,
         Format::OpenaiChat => &openai_chat::OpenaiChat,
     }
 }

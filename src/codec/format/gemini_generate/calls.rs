@@ -1,0 +1,107 @@
+//! Calls of a stream on their way to the client: gathered until they are whole, in the order in which they began.
+
+use std::collections::VecDeque;
+
+use super::part_write;
+use crate::hub::Flavor;
+use crate::json::{Json, Text};
+
+/// Most bytes of arguments that are gathered at a time.
+const LIMIT: usize = 8 << 20;
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    block: u32,
+    /// Place of its answer.
+    pub choice: usize,
+    /// Its id, as the client knows it.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    flavor: Flavor,
+    /// Arguments so far, escaped.
+    text: String,
+    /// Its signature.
+    pub signature: Option<Text<'static>>,
+    complete: bool,
+}
+
+impl Call {
+    /// A call that begins.
+    pub(super) fn new(
+        block: u32,
+        choice: usize,
+        (id, name): (String, String),
+        flavor: Flavor,
+        signature: Option<Text<'static>>,
+    ) -> Self {
+        Self { block, choice, id, name, flavor, text: String::new(), signature, complete: false }
+    }
+
+    /// Its arguments; `None` where they are no object.
+    pub(super) fn arguments(&self) -> Option<Json<'static>> {
+        let json = match self.flavor {
+            Flavor::Custom => Json::from_valid(format!("\"{}\"", self.text)),
+            Flavor::Function => {
+                let plain = Text::from_escaped(self.text.as_str()).into_plain();
+                if plain.trim().is_empty() {
+                    return Some(Json::EMPTY_OBJECT);
+                }
+                Json::parse(plain.into_owned()).ok()?
+            }
+        };
+        part_write::arguments(&json, self.flavor).map(Json::into_owned)
+    }
+}
+
+/// The calls that are not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    waiting: VecDeque<Call>,
+    bytes: usize,
+}
+
+impl Calls {
+    /// Takes a call that begins.
+    pub(super) fn begin(&mut self, call: Call) {
+        self.waiting.push_back(call);
+    }
+
+    /// Takes a piece of arguments; `false` where the bound is met.
+    pub(super) fn grow(&mut self, block: u32, piece: &str) -> bool {
+        self.bytes = self.bytes.saturating_add(piece.len());
+        if self.bytes > LIMIT {
+            return false;
+        }
+        if let Some(call) = self.find(block) {
+            call.text.push_str(piece);
+        }
+        true
+    }
+
+    /// Takes the signature of a call.
+    pub(super) fn sign(&mut self, block: u32, signature: Text<'static>) {
+        if let Some(call) = self.find(block) {
+            call.signature = Some(signature);
+        }
+    }
+
+    /// The call is complete.
+    pub(super) fn stop(&mut self, block: u32) {
+        if let Some(call) = self.find(block) {
+            call.complete = true;
+        }
+    }
+
+    /// The next call that may be written.
+    pub(super) fn next_complete(&mut self) -> Option<Call> {
+        let call = self.waiting.pop_front_if(|call| call.complete)?;
+        self.bytes = self.bytes.saturating_sub(call.text.len());
+        Some(call)
+    }
+
+    fn find(&mut self, block: u32) -> Option<&mut Call> {
+        self.waiting.iter_mut().find(|call| call.block == block)
+    }
+}

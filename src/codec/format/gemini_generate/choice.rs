@@ -1,0 +1,82 @@
+//! What is known of one answer of a stream on its way to the client.
+
+use super::grounding::Sources;
+use super::stop;
+use crate::hub::Stop;
+use crate::json::{Json, Text, Writer};
+
+/// Most text that is kept to say the places of sources in it, in bytes.
+const TEXT_LIMIT: usize = 1 << 20;
+
+/// One of the answers.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// Which.
+    pub index: u32,
+    /// Why it ended.
+    pub stop: Option<Stop<'static>>,
+    /// Its sources.
+    pub sources: Sources,
+    /// A signature that waits for the part that it belongs to.
+    pub signature: Option<Text<'static>>,
+    /// A call had no object for its arguments.
+    pub malformed: bool,
+    /// Log probabilities, in the hub's shape.
+    pub logprobs: Option<Json<'static>>,
+    /// All text so far, escaped.
+    text: String,
+    overflow: bool,
+}
+
+impl Choice {
+    /// Answer `index`.
+    pub(super) fn new(index: u32) -> Self {
+        Self {
+            index,
+            stop: None,
+            sources: Sources::default(),
+            signature: None,
+            malformed: false,
+            logprobs: None,
+            text: String::new(),
+            overflow: false,
+        }
+    }
+
+    /// Keeps text, for the places of sources in it.
+    pub(super) fn note(&mut self, text: &Text<'_>) {
+        if self.text.len() + text.escaped().len() <= TEXT_LIMIT {
+            self.text.push_str(text.escaped());
+        } else {
+            self.overflow = true;
+        }
+    }
+
+    /// Writes the last piece of the answer as the next value.
+    pub(super) fn write_end(&self, json: &mut Writer<'_>) {
+        json.open_object().key("content").verbatim("{\"parts\":[{\"text\":\"\"}],\"role\":\"model\"}");
+        write_finish(self.stop.as_ref().unwrap_or(&Stop::EndTurn), self.malformed, json);
+        json.key("index").number(u64::from(self.index));
+        if !self.sources.is_empty() {
+            let text = if self.overflow { "" } else { self.text.as_str() };
+            self.sources.write(&Text::from_escaped(text).plain(), json);
+        }
+        if let Some(raw) = &self.logprobs {
+            super::logprobs::write(raw, json);
+        }
+        json.close_object();
+    }
+}
+
+/// Writes `finishReason` and `finishMessage`. A call that is none is said as such where the answer claims to be whole.
+pub(super) fn write_finish(stop: &Stop<'_>, malformed: bool, json: &mut Writer<'_>) {
+    if malformed && matches!(stop, Stop::EndTurn | Stop::ToolUse | Stop::StopSequence(_)) {
+        json.key("finishReason").plain("MALFORMED_FUNCTION_CALL");
+        json.key("finishMessage").plain("The arguments of a tool call are not a JSON object.");
+        return;
+    }
+    json.key("finishReason").plain(stop::word(stop).unwrap_or("OTHER"));
+    if let Some(message) = stop::message(stop) {
+        json.key("finishMessage").text(&message);
+    }
+}

@@ -1,0 +1,138 @@
+//! A `GenerateContentResponse`: a whole answer, or one piece of a stream. Looked at once and not copied.
+
+use std::borrow::Cow;
+
+use super::wire::{count, fields, keep, loose_text};
+use crate::hub::{Extra, Field};
+use crate::json::{Cursor, JsonError, Kind, Text};
+
+/// The fields of a response.
+#[derive(Debug, Default)]
+pub(super) struct Chunk<'a> {
+    /// `responseId`
+    pub id: Option<Text<'a>>,
+    /// `modelVersion`
+    pub model: Option<Text<'a>>,
+    /// `candidates`
+    pub candidates: Option<Cursor<'a>>,
+    /// `usageMetadata`
+    pub usage: Option<Cursor<'a>>,
+    /// `promptFeedback.blockReason`
+    pub blocked: Option<Text<'a>>,
+    /// `error`
+    pub error: Option<Cursor<'a>>,
+    /// Fields that the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
+}
+
+impl<'a> Chunk<'a> {
+    /// Reads the object at `cursor`.
+    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, JsonError> {
+        let mut chunk = Self::default();
+        fields::<JsonError>(cursor, |name, key, value| {
+            match name {
+                "responseId" => chunk.id = loose_text(value)?,
+                "modelVersion" => chunk.model = loose_text(value)?,
+                "candidates" => chunk.candidates = kept(value, Kind::Array)?,
+                "usageMetadata" => chunk.usage = kept(value, Kind::Object)?,
+                "promptFeedback" => chunk.feedback(key, value)?,
+                "error" => {
+                    if value.peek()? != Kind::Null {
+                        chunk.error = Some(value.clone());
+                    }
+                    value.skip()?;
+                }
+                // When the answer was made, to the microsecond; the hub's answers have seconds, of other formats.
+                "createTime" => value.skip()?,
+                _ => keep(&mut chunk.extras, Field::Unknown, key, value)?,
+            }
+            Ok(())
+        })?;
+        Ok(chunk)
+    }
+
+    fn feedback(&mut self, key: Cow<'a, str>, value: &mut Cursor<'a>) -> Result<(), JsonError> {
+        if value.peek()? != Kind::Object {
+            return value.skip();
+        }
+        let mut whole = value.clone();
+        fields::<JsonError>(value, |name, _, value| {
+            if name == "blockReason" {
+                self.blocked = loose_text(value)?.filter(|word| !word.escaped().ends_with("UNSPECIFIED"));
+            }
+            Ok(())
+        })?;
+        keep(&mut self.extras, Field::Safety, key, &mut whole)
+    }
+}
+
+/// One of the answers, or a piece of it.
+#[derive(Debug, Default)]
+pub(super) struct Answer<'a> {
+    /// `index`
+    pub index: u32,
+    /// `content.parts`
+    pub parts: Option<Cursor<'a>>,
+    /// `finishReason`
+    pub finish: Option<Text<'a>>,
+    /// `groundingMetadata`
+    pub grounding: Option<Cursor<'a>>,
+    /// `citationMetadata`
+    pub citations: Option<Cursor<'a>>,
+    /// `logprobsResult`
+    pub logprobs: Option<Cursor<'a>>,
+    /// Fields that the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
+}
+
+/// Reads `candidates`; `each` gets the answers in order.
+pub(super) fn answers<'a, E: From<JsonError>>(
+    cursor: &mut Cursor<'a>,
+    mut each: impl FnMut(Answer<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    cursor.array(|_, value| {
+        if value.peek()? != Kind::Object {
+            return Ok(value.skip()?);
+        }
+        let mut answer = Answer::default();
+        fields::<JsonError>(value, |name, key, value| answer.field(name, key, value))?;
+        each(answer)
+    })
+}
+
+impl<'a> Answer<'a> {
+    fn field(&mut self, name: &str, key: Cow<'a, str>, value: &mut Cursor<'a>) -> Result<(), JsonError> {
+        match name {
+            "index" => self.index = count(value)?.and_then(|index| u32::try_from(index).ok()).unwrap_or(0),
+            "content" if value.peek()? == Kind::Object => fields(value, |name, key, value| match name {
+                "parts" => {
+                    self.parts = kept(value, Kind::Array)?;
+                    Ok(())
+                }
+                "role" => value.skip(),
+                _ => keep(&mut self.extras, Field::Unknown, key, value),
+            })?,
+            "content" => value.skip()?,
+            "finishReason" => {
+                self.finish = loose_text(value)?.filter(|word| !word.escaped().ends_with("UNSPECIFIED"));
+            }
+            "groundingMetadata" => self.grounding = kept(value, Kind::Object)?,
+            "citationMetadata" => self.citations = kept(value, Kind::Object)?,
+            "logprobsResult" => self.logprobs = kept(value, Kind::Object)?,
+            "safetyRatings" => keep(&mut self.extras, Field::Safety, key, value)?,
+            "avgLogprobs" => keep(&mut self.extras, Field::Logprobs, key, value)?,
+            "finishMessage" => keep(&mut self.extras, Field::StopReason, key, value)?,
+            "tokenCount" => keep(&mut self.extras, Field::UsageDetail, key, value)?,
+            "urlContextMetadata" => keep(&mut self.extras, Field::ServerTool, key, value)?,
+            _ => keep(&mut self.extras, Field::Unknown, key, value)?,
+        }
+        Ok(())
+    }
+}
+
+/// The value, if it is of `kind`, to be read later.
+fn kept<'a>(value: &mut Cursor<'a>, kind: Kind) -> Result<Option<Cursor<'a>>, JsonError> {
+    let start = (value.peek()? == kind).then(|| value.clone());
+    value.skip()?;
+    Ok(start)
+}

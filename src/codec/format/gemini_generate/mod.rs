@@ -1,0 +1,186 @@
+//! Gemini, `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
+//!
+//! Read in camel and in snake case, as the vendor's servers do. The model and the stream stand in the path.
+
+use std::sync::Arc;
+
+use super::{Addressing, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use crate::Format;
+use crate::frame::sse::Frame;
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::json::JsonError;
+
+mod arrange;
+mod calls;
+mod choice;
+mod chunk;
+mod error;
+pub mod grammar;
+mod grounding;
+mod logprobs;
+mod models;
+mod part_write;
+mod pieces;
+mod read_config;
+mod read_media;
+mod read_part;
+mod read_request;
+mod read_response;
+mod read_tools;
+mod report;
+mod schema_read;
+mod schema_strip;
+mod schema_write;
+mod stop;
+mod stream_read;
+mod stream_write;
+mod talk;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod wire;
+mod write_config;
+mod write_part;
+mod write_request;
+mod write_response;
+mod write_tools;
+
+/// The format.
+#[derive(Debug)]
+pub struct GeminiGenerate;
+
+const ADDRESSING: Addressing = Addressing {
+    stream_path: "/v1beta/models/{model}:streamGenerateContent",
+    events_query: "alt=sse",
+    versions: &["/v1beta", "/v1"],
+    client_headers: &["x-goog-api-key", "x-goog-api-client"],
+    key_parameter: "key",
+};
+
+const SPEC: Spec = Spec {
+    format: Format::GeminiGenerate,
+    title: "Gemini generateContent",
+    path: "/v1beta/models/{model}:generateContent",
+    same_format_paths: &["/v1beta/models/{model}:countTokens"],
+    addressing: Some(&ADDRESSING),
+    version_header: None,
+    beta_header: None,
+    request_id_header: None,
+    source: "API v1beta of November 2026; SDK google-genai 3.4",
+    request_losses: &[
+        (Field::Cache, "the provider caches by itself; there are no keys and no options"),
+        (Field::CacheMark, "what is cached cannot be marked"),
+        (Field::Citations, "the words of a request cite nothing"),
+        (Field::Identity, "no such field"),
+        (Field::Image, "an address on the web is refused; bytes and the vendor's own files are taken"),
+        (Field::LogitBias, "no such field"),
+        (Field::Metadata, "labels are taken from clients of this format only"),
+        (Field::ParallelTools, "several calls in one answer cannot be ruled out"),
+        (Field::Prediction, "no such field"),
+        (Field::Strict, "calls cannot be held to their schema tool by tool"),
+        (Field::Thinking, "thinking that another provider signed, or nobody, is left out"),
+        (Field::TurnName, "contents name no speaker"),
+        (Field::Verbosity, "no such field"),
+    ],
+    response_losses: &[
+        (Field::Citations, "sources without an address"),
+        (Field::Tier, "an answer names no tier"),
+        (Field::ToolCall, "arguments that are no JSON object; the answer ends as a malformed call"),
+    ],
+};
+
+impl WireFormat for GeminiGenerate {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn pointer(&self, field: Field) -> &'static str {
+        pointer(field)
+    }
+
+    fn read_request<'a>(&self, body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
+        read_request::read(body, head)
+    }
+
+    fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+        write_request::write(request, target, out)
+    }
+
+    fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
+        read_response::read(body)
+    }
+
+    fn write_response(
+        &self,
+        response: &Response<'_>,
+        reply: &Reply,
+        losses: &mut Losses,
+    ) -> Result<Vec<u8>, Fault<'static>> {
+        write_response::write(response, reply, losses)
+    }
+
+    fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a> {
+        error::read(status, body)
+    }
+
+    fn is_error(&self, body: &[u8]) -> bool {
+        error::is_envelope(body)
+    }
+
+    fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>) {
+        error::write(fault, request_id)
+    }
+
+    fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
+        models::write_list(names, out);
+    }
+
+    fn write_model(&self, name: &str, out: &mut Vec<u8>) {
+        models::write_one(name, out);
+    }
+
+    fn stream_reader(&self) -> Box<dyn StreamReader> {
+        Box::new(stream_read::Reader::default())
+    }
+
+    fn stream_writer(&self, reply: Arc<Reply>) -> Box<dyn StreamWriter> {
+        Box::new(stream_write::Writer::new(reply))
+    }
+
+    fn is_telling(&self, frame: &Frame<'_>) -> bool {
+        stream_read::is_telling(frame)
+    }
+
+    fn find_usage(&self, body: &[u8]) -> Option<Usage> {
+        read_response::find_usage(body)
+    }
+}
+
+/// Where a request says `field`.
+fn pointer(field: Field) -> &'static str {
+    match field {
+        Field::Instructions => "/systemInstruction",
+        Field::Turn => "/contents",
+        Field::Tool | Field::ServerTool => "/tools",
+        Field::ToolChoice | Field::Strict => "/toolConfig/functionCallingConfig",
+        Field::Cache => "/cachedContent",
+        Field::MaxOutput => "/generationConfig/maxOutputTokens",
+        Field::Stop => "/generationConfig/stopSequences",
+        Field::Temperature => "/generationConfig/temperature",
+        Field::TopP => "/generationConfig/topP",
+        Field::TopK => "/generationConfig/topK",
+        Field::Seed => "/generationConfig/seed",
+        Field::PresencePenalty => "/generationConfig/presencePenalty",
+        Field::FrequencyPenalty => "/generationConfig/frequencyPenalty",
+        Field::N => "/generationConfig/candidateCount",
+        Field::Logprobs => "/generationConfig/responseLogprobs",
+        Field::Output => "/generationConfig/responseMimeType",
+        Field::Reasoning => "/generationConfig/thinkingConfig",
+        Field::Modalities => "/generationConfig/responseModalities",
+        Field::Tier => "/serviceTier",
+        Field::Metadata => "/labels",
+        Field::Store => "/store",
+        Field::Safety => "/safetySettings",
+        _ => "",
+    }
+}

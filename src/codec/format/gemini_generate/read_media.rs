@@ -1,0 +1,96 @@
+//! Media of a part, read.
+
+use std::borrow::Cow;
+
+use super::wire::{OWN, fields, keep, loose_text, standard_alphabet};
+use crate::hub::{BlockKind, Extra, Field, Source};
+use crate::json::{Cursor, Json, JsonError, Text};
+
+/// `{"mimeType":…,"data":…}`
+pub(super) fn read_inline<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, JsonError> {
+    let (mut media_type, mut data, mut name) = (None, None, None);
+    fields::<JsonError>(value, |key, own, value| {
+        match key {
+            "mimeType" => media_type = loose_text(value)?.map(Text::into_plain),
+            "data" => data = loose_text(value)?,
+            "displayName" => name = loose_text(value)?,
+            _ => keep(extras, Field::Unknown, own, value)?,
+        }
+        Ok(())
+    })?;
+    let Some(data) = data else { return Ok(unknown()) };
+    let media_type = media_type.unwrap_or_default();
+    let source = Source::Base64 { media_type: media_type.clone(), data: standard_alphabet(data) };
+    Ok(block(&media_type, source, name, extras))
+}
+
+/// `{"mimeType":…,"fileUri":…}`
+pub(super) fn read_file<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, JsonError> {
+    let (mut media_type, mut uri, mut name) = (None, None, None);
+    fields::<JsonError>(value, |key, own, value| {
+        match key {
+            "mimeType" => {
+                // The hub's sources behind a link have no media type.
+                keep(extras, Field::Document, Cow::Borrowed("mimeType"), &mut value.clone())?;
+                media_type = loose_text(value)?.map(Text::into_plain);
+            }
+            "fileUri" => uri = loose_text(value)?,
+            "displayName" => name = loose_text(value)?,
+            _ => keep(extras, Field::Unknown, own, value)?,
+        }
+        Ok(())
+    })?;
+    let Some(uri) = uri else { return Ok(unknown()) };
+    let source = if is_stored(uri.escaped()) { Source::FileId(uri) } else { Source::Url(uri) };
+    Ok(block(&media_type.unwrap_or_default(), source, name, extras))
+}
+
+/// True for addresses that only the vendor can read: its file store, its cloud's buckets.
+pub(super) fn is_stored(uri: &str) -> bool {
+    let plain = uri.replace("\\/", "/");
+    plain.starts_with("gs://")
+        || plain.starts_with("https://generativelanguage.googleapis.com/")
+        || !plain.contains("://")
+}
+
+fn unknown<'a>() -> BlockKind<'a> {
+    BlockKind::Unknown { format: OWN, raw: Json::NULL }
+}
+
+fn block<'a>(
+    media_type: &Cow<'a, str>,
+    source: Source<'a>,
+    name: Option<Text<'a>>,
+    extras: &mut [Extra<'a>],
+) -> BlockKind<'a> {
+    let kind = media_type.split(['/', ';']).next().unwrap_or_default();
+    match kind {
+        "image" => {
+            for extra in extras.iter_mut().filter(|extra| extra.key == "mimeType") {
+                extra.field = Field::Image;
+            }
+            let detail = detail_of(extras);
+            BlockKind::Image { source, detail }
+        }
+        "audio" => BlockKind::Audio { source, format: Cow::Owned(audio_format(media_type)) },
+        "video" => unknown(),
+        _ => BlockKind::Document { source, name, title: None, context: None, citations: None },
+    }
+}
+
+/// `{"level":"MEDIA_RESOLUTION_LOW"}` as a detail.
+fn detail_of<'a>(extras: &[Extra<'a>]) -> Option<Cow<'a, str>> {
+    let said = extras.iter().find(|extra| extra.field == Field::ImageDetail)?.value.as_str();
+    let known = [("MEDIA_RESOLUTION_LOW", "low"), ("MEDIA_RESOLUTION_HIGH", "high")];
+    known.into_iter().find(|(native, _)| said.contains(native)).map(|(_, detail)| Cow::Borrowed(detail))
+}
+
+/// The container's name in a media type.
+fn audio_format(media_type: &str) -> String {
+    let name = media_type.split(';').next().and_then(|kind| kind.split_once('/')).map_or("", |(_, name)| name.trim());
+    match name {
+        "mpeg" | "mpeg3" | "x-mp3" => "mp3".to_owned(),
+        "x-wav" | "wave" | "vnd.wave" => "wav".to_owned(),
+        other => other.trim_start_matches("x-").to_owned(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Parts of a content, read.
+
+use std::borrow::Cow;
+
+use super::read_media::{read_file, read_inline};
+use super::wire::{OWN, fields, keep, loose_text, open};
+use crate::hub::{Block, BlockKind, Extra, Field, Flavor, Opaque, OpaqueKind, ThinkingKind};
+use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
+use crate::seal::{Opened, Seal};
+
+/// A part, and what its call or result says beside what the hub keeps.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    /// The part; a call or a result without an id has the empty one.
+    pub block: Block<'a>,
+    /// The tool that a result is of.
+    pub tool: Option<Cow<'a, str>>,
+}
+
+/// Reads an array of parts, or one part, or a string.
+pub(super) fn read_parts<'a>(
+    cursor: &mut Cursor<'a>,
+    seal: Option<&Seal>,
+    each: &mut dyn FnMut(Part<'a>),
+) -> Result<(), JsonError> {
+    match cursor.peek()? {
+        Kind::Null => cursor.skip(),
+        Kind::Array => cursor.array(|_, value| {
+            each(read_part(value, seal)?);
+            Ok(())
+        }),
+        Kind::Object | Kind::String => {
+            each(read_part(cursor, seal)?);
+            Ok(())
+        }
+        Kind::Number | Kind::Bool => Err(cursor.wrong("an array of parts")),
+    }
+}
+
+/// What a part holds.
+#[derive(Default)]
+struct Fields<'a> {
+    text: Option<Text<'a>>,
+    thought: bool,
+    signature: Option<(Text<'a>, usize)>,
+    /// The one field that says what the part is.
+    data: Option<(&'static str, Cursor<'a>)>,
+    extras: Vec<Extra<'a>>,
+}
+
+/// The fields that say what a part is.
+const KINDS: [&str; 8] = [
+    "inlineData",
+    "fileData",
+    "functionCall",
+    "functionResponse",
+    "executableCode",
+    "codeExecutionResult",
+    "toolCall",
+    "toolResponse",
+];
+
+/// Reads one part. `seal` opens envelopes that a client brings back; a provider brings none.
+pub(super) fn read_part<'a>(cursor: &mut Cursor<'a>, seal: Option<&Seal>) -> Result<Part<'a>, JsonError> {
+    let at = cursor.offset();
+    if cursor.peek()? == Kind::String {
+        return Ok(Part { block: Block::text(cursor.text()?, at), tool: None });
+    }
+    let raw = cursor.clone();
+    let mut part = Fields::default();
+    fields::<JsonError>(cursor, |name, key, value| {
+        match name {
+            "text" => part.text = loose_text(value)?,
+            "thought" => part.thought = value.nullable(Cursor::bool)?.unwrap_or(false),
+            "thoughtSignature" => {
+                let at = value.offset();
+                part.signature = loose_text(value)?.filter(|text| !text.is_empty()).map(|text| (text, at));
+            }
+            name => match KINDS.iter().find(|kind| **kind == name) {
+                Some(kind) if value.peek()? != Kind::Null => {
+                    part.data = Some((kind, value.clone()));
+                    value.skip()?;
+                }
+                Some(_) => value.skip()?,
+                None => keep(&mut part.extras, class_of(name), key, value)?,
+            },
+        }
+        Ok(())
+    })?;
+    part.into_part(raw, at, seal)
+}
+
+/// What a field of a part counts as when it cannot be carried.
+fn class_of(name: &str) -> Field {
+    match name {
+        "mediaResolution" => Field::ImageDetail,
+        _ => Field::Unknown,
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn into_part(mut self, mut raw: Cursor<'a>, at: usize, seal: Option<&Seal>) -> Result<Part<'a>, JsonError> {
+        let mut tool = None;
+        let opened = self.signature.take().map(|(value, at)| (open(&value, seal), value, at));
+        let is_secret = matches!(&opened, Some((Opened::Ours(opaque), ..))
+            if matches!(opaque.kind, OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning));
+        let kind = match self.data.take() {
+            Some(("functionCall", mut value)) => read_call(&mut value, &mut self.extras)?,
+            Some(("functionResponse", mut value)) => {
+                let (kind, name) = read_result(&mut value, &mut self.extras, at)?;
+                tool = name;
+                kind
+            }
+            Some(("inlineData", mut value)) => read_inline(&mut value, &mut self.extras)?,
+            Some(("fileData", mut value)) => read_file(&mut value, &mut self.extras)?,
+            Some((name, _)) => {
+                let result = matches!(name, "codeExecutionResult" | "toolResponse");
+                // Its extras and its signature stay in the raw JSON.
+                return Ok(Part {
+                    block: Block::new(BlockKind::ServerTool { raw: raw.json()?, result }, at),
+                    tool: None,
+                });
+            }
+            None => match self.text.take() {
+                Some(text) if self.thought && text.is_empty() && is_secret => BlockKind::Redacted,
+                Some(text) if self.thought => BlockKind::Thinking { text, kind: ThinkingKind::Summary },
+                Some(text) => BlockKind::Text { text, citations: Vec::new() },
+                None if opened.is_some() && self.thought => BlockKind::Redacted,
+                None if opened.is_some() => BlockKind::Text { text: Text::EMPTY, citations: Vec::new() },
+                None => BlockKind::Unknown { format: OWN, raw: raw.clone().json()? },
+            },
+        };
+        if let BlockKind::Unknown { .. } = kind {
+            let raw = raw.json()?;
+            return Ok(Part { block: Block::new(BlockKind::Unknown { format: OWN, raw }, at), tool });
+        }
+        let mut block = Block { kind, cache: None, opaque: Vec::new(), extras: self.extras, at };
+        match opened {
+            None => {}
+            Some((Opened::Bare, data, _)) => {
+                block.opaque.push(Opaque { kind: OpaqueKind::ThoughtSignature, maker: OWN, data });
+            }
+            Some((Opened::Ours(opaque), ..)) => block.opaque.push(opaque),
+            Some((Opened::Forged, _, at)) => {
+                let key = Cow::Borrowed("thoughtSignature");
+                block.extras.push(Extra { field: Field::OpaqueState, key, value: Json::NULL, at });
+            }
+        }
+        Ok(Part { block, tool })
+    }
+}
+
+/// `{"id":…,"name":…,"args":{…}}`
+pub(super) fn read_call<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, JsonError> {
+    let at = value.offset();
+    let (mut id, mut name, mut arguments) = (None, None, None);
+    fields::<JsonError>(value, |key, own, value| {
+        match key {
+            "id" => id = loose_text(value)?.map(Text::into_plain),
+            "name" => name = loose_text(value)?.map(Text::into_plain),
+            "args" => arguments = value.nullable(Cursor::json)?,
+            _ => keep(extras, Field::ToolCall, own, value)?,
+        }
+        Ok(())
+    })?;
+    let name = name.ok_or(JsonError { offset: at, problem: Problem::Syntax("a functionCall with `name`") })?;
+    let arguments = arguments.unwrap_or(Json::EMPTY_OBJECT);
+    Ok(BlockKind::ToolCall { id: id.unwrap_or_default(), name, arguments, flavor: Flavor::Function })
+}
+
+/// `{"id":…,"name":…,"response":{…},"parts":[…]}`
+fn read_result<'a>(
+    value: &mut Cursor<'a>,
+    extras: &mut Vec<Extra<'a>>,
+    at: usize,
+) -> Result<(BlockKind<'a>, Option<Cow<'a, str>>), JsonError> {
+    let (mut id, mut name) = (None, None);
+    let (mut said, mut content) = (Said::default(), Vec::new());
+    fields::<JsonError>(value, |key, own, value| {
+        match key {
+            "id" => id = loose_text(value)?.map(Text::into_plain),
+            "name" => name = loose_text(value)?.map(Text::into_plain),
+            "response" => said = value.nullable(read_response)?.unwrap_or_default(),
+            "parts" => read_parts(value, None, &mut |part| content.push(part.block))?,
+            _ => keep(extras, Field::ToolResult, own, value)?,
+        }
+        Ok(())
+    })?;
+    if let Some(text) = said.text.filter(|text| !text.is_empty()) {
+        content.insert(0, Block::text(text, at));
+    }
+    Ok((BlockKind::ToolResult { id: id.unwrap_or_default(), content, is_error: said.is_error }, name))
+}
+
+/// What a tool answered.
+#[derive(Default)]
+struct Said<'a> {
+    text: Option<Text<'a>>,
+    is_error: Option<bool>,
+}
+
+/// The vendor's convention: `output` holds what the tool says, `error` why it failed; any other object is all of it.
+fn read_response<'a>(value: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
+    let whole = value.clone().json()?;
+    if whole.kind() != Kind::Object {
+        value.skip()?;
+        return Ok(Said { text: Some(words(whole)), is_error: None });
+    }
+    let (mut keys, mut output, mut error) = (0_u32, None, None);
+    value.object::<JsonError>(|key, value| {
+        keys += 1;
+        match key.as_ref() {
+            "output" => output = Some(value.json()?),
+            "error" => error = Some(value.json()?),
+            _ => value.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(match (keys, output, error) {
+        (1, Some(output), None) => Said { text: Some(words(output)), is_error: None },
+        (1, None, Some(error)) => Said { text: Some(words(error)), is_error: Some(true) },
+        _ => Said { text: Some(words(whole)), is_error: None },
+    })
+}
+
+/// A string's contents, or the JSON text of anything else.
+fn words(json: Json<'_>) -> Text<'_> {
+    match json.cursor().text() {
+        Ok(text) => text.into_owned(),
+        Err(_) => Text::from_plain(json.as_str()).into_owned(),
+    }
+}

@@ -1,0 +1,228 @@
+//! A client's request, read.
+
+use std::borrow::Cow;
+
+use super::read_config::read_config;
+use super::read_part::{Part, read_parts};
+use super::read_tools::{read_tool_config, read_tools};
+use super::wire::{OWN, fields, keep, loose_text};
+use crate::format::RequestHead;
+use crate::hub::ids::derived;
+use crate::hub::{Block, BlockKind, Extra, Field, Origin, Refusal, Request, Role, StreamSpec, Tier, Turn};
+use crate::json::{Cursor, JsonError, Kind};
+use crate::seal::Seal;
+
+/// Reads a request body; the model and the stream stand in the path.
+pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
+    let mut request = Request::new(Origin { format: OWN, api_version: None, betas: Vec::new() });
+    request.model = head.line.model.clone().unwrap_or_default();
+    request.stream = head.line.stream.map(|_| StreamSpec { include_usage: true, obfuscation: None });
+    let mut cursor = Cursor::over_bytes(body)?;
+    let mut has_contents = false;
+    fields::<Refusal>(&mut cursor, |name, key, value| {
+        has_contents |= name == "contents";
+        field(&mut request, name, key, value, head.seal)
+    })?;
+    cursor.finish()?;
+    if !has_contents || request.turns.is_empty() {
+        return Err(Refusal::of("contents", "a request needs at least one content"));
+    }
+    request.turns = joined(request.turns);
+    link(&mut request.turns);
+    Ok(request)
+}
+
+fn field<'a>(
+    request: &mut Request<'a>,
+    name: &str,
+    key: Cow<'a, str>,
+    value: &mut Cursor<'a>,
+    seal: &Seal,
+) -> Result<(), Refusal> {
+    match name {
+        // The path names the model; some clients say it twice.
+        "model" => value.skip()?,
+        "contents" => read_contents(request, value, seal)?,
+        "systemInstruction" => read_instruction(request, value, seal)?,
+        "tools" => {
+            if let Some(tools) = value.nullable(read_tools)? {
+                request.tools = tools;
+            }
+        }
+        "toolConfig" => {
+            if let Some(policy) = value.nullable(|value| read_tool_config(value, &mut request.extras))? {
+                request.tool_policy = policy;
+            }
+        }
+        "generationConfig" => {
+            value.nullable(|value| read_config(request, value))?;
+        }
+        "labels" => request.identity.metadata = value.nullable(Cursor::json)?,
+        "store" => request.state.store = value.nullable(Cursor::bool)?,
+        "serviceTier" => {
+            let start = value.clone();
+            match loose_text(value)?.unwrap_or_default().plain().to_ascii_lowercase().as_str() {
+                "standard" => request.tier = Some(Tier::Standard),
+                "flex" => request.tier = Some(Tier::Flex),
+                "priority" => request.tier = Some(Tier::Priority),
+                "" | "unspecified" | "service_tier_unspecified" => {}
+                _ => keep(&mut request.extras, Field::Tier, key, &mut start.clone())?,
+            }
+        }
+        // What they name holds a part of the conversation: an answer without it would be an answer to something else.
+        "cachedContent" | "continuationToken" => keep(&mut request.state.kept, Field::Cache, key, value)?,
+        name => keep(&mut request.extras, class_of(name), key, value)?,
+    }
+    Ok(())
+}
+
+/// What a field of a request counts as when it cannot be carried.
+fn class_of(name: &str) -> Field {
+    match name {
+        "safetySettings" | "modelArmorConfig" => Field::Safety,
+        _ => Field::Unknown,
+    }
+}
+
+fn read_contents<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal: &Seal) -> Result<(), JsonError> {
+    match value.peek()? {
+        Kind::Null => value.skip(),
+        Kind::Array => value.array(|_, element| {
+            request.turns.push(read_turn(element, seal)?);
+            Ok(())
+        }),
+        Kind::Object | Kind::String => {
+            request.turns.push(read_turn(value, seal)?);
+            Ok(())
+        }
+        Kind::Number | Kind::Bool => Err(value.wrong("an array of contents")),
+    }
+}
+
+/// One content. Results without an id keep the tool's name as their id until [`link`] finds their calls.
+fn read_turn<'a>(value: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, JsonError> {
+    let mut turn = Turn::new(Role::User, Vec::new(), value.offset());
+    if value.peek()? == Kind::String {
+        turn.blocks.push(Block::text(value.text()?, turn.at));
+        return Ok(turn);
+    }
+    let Turn { role, blocks, extras, .. } = &mut turn;
+    fields::<JsonError>(value, |name, key, value| {
+        match name {
+            "role" => {
+                *role = match loose_text(value)?.unwrap_or_default().escaped() {
+                    "model" | "assistant" => Role::Assistant,
+                    "system" => Role::System,
+                    _ => Role::User,
+                }
+            }
+            "parts" => read_parts(value, Some(seal), &mut |part| blocks.push(named(part)))?,
+            _ => keep(extras, Field::Unknown, key, value)?,
+        }
+        Ok(())
+    })?;
+    Ok(turn)
+}
+
+/// Stands before the name of a tool whose result has no id: no provider makes such ids.
+const BY_NAME: &str = "\0";
+
+fn named(part: Part<'_>) -> Block<'_> {
+    let Part { mut block, tool } = part;
+    if let BlockKind::ToolResult { id, .. } = &mut block.kind
+        && id.is_empty()
+    {
+        *id = Cow::Owned(format!("{BY_NAME}{}", tool.unwrap_or_default()));
+    }
+    block
+}
+
+fn read_instruction<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal: &Seal) -> Result<(), JsonError> {
+    if value.peek()? == Kind::Null {
+        return value.skip();
+    }
+    let Turn { blocks, extras, .. } = if value.peek()? == Kind::Array {
+        let mut turn = Turn::new(Role::System, Vec::new(), value.offset());
+        read_parts(value, Some(seal), &mut |part| turn.blocks.push(part.block))?;
+        turn
+    } else {
+        read_turn(value, seal)?
+    };
+    request.instructions.extend(blocks);
+    request.extras.extend(extras.into_iter().map(|extra| Extra { field: Field::Instructions, ..extra }));
+    Ok(())
+}
+
+/// Joins what the model said in one go: clients keep the pieces of a stream as parts or contents of their own.
+fn joined(turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
+    let mut merged: Vec<Turn<'_>> = Vec::with_capacity(turns.len());
+    for turn in turns {
+        let is_model = turn.role == Role::Assistant && turn.extras.is_empty();
+        match merged.last_mut() {
+            Some(last) if is_model && last.role == Role::Assistant => {
+                turn.blocks.into_iter().for_each(|block| join(&mut last.blocks, block));
+            }
+            _ if is_model => {
+                let mut whole = Turn::new(turn.role, Vec::with_capacity(turn.blocks.len()), turn.at);
+                turn.blocks.into_iter().for_each(|block| join(&mut whole.blocks, block));
+                merged.push(whole);
+            }
+            _ => merged.push(turn),
+        }
+    }
+    merged
+}
+
+/// Appends `block`, to the last one if both are words of a kind; a signature ends its words.
+fn join<'a>(blocks: &mut Vec<Block<'a>>, mut block: Block<'a>) {
+    let last = blocks.last_mut().filter(|last| last.opaque.is_empty() && last.extras.is_empty());
+    match (last, &mut block) {
+        (
+            Some(Block { kind: BlockKind::Text { text: before, .. }, .. }),
+            Block { kind: BlockKind::Text { text, .. }, opaque, extras, .. },
+        ) if opaque.is_empty() && extras.is_empty() => before.push(text),
+        (
+            Some(Block { kind: BlockKind::Thinking { text: before, .. }, opaque: signatures, .. }),
+            Block { kind: BlockKind::Thinking { text, .. }, opaque, extras, .. },
+        ) if extras.is_empty() => {
+            before.push(text);
+            signatures.append(opaque);
+        }
+        _ => blocks.push(block),
+    }
+}
+
+/// Gives calls without an id one that derives from their place, and their results the same: by the tool's name, in
+/// order, as the vendor pairs them. A longer history keeps the ids of the shorter one.
+fn link(turns: &mut [Turn<'_>]) {
+    let mut open: Vec<(String, String)> = Vec::new();
+    for (at, turn) in turns.iter_mut().enumerate() {
+        if turn.role == Role::Assistant {
+            open.clear();
+        }
+        let mut calls = 0;
+        for block in &mut turn.blocks {
+            match &mut block.kind {
+                BlockKind::ToolCall { id, name, .. } => {
+                    if id.is_empty() {
+                        *id = Cow::Owned(derived("call_", &format!("{at}:{calls}:{name}")));
+                    }
+                    calls += 1;
+                    open.push((name.to_string(), id.to_string()));
+                }
+                BlockKind::ToolResult { id, .. } => {
+                    let found = match id.strip_prefix(BY_NAME) {
+                        Some(tool) => open.iter().position(|(name, _)| name == tool),
+                        None => open.iter().position(|(_, call)| *call == **id),
+                    };
+                    if let Some(found) = found {
+                        *id = Cow::Owned(open.remove(found).1);
+                    } else if let Some(tool) = id.strip_prefix(BY_NAME) {
+                        *id = Cow::Owned(tool.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Why an answer ended, read and written.
+
+use crate::hub::Stop;
+use crate::json::Text;
+
+/// Reasons that say that a filter cut the answer.
+const FILTERED: [&str; 13] = [
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "LANGUAGE",
+    "MODEL_ARMOR",
+    "JAILBREAK",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "IMAGE_OTHER",
+    "UNSAFE_PROMPT_FOR_IMAGE_GENERATION",
+];
+
+/// Reasons that say that the model or the provider failed: an empty success would hide it.
+const FAILED: [&str; 5] = [
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "MALFORMED_RESPONSE",
+];
+
+/// Reads a `finishReason`; `called` where a tool of the client was called, which the format does not say by itself.
+pub(super) fn read<'a>(word: &Text<'a>, called: bool) -> Stop<'a> {
+    match word.escaped() {
+        "STOP" | "" if called => Stop::ToolUse,
+        "STOP" | "" => Stop::EndTurn,
+        // Calls of an answer that was cut may be cut themselves.
+        "MAX_TOKENS" => Stop::MaxTokens,
+        "CONTINUATION" => Stop::Pause,
+        native if FILTERED.contains(&native) => Stop::Filtered(word.clone()),
+        native if FAILED.contains(&native) => Stop::Failed(word.clone()),
+        _ => Stop::Other(word.clone()),
+    }
+}
+
+/// Reads a `promptFeedback.blockReason`: the prompt was refused and there is no answer.
+pub(super) fn blocked<'a>(word: &Text<'a>) -> Stop<'a> {
+    Stop::Filtered(word.clone())
+}
+
+/// The `finishReason` that says `stop`; `None` for a failure of another format, which is said as an error.
+pub(super) fn word<'s>(stop: &'s Stop<'_>) -> Option<&'s str> {
+    Some(match stop {
+        Stop::EndTurn | Stop::StopSequence(_) | Stop::ToolUse => "STOP",
+        Stop::MaxTokens | Stop::ContextWindow | Stop::Pause | Stop::Compaction => "MAX_TOKENS",
+        Stop::Filtered(native) if FILTERED.contains(&native.escaped()) && native.escaped() != "JAILBREAK" => {
+            native.escaped()
+        }
+        Stop::Refusal { .. } | Stop::Filtered(_) => "SAFETY",
+        Stop::Failed(native) if FAILED.contains(&native.escaped()) => native.escaped(),
+        Stop::Failed(_) => return None,
+        Stop::Other(native) if matches!(native.escaped(), "NO_IMAGE" | "ESCALATION") => native.escaped(),
+        Stop::Other(_) => "OTHER",
+    })
+}
+
+/// The `finishMessage` that goes with it.
+pub(super) fn message<'s>(stop: &'s Stop<'_>) -> Option<Text<'s>> {
+    match stop {
+        Stop::Refusal { explanation: Some(words), .. } => Some(words.by_ref()),
+        Stop::Filtered(native) if word(stop) != Some(native.escaped()) && !native.is_empty() => Some(native.by_ref()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_reason() {
+        for (native, called, label) in [
+            ("STOP", false, "end_turn"),
+            ("MAX_TOKENS", false, "max_tokens"),
+            ("SAFETY", false, "filtered"),
+            ("PROHIBITED_CONTENT", true, "filtered"),
+            ("IMAGE_SAFETY", false, "filtered"),
+            ("NO_IMAGE", false, "other"),
+            ("OTHER", false, "other"),
+            ("BRAND_NEW", false, "other"),
+            ("CONTINUATION", false, "pause"),
+        ] {
+            assert_eq!(read(&Text::from_escaped(native), called).label(), label, "{native}");
+        }
+    }
+
+    #[test]
+    fn trap_b25_calls_make_a_normal_stop_a_tool_use() {
+        assert_eq!(read(&Text::from_escaped("STOP"), true), Stop::ToolUse);
+    }
+
+    #[test]
+    fn trap_b28_a_limit_stays_one_behind_a_call() {
+        assert_eq!(read(&Text::from_escaped("MAX_TOKENS"), true), Stop::MaxTokens);
+    }
+
+    #[test]
+    fn trap_c30_a_malformed_call_is_a_failure() {
+        for native in FAILED {
+            assert_eq!(read(&Text::from_escaped(native), false).label(), "failed", "{native}");
+        }
+    }
+
+    #[test]
+    fn every_own_reason_comes_back() {
+        for native in FILTERED.iter().chain(&FAILED).chain(&["STOP", "MAX_TOKENS", "OTHER", "NO_IMAGE"]) {
+            let text = Text::from_escaped(*native);
+            let stop = read(&text, false);
+            let expected = if *native == "JAILBREAK" { "SAFETY" } else { native };
+            assert_eq!(word(&stop), Some(expected), "{native}");
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! A stream for a client, written: server-sent events, or the elements of one JSON array.
+//!
+//! Words pass as they come. A call is whole in one part, so its arguments are gathered until it is complete, within a
+//! bound; calls keep the order in which they began. Reasons and usage stand in the last piece together.
+
+use std::sync::Arc;
+
+use super::calls::{Call, Calls};
+use super::choice::Choice;
+use super::wire::{is_own, signature};
+use super::{error, logprobs, stop, usage};
+use crate::format::{Framing, Reply, StreamWriter};
+use crate::hub::ids::Distinct;
+use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
+use crate::json::write::{escape_into, push_escaped, push_number};
+use crate::json::{Text, Writer as JsonWriter};
+
+/// Writes one stream.
+#[derive(Debug)]
+pub(super) struct Writer {
+    reply: Arc<Reply>,
+    /// What every piece ends with, from behind its candidates.
+    tail: Vec<u8>,
+    choices: Vec<Choice>,
+    blocks: Vec<Block>,
+    calls: Calls,
+    ids: Distinct,
+    usage: Option<Usage>,
+    /// Something was written.
+    begun: bool,
+    over: bool,
+}
+
+/// A block of the hub, as it is written here.
+#[derive(Debug)]
+struct Block {
+    /// Place of its answer.
+    choice: usize,
+    kind: Kind,
+    /// A piece up to its words, and from behind them.
+    prefix: &'static [u8],
+    suffix: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Thinking,
+    Redacted,
+    Call,
+    Hidden,
+}
+
+const TEXT: &[u8] = b"{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"";
+const THOUGHT: &[u8] = b"{\"candidates\":[{\"content\":{\"parts\":[{\"thought\":true,\"text\":\"";
+
+impl StreamWriter for Writer {
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
+        if self.over {
+            return;
+        }
+        match event {
+            Event::Start { id, .. } => self.start(id),
+            Event::BlockStart { candidate, head, .. } => self.block_start(*candidate, head, out, lost),
+            Event::TextDelta { block, text } => self.text(*block, text, out),
+            Event::ArgumentsDelta { block, fragment } => {
+                if !self.calls.grow(*block, fragment.escaped()) {
+                    let message = "the provider sent longer arguments than can be gathered";
+                    self.fault(&Fault::new(FaultKind::Api, message), out);
+                }
+            }
+            Event::Opaque { block, opaque } => self.opaque(*block, opaque, out),
+            Event::Citation { block, citation } => {
+                let choice = at(&self.blocks, *block).map(|block| block.choice);
+                let choice = choice.and_then(|choice| self.choices.get_mut(choice));
+                if !choice.is_some_and(|choice| choice.sources.take(citation)) {
+                    lost(Field::Citations);
+                }
+            }
+            Event::Logprobs { candidate, raw } => {
+                let choice = self.choice(*candidate);
+                if let Some(choice) = self.choices.get_mut(choice)
+                    && !choice.logprobs(raw)
+                {
+                    lost(Field::Logprobs);
+                }
+            }
+            Event::BlockStop { block } => self.block_stop(*block, out, lost),
+            Event::Stop { candidate, stop } => {
+                if matches!(stop, Stop::Pause | Stop::Compaction | Stop::Other(_)) {
+                    lost(Field::StopReason);
+                }
+                let choice = self.choice(*candidate);
+                self.flush_signature(choice, out);
+                if let Some(choice) = self.choices.get_mut(choice) {
+                    choice.stop = Some(stop.clone().into_owned());
+                }
+            }
+            Event::Usage(usage) => self.usage = Some(usage.clone()),
+            // A comment would reach a JSON parser in the vendor's SDK.
+            Event::Ping | Event::Dropped { .. } => {}
+            Event::Fault(fault) => self.fault(fault, out),
+            Event::End => self.end(out),
+        }
+    }
+}
+
+impl Writer {
+    /// A stream as `reply` wants it.
+    pub(super) fn new(reply: Arc<Reply>) -> Self {
+        Self {
+            reply,
+            tail: b"]".to_vec(),
+            choices: Vec::new(),
+            blocks: Vec::new(),
+            calls: Calls::default(),
+            ids: Distinct::default(),
+            usage: None,
+            begun: false,
+            over: false,
+        }
+    }
+
+    fn start(&mut self, id: &Text<'_>) {
+        let tail = &mut self.tail;
+        tail.clear();
+        tail.extend_from_slice(b"],\"modelVersion\":\"");
+        escape_into(&self.reply.model, tail);
+        tail.push(b'"');
+        if !id.is_empty() {
+            tail.extend_from_slice(b",\"responseId\":\"");
+            push_escaped(id.escaped(), tail);
+            tail.push(b'"');
+        }
+    }
+
+    /// Begins a piece.
+    fn open(&mut self, out: &mut Vec<u8>) {
+        let first = !std::mem::replace(&mut self.begun, true);
+        out.extend_from_slice(match (self.reply.framing, first) {
+            (Framing::Events, _) => b"data: ",
+            (Framing::JsonArray, true) => b"[",
+            (Framing::JsonArray, false) => b",\n",
+        });
+    }
+
+    /// Ends a piece.
+    fn close(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self.reply.framing {
+            Framing::Events => b"\n\n",
+            Framing::JsonArray => b"\n",
+        });
+    }
+
+    /// Ends the stream.
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.over = true;
+        if self.reply.framing == Framing::JsonArray {
+            out.extend_from_slice(b"]");
+        }
+    }
+
+    /// The place of answer `candidate`.
+    fn choice(&mut self, candidate: u32) -> usize {
+        if let Some(at) = self.choices.iter().position(|choice| choice.index == candidate) {
+            return at;
+        }
+        self.choices.push(Choice::new(candidate));
+        self.choices.len() - 1
+    }
+
+    /// What a piece of answer `candidate` ends with, behind its last part.
+    fn suffix(&self, candidate: u32) -> Vec<u8> {
+        let mut suffix = Vec::with_capacity(self.tail.len() + 32);
+        suffix.extend_from_slice(b"],\"role\":\"model\"},\"index\":");
+        push_number(u64::from(candidate), &mut suffix);
+        suffix.push(b'}');
+        suffix.extend_from_slice(&self.tail);
+        suffix.push(b'}');
+        suffix
+    }
+
+    fn block_start(&mut self, candidate: u32, head: &Head<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
+        let choice = self.choice(candidate);
+        let (kind, prefix) = match head {
+            Head::Text | Head::Refusal => (Kind::Text, TEXT),
+            Head::Thinking(_) => (Kind::Thinking, THOUGHT),
+            Head::Redacted => (Kind::Redacted, TEXT),
+            Head::ToolCall { .. } => (Kind::Call, TEXT),
+            Head::ServerTool { format, raw } if *format == super::wire::OWN => {
+                self.part(choice, out, |json| {
+                    json.json(raw);
+                });
+                (Kind::Hidden, TEXT)
+            }
+            Head::ServerTool { .. } => {
+                lost(Field::ServerTool);
+                (Kind::Hidden, TEXT)
+            }
+        };
+        if kind != Kind::Call {
+            self.flush_signature(choice, out);
+        }
+        let suffix = match kind {
+            Kind::Text | Kind::Thinking => {
+                let mut suffix = b"\"}".to_vec();
+                suffix.extend_from_slice(&self.suffix(candidate));
+                suffix
+            }
+            Kind::Redacted | Kind::Call | Kind::Hidden => Vec::new(),
+        };
+        if let Head::ToolCall { id, name, flavor } = head {
+            let signature = self.choices.get_mut(choice).and_then(|choice| choice.signature.take());
+            let block = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
+            let id = self.ids.next(id);
+            self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, signature));
+        }
+        self.blocks.push(Block { choice, kind, prefix, suffix });
+    }
+
+    fn text(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
+        let Some(Block { choice, kind: kind @ (Kind::Text | Kind::Thinking), .. }) = at(&self.blocks, block) else {
+            return;
+        };
+        if text.is_empty() {
+            return;
+        }
+        if let (Kind::Text, Some(choice)) = (kind, self.choices.get_mut(*choice)) {
+            choice.note(text);
+        }
+        self.open(out);
+        if let Some(Block { prefix, suffix, .. }) = at(&self.blocks, block) {
+            out.extend_from_slice(prefix);
+            push_escaped(text.escaped(), out);
+            out.extend_from_slice(suffix);
+        }
+        self.close(out);
+    }
+
+    /// Writes a piece with one part.
+    fn part(&mut self, choice: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut JsonWriter<'_>)) {
+        let candidate = self.choices.get(choice).map_or(0, |choice| choice.index);
+        self.open(out);
+        out.extend_from_slice(b"{\"candidates\":[{\"content\":{\"parts\":[");
+        write(&mut JsonWriter::new(out));
+        let suffix = self.suffix(candidate);
+        out.extend_from_slice(&suffix);
+        self.close(out);
+    }
+
+    fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
+        let Some(Block { choice, kind, .. }) = at(&self.blocks, block) else { return };
+        let (choice, kind) = (*choice, *kind);
+        let value = signature(opaque, &self.reply.seal).into_owned();
+        match kind {
+            Kind::Call => self.calls.sign(block, value),
+            // The provider's own stands at the part that follows, if that is a call.
+            Kind::Redacted | Kind::Text if is_own(opaque) => {
+                self.flush_signature(choice, out);
+                if let Some(choice) = self.choices.get_mut(choice) {
+                    choice.signature = Some(value);
+                }
+            }
+            Kind::Text => {
+                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json))
+            }
+            Kind::Redacted | Kind::Thinking => {
+                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, true, Some(&value), json));
+            }
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Writes the signature that no call took: in a part without words.
+    fn flush_signature(&mut self, choice: usize, out: &mut Vec<u8>) {
+        if let Some(value) = self.choices.get_mut(choice).and_then(|choice| choice.signature.take()) {
+            self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json));
+        }
+    }
+
+    fn block_stop(&mut self, block: u32, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
+        let slot = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at));
+        let Some(slot) = slot else { return };
+        // Nothing more is written of it.
+        slot.suffix = Vec::new();
+        if slot.kind != Kind::Call {
+            return;
+        }
+        self.calls.stop(block);
+        while let Some(call) = self.calls.next_complete() {
+            let choice = call.choice;
+            let Some(arguments) = call.arguments() else {
+                lost(Field::ToolCall);
+                if let Some(choice) = self.choices.get_mut(choice) {
+                    choice.malformed = true;
+                }
+                continue;
+            };
+            self.part(choice, out, |json| {
+                super::part_write::call((&call.id, &call.name), &arguments, call.signature.as_ref(), json);
+            });
+        }
+    }
+
+    fn fault(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
+        self.open(out);
+        error::write_object(fault, None, out);
+        self.close(out);
+        self.finish(out);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if self.choices.is_empty() {
+            self.choice(0);
+        }
+        let failed = self.choices.iter().find_map(|choice| match &choice.stop {
+            Some(stop @ Stop::Failed(word)) if stop::word(stop).is_none() => Some(word.plain().into_owned()),
+            _ => None,
+        });
+        if let Some(word) = failed {
+            let mut fault = Fault::new(FaultKind::Api, format!("the provider gave the answer up: {word}"));
+            fault.status = 502;
+            return self.fault(&fault.with_code("upstream_failed"), out);
+        }
+        self.open(out);
+        out.extend_from_slice(b"{\"candidates\":[");
+        let mut json = JsonWriter::new(out);
+        for choice in &self.choices {
+            choice.write_end(&mut json);
+        }
+        out.extend_from_slice(&self.tail);
+        if let Some(usage) = &self.usage {
+            out.extend_from_slice(b",\"usageMetadata\":");
+            usage::write(usage, &mut JsonWriter::new(out));
+        }
+        out.push(b'}');
+        self.close(out);
+        self.finish(out);
+    }
+}
+
+fn at(blocks: &[Block], block: u32) -> Option<&Block> {
+    usize::try_from(block).ok().and_then(|at| blocks.get(at))
+}
+
+impl Choice {
+    /// Takes log probabilities; `false` for a shape that cannot be said.
+    fn logprobs(&mut self, raw: &crate::json::Json<'_>) -> bool {
+        let mut said = Vec::new();
+        if !logprobs::write(raw, &mut JsonWriter::new(&mut said)) {
+            return false;
+        }
+        self.logprobs = Some(raw.clone().into_owned());
+        true
+    }
+}

@@ -1,0 +1,231 @@
+//! Whole answers, read and written.
+
+use serde_json::{Value, json};
+
+use super::super::GeminiGenerate;
+use super::reply;
+use crate::format::WireFormat as _;
+use crate::hub::{BlockKind, Losses, Stop};
+use crate::{Facts, Format, Line, RequestHead, Target, Undo, translate_request, translate_response};
+
+fn translated(from: Format, to: Format, body: &Value) -> Result<Value, String> {
+    translate_response(from, to, body.to_string().as_bytes(), &reply(), &Undo::default())
+        .map(|done| serde_json::from_slice(&done.body).unwrap())
+        .map_err(|fault| fault.message.into_owned())
+}
+
+fn answer(parts: Value, finish: &str) -> Value {
+    json!({"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": finish, "index": 0}],
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2, "totalTokenCount": 3}, "responseId": "r"})
+}
+
+#[test]
+fn trap_a24_a_refused_prompt_is_filtered_not_empty() {
+    let body = json!({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}});
+    let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &body).unwrap();
+    assert_eq!(chat["choices"][0]["finish_reason"], "content_filter");
+    let messages = translated(Format::GeminiGenerate, Format::AnthropicMessages, &body).unwrap();
+    assert_eq!(messages["stop_reason"], "refusal");
+}
+
+#[test]
+fn trap_c30_a_malformed_call_is_an_error_elsewhere_and_itself_here() {
+    let body = answer(json!([]), "MALFORMED_FUNCTION_CALL");
+    for format in [Format::OpenaiChat, Format::AnthropicMessages] {
+        assert!(translated(Format::GeminiGenerate, format, &body).unwrap_err().contains("MALFORMED_FUNCTION_CALL"));
+    }
+    let own = translated(Format::GeminiGenerate, Format::GeminiGenerate, &body).unwrap();
+    assert_eq!(own["candidates"][0]["finishReason"], "MALFORMED_FUNCTION_CALL");
+}
+
+#[test]
+fn trap_f12_a_reason_without_content_is_an_answer() {
+    let body = json!({"candidates": [{"finishReason": "NO_IMAGE", "index": 0}]});
+    let response = GeminiGenerate.read_response(body.to_string().as_bytes()).unwrap().candidates.len();
+    assert_eq!(response, 1);
+    let own = translated(Format::GeminiGenerate, Format::GeminiGenerate, &body).unwrap();
+    assert_eq!(own["candidates"][0]["finishReason"], "NO_IMAGE");
+}
+
+#[test]
+fn an_error_or_anything_else_is_no_answer() {
+    for body in [r#"{"error":{"code":500,"message":"m"}}"#, "{}", "[]", "7", r#"{"candidates":7}"#, ""] {
+        assert!(GeminiGenerate.read_response(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn trap_b28_calls_do_not_hide_a_limit() {
+    let parts = json!([{"functionCall": {"name": "f", "args": {"n": 12345678901234567890_u64}}}]);
+    let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &answer(parts.clone(), "MAX_TOKENS")).unwrap();
+    assert_eq!(chat["choices"][0]["finish_reason"], "length");
+    let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &answer(parts, "STOP")).unwrap();
+    assert_eq!(chat["choices"][0]["finish_reason"], "tool_calls");
+    // Trap C27: numbers keep their digits.
+    assert_eq!(
+        chat["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"],
+        r#"{"n":12345678901234567890}"#
+    );
+}
+
+#[test]
+fn several_answers_stay_apart() {
+    let body = json!({"candidates": [
+        {"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"},
+        {"content": {"parts": [{"text": "b"}]}, "finishReason": "MAX_TOKENS", "index": 1}]});
+    let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &body).unwrap();
+    assert_eq!(chat["choices"][1]["message"]["content"], "b");
+    let back = translated(Format::OpenaiChat, Format::GeminiGenerate, &chat).unwrap();
+    assert_eq!(back["candidates"][1]["finishReason"], "MAX_TOKENS");
+    assert_eq!(back["candidates"][0]["content"]["parts"][0]["text"], "a");
+}
+
+/// Sends what a client of `client` got back to the provider, after a tool ran, and gives the contents that it gets.
+fn next_turn(client: Format, parts: Value) -> Vec<Value> {
+    let seen = translated(Format::GeminiGenerate, client, &answer(parts, "STOP")).unwrap();
+    let history = match client {
+        Format::OpenaiChat => {
+            let message = seen["choices"][0]["message"].clone();
+            let mut messages = vec![json!({"role": "user", "content": "q"}), message.clone()];
+            for call in message["tool_calls"].as_array().into_iter().flatten() {
+                messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "1"}));
+            }
+            json!({"model": "m", "messages": messages})
+        }
+        _ => {
+            let results: Vec<Value> = seen["content"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|block| block["type"] == "tool_use")
+                .map(|block| json!({"type": "tool_result", "tool_use_id": block["id"], "content": "1"}))
+                .collect();
+            let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": seen["content"]},
+                {"role": "user", "content": if results.is_empty() { json!("next") } else { json!(results) }}]);
+            json!({"model": "m", "max_tokens": 9, "messages": messages})
+        }
+    };
+    let reply = reply();
+    let head = RequestHead { api_version: None, betas: None, line: Line::default(), seal: &reply.seal };
+    let facts = Facts::default();
+    let target = Target { model: "g", facts: &facts, api_version: None };
+    let done =
+        translate_request(client, Format::GeminiGenerate, history.to_string().as_bytes(), &head, &target).unwrap();
+    let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
+    body["contents"].as_array().unwrap().clone()
+}
+
+#[test]
+fn trap_d2_signatures_come_back_where_they_were() {
+    let parts = json!([
+        {"text": "I think", "thought": true, "thoughtSignature": "c2lnMA=="},
+        {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "c2lnMQ=="},
+        {"functionCall": {"name": "g", "args": {}}},
+    ]);
+    for client in [Format::OpenaiChat, Format::AnthropicMessages] {
+        let contents = next_turn(client, parts.clone());
+        let back = contents[1]["parts"].as_array().unwrap();
+        let signatures: Vec<&Value> =
+            back.iter().map(|part| &part["thoughtSignature"]).filter(|value| !value.is_null()).collect();
+        assert_eq!(signatures, ["c2lnMA==", "c2lnMQ=="], "{client:?}: {back:?}");
+        let first = back.iter().find(|part| part["functionCall"].is_object()).unwrap();
+        assert_eq!((&first["thoughtSignature"], &first["functionCall"]["name"]), (&json!("c2lnMQ=="), &json!("f")));
+        assert_eq!((&back[0]["text"], &back[0]["thought"]), (&json!("I think"), &json!(true)));
+    }
+}
+
+#[test]
+fn a_signature_of_words_comes_back_behind_them() {
+    let parts = json!([{"text": "Hello"}, {"text": " you", "thoughtSignature": "c2lnMA=="}]);
+    for client in [Format::OpenaiChat, Format::AnthropicMessages] {
+        let contents = next_turn(client, parts.clone());
+        let back = contents[1]["parts"].as_array().unwrap();
+        assert!(back.contains(&json!({"text": "Hello you"})), "{client:?}: {back:?}");
+        assert!(back.contains(&json!({"text": "", "thoughtSignature": "c2lnMA=="})), "{client:?}: {back:?}");
+    }
+}
+
+#[test]
+fn state_of_another_provider_survives_a_client_of_this_format() {
+    let messages = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": [
+        {"type": "thinking", "thinking": "hm", "signature": "EqQBCgIYAhIM+/="},
+        {"type": "redacted_thinking", "data": "c2VjcmV0"},
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}],
+        "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let seen = translated(Format::AnthropicMessages, Format::GeminiGenerate, &messages).unwrap();
+    let parts = seen["candidates"][0]["content"]["parts"].clone();
+    assert!(!parts.to_string().contains("EqQB"), "a foreign signature stands bare");
+    let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
+        {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
+    let text = history.to_string();
+    assert!(crate::seal::Seal::may_be_in(text.as_bytes()));
+    let reply = reply();
+    let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
+    let facts = Facts::default();
+    let target = Target { model: "c", facts: &facts, api_version: None };
+    let done =
+        translate_request(Format::GeminiGenerate, Format::AnthropicMessages, text.as_bytes(), &head, &target).unwrap();
+    let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
+    assert_eq!(body["messages"][1]["content"], messages["content"]);
+    // Trap D5: toward its own provider nothing of it is left.
+    let done =
+        translate_request(Format::GeminiGenerate, Format::GeminiGenerate, text.as_bytes(), &head, &target).unwrap();
+    let body = String::from_utf8(done.outgoing.body).unwrap();
+    assert!(!body.contains("dGcxL") && !body.contains("EqQB"), "{body}");
+    assert!(done.outgoing.losses.any_dropped());
+}
+
+#[test]
+fn sources_and_log_probabilities_are_said() {
+    let body = json!({"candidates": [{"content": {"parts": [{"text": "北京 is big"}]}, "finishReason": "STOP",
+        "groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://a", "title": "A"}}],
+            "groundingSupports": [{"segment": {"startIndex": 7, "endIndex": 9}, "groundingChunkIndices": [0]}]},
+        "logprobsResult": {"chosenCandidates": [{"token": "x", "logProbability": -1.5}]}}]});
+    let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &body).unwrap();
+    let citation = &chat["choices"][0]["message"]["annotations"][0]["url_citation"];
+    assert_eq!(
+        (&citation["start_index"], &citation["end_index"], &citation["url"]),
+        (&json!(3), &json!(5), &json!("https://a"))
+    );
+    assert_eq!(chat["choices"][0]["logprobs"]["content"][0]["logprob"], -1.5);
+    let back = translated(Format::OpenaiChat, Format::GeminiGenerate, &chat).unwrap();
+    let segment = &back["candidates"][0]["groundingMetadata"]["groundingSupports"][0]["segment"];
+    assert_eq!((&segment["startIndex"], &segment["endIndex"]), (&json!(7), &json!(9)));
+    assert_eq!(back["candidates"][0]["logprobsResult"]["chosenCandidates"][0]["token"], "x");
+}
+
+#[test]
+fn arguments_that_are_no_object_are_no_fake_call() {
+    let chat = |finish: &str| {
+        json!({"id": "c", "model": "m", "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant",
+        "tool_calls": [{"id": "x", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}}]}}]})
+    };
+    let done = translated(Format::OpenaiChat, Format::GeminiGenerate, &chat("tool_calls")).unwrap();
+    assert_eq!(done["candidates"][0]["finishReason"], "MALFORMED_FUNCTION_CALL");
+    assert_eq!(done["candidates"][0]["content"]["parts"], json!([]));
+    // Trap C25: an answer that was cut is one that was cut.
+    let done = translated(Format::OpenaiChat, Format::GeminiGenerate, &chat("length")).unwrap();
+    assert_eq!(done["candidates"][0]["finishReason"], "MAX_TOKENS");
+}
+
+#[test]
+fn a_refusal_says_why() {
+    let messages = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [],
+        "stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "bio", "explanation": "no"},
+        "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let done = translated(Format::AnthropicMessages, Format::GeminiGenerate, &messages).unwrap();
+    let candidate = &done["candidates"][0];
+    assert_eq!((&candidate["finishReason"], &candidate["finishMessage"]), (&json!("SAFETY"), &json!("no")));
+}
+
+#[test]
+fn media_of_an_answer_are_read() {
+    let body = answer(json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0K"}}, {"text": "x"}]), "STOP");
+    let text = body.to_string();
+    let response = GeminiGenerate.read_response(text.as_bytes()).unwrap();
+    assert!(matches!(response.candidates[0].blocks[0].kind, BlockKind::Image { .. }));
+    assert_eq!(response.candidates[0].stop, Stop::EndTurn);
+    let mut losses = Losses::default();
+    let own = GeminiGenerate.write_response(&response, &reply(), &mut losses).unwrap();
+    assert!(String::from_utf8(own).unwrap().contains("iVBORw0K") && losses.is_empty());
+}

@@ -1,0 +1,180 @@
+//! Small spellings that several parts of the format share.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::Format;
+use crate::hub::media::decode_text;
+use crate::hub::{Extra, Field, Opaque, OpaqueKind};
+use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
+use crate::seal::{Opened, Seal};
+
+/// This format.
+pub(super) const OWN: Format = Format::GeminiGenerate;
+
+/// Objects whose unknown fields are kept with a dotted key.
+const NESTED: [&str; 3] = ["generationConfig.", "toolConfig.", "functionCallingConfig."];
+
+/// A key in the spelling of the vendor's own JSON: its servers read `snake_case` as well as `camelCase`.
+pub(super) fn camel(key: &str) -> Cow<'_, str> {
+    if !key.contains('_') {
+        return Cow::Borrowed(key);
+    }
+    let mut out = String::with_capacity(key.len());
+    let mut upper = false;
+    for c in key.chars() {
+        match c {
+            '_' => upper = true,
+            c if std::mem::take(&mut upper) => out.push(c.to_ascii_uppercase()),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Reads an object's fields by their camel-case keys; `each` gets the key as it stood too.
+pub(super) fn fields<'a, E: From<JsonError>>(
+    cursor: &mut Cursor<'a>,
+    mut each: impl FnMut(&str, Cow<'a, str>, &mut Cursor<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    cursor.object(|key, value| {
+        // A key without escapes is borrowed, so that a second one costs nothing.
+        each(&camel(&key), key.clone(), value)
+    })
+}
+
+/// Reads a count; numbers may be strings, as the vendor's JSON writes 64-bit ones. Nothing where something else stands.
+pub(super) fn count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
+    Ok(whole(value)?.and_then(|number| u64::try_from(number).ok()))
+}
+
+/// Reads a whole number, as [`count`] does.
+pub(super) fn whole(value: &mut Cursor<'_>) -> Result<Option<i64>, JsonError> {
+    let digits = match value.peek()? {
+        Kind::Number => value.number()?.as_str().to_owned(),
+        Kind::String => value.string()?.into_owned(),
+        Kind::Object | Kind::Array | Kind::Bool | Kind::Null => {
+            value.skip()?;
+            return Ok(None);
+        }
+    };
+    let whole = digits.split('.').next().unwrap_or_default();
+    Ok(whole.parse().ok())
+}
+
+/// Reads a string, or nothing where something else stands.
+pub(super) fn loose_text<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    if value.peek()? == Kind::String {
+        return value.text().map(Some);
+    }
+    value.skip()?;
+    Ok(None)
+}
+
+/// Takes the value at `value` as a field that the hub has no place for; `null` says nothing and is not kept.
+pub(super) fn keep<'a>(
+    extras: &mut Vec<Extra<'a>>,
+    field: Field,
+    key: Cow<'a, str>,
+    value: &mut Cursor<'a>,
+) -> Result<(), JsonError> {
+    let (at, json) = (value.offset(), value.json()?);
+    if json.kind() != Kind::Null {
+        extras.push(Extra { field, key, value: json, at });
+    }
+    Ok(())
+}
+
+/// Writes the fields of `extras` that stand in the object itself.
+pub(super) fn write_extras(extras: &[Extra<'_>], json: &mut Writer<'_>) {
+    for extra in extras.iter().filter(|extra| extra.field != Field::OpaqueState) {
+        if !NESTED.iter().any(|prefix| extra.key.starts_with(prefix)) {
+            json.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        }
+    }
+}
+
+/// Writes the fields of `extras` that stand in an object below: those whose keys begin with `prefix`.
+pub(super) fn write_sub_extras(prefix: &str, extras: &[Extra<'_>], json: &mut Writer<'_>) {
+    for extra in extras {
+        if let Some(key) = extra.key.strip_prefix(prefix) {
+            json.key(Text::from_plain(key).escaped()).json(&extra.value);
+        }
+    }
+}
+
+/// What a `thoughtSignature` holds: the provider's own, an envelope of ours, or a forgery.
+///
+/// The slot is bytes, so an envelope stands in it as base64; SDKs decode and encode it, in either alphabet.
+pub(super) fn open(value: &Text<'_>, seal: Option<&Seal>) -> Opened {
+    let Some(seal) = seal.filter(|_| value.escaped().starts_with(ENVELOPE_BASE64)) else { return Opened::Bare };
+    let envelope = decode_text(&standard_alphabet(value.by_ref()));
+    envelope.map_or(Opened::Bare, |envelope| seal.open(&envelope.plain()))
+}
+
+/// How base64 of an envelope begins.
+const ENVELOPE_BASE64: &str = "dGcxL";
+
+/// `opaque` as the value of a `thoughtSignature`: bytes as they are if the provider made them, else an envelope.
+pub(super) fn signature<'o>(opaque: &'o Opaque<'_>, seal: &Seal) -> Text<'o> {
+    if is_own(opaque) {
+        return opaque.data.by_ref();
+    }
+    Text::from_escaped(STANDARD.encode(seal.wrap(opaque)))
+}
+
+/// True for state that this format's provider made.
+pub(super) fn is_own(opaque: &Opaque<'_>) -> bool {
+    opaque.maker == OWN && opaque.kind == OpaqueKind::ThoughtSignature
+}
+
+/// Base64 in the alphabet that all formats take.
+pub(super) fn standard_alphabet(data: Text<'_>) -> Text<'_> {
+    if memchr::memchr2(b'-', b'_', data.escaped().as_bytes()).is_none() {
+        return data;
+    }
+    let swapped = data.escaped().bytes().map(|byte| match byte {
+        b'-' => '+',
+        b'_' => '/',
+        other => char::from(other),
+    });
+    Text::from_escaped(swapped.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_one_spelling() {
+        for (key, name) in [
+            ("inlineData", "inlineData"),
+            ("inline_data", "inlineData"),
+            ("top_p", "topP"),
+            ("max_output_tokens", "maxOutputTokens"),
+        ] {
+            assert_eq!(camel(key), name);
+        }
+    }
+
+    #[test]
+    fn envelopes_pass_a_slot_of_bytes() {
+        let seal = Seal::new([7; 32]);
+        let foreign = Opaque {
+            kind: OpaqueKind::ThinkingSignature,
+            maker: Format::AnthropicMessages,
+            data: Text::from_escaped("Eo4BCkY+/="),
+        };
+        let value = signature(&foreign, &seal).into_owned();
+        assert_eq!(open(&value, Some(&seal)), Opened::Ours(foreign.clone()));
+        let url_safe = value.escaped().replace('+', "-").replace('/', "_").replace('=', "");
+        assert_eq!(open(&Text::from_escaped(url_safe), Some(&seal)), Opened::Ours(foreign));
+        assert_eq!(open(&value, Some(&Seal::new([8; 32]))), Opened::Forged);
+        for own in ["CiQB0e2Kb", "", "dGcxLg=="] {
+            let expected = if own == "dGcxLg==" { Opened::Forged } else { Opened::Bare };
+            assert_eq!(open(&Text::from_escaped(own), Some(&seal)), expected, "{own}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! `generationConfig`, written.
+
+use super::report::Report;
+use super::wire::write_sub_extras;
+use super::write_part::Pen;
+use super::{schema_strip, schema_write};
+use crate::format::{Facts, ThinkingForm};
+use crate::hub::{Action, Effort, Field, OutputSpec, ReasoningForm, Refusal, Request};
+use crate::json::{Json, Text, Writer};
+
+/// Most stop texts that the format takes.
+const MOST_STOPS: usize = 5;
+
+/// How much the model shall think.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Thinking {
+    level: Option<&'static str>,
+    /// In tokens; -1 leaves it to the model.
+    budget: Option<i64>,
+    show: Option<bool>,
+}
+
+/// Plans thinking by what the model takes.
+pub(super) fn think(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Thinking {
+    let asked = &request.reasoning;
+    let wants = asked.effort.is_some_and(|effort| effort != Effort::None)
+        || asked.budget.is_some()
+        || matches!(asked.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget));
+    let mut thinking = match facts.thinking {
+        ThinkingForm::None => {
+            report.gone(Field::Reasoning, wants, "this model does not think");
+            return Thinking::default();
+        }
+        ThinkingForm::Budget => budgeted(request, facts, report),
+        ThinkingForm::Adaptive | ThinkingForm::Always => levelled(request, report),
+    };
+    // A client that asks for reasoning wants to see it, where its own format would show it.
+    thinking.show = asked.show.or((wants && !report.is_own()).then_some(true));
+    thinking
+}
+
+fn levelled(request: &Request<'_>, report: &mut Report<'_>) -> Thinking {
+    let asked = &request.reasoning;
+    if report.is_own() && asked.effort.is_none() {
+        // Newer models take budgets still.
+        let budget = match asked.form {
+            Some(ReasoningForm::Disabled) => Some(0),
+            Some(ReasoningForm::Adaptive) => Some(-1),
+            _ => asked.budget.and_then(|budget| i64::try_from(budget).ok()),
+        };
+        return Thinking { budget, ..Thinking::default() };
+    }
+    let effort = match (asked.effort, asked.form, asked.budget) {
+        (Some(effort), ..) => Some(effort),
+        (None, Some(ReasoningForm::Disabled), _) => Some(Effort::None),
+        (None, _, Some(budget)) => {
+            report.field(Field::Reasoning, Action::Converted, "this model takes a level, not a number of tokens");
+            Some(effort_of(budget))
+        }
+        (None, _, None) => None,
+    };
+    let level = effort.map(|effort| match effort {
+        Effort::None => {
+            report.field(Field::Reasoning, Action::Converted, "thinking cannot be turned off; the least is asked for");
+            "MINIMAL"
+        }
+        Effort::Minimal => "MINIMAL",
+        Effort::Low => "LOW",
+        Effort::Medium => "MEDIUM",
+        Effort::High => "HIGH",
+        Effort::Xhigh if report.is_own() => "XHIGH",
+        Effort::Xhigh | Effort::Max => {
+            report.field(Field::Reasoning, Action::Converted, "the highest level that every model takes is asked for");
+            "HIGH"
+        }
+    });
+    Thinking { level, ..Thinking::default() }
+}
+
+fn budgeted(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Thinking {
+    let asked = &request.reasoning;
+    let least = facts.least_budget;
+    let tokens = match (asked.form, asked.budget, asked.effort) {
+        (Some(ReasoningForm::Disabled), ..) | (_, None, Some(Effort::None)) => {
+            if least > 0 {
+                report.field(
+                    Field::Reasoning,
+                    Action::Converted,
+                    "thinking cannot be turned off; the least is asked for",
+                );
+            }
+            least
+        }
+        (_, Some(budget), _) => budget.max(least),
+        (_, None, Some(effort)) => {
+            report.field(Field::Reasoning, Action::Converted, "this model takes a number of tokens, not a level");
+            tokens_of(effort).max(least)
+        }
+        (Some(ReasoningForm::Adaptive), None, None) => return Thinking { budget: Some(-1), ..Thinking::default() },
+        (_, None, None) => return Thinking::default(),
+    };
+    // The client's limit covers thinking too.
+    let room = request.limits.max_output.map_or(u64::MAX, |limit| limit.saturating_sub(1));
+    let tokens = if report.is_own() { tokens } else { tokens.min(room.max(least)) };
+    Thinking { budget: i64::try_from(tokens).ok(), ..Thinking::default() }
+}
+
+fn tokens_of(effort: Effort) -> u64 {
+    match effort {
+        Effort::None => 0,
+        Effort::Minimal => 512,
+        Effort::Low => 1024,
+        Effort::Medium => 8192,
+        Effort::High | Effort::Xhigh | Effort::Max => 24_576,
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0..=512 => Effort::Minimal,
+        513..=1024 => Effort::Low,
+        1025..=8192 => Effort::Medium,
+        _ => Effort::High,
+    }
+}
+
+/// The form of the answer.
+#[derive(Debug)]
+pub(super) enum Form<'r> {
+    /// Words.
+    Words,
+    /// JSON without a schema.
+    Json,
+    /// JSON by a schema.
+    Schema(Json<'r>),
+    /// JSON by a schema in the vendor's own dialect.
+    OwnSchema(Json<'static>),
+}
+
+impl<'r> Form<'r> {
+    /// Chooses how the form of the answer is asked for.
+    pub(super) fn choose(request: &'r Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Result<Self, Refusal> {
+        let schema = match &request.output {
+            OutputSpec::Text => return Ok(Self::Words),
+            OutputSpec::JsonObject => None,
+            OutputSpec::JsonSchema { schema, name, description, .. } => {
+                if description.is_some() {
+                    report.field(Field::Output, Action::Dropped, "the answer's description has no place");
+                } else if name.is_some() {
+                    report.field(Field::Output, Action::Converted, "the schema is sent without its name");
+                }
+                schema.as_ref()
+            }
+        };
+        let functions = request.tools.iter().any(|tool| tool.name().is_some());
+        if functions && !facts.structured_with_tools {
+            let message = "this model takes no JSON answer beside tools; remove one of them";
+            return Err(report.refuse(Field::Output, message));
+        }
+        Ok(match schema {
+            None => Self::Json,
+            Some(schema) if facts.json_schema => Self::Schema(schema_strip::stripped(schema)),
+            Some(schema) => {
+                let written = schema_write::own_dialect(schema);
+                for what in &written.lost {
+                    let reason = format!("the schema's `{what}` is told in words, if at all");
+                    report.field(Field::Output, Action::Converted, reason);
+                }
+                Self::OwnSchema(written.schema)
+            }
+        })
+    }
+}
+
+impl Pen<'_, '_> {
+    /// Writes `generationConfig` where there is anything to say.
+    pub(super) fn config(&mut self, request: &Request<'_>, facts: &Facts, (form, thinking): (&Form<'_>, &Thinking)) {
+        let mut text = Vec::with_capacity(256);
+        let mut json = Writer::new(&mut text);
+        json.open_object();
+        let mut config = Config { json: &mut json, report: &mut self.report };
+        config.all(request, facts, (form, thinking));
+        json.close_object();
+        if text != b"{}" {
+            let config = Json::from_valid(String::from_utf8(text).unwrap_or_default());
+            self.json.key("generationConfig").json(&config);
+        }
+    }
+}
+
+/// Writes the fields of the config.
+struct Config<'w, 'o, 'l> {
+    json: &'w mut Writer<'o>,
+    report: &'w mut Report<'l>,
+}
+
+impl Config<'_, '_, '_> {
+    fn all(&mut self, request: &Request<'_>, facts: &Facts, (form, thinking): (&Form<'_>, &Thinking)) {
+        if let Some(limit) = request.limits.max_output {
+            self.json.key("maxOutputTokens").number(limit);
+        }
+        self.sampling(request, facts);
+        self.stops(&request.limits.stop);
+        match form {
+            Form::Words => {}
+            Form::Json => {
+                self.json.key("responseMimeType").plain("application/json");
+            }
+            Form::Schema(schema) => {
+                self.json.key("responseMimeType").plain("application/json").key("responseJsonSchema").json(schema);
+            }
+            Form::OwnSchema(schema) => {
+                self.json.key("responseMimeType").plain("application/json").key("responseSchema").json(schema);
+            }
+        }
+        self.thinking(thinking, request);
+        if self.report.is_own() {
+            let own: Vec<_> =
+                request.extras.iter().filter(|extra| !extra.key.contains(".thinkingConfig")).cloned().collect();
+            write_sub_extras("generationConfig.", &own, self.json);
+        }
+    }
+
+    fn sampling(&mut self, request: &Request<'_>, facts: &Facts) {
+        let sampling = &request.sampling;
+        for (field, key, value) in [
+            (Field::Temperature, "temperature", &sampling.temperature),
+            (Field::TopP, "topP", &sampling.top_p),
+            (Field::TopK, "topK", &sampling.top_k),
+        ] {
+            match value {
+                Some(_) if !facts.sampling => {
+                    self.report.field(field, Action::Dropped, "this model takes no sampling parameters");
+                }
+                Some(value) => {
+                    self.json.key(key).json(value);
+                }
+                None => {}
+            }
+        }
+        for (key, value) in [
+            ("seed", &sampling.seed),
+            ("presencePenalty", &sampling.presence_penalty),
+            ("frequencyPenalty", &sampling.frequency_penalty),
+        ] {
+            if let Some(value) = value {
+                self.json.key(key).json(value);
+            }
+        }
+        if let Some(n) = sampling.n {
+            self.json.key("candidateCount").number(n);
+        }
+        if let Some(wanted) = sampling.logprobs {
+            self.json.key("responseLogprobs").bool(wanted);
+        }
+        if let Some(count) = sampling.top_logprobs {
+            self.json.key("logprobs").number(count);
+        }
+    }
+
+    fn stops(&mut self, stops: &[Text<'_>]) {
+        if stops.iter().any(Text::is_empty) {
+            self.report.field(Field::Stop, Action::Dropped, "an empty stop text is refused");
+        }
+        let said: Vec<_> = stops.iter().filter(|stop| !stop.is_empty()).collect();
+        if said.len() > MOST_STOPS {
+            self.report.field(Field::Stop, Action::Dropped, "five stop texts at most; the first stay");
+        }
+        if said.is_empty() {
+            return;
+        }
+        self.json.key("stopSequences").open_array();
+        for stop in said.into_iter().take(MOST_STOPS) {
+            self.json.text(stop);
+        }
+        self.json.close_array();
+    }
+
+    fn thinking(&mut self, thinking: &Thinking, request: &Request<'_>) {
+        let own = request.extras.iter().filter(|extra| extra.key.contains(".thinkingConfig"));
+        let own: Vec<_> = own.filter(|_| self.report.is_own()).collect();
+        if *thinking == Thinking::default() && own.is_empty() {
+            return;
+        }
+        self.json.key("thinkingConfig").open_object();
+        if let Some(level) = thinking.level {
+            self.json.key("thinkingLevel").plain(level);
+        }
+        if let Some(budget) = thinking.budget {
+            self.json.key("thinkingBudget").verbatim(&budget.to_string());
+        }
+        if let Some(show) = thinking.show {
+            self.json.key("includeThoughts").bool(show);
+        }
+        for extra in own {
+            match extra.key.strip_prefix("generationConfig.thinkingConfig.") {
+                Some(key) => self.json.key(Text::from_plain(key).escaped()).json(&extra.value),
+                None => self.json.key("thinkingLevel").json(&extra.value),
+            };
+        }
+        self.json.close_object();
+    }
+}

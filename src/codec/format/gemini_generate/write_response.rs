@@ -1,0 +1,208 @@
+//! A whole answer for a client, written.
+
+use super::choice::write_finish;
+use super::grounding::Sources;
+use super::part_write;
+use super::wire::{OWN, is_own, signature, write_extras};
+use super::{logprobs, stop, usage};
+use crate::format::Reply;
+use crate::hub::ids::Distinct;
+use crate::hub::{
+    Action, Block, BlockKind, Candidate, Extra, Fault, FaultKind, Field, Losses, Opaque, Place, Response, Source, Stop,
+};
+use crate::json::{Json, Text, Writer};
+
+/// Writes `response`.
+pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
+    for candidate in &response.candidates {
+        if let Stop::Failed(word) = &candidate.stop
+            && stop::word(&candidate.stop).is_none()
+        {
+            let mut fault = Fault::new(FaultKind::Api, format!("the provider gave the answer up: {}", word.plain()));
+            fault.status = 502;
+            return Err(fault.with_code("upstream_failed"));
+        }
+    }
+    let is_own = response.format == OWN;
+    if !is_own {
+        report_extras(&response.extras, losses);
+    }
+    if response.tier.is_some() && !is_own {
+        losses.add(Field::Tier, Action::Dropped, Place::Pointer("/service_tier".into()), "the answer names no tier");
+    }
+    let mut out = Vec::with_capacity(1024);
+    let mut json = Writer::new(&mut out);
+    json.open_object().key("candidates").open_array();
+    for candidate in &response.candidates {
+        let pen =
+            Pen { reply, losses, ids: Distinct::default(), is_own, malformed: false, sources: Sources::default() };
+        pen.candidate(candidate, &mut json);
+    }
+    json.close_array();
+    if let Some(usage) = &response.usage {
+        json.key("usageMetadata");
+        usage::write(usage, &mut json);
+    }
+    json.key("modelVersion").plain(&reply.model);
+    if !response.id.is_empty() {
+        json.key("responseId").text(&response.id);
+    }
+    if is_own {
+        write_extras(&response.extras, &mut json);
+    }
+    json.close_object();
+    Ok(out)
+}
+
+fn report_extras(extras: &[Extra<'_>], losses: &mut Losses) {
+    for extra in extras {
+        losses.dropped(extra.field, extra.at, format!("an answer has no place for `{}`", extra.key));
+    }
+}
+
+/// Writes one answer.
+struct Pen<'p> {
+    reply: &'p Reply,
+    losses: &'p mut Losses,
+    ids: Distinct,
+    is_own: bool,
+    malformed: bool,
+    sources: Sources,
+}
+
+impl Pen<'_> {
+    fn candidate(mut self, candidate: &Candidate<'_>, json: &mut Writer<'_>) {
+        json.open_object().key("content").open_object().key("parts").open_array();
+        let mut text = String::new();
+        // The provider's own signature stands at the call that follows, or in a part without words.
+        let mut waiting: Option<Text<'_>> = None;
+        for block in &candidate.blocks {
+            if let Some(value) = waiting.take_if(|_| !matches!(block.kind, BlockKind::ToolCall { .. })) {
+                part_write::words(&Text::EMPTY, false, Some(&value), json);
+            }
+            match (&block.kind, block.opaque.first()) {
+                (BlockKind::Redacted, Some(opaque)) if is_own(opaque) => {
+                    waiting = Some(opaque.data.by_ref());
+                    self.opaque_left(block, 1);
+                }
+                _ => self.block(block, waiting.take(), &mut text, json),
+            }
+        }
+        if let Some(value) = waiting {
+            part_write::words(&Text::EMPTY, false, Some(&value), json);
+        }
+        json.close_array().key("role").plain("model").close_object();
+        match &candidate.stop {
+            Stop::Pause | Stop::Compaction | Stop::Other(_) if !self.is_own => {
+                let place = Place::Pointer("".into());
+                self.losses.add(Field::StopReason, Action::Converted, place, "the format has no word for this reason");
+            }
+            _ => {}
+        }
+        write_finish(&candidate.stop, self.malformed, json);
+        json.key("index").number(candidate.index);
+        self.sources.write(&text, json);
+        if let Some(raw) = &candidate.logprobs
+            && !logprobs::write(raw, json)
+        {
+            let place = Place::Pointer("".into());
+            self.losses.add(Field::Logprobs, Action::Dropped, place, "log probabilities of an unknown shape");
+        }
+        if self.is_own {
+            let sayable = candidate.extras.iter().filter(|extra| extra.value != Json::NULL).cloned();
+            write_extras(&sayable.filter(|extra| extra.key != "finishMessage").collect::<Vec<_>>(), json);
+        } else {
+            report_extras(&candidate.extras, self.losses);
+        }
+        json.close_object();
+    }
+
+    fn block(&mut self, block: &Block<'_>, waiting: Option<Text<'_>>, text: &mut String, json: &mut Writer<'_>) {
+        let first = block.opaque.first();
+        let seal = &self.reply.seal;
+        let own = |opaque: &Opaque<'_>| signature(opaque, seal).into_owned();
+        let mut carried = 0;
+        match &block.kind {
+            BlockKind::Text { text: words, citations } => {
+                text.push_str(&words.plain());
+                let unsayable = citations.iter().filter(|citation| !self.sources.take(citation)).count();
+                if unsayable > 0 {
+                    self.losses.dropped(Field::Citations, block.at, "a source without an address");
+                }
+                carried = 1;
+                if !words.is_empty() || first.is_some() {
+                    part_write::words(words, false, first.map(own).as_ref(), json);
+                }
+            }
+            BlockKind::Refusal { text: words } => {
+                self.losses.converted(Field::Refusal, block.at, "words of refusal are a text part");
+                text.push_str(&words.plain());
+                part_write::words(words, false, None, json);
+            }
+            BlockKind::Thinking { text: words, .. } => {
+                carried = 1;
+                if !words.is_empty() || first.is_some() {
+                    part_write::words(words, true, first.map(own).as_ref(), json);
+                }
+            }
+            BlockKind::Redacted => {
+                carried = 1;
+                if let Some(opaque) = first {
+                    part_write::words(&Text::EMPTY, true, Some(&own(opaque)), json);
+                }
+            }
+            BlockKind::ToolCall { id, name, arguments, flavor } => {
+                carried = 1;
+                let id = self.ids.next(id);
+                match part_write::arguments(arguments, *flavor) {
+                    Some(arguments) => {
+                        let value = first.map(own).or(waiting.map(Text::into_owned));
+                        part_write::call((&id, name), &arguments, value.as_ref(), json);
+                    }
+                    None => {
+                        self.malformed = true;
+                        self.losses.dropped(Field::ToolCall, block.at, "the arguments of the call are no JSON object");
+                    }
+                }
+            }
+            BlockKind::ServerTool { raw, .. } | BlockKind::Unknown { raw, .. } if self.is_own => {
+                json.json(raw);
+            }
+            BlockKind::Image { source: Source::Base64 { media_type, data }, .. } => {
+                part_write::inline(media_type, data, json);
+            }
+            BlockKind::Audio { source: Source::Base64 { data, .. }, format } => {
+                part_write::inline(&part_write::audio_type(format), data, json);
+            }
+            kind => self.losses.dropped(class_of(kind), block.at, "an answer has no place for this block"),
+        }
+        self.opaque_left(block, carried);
+        if !self.is_own {
+            report_extras(&block.extras, self.losses);
+        }
+    }
+
+    fn opaque_left(&mut self, block: &Block<'_>, carried: usize) {
+        if block.opaque.len() > carried {
+            self.losses.dropped(Field::OpaqueState, block.at, "the part has no slot for more state");
+        }
+    }
+}
+
+/// What a block counts as when it cannot be carried.
+pub(super) fn class_of(kind: &BlockKind<'_>) -> Field {
+    match kind {
+        BlockKind::Text { .. } => Field::Text,
+        BlockKind::Refusal { .. } => Field::Refusal,
+        BlockKind::Thinking { .. } => Field::Thinking,
+        BlockKind::Redacted => Field::OpaqueState,
+        BlockKind::Image { .. } => Field::Image,
+        BlockKind::Document { .. } => Field::Document,
+        BlockKind::Audio { .. } => Field::Audio,
+        BlockKind::SearchResult { .. } => Field::SearchResult,
+        BlockKind::ToolCall { .. } => Field::ToolCall,
+        BlockKind::ToolResult { .. } => Field::ToolResult,
+        BlockKind::ServerTool { .. } => Field::ServerTool,
+        BlockKind::Reference { .. } | BlockKind::Unknown { .. } => Field::Unknown,
+    }
+}
