@@ -17,7 +17,7 @@ mod support;
 use serde_json::{Value, json};
 use tidegate_codec::hub::Place;
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Facts, Format, RequestHead, Target, TranslatedRequest, translate_request};
+use tidegate_codec::{Facts, Format, Line, RequestHead, Target, TranslatedRequest, translate_request};
 
 /// A value that no translation could produce by itself, inside of the value that a field wants.
 const MARK: &str = "Mark7316";
@@ -27,7 +27,7 @@ fn translate(from: Format, to: Format, body: &[u8]) -> Result<TranslatedRequest,
     let head = RequestHead {
         api_version: Some("2023-06-01"),
         betas: None,
-        line: tidegate_codec::Line::default(),
+        line: Line { model: Some("m".into()), stream: None },
         seal: &seal,
     };
     let facts = Facts::default();
@@ -41,6 +41,7 @@ fn base(format: Format) -> Value {
         Format::AnthropicMessages => {
             json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]})
         }
+        Format::GeminiGenerate => json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
     }
 }
 
@@ -49,6 +50,7 @@ fn fields(format: Format) -> Vec<(&'static str, Value)> {
     match format {
         Format::OpenaiChat => chat_fields(),
         Format::AnthropicMessages => messages_fields(),
+        Format::GeminiGenerate => gemini_fields(),
     }
 }
 
@@ -175,6 +177,78 @@ fn messages_fields() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn gemini_fields() -> Vec<(&'static str, Value)> {
+    let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let config = |key: &str, value: Value| ("/generationConfig", json!({key: value}));
+    let part = |value: Value| ("/contents/0/parts", json!([value]));
+    let declare = |value: Value| ("/tools", json!([{"functionDeclarations": [value]}]));
+    vec![
+        ("/cachedContent", json!("cachedContents/Mark7316")),
+        ("/continuationToken", json!(MARK)),
+        ("/labels", json!({"k": MARK})),
+        ("/modelArmorConfig", json!({"x": MARK})),
+        ("/safetySettings", json!([{"category": MARK}])),
+        ("/serviceTier", json!("flex")),
+        ("/store", json!(true)),
+        ("/systemInstruction", json!({"parts": [{"text": MARK}]})),
+        ("/systemInstruction", json!(MARK)),
+        ("/vendorInvented", json!({"deep": [MARK]})),
+        ("/contents/0/vendorInvented", json!(MARK)),
+        config("audioTimestamp", json!(true)),
+        config("candidateCount", json!(2)),
+        config("enableEnhancedCivicAnswers", json!(true)),
+        config("frequencyPenalty", json!(0.7316)),
+        config("imageConfig", json!({"aspectRatio": MARK})),
+        config("logprobs", json!(3)),
+        config("maxOutputTokens", json!(7316)),
+        config("mediaResolution", json!("MEDIA_RESOLUTION_LOW")),
+        config("presencePenalty", json!(0.7316)),
+        config("responseLogprobs", json!(true)),
+        config("responseModalities", json!(["AUDIO"])),
+        config("seed", json!(7316)),
+        config("speechConfig", json!({"x": MARK})),
+        config("stopSequences", json!([MARK])),
+        config("temperature", json!(0.7316)),
+        config("thinkingConfig", json!({"thinkingBudget": 7316})),
+        config("thinkingConfig", json!({"thinkingLevel": "HIGH"})),
+        config("thinkingConfig", json!({"vendorInvented": MARK})),
+        config("topK", json!(7316)),
+        config("topP", json!(0.7316)),
+        config("vendorInvented", json!(MARK)),
+        (
+            "/generationConfig",
+            json!({"responseMimeType": "application/json", "responseSchema": {"type": "STRING", "title": MARK}}),
+        ),
+        (
+            "/generationConfig",
+            json!({"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": [MARK]}}),
+        ),
+        part(json!({"text": MARK})),
+        part(json!({"text": "t", "vendorInvented": MARK})),
+        part(json!({"text": "t", "thoughtSignature": "TWFyazczMTY="})),
+        part(json!({"inlineData": {"mimeType": "image/png", "data": png}})),
+        part(json!({"inlineData": {"mimeType": "video/mp4", "data": MARK}})),
+        part(json!({"inlineData": {"mimeType": "audio/wav", "data": "UklGRkAA"}})),
+        part(
+            json!({"inlineData": {"mimeType": "image/png", "data": png}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}}),
+        ),
+        part(json!({"fileData": {"mimeType": "image/png", "fileUri": "https://h/Mark7316.png"}})),
+        part(json!({"fileData": {"mimeType": "video/mp4", "fileUri": "gs://Mark7316"}})),
+        part(json!({"executableCode": {"code": MARK}})),
+        part(json!({"vendorInvented": {"x": MARK}})),
+        declare(
+            json!({"name": "f", "description": MARK, "parameters": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}}),
+        ),
+        declare(json!({"name": "f", "parametersJsonSchema": {"type": "object", "title": MARK}})),
+        declare(json!({"name": "f", "behavior": MARK})),
+        declare(json!({"name": "f", "vendorInvented": MARK})),
+        ("/tools", json!([{"googleSearch": {"x": MARK}}])),
+        ("/toolConfig", json!({"retrievalConfig": {"languageCode": MARK}})),
+        ("/toolConfig", json!({"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [MARK, "x"]}})),
+        ("/toolConfig", json!({"functionCallingConfig": {"mode": "VALIDATED"}})),
+    ]
+}
+
 /// Sets `value` at `pointer`, making the last key.
 fn set(body: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -236,6 +310,24 @@ fn every_field_is_carried_or_reported() {
     assert!(wrong.is_empty(), "{} fields are lost silently:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The key of the conversation.
+fn turns(format: Format) -> &'static str {
+    match format {
+        Format::AnthropicMessages | Format::OpenaiChat => "messages",
+        Format::GeminiGenerate => "contents",
+    }
+}
+
+/// One turn of it.
+fn said(format: Format, role: &str, words: &str) -> Value {
+    match format {
+        Format::AnthropicMessages | Format::OpenaiChat => json!({"role": role, "content": words}),
+        Format::GeminiGenerate => {
+            json!({"role": role.replace("assistant", "model"), "parts": [{"text": words}]})
+        }
+    }
+}
+
 #[test]
 fn the_same_request_is_the_same_bytes_and_grows_at_its_end() {
     for from in Format::ALL {
@@ -246,14 +338,14 @@ fn the_same_request_is_the_same_bytes_and_grows_at_its_end() {
                 let once = translate(from, to, body.to_string().as_bytes()).unwrap().outgoing.body;
                 let twice = translate(from, to, body.to_string().as_bytes()).unwrap().outgoing.body;
                 assert_eq!(once, twice, "two translations of one request differ");
-                let now = serde_json::from_slice::<Value>(&once).unwrap()["messages"].as_array().unwrap().clone();
+                let now = serde_json::from_slice::<Value>(&once).unwrap()[turns(to)].as_array().unwrap().clone();
                 if let Some(before) = &before {
                     assert_eq!(&now[..before.len()], &before[..], "{} -> {}: turn {turn}", from.name(), to.name());
                 }
                 before = Some(now);
-                let messages = body["messages"].as_array_mut().unwrap();
-                messages.push(json!({"role": "assistant", "content": format!("answer {turn}")}));
-                messages.push(json!({"role": "user", "content": format!("question {turn}")}));
+                let messages = body[turns(from)].as_array_mut().unwrap();
+                messages.push(said(from, "assistant", &format!("answer {turn}")));
+                messages.push(said(from, "user", &format!("question {turn}")));
             }
         }
     }

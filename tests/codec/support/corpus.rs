@@ -24,13 +24,14 @@ pub(crate) struct Case {
 }
 
 /// Folders of the corpus and the format that they hold.
-const FOLDERS: [(&str, Format); 6] = [
+const FOLDERS: [(&str, Format); 7] = [
     ("openai_chat", Format::OpenaiChat),
     ("openai_compat", Format::OpenaiChat),
     ("azure_chat", Format::OpenaiChat),
     ("mistral_chat", Format::OpenaiChat),
     ("anthropic_messages", Format::AnthropicMessages),
     ("anthropic_vertex", Format::AnthropicMessages),
+    ("gemini", Format::GeminiGenerate),
 ];
 
 /// Every case of the formats that exist. Empty, with a loud word, where the corpus is absent.
@@ -59,13 +60,23 @@ pub(crate) fn cases() -> Vec<Case> {
 fn read(path: &Path, folder: &str, format: Format) -> Case {
     let meta: serde_json::Value = serde_json::from_slice(&fs::read(path.join("meta.json")).unwrap()).unwrap();
     let file = |name: &str| fs::read(path.join(name)).ok();
+    let (mut json, mut sse) = (file("response.json"), file("response.sse"));
+    if let Some(array) = json.take_if(|json| json.starts_with(b"[") && meta["status"] == 200) {
+        sse = Some(as_events(&array));
+    }
     Case {
         name: format!("{folder}/{}", path.file_name().unwrap().to_string_lossy()),
         format,
         status: u16::try_from(meta["status"].as_u64().unwrap()).unwrap(),
         request: file("request.json"),
-        json: file("response.json"),
-        sse: file("response.sse"),
+        json,
+        sse,
         digest: file("digest.json").map(|bytes| serde_json::from_slice(&bytes).unwrap()),
     }
+}
+
+/// A stream that came as one array, as the same provider sends it with `alt=sse`.
+fn as_events(array: &[u8]) -> Vec<u8> {
+    let pieces: Vec<serde_json::Value> = serde_json::from_slice(array).unwrap();
+    pieces.iter().flat_map(|piece| format!("data: {piece}\n\n").into_bytes()).collect()
 }

@@ -113,9 +113,7 @@ impl<'a> Answer<'a> {
                 _ => keep(&mut self.extras, Field::Unknown, key, value),
             })?,
             "content" => value.skip()?,
-            "finishReason" => {
-                self.finish = loose_text(value)?.filter(|word| !word.escaped().ends_with("UNSPECIFIED"));
-            }
+            "finishReason" => self.finish = reason(value)?,
             "groundingMetadata" => self.grounding = kept(value, Kind::Object)?,
             "citationMetadata" => self.citations = kept(value, Kind::Object)?,
             "logprobsResult" => self.logprobs = kept(value, Kind::Object)?,
@@ -128,6 +126,22 @@ impl<'a> Answer<'a> {
         }
         Ok(())
     }
+}
+
+/// A reason by its name; some surfaces write the number of its enum instead, of which the first are the same on all.
+fn reason<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    if value.peek()? != Kind::Number {
+        return Ok(loose_text(value)?.filter(|word| !word.escaped().ends_with("UNSPECIFIED")));
+    }
+    let name = match count(value)? {
+        None | Some(0) => return Ok(None),
+        Some(1) => "STOP",
+        Some(2) => "MAX_TOKENS",
+        Some(3) => "SAFETY",
+        Some(4) => "RECITATION",
+        Some(_) => "OTHER",
+    };
+    Ok(Some(Text::from_escaped(name)))
 }
 
 /// The value, if it is of `kind`, to be read later.

@@ -204,18 +204,26 @@ pub(super) struct Sources {
 
 #[derive(Debug)]
 struct Source {
+    /// Empty for a source of this format's own that has no address.
     url: String,
     title: String,
+    /// The whole source, where it is this format's own.
+    raw: Option<Json<'static>>,
     span: Option<(u64, u64)>,
 }
 
 impl Sources {
     /// Takes a source with an address; `false` where it has none, so that it cannot be said.
     pub(super) fn take(&mut self, citation: &Citation<'_>) -> bool {
-        let Some(url) = &citation.url else { return false };
+        let own = citation.format == OWN && citation.raw.kind() == Kind::Object;
+        if citation.url.is_none() && !own {
+            return false;
+        }
         if self.list.len() < MOST {
             let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
-            self.list.push(Source { url: url.escaped().to_owned(), title, span: citation.span });
+            let url = citation.url.as_ref().map(|url| url.escaped().to_owned()).unwrap_or_default();
+            let raw = (own && url.is_empty()).then(|| citation.raw.clone().into_owned());
+            self.list.push(Source { url, title, raw, span: citation.span });
         }
         true
     }
@@ -233,7 +241,7 @@ impl Sources {
         let mut chunks: Vec<&Source> = Vec::new();
         let mut index = Vec::with_capacity(self.list.len());
         for source in &self.list {
-            let found = chunks.iter().position(|known| known.url == source.url);
+            let found = chunks.iter().position(|known| known.url == source.url && known.raw == source.raw);
             index.push(found.unwrap_or(chunks.len()));
             if found.is_none() {
                 chunks.push(source);
@@ -241,6 +249,10 @@ impl Sources {
         }
         json.key("groundingMetadata").open_object().key("groundingChunks").open_array();
         for chunk in chunks {
+            if let Some(raw) = &chunk.raw {
+                json.json(raw);
+                continue;
+            }
             json.open_object().key("web").open_object();
             json.key("uri").text(&Text::from_escaped(chunk.url.as_str()));
             json.key("title").text(&Text::from_escaped(chunk.title.as_str())).close_object().close_object();
@@ -291,7 +303,7 @@ mod tests {
         let written: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let segment = &written["groundingMetadata"]["groundingSupports"][0]["segment"];
         assert_eq!((segment["startIndex"].as_u64(), segment["endIndex"].as_u64()), (Some(0), Some(14)));
-        assert_eq!(segment["text"], "北京 is big");
+        assert_eq!(segment["text"], "北京 is big.");
     }
 
     #[test]

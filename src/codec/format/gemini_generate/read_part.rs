@@ -134,11 +134,16 @@ impl<'a> Fields<'a> {
             let raw = raw.json()?;
             return Ok(Part { block: Block::new(BlockKind::Unknown { format: OWN, raw }, at), tool });
         }
+        // A signature of thinking is told from one of words or of a call, which has no text of its own elsewhere.
+        let signature = match kind {
+            BlockKind::Thinking { .. } => OpaqueKind::ThinkingSignature,
+            _ => OpaqueKind::ThoughtSignature,
+        };
         let mut block = Block { kind, cache: None, opaque: Vec::new(), extras: self.extras, at };
         match opened {
             None => {}
             Some((Opened::Bare, data, _)) => {
-                block.opaque.push(Opaque { kind: OpaqueKind::ThoughtSignature, maker: OWN, data });
+                block.opaque.push(Opaque { kind: signature, maker: OWN, data });
             }
             Some((Opened::Ours(opaque), ..)) => block.opaque.push(opaque),
             Some((Opened::Forged, _, at)) => {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::Format;
 use crate::hub::media::decode_text;
 use crate::hub::{Extra, Field, Opaque, OpaqueKind};
-use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
+use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 use crate::seal::{Opened, Seal};
 
 /// This format.
@@ -127,7 +127,7 @@ pub(super) fn signature<'o>(opaque: &'o Opaque<'_>, seal: &Seal) -> Text<'o> {
 
 /// True for state that this format's provider made.
 pub(super) fn is_own(opaque: &Opaque<'_>) -> bool {
-    opaque.maker == OWN && opaque.kind == OpaqueKind::ThoughtSignature
+    opaque.maker == OWN && matches!(opaque.kind, OpaqueKind::ThoughtSignature | OpaqueKind::ThinkingSignature)
 }
 
 /// Base64 in the alphabet that all formats take.
