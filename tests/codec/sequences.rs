@@ -295,7 +295,7 @@ fn calls(folded: &fold::Folded, format: Format) -> Vec<(String, String, String)>
     let mut calls = folded.calls.clone();
     calls.sort();
     for (_, name, arguments) in &mut calls {
-        if name == CUSTOM && format == Format::AnthropicMessages {
+        if name == CUSTOM && format != Format::OpenaiChat {
             let wrapped: serde_json::Value = serde_json::from_str(arguments).unwrap();
             *arguments = fold::normal(wrapped["input"].as_str().unwrap());
         }
@@ -352,6 +352,42 @@ fn holds_messages(maker: &Maker, written: &str, lost: &[Field]) {
     assert!(!cited || lost.contains(&Field::Citations));
     assert!(maker.logprobs == [0, 0] || lost.contains(&Field::Logprobs));
     assert!(!maker.answers[1].begun || lost.contains(&Field::N));
+}
+
+/// What only this format can say: sources with their places in bytes, envelopes in slots of bytes.
+fn holds_gemini(maker: &Maker, written: &str, lost: &[Field]) {
+    use base64::Engine as _;
+    let (mut texts, mut sources, mut secrets) = ([String::new(), String::new()], Vec::new(), Vec::new());
+    Framer::new(EVENT_LIMIT)
+        .push::<FrameError>(written.as_bytes(), |frame| {
+            let data: serde_json::Value = serde_json::from_str(frame.data).unwrap();
+            for answer in data["candidates"].as_array().into_iter().flatten() {
+                let candidate = usize::try_from(answer["index"].as_u64().unwrap()).unwrap();
+                for part in answer["content"]["parts"].as_array().unwrap() {
+                    if part["thought"] != true {
+                        texts[candidate].push_str(part["text"].as_str().unwrap_or_default());
+                    }
+                    if let Some(value) = part["thoughtSignature"].as_str() {
+                        let bytes = base64::engine::general_purpose::STANDARD.decode(value).unwrap();
+                        secrets.extend(envelopes(&format!("{}\"", String::from_utf8(bytes).unwrap())));
+                    }
+                }
+                for support in answer["groundingMetadata"]["groundingSupports"].as_array().into_iter().flatten() {
+                    let at = |key: &str| usize::try_from(support["segment"][key].as_u64().unwrap()).unwrap();
+                    let words = texts[candidate][at("startIndex")..at("endIndex")].to_owned();
+                    assert_eq!(support["segment"]["text"], words.as_str());
+                    sources.push((u32::try_from(candidate).unwrap(), words));
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut expected = maker.sources.clone();
+    expected.sort();
+    sources.sort();
+    assert_eq!(sources, expected, "{written}");
+    assert_eq!(secrets, maker.secrets.iter().map(|(_, data)| data.clone()).collect::<Vec<_>>(), "{written}");
+    assert!(maker.logprobs == [0, 0] || lost.contains(&Field::Logprobs));
 }
 
 /// Checks `written` against the grammar of `format`, to the end.
@@ -413,6 +449,10 @@ proptest! {
                     Format::AnthropicMessages => {
                         prop_assert_eq!(&maker.said, &text);
                         holds_messages(&maker, &written, &lost);
+                    }
+                    Format::GeminiGenerate => {
+                        prop_assert_eq!(&maker.said, &after.text);
+                        holds_gemini(&maker, &written, &lost);
                     }
                 }
                 prop_assert_eq!(&before.thinking, &after.thinking);

@@ -3,7 +3,7 @@
 use super::grounding::Sources;
 use super::stop;
 use crate::hub::Stop;
-use crate::json::{Json, Text, Writer};
+use crate::json::{Text, Writer};
 
 /// Most text that is kept to say the places of sources in it, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -21,8 +21,6 @@ pub(super) struct Choice {
     pub signature: Option<Text<'static>>,
     /// A call had no object for its arguments.
     pub malformed: bool,
-    /// Log probabilities, in the hub's shape.
-    pub logprobs: Option<Json<'static>>,
     /// All text so far, escaped.
     text: String,
     overflow: bool,
@@ -37,7 +35,6 @@ impl Choice {
             sources: Sources::default(),
             signature: None,
             malformed: false,
-            logprobs: None,
             text: String::new(),
             overflow: false,
         }
@@ -52,6 +49,22 @@ impl Choice {
         }
     }
 
+    /// Bytes of text and number of sources so far: where a block begins.
+    pub(super) fn mark(&self) -> (usize, usize) {
+        (self.text.len(), self.sources.len())
+    }
+
+    /// A block of words that began at `mark` is over: its sources that came without a place cover it.
+    pub(super) fn place(&mut self, (begin, first): (usize, usize)) {
+        if self.sources.len() == first || self.overflow {
+            return;
+        }
+        let points = |escaped: &str| Text::from_escaped(escaped).plain().chars().count() as u64;
+        let (before, words) = self.text.split_at_checked(begin).unwrap_or((&self.text, ""));
+        let start = points(before);
+        self.sources.place(first, (start, start + points(words)));
+    }
+
     /// Writes the last piece of the answer as the next value.
     pub(super) fn write_end(&self, json: &mut Writer<'_>) {
         json.open_object().key("content").verbatim("{\"parts\":[{\"text\":\"\"}],\"role\":\"model\"}");
@@ -60,9 +73,6 @@ impl Choice {
         if !self.sources.is_empty() {
             let text = if self.overflow { "" } else { self.text.as_str() };
             self.sources.write(&Text::from_escaped(text).plain(), json);
-        }
-        if let Some(raw) = &self.logprobs {
-            super::logprobs::write(raw, json);
         }
         json.close_object();
     }

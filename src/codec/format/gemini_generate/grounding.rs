@@ -207,7 +207,9 @@ struct Source {
     /// Empty for a source of this format's own that has no address.
     url: String,
     title: String,
-    /// The whole source, where it is this format's own.
+    /// It is this format's own, whose sources may have no place.
+    own: bool,
+    /// The whole source, where it is this format's own and has no address.
     raw: Option<Json<'static>>,
     span: Option<(u64, u64)>,
 }
@@ -223,9 +225,21 @@ impl Sources {
             let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
             let url = citation.url.as_ref().map(|url| url.escaped().to_owned()).unwrap_or_default();
             let raw = (own && url.is_empty()).then(|| citation.raw.clone().into_owned());
-            self.list.push(Source { url, title, raw, span: citation.span });
+            self.list.push(Source { url, title, own, raw, span: citation.span });
         }
         true
+    }
+
+    /// Gives the sources of other formats that came without a place, from number `from` on, that of their block.
+    pub(super) fn place(&mut self, from: usize, span: (u64, u64)) {
+        for source in self.list.iter_mut().skip(from).filter(|source| source.raw.is_none() && !source.own) {
+            source.span.get_or_insert(span);
+        }
+    }
+
+    /// Sources so far.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// True when there is nothing to say.

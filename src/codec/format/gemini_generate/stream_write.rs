@@ -13,7 +13,7 @@ use crate::format::{Framing, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
 use crate::json::write::{escape_into, push_escaped, push_number};
-use crate::json::{Text, Writer as JsonWriter};
+use crate::json::{Json, Text, Writer as JsonWriter};
 
 /// Writes one stream.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ struct Block {
     /// A piece up to its words, and from behind them.
     prefix: &'static [u8],
     suffix: Vec<u8>,
+    /// Where its words begin in the answer's text, and its sources among the answer's.
+    mark: (usize, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +81,7 @@ impl StreamWriter for Writer {
             }
             Event::Logprobs { candidate, raw } => {
                 let choice = self.choice(*candidate);
-                if let Some(choice) = self.choices.get_mut(choice)
-                    && !choice.logprobs(raw)
-                {
+                if !self.logprobs(choice, raw, out) {
                     lost(Field::Logprobs);
                 }
             }
@@ -215,7 +215,8 @@ impl Writer {
             let id = self.ids.next(id);
             self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, signature));
         }
-        self.blocks.push(Block { choice, kind, prefix, suffix });
+        let mark = self.choices.get(choice).map(Choice::mark).unwrap_or_default();
+        self.blocks.push(Block { choice, kind, prefix, suffix, mark });
     }
 
     fn text(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
@@ -246,6 +247,27 @@ impl Writer {
         let suffix = self.suffix(candidate);
         out.extend_from_slice(&suffix);
         self.close(out);
+    }
+
+    /// Writes log probabilities; `false` for a shape that cannot be said.
+    fn logprobs(&mut self, choice: usize, raw: &Json<'_>, out: &mut Vec<u8>) -> bool {
+        let mut said = Vec::new();
+        if !logprobs::write(raw, &mut JsonWriter::new(&mut said)) {
+            return false;
+        }
+        let candidate = self.choices.get(choice).map_or(0, |choice| choice.index);
+        self.open(out);
+        out.extend_from_slice(
+            b"{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\"}],\"role\":\"model\"},\"index\":",
+        );
+        push_number(u64::from(candidate), out);
+        out.push(b',');
+        out.append(&mut said);
+        out.push(b'}');
+        out.extend_from_slice(&self.tail);
+        out.push(b'}');
+        self.close(out);
+        true
     }
 
     fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
@@ -283,6 +305,9 @@ impl Writer {
         let Some(slot) = slot else { return };
         // Nothing more is written of it.
         slot.suffix = Vec::new();
+        if let (Kind::Text, Some(choice)) = (slot.kind, self.choices.get_mut(slot.choice)) {
+            choice.place(slot.mark);
+        }
         if slot.kind != Kind::Call {
             return;
         }
@@ -341,16 +366,4 @@ impl Writer {
 
 fn at(blocks: &[Block], block: u32) -> Option<&Block> {
     usize::try_from(block).ok().and_then(|at| blocks.get(at))
-}
-
-impl Choice {
-    /// Takes log probabilities; `false` for a shape that cannot be said.
-    fn logprobs(&mut self, raw: &crate::json::Json<'_>) -> bool {
-        let mut said = Vec::new();
-        if !logprobs::write(raw, &mut JsonWriter::new(&mut said)) {
-            return false;
-        }
-        self.logprobs = Some(raw.clone().into_owned());
-        true
-    }
 }

@@ -124,8 +124,10 @@ impl Pen<'_> {
         let mut carried = 0;
         match &block.kind {
             BlockKind::Text { text: words, citations } => {
+                let (begin, first_source) = (text.chars().count() as u64, self.sources.len());
                 text.push_str(&words.plain());
                 let unsayable = citations.iter().filter(|citation| !self.sources.take(citation)).count();
+                self.sources.place(first_source, (begin, text.chars().count() as u64));
                 if unsayable > 0 {
                     self.losses.dropped(Field::Citations, block.at, "a source without an address");
                 }
