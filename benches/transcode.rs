@@ -50,6 +50,7 @@ fn start(format: Format) -> String {
             "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n",
             "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
         ).to_owned(),
+        Format::GeminiGenerate => String::new(),
     }
 }
 
@@ -63,6 +64,11 @@ fn delta(format: Format) -> String {
         Format::AnthropicMessages => format!(
             "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{TEXT}\"}}}}\n\n"
         ),
+        Format::GeminiGenerate => {
+            format!(
+                r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"{TEXT}"}}],"role":"model"}},"index":0}}],"modelVersion":"m","responseId":"r"}}"#
+            ) + "\n\n"
+        }
     }
 }
 
@@ -121,6 +127,11 @@ fn history(format: Format, size: usize) -> String {
         messages.push(format!(r#"{{"role":"{role}","content":"{words}"}}"#));
     }
     let limit = if format == Format::AnthropicMessages { r#""max_tokens":100,"# } else { "" };
+    if format == Format::GeminiGenerate {
+        let contents = messages.join(",").replace("assistant", "model");
+        let contents = contents.replace("\"content\":\"", "\"parts\":[{\"text\":\"").replace("\"}", "\"}]}");
+        return format!(r#"{{"generationConfig":{{"temperature":0.5}},"contents":[{contents}]}}"#);
+    }
     format!(r#"{{"model":"m",{limit}"temperature":0.5,"messages":[{}]}}"#, messages.join(","))
 }
 
@@ -140,7 +151,7 @@ fn request(c: &mut Criterion) {
                     let head = RequestHead {
                         api_version: None,
                         betas: None,
-                        line: tidegate_codec::Line::default(),
+                        line: tidegate_codec::Line { model: Some("m".into()), stream: None },
                         seal: &seal,
                     };
                     let target = Target { model: "target", facts: &facts, api_version: Some("2023-06-01") };

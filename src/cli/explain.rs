@@ -1,5 +1,6 @@
 //! `tidegate explain`: what becomes of a request, without sending it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 use tidegate_codec::format::{Facts, RequestHead, Target, wire};
 use tidegate_codec::hub::{Losses, Place};
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, json, translate_request};
+use tidegate_codec::{Format, Framing, Line, Operation, json, translate_request};
 
 use super::{Failure, exit, input, pretty};
 
@@ -46,7 +47,7 @@ pub(super) struct Args {
 
 /// A request as it would go out.
 struct Explained {
-    path: &'static str,
+    path: Cow<'static, str>,
     body: Vec<u8>,
     headers: Vec<(&'static str, String)>,
     losses: Losses,
@@ -67,20 +68,26 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     let envelope = json::guard(body)
         .map_err(|e| Failure::new(exit::DATA, format!("{}: {e}", args.request)).hint("a request is one JSON object"))?;
-    let path = wire(args.to).spec().path;
+    let spec = wire(args.to).spec();
+    let named_in_path = spec.addressing.is_some();
+    let path = |model: &str| spec.request_line(Operation::Generate, model, envelope.stream.then_some(Framing::Events));
     if args.from == args.to {
+        let path = path(args.model.as_deref().or(envelope.model.as_deref()).unwrap_or("MODEL"));
         let body = match (&args.model, &envelope.model) {
-            (Some(model), Some(_)) => json::splice(body, &envelope.model_span, quoted(model).as_bytes()),
+            (Some(model), Some(_)) if !named_in_path => {
+                json::splice(body, &envelope.model_span, quoted(model).as_bytes())
+            }
             _ => body.to_vec(),
         };
         return Ok(Explained { path, body, headers: Vec::new(), losses: Losses::default() });
     }
-    let Some(model) = args.model.clone().or(envelope.model) else {
+    let Some(model) = args.model.clone().or(envelope.model.clone()) else {
         return Err(Failure::new(exit::DATA, format!("{} names no model", args.request)).hint("give one with --model"));
     };
     // The key of a running edge is its secret, and nothing here needs one to be good.
     let seal = Seal::new([0; 32]);
-    let head = RequestHead { api_version: None, betas: None, line: tidegate_codec::Line::default(), seal: &seal };
+    let line = Line { model: Some(Cow::Borrowed(&model)), stream: None };
+    let head = RequestHead { api_version: None, betas: None, line, seal: &seal };
     let facts = Facts::default();
     let target = Target { model: &model, facts: &facts, api_version: None };
     let translated = translate_request(args.from, args.to, body, &head, &target).map_err(|fault| {
@@ -88,6 +95,7 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
         Failure::new(exit::DATA, format!("{place}{}", fault.message))
     })?;
     let outgoing = translated.outgoing;
+    let path = path(&model);
     Ok(Explained { path, body: outgoing.body, headers: outgoing.headers, losses: outgoing.losses })
 }
 
@@ -155,7 +163,7 @@ fn machine(explained: &Explained) -> Result<Vec<u8>, Failure> {
         reason: &loss.reason,
     });
     let report = Machine {
-        path: explained.path,
+        path: &explained.path,
         headers: explained.headers.iter().map(|(name, value)| (*name, value.as_str())).collect(),
         request: serde_json::from_slice(&explained.body).map_err(broken)?,
         losses: losses.collect(),
@@ -180,15 +188,20 @@ mod tests {
             let kept = explain(&args(format, format, None), body).unwrap();
             assert_eq!(kept.body, body);
             let renamed = explain(&args(format, format, Some("b\"")), body).unwrap();
-            assert_eq!(renamed.body, br#"{ "x_new" : 1.0, "model" :"b\"", "messages":[] }"#);
             let text = String::from_utf8(person(&args(format, format, None), &kept)).unwrap();
+            if wire(format).spec().addressing.is_some() {
+                assert_eq!(renamed.body, body);
+                assert!(text.starts_with("POST /v1beta/models/a:generateContent"), "{text}");
+                continue;
+            }
+            assert_eq!(renamed.body, br#"{ "x_new" : 1.0, "model" :"b\"", "messages":[] }"#);
             assert!(text.starts_with(&format!("POST {}", wire(format).spec().path)), "{text}");
         }
     }
 
     #[test]
     fn a_broken_request_is_bad_data() {
-        let [one, other] = Format::ALL;
+        let (one, other) = (Format::AnthropicMessages, Format::OpenaiChat);
         for body in ["", "[]", "{\"model\":\"m\"", "{\"messages\":[]}"] {
             let failure = explain(&args(one, other, None), body.as_bytes()).err().map(|failure| failure.code);
             assert_eq!(failure, Some(exit::DATA), "{body}");

@@ -241,6 +241,10 @@ pub enum Endpoint {
     Messages,
     /// `POST /v1/messages/count_tokens`
     CountTokens,
+    /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`
+    GenerateContent,
+    /// `POST /v1beta/models/{model}:countTokens`
+    GeminiCountTokens,
     /// `GET /v1/models` and `/v1/models/{id}`
     Models,
     /// `GET /health`
@@ -252,8 +256,16 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its discriminant.
-    pub const ALL: [Self; 6] =
-        [Self::ChatCompletions, Self::Messages, Self::CountTokens, Self::Models, Self::Health, Self::Other];
+    pub const ALL: [Self; 8] = [
+        Self::ChatCompletions,
+        Self::Messages,
+        Self::CountTokens,
+        Self::GenerateContent,
+        Self::GeminiCountTokens,
+        Self::Models,
+        Self::Health,
+        Self::Other,
+    ];
 
     /// Its name as a label.
     pub fn label(self) -> &'static str {
@@ -261,6 +273,8 @@ impl Endpoint {
             Self::ChatCompletions => "chat_completions",
             Self::Messages => "messages",
             Self::CountTokens => "count_tokens",
+            Self::GenerateContent => "generate_content",
+            Self::GeminiCountTokens => "gemini_count_tokens",
             Self::Models => "models",
             Self::Health => "health",
             Self::Other => "other",
@@ -273,6 +287,8 @@ impl Endpoint {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Messages => "/v1/messages",
             Self::CountTokens => "/v1/messages/count_tokens",
+            Self::GenerateContent => "/v1beta/models/{model}:generateContent",
+            Self::GeminiCountTokens => "/v1beta/models/{model}:countTokens",
             Self::Models => "/v1/models",
             Self::Health => "/health",
             Self::Other => "other",
@@ -282,8 +298,8 @@ impl Endpoint {
     /// Whether a model generates the answer, so that usage is expected.
     pub fn generates(self) -> bool {
         match self {
-            Self::ChatCompletions | Self::Messages => true,
-            Self::CountTokens | Self::Models | Self::Health | Self::Other => false,
+            Self::ChatCompletions | Self::Messages | Self::GenerateContent => true,
+            Self::CountTokens | Self::GeminiCountTokens | Self::Models | Self::Health | Self::Other => false,
         }
     }
 }

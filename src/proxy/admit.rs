@@ -49,13 +49,14 @@ enum Place {
 /// The client is gone.
 pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Admission> {
     note_arrival(edge, session, exchange);
+    let key = take_key(session)?;
     let place = place_of(session.req_header().uri.path(), session.req_header().uri.query());
     let format = match &place {
         Place::Api(format, ..) => *format,
         _ => asking_format(session),
     };
     exchange.trail.format = Some(format);
-    exchange.trail.endpoint = endpoint_of(&place, session.req_header().uri.path());
+    exchange.trail.endpoint = endpoint_of(&place);
     let method = observe::Method::from_name(session.req_header().method.as_str());
     exchange.trail.in_flight = Some(edge.observer.started(exchange.trail.endpoint, method));
     let admitted = match place {
@@ -64,14 +65,17 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             return Ok(Admission::Answered);
         }
         Place::Unknown => Err(no_such_path(session)),
-        Place::Models(id) => match list_models(edge, session, exchange, format, id.as_deref()) {
+        Place::Models(id) => match list_models(edge, session, exchange, (format, id.as_deref(), key.as_deref())) {
             Ok(body) => {
                 refuse::answer_json(session, exchange, body).await?;
                 return Ok(Admission::Answered);
             }
             Err(rejection) => Err(rejection),
         },
-        Place::Api(_, operation, line) => take_in(edge, session, exchange, (format, operation, line)).await,
+        Place::Api(_, operation, line) => {
+            let asked = Asked { format, operation, line, key };
+            take_in(edge, session, exchange, asked).await
+        }
     };
     match admitted {
         Ok(admitted) => Ok(Admission::Go(Box::new(admitted))),
@@ -103,8 +107,8 @@ fn place_of(path: &str, query: Option<&str>) -> Place {
     }
     match path {
         "/health" | "/healthz" => Place::Health,
-        "/v1/models" => Place::Models(None),
-        _ => match path.strip_prefix("/v1/models/") {
+        "/v1/models" | "/v1beta/models" => Place::Models(None),
+        _ => match path.strip_prefix("/v1/models/").or_else(|| path.strip_prefix("/v1beta/models/")) {
             Some(id) if !id.is_empty() => Place::Models(Some(percent_decode(id))),
             _ => Place::Unknown,
         },
@@ -112,19 +116,35 @@ fn place_of(path: &str, query: Option<&str>) -> Place {
 }
 
 /// The label of what is asked for: a path of ours, never the client's own words.
-fn endpoint_of(place: &Place, path: &str) -> Endpoint {
+fn endpoint_of(place: &Place) -> Endpoint {
     match place {
         Place::Models(_) => Endpoint::Models,
         Place::Health => Endpoint::Health,
         Place::Unknown => Endpoint::Other,
-        Place::Api(..) => Endpoint::ALL.into_iter().find(|known| known.path() == path).unwrap_or_default(),
+        Place::Api(format, operation, _) => {
+            let spec = wire(*format).spec();
+            let path = match operation {
+                Operation::Generate => Some(spec.path),
+                Operation::SameFormat(at) => spec.same_format_paths.get(*at).copied(),
+            };
+            Endpoint::ALL.into_iter().find(|known| Some(known.path()) == path).unwrap_or_default()
+        }
     }
 }
 
 /// The format of a client that asks for something that all formats share: told by a header that only it sends.
 fn asking_format(session: &Session) -> Format {
-    let told =
-        |format: &Format| wire(*format).spec().version_header.is_some_and(|name| session.get_header(name).is_some());
+    let path = session.req_header().uri.path();
+    let told = |format: &Format| {
+        let spec = wire(*format).spec();
+        let sent = |name: &str| session.get_header(name).is_some();
+        let addressing = spec.addressing;
+        // Of the versions of a path only the first is the format's alone.
+        let own_version = addressing.and_then(|addressing| addressing.versions.first());
+        spec.version_header.is_some_and(sent)
+            || addressing.is_some_and(|addressing| addressing.client_headers.iter().any(|name| sent(name)))
+            || own_version.is_some_and(|version| path.strip_prefix(version).is_some_and(|rest| rest.starts_with('/')))
+    };
     Format::ALL.into_iter().find(told).unwrap_or(Format::DEFAULT)
 }
 
@@ -143,14 +163,13 @@ fn list_models(
     edge: &Edge,
     session: &Session,
     exchange: &mut Exchange,
-    format: Format,
-    id: Option<&str>,
+    (format, id, key): (Format, Option<&str>, Option<&str>),
 ) -> Result<Vec<u8>, Rejection> {
     if !matches!(session.req_header().method, Method::GET | Method::HEAD) {
         return Err(wrong_method("GET"));
     }
     let snapshot = edge.live.load_full();
-    let caller = authenticate(edge, session, exchange, &snapshot)?;
+    let caller = authenticate(edge, key, exchange, &snapshot)?;
     models::answer(&snapshot, &caller, format, id)
 }
 
@@ -164,37 +183,64 @@ fn wrong_method(allow: &'static str) -> Rejection {
 
 fn authenticate(
     edge: &Edge,
-    session: &Session,
+    key: Option<&str>,
     exchange: &mut Exchange,
     snapshot: &Snapshot,
 ) -> Result<Caller, Rejection> {
-    let checked = snapshot.settings.clients.authenticate(presented_key(session));
+    let checked = snapshot.settings.clients.authenticate(key);
     edge.observer.auth(checked.is_ok(), checked.as_ref().map_or_else(|failure| failure.label(), |_| "ok"));
     let caller = checked?;
     exchange.trail.caller = Some(Arc::clone(caller.name()));
     Ok(caller)
 }
 
-/// The key that the client sent, in whichever header its SDK uses.
-fn presented_key(session: &Session) -> Option<&str> {
+/// The key that the client sent, in whichever header its SDK uses, or in the query of a format that has it there. The
+/// query ends here: what it says is known by now or in `line`, and a key has no place in any log.
+fn take_key(session: &mut Session) -> pingora::Result<Option<String>> {
     let bearer = header(session, http::header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer.or_else(|| header(session, names::X_API_KEY)).or_else(|| header(session, names::API_KEY))
+    let named =
+        || [names::X_API_KEY, names::API_KEY, names::X_GOOG_API_KEY].into_iter().find_map(|name| header(session, name));
+    let key = bearer.or_else(named).map(str::to_owned);
+    let request = session.req_header();
+    let Some(query) = request.uri.query() else { return Ok(key) };
+    let addressing = || Format::ALL.into_iter().filter_map(|format| wire(format).spec().addressing);
+    let in_query = addressing().find_map(|addressing| addressing.key_in(query).map(Cow::into_owned));
+    if in_query.is_some() {
+        let without = without_key(request.uri.path(), query, addressing().map(|addressing| addressing.key_parameter));
+        session.req_header_mut().set_raw_path(without.as_bytes())?;
+    }
+    Ok(key.or(in_query))
+}
+
+/// `path` and `query` without the parameters that hold keys.
+fn without_key<'n>(path: &str, query: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+    let is_key = |pair: &&str| names.clone().any(|name| pair.split('=').next() == Some(name));
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
+    if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
+}
+
+/// What a client asks of a model.
+struct Asked {
+    format: Format,
+    operation: Operation,
+    line: Line<'static>,
+    key: Option<String>,
 }
 
 async fn take_in(
     edge: &Edge,
     session: &mut Session,
     exchange: &mut Exchange,
-    (format, operation, line): (Format, Operation, Line<'static>),
+    Asked { format, operation, line, key }: Asked,
 ) -> Result<Admitted, Rejection> {
     if session.req_header().method != Method::POST {
         return Err(wrong_method("POST"));
     }
     let snapshot = edge.live.load_full();
-    let caller = authenticate(edge, session, exchange, &snapshot)?;
+    let caller = authenticate(edge, key.as_deref(), exchange, &snapshot)?;
     let server = &snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
     let body = body::read(session, server.body_limit, &mut room).await?;

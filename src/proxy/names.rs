@@ -23,3 +23,4 @@ pub(super) const UPSTREAM_REQUEST_ID: &str = "x-upstream-request-id";
 /// Asks nginx-like proxies in front to pass a stream on as it comes.
 pub(super) const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
 pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");

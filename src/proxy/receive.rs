@@ -470,7 +470,9 @@ fn gather(
 fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Bytes::new() };
-    let fault = fault_for(attempt.provider.format, status, &bytes);
+    let mut fault = fault_for(attempt.provider.format, status, &bytes);
+    let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
+    fault.retry_after_s = header.or(fault.retry_after_s);
     if same && !credentials(status) && wire(attempt.provider.format).is_error(&bytes) {
         trail.error = Some(fault.kind.label());
         return Bytes::from(bytes);

@@ -61,7 +61,7 @@ impl From<AuthFailure> for Rejection {
     fn from(failure: AuthFailure) -> Self {
         let message = match failure {
             AuthFailure::Missing => {
-                "No API key. Send it as `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`."
+                "No API key. Send it as `Authorization: Bearer KEY`, `x-api-key: KEY`, `api-key: KEY` or `x-goog-api-key: KEY`."
             }
             AuthFailure::Unknown => "The API key is not known here.",
         };
@@ -126,6 +126,8 @@ pub(super) async fn answer(
 ) -> pingora::Result<()> {
     let trail = &mut exchange.trail;
     trail.error = Some(rejection.label);
+    let mut rejection = rejection;
+    rejection.fault.retry_after_s = rejection.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     let (status, body) = wire(format).write_error(&rejection.fault, Some(&trail.request_id));
     let mut header = ResponseHeader::build_no_case(status, Some(6))?;
     header.insert_header("content-type", "application/json")?;

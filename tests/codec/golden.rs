@@ -38,7 +38,7 @@ fn same(name: &str, to: Format, before: &Folded, after: &Folded) {
         // One text for all of an answer; words of refusal, and why, have a field of their own.
         Format::OpenaiChat => (before.joined.clone(), format!("{}{}", before.refusal, before.explanation)),
         // Texts stand apart; words of refusal are text among them, and why is told with the reason of the stop, as is a filter.
-        Format::AnthropicMessages => (before.said.clone(), String::new()),
+        Format::AnthropicMessages | Format::GeminiGenerate => (before.said.clone(), String::new()),
     };
     assert_eq!(text, after.text, "{pair}: text");
     assert_eq!(refusal, after.refusal, "{pair}: refusal");

@@ -243,7 +243,12 @@ impl Writer {
         let candidate = self.choices.get(choice).map_or(0, |choice| choice.index);
         self.open(out);
         out.extend_from_slice(b"{\"candidates\":[{\"content\":{\"parts\":[");
+        let begin = out.len();
         write(&mut JsonWriter::new(out));
+        // JSON that is copied may have line ends between its values; in an event they would end its data.
+        for byte in out.iter_mut().skip(begin).filter(|byte| matches!(byte, b'\n' | b'\r')) {
+            *byte = b' ';
+        }
         let suffix = self.suffix(candidate);
         out.extend_from_slice(&suffix);
         self.close(out);

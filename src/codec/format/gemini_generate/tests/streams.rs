@@ -208,6 +208,23 @@ fn trap_b1_interleaved_calls_are_whole_and_in_order() {
 }
 
 #[test]
+fn line_ends_in_arguments_do_not_end_an_event() {
+    let out = written(
+        reply(),
+        &[
+            start(),
+            call(0, "f"),
+            grow(0, r#"{\n  \"a\": \"x\\ny\"\r\n}"#),
+            Event::BlockStop { block: 0 },
+            Event::Stop { candidate: 0, stop: Stop::ToolUse },
+            Event::End,
+        ],
+    );
+    let call = &pieces(out.as_bytes())[0]["candidates"][0]["content"]["parts"][0]["functionCall"];
+    assert_eq!(call["args"], json!({"a": "x\ny"}));
+}
+
+#[test]
 fn arguments_have_a_bound() {
     let big: &'static str = Box::leak("x".repeat(9 << 20).into_boxed_str());
     let out = written(reply(), &[start(), call(0, "f"), grow(0, big), Event::BlockStop { block: 0 }, Event::End]);
