@@ -82,11 +82,8 @@ fn content<'r>(turn: &'r Turn<'r>, report: &mut Report<'_>) -> Option<Content<'r
             report.dropped(Field::CacheMark, block.at, "what is cached cannot be marked");
         }
         match &block.kind {
-            BlockKind::Text { text, .. } | BlockKind::Refusal { text } if is_operator => {
-                if !text.is_blank() {
-                    pieces.push(Piece::Operator(block));
-                }
-            }
+            BlockKind::Text { text, .. } | BlockKind::Refusal { text } if is_operator && text.is_blank() => {}
+            BlockKind::Text { .. } | BlockKind::Refusal { .. } if is_operator => pieces.push(Piece::Operator(block)),
             _ if is_operator => report.dropped(Field::Instructions, block.at, "instructions are words only"),
             _ if fits(block, is_model, report) => pieces.push(Piece::Block(block)),
             _ => {}
@@ -132,13 +129,16 @@ struct Open {
     at: usize,
 }
 
+/// Media behind the content at this place.
+type Attached<'r> = (usize, Vec<Piece<'r>>);
+
 /// Gives calls and their results equal, unique ids, and puts results first, in the order of the calls. Returns media
 /// that cannot stand in a result, with the place of its content.
 fn link<'r>(
     contents: &mut [Content<'r>],
     allowed: Allowed,
     report: &mut Report<'_>,
-) -> Result<Vec<(usize, Vec<Piece<'r>>)>, Refusal> {
+) -> Result<Vec<Attached<'r>>, Refusal> {
     let mut ids = Distinct::default();
     let mut open: Vec<Open> = Vec::new();
     let mut attached = Vec::new();

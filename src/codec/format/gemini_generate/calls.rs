@@ -96,7 +96,8 @@ impl Calls {
 
     /// The next call that may be written.
     pub(super) fn next_complete(&mut self) -> Option<Call> {
-        let call = self.waiting.pop_front_if(|call| call.complete)?;
+        self.waiting.front().filter(|call| call.complete)?;
+        let call = self.waiting.pop_front()?;
         self.bytes = self.bytes.saturating_sub(call.text.len());
         Some(call)
     }

@@ -16,7 +16,6 @@ pub(super) fn fits(block: &Block<'_>, is_model: bool, report: &mut Report<'_>) -
         BlockKind::Text { text, .. } | BlockKind::Refusal { text } if text.is_empty() => {
             return is_model && has_own(block);
         }
-        BlockKind::Text { .. } | BlockKind::Refusal { .. } => return true,
         BlockKind::Thinking { .. } => (
             is_model && (has_own(block) || (own && block.opaque.is_empty())),
             Field::Thinking,
@@ -27,7 +26,11 @@ pub(super) fn fits(block: &Block<'_>, is_model: bool, report: &mut Report<'_>) -
         }
         BlockKind::ToolCall { .. } => (is_model, Field::ToolCall, "only the model calls tools"),
         BlockKind::ToolResult { .. } => (!is_model, Field::ToolResult, "results are the user's"),
-        BlockKind::Image { .. } | BlockKind::Document { .. } | BlockKind::Audio { .. } => return true,
+        BlockKind::Text { .. }
+        | BlockKind::Refusal { .. }
+        | BlockKind::Image { .. }
+        | BlockKind::Document { .. }
+        | BlockKind::Audio { .. } => return true,
         BlockKind::SearchResult { .. } => (own, Field::SearchResult, "a search result of another format"),
         BlockKind::ServerTool { .. } => (own, Field::ServerTool, "a tool call of another provider's own"),
         BlockKind::Reference { .. } => (own, Field::Unknown, "a reference into another provider's store"),

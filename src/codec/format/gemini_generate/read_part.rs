@@ -209,7 +209,7 @@ fn read_response<'a>(value: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
     let whole = value.clone().json()?;
     if whole.kind() != Kind::Object {
         value.skip()?;
-        return Ok(Said { text: Some(words(whole)), is_error: None });
+        return Ok(Said { text: Some(words(&whole)), is_error: None });
     }
     let (mut keys, mut output, mut error) = (0_u32, None, None);
     value.object::<JsonError>(|key, value| {
@@ -222,14 +222,14 @@ fn read_response<'a>(value: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
         Ok(())
     })?;
     Ok(match (keys, output, error) {
-        (1, Some(output), None) => Said { text: Some(words(output)), is_error: None },
-        (1, None, Some(error)) => Said { text: Some(words(error)), is_error: Some(true) },
-        _ => Said { text: Some(words(whole)), is_error: None },
+        (1, Some(output), None) => Said { text: Some(words(&output)), is_error: None },
+        (1, None, Some(error)) => Said { text: Some(words(&error)), is_error: Some(true) },
+        _ => Said { text: Some(words(&whole)), is_error: None },
     })
 }
 
 /// A string's contents, or the JSON text of anything else.
-fn words(json: Json<'_>) -> Text<'_> {
+fn words(json: &Json<'_>) -> Text<'static> {
     match json.cursor().text() {
         Ok(text) => text.into_owned(),
         Err(_) => Text::from_plain(json.as_str()).into_owned(),

@@ -53,7 +53,7 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     Ok(response)
 }
 
-fn tier_of<'a>(mut usage: Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+fn tier_of(mut usage: Cursor<'_>) -> Result<Option<Text<'_>>, JsonError> {
     let mut tier = None;
     super::wire::fields::<JsonError>(&mut usage, |name, _, value| {
         if name == "serviceTier" {

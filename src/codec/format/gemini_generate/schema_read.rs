@@ -1,4 +1,4 @@
-//! The vendor's own dialect of schemas (a subset of OpenAPI 3.0), read as JSON Schema.
+//! The vendor's own dialect of schemas (a subset of `OpenAPI` 3.0), read as JSON Schema.
 //!
 //! ```text
 //! {"type":"STRING","nullable":true,"format":"enum","enum":["a"]}  ─▶  {"type":["string","null"],"enum":["a",null]}

@@ -289,7 +289,7 @@ impl Writer {
                 }
             }
             Kind::Text => {
-                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json))
+                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json));
             }
             Kind::Redacted | Kind::Thinking => {
                 self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, true, Some(&value), json));

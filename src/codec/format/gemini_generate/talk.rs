@@ -70,8 +70,8 @@ impl Talk {
             lost(sink, extra.field);
         }
         match block.kind {
-            BlockKind::Text { text, .. } => self.words(Kind::Text, text, block.opaque, next, sink),
-            BlockKind::Thinking { text, .. } => self.words(Kind::Thinking, text, block.opaque, next, sink),
+            BlockKind::Text { text, .. } => self.words(Kind::Text, (text, block.opaque), next, sink),
+            BlockKind::Thinking { text, .. } => self.words(Kind::Thinking, (text, block.opaque), next, sink),
             BlockKind::ToolCall { id, name, arguments, flavor } => {
                 self.close(sink, next);
                 for opaque in block.opaque {
@@ -105,7 +105,7 @@ impl Talk {
         }
     }
 
-    fn words(&mut self, kind: Kind, text: Text<'_>, opaque: Vec<Opaque<'_>>, next: &mut u32, sink: Sink<'_>) {
+    fn words(&mut self, kind: Kind, (text, opaque): (Text<'_>, Vec<Opaque<'_>>), next: &mut u32, sink: Sink<'_>) {
         if text.is_empty() && opaque.is_empty() {
             return;
         }
@@ -211,7 +211,7 @@ impl Talk {
         let text =
             if self.overflow { String::new() } else { Text::from_escaped(self.text.as_str()).plain().into_owned() };
         let place = Place { text: &text, parts: &[] };
-        let mut seen: Vec<(String, Option<(u64, u64)>)> = Vec::new();
+        let mut seen = Vec::new();
         let mut more = false;
         for raw in std::mem::take(&mut self.grounding) {
             // The JSON was read once, so it can be read again. Later pieces may repeat the earlier ones.

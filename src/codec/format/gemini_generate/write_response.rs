@@ -153,19 +153,9 @@ impl Pen<'_> {
                     part_write::words(&Text::EMPTY, true, Some(&own(opaque)), json);
                 }
             }
-            BlockKind::ToolCall { id, name, arguments, flavor } => {
+            BlockKind::ToolCall { .. } => {
                 carried = 1;
-                let id = self.ids.next(id);
-                match part_write::arguments(arguments, *flavor) {
-                    Some(arguments) => {
-                        let value = first.map(own).or(waiting.map(Text::into_owned));
-                        part_write::call((&id, name), &arguments, value.as_ref(), json);
-                    }
-                    None => {
-                        self.malformed = true;
-                        self.losses.dropped(Field::ToolCall, block.at, "the arguments of the call are no JSON object");
-                    }
-                }
+                self.call(block, first.map(own).or(waiting.map(Text::into_owned)).as_ref(), json);
             }
             BlockKind::ServerTool { raw, .. } | BlockKind::Unknown { raw, .. } if self.is_own => {
                 json.json(raw);
@@ -181,6 +171,18 @@ impl Pen<'_> {
         self.opaque_left(block, carried);
         if !self.is_own {
             report_extras(&block.extras, self.losses);
+        }
+    }
+
+    fn call(&mut self, block: &Block<'_>, signature: Option<&Text<'_>>, json: &mut Writer<'_>) {
+        let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
+        let id = self.ids.next(id);
+        match part_write::arguments(arguments, *flavor) {
+            Some(arguments) => part_write::call((&id, name), &arguments, signature, json),
+            None => {
+                self.malformed = true;
+                self.losses.dropped(Field::ToolCall, block.at, "the arguments of the call are no JSON object");
+            }
         }
     }
 

@@ -97,8 +97,7 @@ fn check(name: &str, folded: &Folded, digest: &serde_json::Value) {
 fn label(finish: &str, called: bool) -> &str {
     match finish {
         "1" | "STOP" if called => "tool_use",
-        "1" => "end_turn",
-        "STOP" => "end_turn",
+        "1" | "STOP" => "end_turn",
         "MAX_TOKENS" => "max_tokens",
         "SAFETY" | "PROHIBITED_CONTENT" | "RECITATION" => "filtered",
         "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" => "failed",

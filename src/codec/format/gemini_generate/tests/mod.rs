@@ -1,4 +1,10 @@
 //! What the format promises, as a whole.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::type_complexity,
+    clippy::cognitive_complexity,
+    reason = "values of tests are written where they are used"
+)]
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -56,7 +56,7 @@ fn an_error_or_anything_else_is_no_answer() {
 
 #[test]
 fn trap_b28_calls_do_not_hide_a_limit() {
-    let parts = json!([{"functionCall": {"name": "f", "args": {"n": 12345678901234567890_u64}}}]);
+    let parts = json!([{"functionCall": {"name": "f", "args": {"n": 12_345_678_901_234_567_890_u64}}}]);
     let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &answer(parts.clone(), "MAX_TOKENS")).unwrap();
     assert_eq!(chat["choices"][0]["finish_reason"], "length");
     let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &answer(parts, "STOP")).unwrap();
