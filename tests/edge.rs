@@ -21,6 +21,7 @@ mod edge {
     mod callers;
     mod fallback;
     mod faults;
+    mod gemini;
     mod harness;
     mod headers;
     mod losses;
