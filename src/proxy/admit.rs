@@ -209,15 +209,16 @@ fn take_key(session: &mut Session) -> pingora::Result<Option<String>> {
     let addressing = || Format::ALL.into_iter().filter_map(|format| wire(format).spec().addressing);
     let in_query = addressing().find_map(|addressing| addressing.key_in(query).map(Cow::into_owned));
     if in_query.is_some() {
-        let without = without_key(request.uri.path(), query, addressing().map(|addressing| addressing.key_parameter));
+        let names: Vec<&str> = addressing().map(|addressing| addressing.key_parameter).collect();
+        let without = without_key(request.uri.path(), query, &names);
         session.req_header_mut().set_raw_path(without.as_bytes())?;
     }
     Ok(key.or(in_query))
 }
 
 /// `path` and `query` without the parameters that hold keys.
-fn without_key<'n>(path: &str, query: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
-    let is_key = |pair: &&str| names.clone().any(|name| pair.split('=').next() == Some(name));
+fn without_key(path: &str, query: &str, names: &[&str]) -> String {
+    let is_key = |pair: &&str| pair.split('=').next().is_some_and(|name| names.contains(&name));
     let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
     if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
 }
@@ -327,6 +328,13 @@ fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_taken_out_of_queries() {
+        for (query, left) in [("key=k", "/p"), ("alt=sse&key=k", "/p?alt=sse"), ("a=b&key=k&key=l&c", "/p?a=b&c")] {
+            assert_eq!(without_key("/p", query, &["key"]), left);
+        }
+    }
 
     #[test]
     fn decodes_model_names_in_paths() {
