@@ -41,11 +41,13 @@ pub enum Format {
     AnthropicMessages,
     /// OpenAI Chat Completions, `POST /v1/chat/completions`.
     OpenaiChat,
+    /// OpenAI Responses, `POST /v1/responses`.
+    OpenaiResponses,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::AnthropicMessages, Self::OpenaiChat];
+    pub const ALL: [Self; 3] = [Self::AnthropicMessages, Self::OpenaiChat, Self::OpenaiResponses];
 
     /// The format that an answer is written in when nothing tells what the client speaks.
     pub const DEFAULT: Self = Self::OpenaiChat;
@@ -56,6 +58,7 @@ impl Format {
         match self {
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenaiChat => "openai_chat",
+            Self::OpenaiResponses => "openai_responses",
         }
     }
 

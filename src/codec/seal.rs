@@ -108,6 +108,7 @@ fn maker_tag(format: Format) -> u8 {
     match format {
         Format::AnthropicMessages => b'A',
         Format::OpenaiChat => b'C',
+        Format::OpenaiResponses => b'R',
     }
 }
 

@@ -358,16 +358,19 @@ fn holds_messages(maker: &Maker, written: &str, lost: &[Field]) {
 fn hold(format: Format, written: &[u8]) {
     let mut messages = format::anthropic_messages::grammar::Grammar::default();
     let mut chat = format::openai_chat::grammar::Grammar::default();
+    let mut responses = format::openai_responses::grammar::Grammar::default();
     let read = Framer::new(EVENT_LIMIT).push::<FrameError>(written, |frame| {
         let kept = match format {
             Format::AnthropicMessages => messages.next(&frame),
             Format::OpenaiChat => chat.next(&frame),
+            Format::OpenaiResponses => responses.next(&frame),
         };
         kept.unwrap_or_else(|why| panic!("{why} in\n{}", String::from_utf8_lossy(written)));
         Ok(())
     });
     assert_eq!(read, Ok(()));
-    assert!(messages.is_ended() || chat.is_ended(), "no end in\n{}", String::from_utf8_lossy(written));
+    let ended = messages.is_ended() || chat.is_ended() || responses.is_ended();
+    assert!(ended, "no end in\n{}", String::from_utf8_lossy(written));
 }
 
 proptest! {

@@ -11,6 +11,7 @@ use crate::seal::Seal;
 pub mod anthropic_messages;
 mod line;
 pub mod openai_chat;
+pub mod openai_responses;
 
 pub use line::{Addressing, Framing, Line, Operation};
 
@@ -306,5 +307,6 @@ pub fn wire(format: Format) -> &'static dyn WireFormat {
     match format {
         Format::AnthropicMessages => &anthropic_messages::AnthropicMessages,
         Format::OpenaiChat => &openai_chat::OpenaiChat,
+        Format::OpenaiResponses => &openai_responses::OpenaiResponses,
     }
 }

@@ -24,13 +24,15 @@ pub(crate) struct Case {
 }
 
 /// Folders of the corpus and the format that they hold.
-const FOLDERS: [(&str, Format); 6] = [
+const FOLDERS: [(&str, Format); 8] = [
     ("openai_chat", Format::OpenaiChat),
     ("openai_compat", Format::OpenaiChat),
     ("azure_chat", Format::OpenaiChat),
     ("mistral_chat", Format::OpenaiChat),
     ("anthropic_messages", Format::AnthropicMessages),
     ("anthropic_vertex", Format::AnthropicMessages),
+    ("openai_responses", Format::OpenaiResponses),
+    ("azure_responses", Format::OpenaiResponses),
 ];
 
 /// Every case of the formats that exist. Empty, with a loud word, where the corpus is absent.

@@ -111,6 +111,7 @@ pub(super) fn write(opaque: &Opaque<'_>, text: Option<&Text<'_>>, index: u64, se
     }
     w.key("format").plain(match opaque.maker {
         Format::AnthropicMessages => "anthropic-claude-v1",
+        Format::OpenaiResponses => "openai-responses-v1",
         Format::OpenaiChat => "unknown",
     });
     w.key("index").number(index);

@@ -1,0 +1,1 @@
+//! What the format promises, as a whole.
