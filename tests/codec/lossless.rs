@@ -178,7 +178,7 @@ fn messages_fields() -> Vec<(&'static str, Value)> {
 }
 
 fn responses_fields() -> Vec<(&'static str, Value)> {
-    let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{\"k\":\"Mark7316\"}"});
+    let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
     let result = json!({"type": "function_call_output", "call_id": "c", "output": MARK});
     vec![
         ("/background", json!(true)),

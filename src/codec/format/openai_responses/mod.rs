@@ -158,7 +158,8 @@ fn is_telling(frame: &Frame<'_>) -> bool {
     match frame.event {
         Some(name) => !name.starts_with("response.") || is_end(name),
         None => {
-            let head = frame.data.as_bytes().get(..64).unwrap_or_default();
+            let head = frame.data.as_bytes();
+            let head = head.get(..64).unwrap_or(head);
             memchr::memmem::find(head, b".delta\"").is_none()
         }
     }

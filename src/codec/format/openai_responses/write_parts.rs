@@ -122,9 +122,12 @@ fn document(
     source: &Source<'_>,
     name: Option<&Text<'_>>,
     at: usize,
-    report: &Report<'_>,
+    report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
+    if !report.is_own() && matches!(source, Source::Text(_) | Source::Blocks(_)) {
+        report.converted(Field::Document, at, "a text document is sent as a file");
+    }
     w.open_object().key("type").plain("input_file");
     let named = |unnamed: &'static str| name.cloned().unwrap_or(Text::from_escaped(unnamed));
     match source {
