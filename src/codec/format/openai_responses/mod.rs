@@ -3,7 +3,7 @@
 //! ```text
 //! read_request ── read_input ── item, read_parts; read_tools     write_request ── write_input ── write_parts; write_tools
 //! read_response ── item, stop, usage                             write_response ── output, envelope
-//! stream_read ── event_read, stream_items                        stream_write ── stream_out ── output, envelope
+//! stream_read ── event_read, stream_items, stream_done          stream_write ── stream_out ── output, envelope
 //! ```
 
 mod envelope;
@@ -20,6 +20,7 @@ mod read_response;
 mod read_tools;
 mod report;
 mod stop;
+mod stream_done;
 mod stream_items;
 mod stream_out;
 mod stream_read;

@@ -155,15 +155,13 @@ impl Item {
             }
             Body::Reasoning { kind, text, encrypted } => {
                 self.open("reasoning", w);
-                self.thought(*kind, text, w);
+                thought(*kind, text, w);
                 if let Some(encrypted) = encrypted {
                     w.key("encrypted_content").text(&Text::from_escaped(encrypted.as_str()));
                 }
                 w.close_object();
             }
-            Body::Call { call_id, name, flavor, input } => {
-                self.call(call_id, name, *flavor, (input, status), w);
-            }
+            Body::Call { input, .. } => self.call(input, status, w),
             Body::Raw(raw) => {
                 w.verbatim(raw);
             }
@@ -180,12 +178,10 @@ impl Item {
             }
             Body::Reasoning { kind, .. } => {
                 self.open("reasoning", w);
-                self.thought(*kind, "", w);
+                thought(*kind, "", w);
                 w.close_object();
             }
-            Body::Call { call_id, name, flavor, .. } => {
-                self.call(call_id, name, *flavor, ("", "in_progress"), w);
-            }
+            Body::Call { .. } => self.call("", "in_progress", w),
             Body::Raw(raw) => {
                 w.verbatim(raw);
             }
@@ -196,30 +192,32 @@ impl Item {
         w.open_object().key("type").plain(kind).key("id").plain(&self.id);
     }
 
-    fn thought(&self, kind: ThinkingKind, text: &str, w: &mut Writer<'_>) {
-        let text = Text::from_escaped(text);
-        let is_said = |wanted: ThinkingKind| kind == wanted && !text.is_empty();
-        w.key("summary").open_array();
-        if is_said(ThinkingKind::Summary) {
-            w.open_object().key("type").plain("summary_text").key("text").text(&text).close_object();
-        }
-        w.close_array();
-        if is_said(ThinkingKind::Raw) {
-            w.key("content").open_array();
-            w.open_object().key("type").plain("reasoning_text").key("text").text(&text).close_object();
-            w.close_array();
-        }
-    }
-
-    fn call(&self, call_id: &str, name: &str, flavor: Flavor, (input, status): (&str, &str), w: &mut Writer<'_>) {
+    fn call(&self, input: &str, status: &str, w: &mut Writer<'_>) {
+        let Body::Call { call_id, name, flavor, .. } = &self.body else { return };
         let (namespace, name) = split_namespace(name);
-        let (kind, key) = words_of(flavor);
+        let (kind, key) = words_of(*flavor);
         self.open(kind, w);
         w.key("call_id").plain(call_id).key("name").plain(name);
         if let Some(namespace) = namespace {
             w.key("namespace").plain(namespace);
         }
         w.key(key).text(&Text::from_escaped(input)).key("status").plain(status).close_object();
+    }
+}
+
+/// Writes what reasoning says.
+fn thought(kind: ThinkingKind, text: &str, w: &mut Writer<'_>) {
+    let text = Text::from_escaped(text);
+    let is_said = |wanted: ThinkingKind| kind == wanted && !text.is_empty();
+    w.key("summary").open_array();
+    if is_said(ThinkingKind::Summary) {
+        w.open_object().key("type").plain("summary_text").key("text").text(&text).close_object();
+    }
+    w.close_array();
+    if is_said(ThinkingKind::Raw) {
+        w.key("content").open_array();
+        w.open_object().key("type").plain("reasoning_text").key("text").text(&text).close_object();
+        w.close_array();
     }
 }
 

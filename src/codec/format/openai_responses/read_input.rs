@@ -60,7 +60,7 @@ impl<'a> History<'_, 'a> {
             "function_call" | "custom_tool_call" => self.call(item),
             "function_call_output" | "custom_tool_call_output" => self.result(item),
             "reasoning" => self.reasoning(item),
-            "item_reference" | "" => self.reference(item),
+            "item_reference" | "" => self.reference(&item),
             "additional_tools" => {
                 if let Some(mut tools) = item.tools {
                     read_tools::tools(&mut tools, self.request)?;
@@ -206,7 +206,7 @@ impl<'a> History<'_, 'a> {
         Ok(())
     }
 
-    fn reference(&mut self, item: Item<'a>) -> Result<(), Refusal> {
+    fn reference(&mut self, item: &Item<'a>) -> Result<(), Refusal> {
         if item.id.is_none() {
             let message = "an item needs `type`, a message `role` and `content`";
             return Err(Refusal::at(item.at, message));

@@ -9,7 +9,7 @@ use crate::hub::{Block, BlockKind, CacheMark, Citation, Extra, Field, Refusal, S
 use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// A content as blocks: a string is one block of words, and the empty string none.
-pub(super) fn content<'a>(content: Option<Cursor<'a>>, at: usize) -> Result<Vec<Block<'a>>, Refusal> {
+pub(super) fn content(content: Option<Cursor<'_>>, at: usize) -> Result<Vec<Block<'_>>, Refusal> {
     let mut blocks = Vec::new();
     let Some(mut value) = content else { return Ok(blocks) };
     match value.peek()? {

@@ -144,7 +144,7 @@ mod tests {
         for (json, called, label) in [
             (r#"{"status":"completed"}"#, false, "end_turn"),
             (r#"{"status":"completed"}"#, true, "tool_use"),
-            (r#"{}"#, true, "tool_use"),
+            ("{}", true, "tool_use"),
             (r#"{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}"#, true, "max_tokens"),
             (r#"{"status":"incomplete","incomplete_details":{"reason":"content_filter"}}"#, false, "filtered"),
             (r#"{"status":"incomplete","incomplete_details":{"reason":"steered"}}"#, false, "other"),

@@ -8,6 +8,9 @@ use crate::json::{Text, Writer as JsonWriter, write};
 /// Most bytes of an answer that are kept to be repeated; no model gives as much.
 const KEPT_LIMIT: usize = 16 << 20;
 
+/// The `output_index` of an item, and the number of a part in it.
+pub(super) type Place = (usize, usize);
+
 /// The items so far.
 #[derive(Debug)]
 pub(super) struct Out {
@@ -130,8 +133,8 @@ impl Out {
         prefix
     }
 
-    /// Writes a delta and keeps its words; `part` is the number of the part in a message.
-    pub(super) fn delta(&mut self, prefix: &[u8], at: usize, part: usize, text: &Text<'_>, out: &mut Vec<u8>) {
+    /// Writes a delta and keeps its words.
+    pub(super) fn delta(&mut self, prefix: &[u8], (at, part): Place, text: &Text<'_>, out: &mut Vec<u8>) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         let mut is_words = false;
         match &mut slot.item.body {
@@ -157,10 +160,10 @@ impl Out {
         self.sequence = self.sequence.saturating_add(1);
     }
 
-    /// Begins a part of the message at `at` and returns its number.
-    pub(super) fn begin_part(&mut self, at: usize, refusal: bool, out: &mut Vec<u8>) -> usize {
+    /// Begins a part of the message at `at` and returns its place.
+    pub(super) fn begin_part(&mut self, at: usize, refusal: bool, out: &mut Vec<u8>) -> Place {
         let Some(Slot { item: Item { body: Body::Message(parts), .. }, open, .. }) = self.slots.get_mut(at) else {
-            return 0;
+            return (at, 0);
         };
         let number = parts.len();
         *open += 1;
@@ -170,11 +173,11 @@ impl Out {
             w.key("content_index").number(number as u64).key("part");
             empty.write(w);
         });
-        number
+        (at, number)
     }
 
     /// A part of a message, to add to what is kept of it.
-    pub(super) fn part(&mut self, at: usize, part: usize) -> Option<&mut Part> {
+    pub(super) fn part(&mut self, (at, part): Place) -> Option<&mut Part> {
         match &mut self.slots.get_mut(at)?.item.body {
             Body::Message(parts) => parts.get_mut(part),
             _ => None,
@@ -187,7 +190,7 @@ impl Out {
     }
 
     /// Tells of a source that is in the part already, as number `number` of its annotations.
-    pub(super) fn annotation(&mut self, at: usize, part: usize, number: u64, json: &str, out: &mut Vec<u8>) {
+    pub(super) fn annotation(&mut self, (at, part): Place, number: u64, json: &str, out: &mut Vec<u8>) {
         self.of_item("response.output_text.annotation.added", at, out, |w| {
             w.key("content_index").number(part as u64).key("annotation_index").number(number);
             w.key("annotation").verbatim(json);
@@ -195,7 +198,7 @@ impl Out {
     }
 
     /// Ends a part of a message: its words, then the part, whole.
-    pub(super) fn end_part(&mut self, at: usize, number: usize, out: &mut Vec<u8>) {
+    pub(super) fn end_part(&mut self, (at, number): Place, out: &mut Vec<u8>) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         slot.open = slot.open.saturating_sub(1);
         let Body::Message(parts) = &mut slot.item.body else { return };
@@ -215,7 +218,7 @@ impl Out {
             w.key("content_index").number(number as u64).key("part");
             part.write(w);
         });
-        if let Some(kept) = self.part(at, number) {
+        if let Some(kept) = self.part((at, number)) {
             *kept = part;
         }
     }

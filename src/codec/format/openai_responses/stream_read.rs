@@ -8,7 +8,7 @@
 
 use super::event_read::Event as Wire;
 use super::stop::Ending;
-use super::stream_items::{Items, Sink, Speech, Step, broken};
+use super::stream_items::{Items, Place, Sink, Speech, Step, broken};
 use super::wire::{loose_count, loose_text, placed};
 use super::{error, usage};
 use crate::format::StreamReader;
@@ -115,6 +115,7 @@ impl Reader {
         self.ensure_started(sink);
         let name = event.kind.strip_prefix("response.").unwrap_or_default();
         let at = event.output;
+        let place = |speech: Speech| Place { speech, item: at, part: event.part };
         match name {
             "output_item.added" => match event.item {
                 Some(item) => return self.items.added(at, item, sink),
@@ -124,12 +125,12 @@ impl Reader {
                 Some(item) => return self.items.done(at, item, sink),
                 None => return Ok(Err(broken("an output_item.done without its item"))),
             },
-            "output_text.done" => return Ok(self.items.whole(Speech::Text, at, event.part, event.whole, sink)),
-            "refusal.done" => return Ok(self.items.whole(Speech::Refusal, at, event.part, event.whole, sink)),
+            "output_text.done" => return Ok(self.items.whole(place(Speech::Text), event.whole, sink)),
+            "refusal.done" => return Ok(self.items.whole(place(Speech::Refusal), event.whole, sink)),
             "reasoning_summary_text.done" => {
-                return Ok(self.items.whole(Speech::Summary, at, event.part, event.whole, sink));
+                return Ok(self.items.whole(place(Speech::Summary), event.whole, sink));
             }
-            "reasoning_text.done" => return Ok(self.items.whole(Speech::Raw, at, event.part, event.whole, sink)),
+            "reasoning_text.done" => return Ok(self.items.whole(place(Speech::Raw), event.whole, sink)),
             "function_call_arguments.done" | "custom_tool_call_input.done" => {
                 return Ok(self.items.whole_input(at, event.whole, sink));
             }
@@ -154,7 +155,7 @@ impl Reader {
     fn delta(&mut self, speech: Speech, event: Wire<'_>, sink: Sink<'_>) -> Step {
         self.ensure_started(sink);
         if let Some(text) = event.delta.filter(|text| !text.is_empty()) {
-            self.items.words(speech, event.output, event.part, text, sink)?;
+            self.items.words(Place { speech, item: event.output, part: event.part }, text, sink)?;
         }
         if let Some(logprobs) = event.logprobs
             && let Some(raw) = super::read_response::join(std::slice::from_ref(&logprobs))
@@ -203,9 +204,7 @@ impl Reader {
         {
             return Ok(Err(fault));
         }
-        if let Err(fault) = self.items.close(sink) {
-            return Ok(Err(fault));
-        }
+        self.items.close(sink);
         if let Some(usage) = said.usage {
             sink(Event::Usage(usage));
         }
@@ -224,9 +223,8 @@ impl Reader {
         if let Some(usage) = said.usage.filter(|_| self.started) {
             sink(Event::Usage(usage));
         }
-        let mut nothing = Cursor::over("null");
-        let fault =
-            error::read_in_stream(said.ending.error.as_ref().map(Cursor::clone).as_mut().unwrap_or(&mut nothing));
+        let mut error = said.ending.error.unwrap_or(Cursor::over("null"));
+        let fault = error::read_in_stream(&mut error);
         sink(Event::Fault(fault));
     }
 }

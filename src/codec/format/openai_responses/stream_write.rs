@@ -10,7 +10,7 @@ use super::envelope::State;
 use super::error;
 use super::output::{self, Body, Identity};
 use super::stop::{Said, is_coarser};
-use super::stream_out::Out;
+use super::stream_out::{Out, Place};
 use super::wire::OWN;
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -39,10 +39,8 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Block {
     kind: Kind,
-    /// The place of its item, once it has one.
-    at: Option<usize>,
-    /// The number of its part.
-    part: usize,
+    /// The place of its item and part, once it has them.
+    place: Option<Place>,
     /// A delta up to its words.
     prefix: Vec<u8>,
     /// Sources, held until the block's end tells what they cover.
@@ -160,7 +158,7 @@ impl Writer {
             let at = self.begin_item("it_", Body::Raw(raw.as_str().to_owned()), out);
             self.out.end(at, "completed", out);
         }
-        self.blocks.push(Block { kind, at: None, part: 0, prefix: Vec::new(), sources: Vec::new(), said: false });
+        self.blocks.push(Block { kind, place: None, prefix: Vec::new(), sources: Vec::new(), said: false });
     }
 
     /// What comes is no text: the message ends, at once or with its open part.
@@ -182,7 +180,7 @@ impl Writer {
         let at = self.begin_item(prefix, Body::Call { call_id, name, flavor, input: String::new() }, out);
         let prefix = self.out.prefix(event, at, None);
         if let Some(block) = self.blocks.get_mut(number) {
-            block.at = Some(at);
+            block.place = Some((at, 0));
             block.prefix = prefix;
         }
     }
@@ -191,24 +189,24 @@ impl Writer {
         if text.is_empty() {
             return;
         }
-        if self.block(number).is_some_and(|block| block.at.is_none()) {
+        if self.block(number).is_some_and(|block| block.place.is_none()) {
             self.open(number, out);
         }
         let at = usize::try_from(number).ok().and_then(|at| self.blocks.get_mut(at));
-        if let Some(Block { at: Some(at), part, prefix, said, .. }) = at {
+        if let Some(Block { place: Some(place), prefix, said, .. }) = at {
             *said = true;
-            self.out.delta(prefix, *at, *part, text, out);
+            self.out.delta(prefix, *place, text, out);
         }
     }
 
     /// Words have come for a block: it gets its item and its part.
     fn open(&mut self, number: u32, out: &mut Vec<u8>) {
-        let (at, part, prefix) = match self.block(number).map(|block| &block.kind) {
+        let (place, prefix) = match self.block(number).map(|block| &block.kind) {
             Some(Kind::Words { refusal }) => {
                 let refusal = *refusal;
                 let (at, part) = self.open_part(refusal, out);
                 let name = if refusal { "response.refusal.delta" } else { "response.output_text.delta" };
-                (at, part, self.out.prefix(name, at, Some(("content_index", part))))
+                ((at, part), self.out.prefix(name, at, Some(("content_index", part))))
             }
             Some(Kind::Thought { kind, .. }) => {
                 let kind = *kind;
@@ -218,32 +216,32 @@ impl Writer {
                     ThinkingKind::Summary => ("response.reasoning_summary_text.delta", "summary_index"),
                     ThinkingKind::Raw => ("response.reasoning_text.delta", "content_index"),
                 };
-                (at, 0, self.out.prefix(name, at, Some((key, 0))))
+                ((at, 0), self.out.prefix(name, at, Some((key, 0))))
             }
             Some(Kind::Call { .. } | Kind::Hidden) | None => return,
         };
         if let Some(block) = self.block(number) {
-            (block.at, block.part, block.prefix) = (Some(at), part, prefix);
+            (block.place, block.prefix) = (Some(place), prefix);
         }
     }
 
     /// Begins a part of the message that goes on, or of a new one.
-    fn open_part(&mut self, refusal: bool, out: &mut Vec<u8>) -> (usize, usize) {
+    fn open_part(&mut self, refusal: bool, out: &mut Vec<u8>) -> Place {
         let at = match self.message.filter(|at| self.out.is_idle(*at)) {
             Some(at) => at,
             None => self.begin_item("msg_", Body::Message(Vec::new()), out),
         };
         self.message = Some(at);
-        (at, self.out.begin_part(at, refusal, out))
+        self.out.begin_part(at, refusal, out)
     }
 
     fn arguments(&mut self, number: u32, fragment: &Text<'_>, out: &mut Vec<u8>) {
         let at = usize::try_from(number).ok().and_then(|at| self.blocks.get_mut(at));
-        if let Some(Block { kind: Kind::Call { .. }, at: Some(at), prefix, said, .. }) = at
+        if let Some(Block { kind: Kind::Call { .. }, place: Some(place), prefix, said, .. }) = at
             && !fragment.is_empty()
         {
             *said = true;
-            self.out.delta(prefix, *at, 0, fragment, out);
+            self.out.delta(prefix, *place, fragment, out);
         }
     }
 
@@ -279,8 +277,8 @@ impl Writer {
     fn logprobs(&mut self, raw: &Json<'_>, lost: &mut dyn FnMut(Field)) {
         let Some(entries) = output::logprob_entries(raw) else { return };
         let open = self.blocks.iter().rev().find(|block| matches!(block.kind, Kind::Words { refusal: false }));
-        let part = open.and_then(|block| block.at.map(|at| (at, block.part)));
-        match part.and_then(|(at, part)| self.out.part(at, part)) {
+        let place = open.and_then(|block| block.place);
+        match place.and_then(|place| self.out.part(place)) {
             Some(part) => {
                 output::add_logprobs(part, &entries);
                 self.out.keep(entries.len());
@@ -291,21 +289,21 @@ impl Writer {
 
     fn block_stop(&mut self, number: u32, out: &mut Vec<u8>) {
         let Some(block) = self.block(number) else { return };
-        let (at, part, said) = (block.at, block.part, block.said);
+        let (place, said) = (block.place, block.said);
         block.prefix = Vec::new();
         match std::mem::replace(&mut block.kind, Kind::Hidden) {
             Kind::Words { .. } => {
                 let sources = std::mem::take(&mut block.sources);
-                if let Some(at) = at {
-                    self.end_words(at, part, &sources, out);
+                if let Some(place) = place {
+                    self.end_words(place, &sources, out);
                 }
             }
-            Kind::Thought { kind, sealed } => self.end_thought(at, kind, sealed, out),
+            Kind::Thought { kind, sealed } => self.end_thought(place, kind, sealed, out),
             Kind::Call { flavor, .. } => {
-                let Some(at) = at else { return };
+                let Some((at, _)) = place else { return };
                 if !said && flavor == Flavor::Function {
                     let prefix = self.out.prefix("response.function_call_arguments.delta", at, None);
-                    self.out.delta(&prefix, at, 0, &Text::from_escaped("{}"), out);
+                    self.out.delta(&prefix, (at, 0), &Text::from_escaped("{}"), out);
                 }
                 self.out.end_call(at, out);
             }
@@ -313,26 +311,26 @@ impl Writer {
         }
     }
 
-    fn end_words(&mut self, at: usize, part: usize, sources: &[Citation<'static>], out: &mut Vec<u8>) {
-        let span = self.out.part(at, part).map(|part| part.span()).unwrap_or_default();
+    fn end_words(&mut self, place: Place, sources: &[Citation<'static>], out: &mut Vec<u8>) {
+        let span = self.out.part(place).map(|part| part.span()).unwrap_or_default();
         let mut number = 0;
         for source in sources {
             let Some(json) = output::annotation(source, span) else { continue };
-            if self.out.part(at, part).is_some_and(|part| part.cite(source, span)) {
-                self.out.annotation(at, part, number, &json, out);
+            if self.out.part(place).is_some_and(|part| part.cite(source, span)) {
+                self.out.annotation(place, number, &json, out);
                 number += 1;
             }
         }
-        self.out.end_part(at, part, out);
-        if self.message != Some(at) {
-            self.out.end(at, "completed", out);
+        self.out.end_part(place, out);
+        if self.message != Some(place.0) {
+            self.out.end(place.0, "completed", out);
         }
     }
 
     /// Reasoning that says nothing and holds nothing is no item.
-    fn end_thought(&mut self, at: Option<usize>, kind: ThinkingKind, sealed: Option<String>, out: &mut Vec<u8>) {
-        let at = match (at, sealed) {
-            (Some(at), sealed) => {
+    fn end_thought(&mut self, place: Option<Place>, kind: ThinkingKind, sealed: Option<String>, out: &mut Vec<u8>) {
+        let at = match (place, sealed) {
+            (Some((at, _)), sealed) => {
                 self.out.end_thought(at, kind, out);
                 self.out.seal(at, sealed.unwrap_or_else(|| output::unsigned(&self.reply.seal)));
                 at
@@ -356,8 +354,8 @@ impl Writer {
         if let Stop::Refusal { explanation: Some(words), .. } = &stop {
             let (at, part) = self.open_part(true, out);
             let prefix = self.out.prefix("response.refusal.delta", at, Some(("content_index", part)));
-            self.out.delta(&prefix, at, part, words, out);
-            self.out.end_part(at, part, out);
+            self.out.delta(&prefix, (at, part), words, out);
+            self.out.end_part((at, part), out);
         }
         if let Some(at) = self.message.take() {
             self.out.end(at, said.status(), out);

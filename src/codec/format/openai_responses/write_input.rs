@@ -14,14 +14,14 @@ use crate::json::{Json, Kind, Text, Writer};
 /// Writes every item; `instructions` are those that did not go elsewhere.
 pub(super) fn write(
     request: &Request<'_>,
-    instructions: Vec<&Block<'_>>,
+    instructions: &[&Block<'_>],
     facts: &Facts,
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
     let mut pen = Pen { facts, report, w, flavors: BTreeMap::new(), ids: Distinct::default(), open: Vec::new() };
     if !instructions.is_empty() {
-        pen.message(pen.operator(), &instructions, &[])?;
+        pen.message(pen.operator(), instructions, &[])?;
     }
     request.turns.iter().try_for_each(|turn| pen.turn(turn))
 }

@@ -41,7 +41,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
     let instructions = instructions(request, &mut report, &mut w);
     w.key("input").open_array();
-    write_input::write(request, instructions, target.facts, &mut report, &mut w)?;
+    write_input::write(request, &instructions, target.facts, &mut report, &mut w)?;
     w.close_array().close_object();
     out.body = body;
     Ok(())

@@ -31,11 +31,8 @@ pub(super) fn write(
     }
     w.key("tools").open_array();
     let mut pen = Pen { request, facts, undo, report, w };
-    pen.tools()?;
+    pen.tools(search)?;
     let Pen { undo, report, w, .. } = pen;
-    if let Some(search) = search {
-        w.json(&search.value);
-    }
     w.close_array();
     choice(request, facts, undo, report, w)?;
     if let Some(parallel) = policy.parallel {
@@ -53,24 +50,31 @@ struct Pen<'p, 'o, 'l> {
 }
 
 impl Pen<'_, '_, '_> {
-    /// Tools of one namespace stand in a row, in an object of their own.
-    fn tools(&mut self) -> Result<(), Refusal> {
+    /// Tools of one namespace stand in a row, in an object of their own; the search for tools where it stood.
+    fn tools(&mut self, search: Option<&Extra<'_>>) -> Result<(), Refusal> {
+        let mut search = search;
         let mut open: Option<&str> = None;
         for tool in &self.request.tools {
             let namespace = tool.name().and_then(|name| split_namespace(name).0).filter(|_| self.report.is_own());
-            if namespace != open {
-                if open.is_some() {
-                    self.w.close_array().close_object();
-                }
-                open = namespace;
-                if let Some(namespace) = namespace {
-                    self.begin_namespace(namespace);
-                }
+            let before = search.take_if(|search| search.at < tool.at());
+            if open.is_some() && (namespace != open || before.is_some()) {
+                self.w.close_array().close_object();
+                open = None;
+            }
+            if let Some(before) = before {
+                self.w.json(&before.value);
+            }
+            if let (Some(namespace), None) = (namespace, open) {
+                self.begin_namespace(namespace);
+                open = Some(namespace);
             }
             self.tool(tool)?;
         }
         if open.is_some() {
             self.w.close_array().close_object();
+        }
+        if let Some(search) = search {
+            self.w.json(&search.value);
         }
         Ok(())
     }

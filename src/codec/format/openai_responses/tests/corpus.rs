@@ -103,9 +103,8 @@ fn recorded_streams_read_as_recorded_at_every_cut() {
 }
 
 /// What both sides of a writer say.
-fn same(folded: &Folded) -> (String, String, String, Vec<(String, String, String)>, usize, Option<String>) {
-    let Folded { text, reasoning, refusal, calls, citations, stop, .. } = folded.clone();
-    (text, reasoning, refusal, calls, citations, stop)
+fn same(folded: &Folded) -> Folded {
+    Folded { states: Vec::new(), usage: None, dropped: Vec::new(), blocks: Vec::new(), ..folded.clone() }
 }
 
 #[test]
@@ -172,19 +171,35 @@ fn folded(response: &Response<'_>) -> Folded {
     folded
 }
 
+/// Without keys that say `null`, empty lists, and with the new word for an old one.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let said = map.iter().filter(|(_, value)| !value.is_null());
+            let word = |key: &str| if key == "generate_summary" { "summary".to_owned() } else { key.to_owned() };
+            Value::Object(said.map(|(key, value)| (word(key), plain(value))).collect())
+        }
+        Value::Array(items) if items.is_empty() => Value::Null,
+        Value::Array(items) => items.iter().map(plain).collect(),
+        other => other.clone(),
+    }
+}
+
 #[test]
 fn recorded_requests_go_on_within_the_format() {
     let seal = crate::seal::Seal::new(super::KEY);
+    let mut wrong = Vec::new();
     for (name, body, _) in cases("request.json") {
         let text = String::from_utf8(body).unwrap();
         let before: Value = serde_json::from_str(&text).unwrap();
         super::read(&text, &seal).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let (back, _) = super::Way::own().go(&text, |_| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (back, out) = super::Way::own().go(&text, |_| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
         for key in ["tools", "tool_choice", "reasoning", "store", "max_output_tokens", "previous_response_id", "prompt"]
         {
-            let said =
-                |value: &Value| if value[key] == serde_json::json!([]) { Value::Null } else { value[key].clone() };
-            assert_eq!(said(&back), said(&before), "{name}: {key}");
+            let reported = out.losses.iter().any(|loss| key == "tools" && loss.field == crate::hub::Field::Tool);
+            if plain(&back[key]) != plain(&before[key]) && !reported {
+                wrong.push(format!("{name}: {key}: {} was {}", back[key], before[key]));
+            }
         }
         let states = |value: &Value| -> Vec<Value> {
             let items = value["input"].as_array().cloned().unwrap_or_default();
@@ -192,4 +207,5 @@ fn recorded_requests_go_on_within_the_format() {
         };
         assert_eq!(states(&back), states(&before), "{name}: encrypted reasoning");
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -171,7 +171,7 @@ fn reads_every_tool_choice() {
     for (choice, mode, allowed) in [
         (r#""none""#, Some(ToolMode::None), None),
         (r#""required""#, Some(ToolMode::Any), None),
-        (r#"null"#, None, None),
+        ("null", None, None),
         (r#"{"type":"custom","name":"f"}"#, Some(ToolMode::Named { name: "f".into(), flavor: Flavor::Custom }), None),
         (
             r#"{"mode":"required","type":"allowed_tools","tools":[{"type":"function","name":"f"}]}"#,
@@ -253,7 +253,7 @@ fn trap_d5_envelopes_are_opened_and_forged_ones_left_out() {
     of_input(&item(&envelope), |request| {
         let block = &request.turns[0].blocks[0];
         assert!(matches!(&block.kind, BlockKind::Thinking { kind: ThinkingKind::Summary, .. }));
-        assert_eq!(block.opaque, [foreign.clone()]);
+        assert_eq!(block.opaque, std::slice::from_ref(&foreign));
     });
     of_input(&item("gAAAA=="), |request| {
         let own = &request.turns[0].blocks[0].opaque[0];
@@ -280,10 +280,10 @@ fn trap_d2_a_signature_of_a_call_travels_in_an_item_before_it() {
     of_input(&format!("[{reasoning},{call},{other}]"), |request| {
         let blocks = &request.turns[0].blocks;
         assert_eq!(blocks.len(), 2);
-        assert_eq!((blocks[0].opaque.as_slice(), blocks[1].opaque.len()), ([signature.clone()].as_slice(), 0));
+        assert_eq!((blocks[0].opaque.as_slice(), blocks[1].opaque.len()), (std::slice::from_ref(&signature), 0));
     });
     of_input(&format!(r#"[{call},{reasoning},{{"role":"user","content":"q"}},{other}]"#), |request| {
-        assert_eq!(request.turns[0].blocks[0].opaque, [signature.clone()]);
+        assert_eq!(request.turns[0].blocks[0].opaque, std::slice::from_ref(&signature));
         assert!(request.turns[2].blocks[0].opaque.is_empty());
     });
 }
