@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::wire::{OWN, arguments, filled, is_server_item, keep, loose_text, placed, read_annotation};
+use super::wire::{OWN, filled, is_server_item, keep, loose_text, placed, read_annotation};
 use crate::hub::{
-    Block, BlockKind, Citation, Extra, Field, Flavor, Opaque, OpaqueKind, ThinkingKind, ids, in_namespace,
+    Block, BlockKind, Citation, Extra, Field, Flavor, Opaque, OpaqueKind, ThinkingKind, arguments, ids, in_namespace,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
@@ -125,7 +125,7 @@ impl<'a> Item<'a> {
         }
         if let Some(opaque) = state {
             if blocks.is_empty() {
-                blocks.push(Block::new(BlockKind::Redacted, self.at));
+                blocks.push(Block::new(wordless(opaque.kind), self.at));
             }
             if let Some(last) = blocks.last_mut() {
                 last.opaque.push(opaque);
@@ -156,6 +156,17 @@ impl<'a> Item<'a> {
             BlockKind::Unknown { format: OWN, raw }
         };
         Block::new(kind, self.at)
+    }
+}
+
+/// The block of a state without words: reasoning that nobody may read, or a signature of thoughts that were not told
+/// (or of the call behind it).
+fn wordless<'a>(kind: OpaqueKind) -> BlockKind<'a> {
+    match kind {
+        OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning | OpaqueKind::Unsigned => BlockKind::Redacted,
+        OpaqueKind::ThinkingSignature | OpaqueKind::ThoughtSignature => {
+            BlockKind::Thinking { text: Text::EMPTY, kind: ThinkingKind::Summary }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::item::Item;
 use super::read_parts::content;
 use super::read_tools;
-use crate::hub::{Block, BlockKind, Extra, Field, Opaque, OpaqueKind, Refusal, Request, Role, Turn};
+use crate::hub::{Block, BlockKind, Extra, Field, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Cursor, Json, Kind};
 use crate::seal::{Opened, Seal};
 
@@ -21,8 +21,7 @@ pub(super) fn read<'a>(input: &mut Cursor<'a>, seal: &Seal, request: &mut Reques
         request.turns.push(Turn::new(Role::User, vec![Block::text(text, at)], at));
         return Ok(());
     }
-    let mut history =
-        History { seal, request, drafts: Vec::new(), calls: BTreeMap::new(), signature: None, leading: true };
+    let mut history = History { seal, request, drafts: Vec::new(), calls: BTreeMap::new(), leading: true };
     input.array::<Refusal>(|_, value| history.item(value))?;
     history.finish();
     Ok(())
@@ -40,8 +39,6 @@ struct History<'r, 'a> {
     drafts: Vec<Draft<'a>>,
     /// The draft that holds a call, by the call's id.
     calls: BTreeMap<String, usize>,
-    /// A signature that travelled in a reasoning item of its own: it belongs to what comes next.
-    signature: Option<Opaque<'a>>,
     /// Only operator's messages came so far: they are instructions.
     leading: bool,
 }
@@ -69,7 +66,7 @@ impl<'a> History<'_, 'a> {
             }
             _ => {
                 let block = item.kept();
-                self.said(block);
+                self.add(Role::Assistant, block);
                 Ok(())
             }
         }
@@ -101,7 +98,6 @@ impl<'a> History<'_, 'a> {
             return Ok(());
         }
         self.leading = false;
-        self.settle();
         let mut turn = Turn::new(role, blocks, at);
         turn.extras = item.extras;
         self.drafts.push(Draft { turn, results: Vec::new() });
@@ -118,14 +114,8 @@ impl<'a> History<'_, 'a> {
             self.drafts.push(Draft { turn: Turn::new(Role::Assistant, Vec::new(), item.at), results: Vec::new() });
         }
         for block in blocks {
-            self.said(block);
+            self.add(Role::Assistant, block);
         }
-    }
-
-    /// Adds a block to what the assistant says at the moment.
-    fn said(&mut self, mut block: Block<'a>) {
-        block.opaque.extend(self.signature.take());
-        self.add(Role::Assistant, block);
     }
 
     /// Adds a block to the assistant's turn that goes on, or to a new turn.
@@ -152,7 +142,7 @@ impl<'a> History<'_, 'a> {
             BlockKind::ToolCall { id, .. } => id.clone().into_owned(),
             _ => String::new(),
         };
-        self.said(block);
+        self.add(Role::Assistant, block);
         self.calls.insert(id, self.drafts.len().saturating_sub(1));
         Ok(())
     }
@@ -166,7 +156,6 @@ impl<'a> History<'_, 'a> {
         let mut block = Block::new(BlockKind::ToolResult { id, content, is_error: None }, at);
         block.extras = item.extras;
         self.leading = false;
-        self.settle();
         if self.drafts.is_empty() {
             self.drafts.push(Draft { turn: Turn::new(Role::Assistant, Vec::new(), at), results: Vec::new() });
         }
@@ -192,14 +181,7 @@ impl<'a> History<'_, 'a> {
                 None
             }
         };
-        let blocks = match state {
-            // A signature of what was said or called, not of thoughts: it travelled in an item of its own.
-            Some(opaque) if opaque.kind == OpaqueKind::ThoughtSignature && item.is_wordless() => {
-                self.signature = Some(opaque);
-                return Ok(());
-            }
-            state => item.thoughts(state)?,
-        };
+        let blocks = item.thoughts(state)?;
         for block in blocks {
             self.add(Role::Assistant, block);
         }
@@ -219,18 +201,8 @@ impl<'a> History<'_, 'a> {
         Ok(())
     }
 
-    /// A signature behind which the assistant said no more belongs to the last that it said.
-    fn settle(&mut self) {
-        if let (Some(opaque), Some(last)) = (self.signature.take(), self.drafts.last_mut())
-            && let Some(block) = last.turn.blocks.last_mut().filter(|_| last.turn.role == Role::Assistant)
-        {
-            block.opaque.push(opaque);
-        }
-    }
-
     /// Puts turns and results in their order.
-    fn finish(mut self) {
-        self.settle();
+    fn finish(self) {
         for Draft { turn, mut results } in self.drafts {
             let called: BTreeMap<String, usize> = turn.blocks.iter().enumerate().filter_map(place_of_call).collect();
             let is_something = !turn.blocks.is_empty() || !turn.extras.is_empty() || turn.role != Role::Assistant;
@@ -252,15 +224,5 @@ fn place_of_call((at, block): (usize, &Block<'_>)) -> Option<(String, usize)> {
     match &block.kind {
         BlockKind::ToolCall { id, .. } => Some((id.clone().into_owned(), at)),
         _ => None,
-    }
-}
-
-impl Item<'_> {
-    /// True for reasoning without words.
-    fn is_wordless(&self) -> bool {
-        let empty = |list: &Option<Cursor<'_>>| {
-            list.as_ref().is_none_or(|list| list.clone().json().is_ok_and(|json| json.is_empty()))
-        };
-        empty(&self.summary) && empty(&self.content)
     }
 }

@@ -75,7 +75,7 @@ impl StreamWriter for Writer {
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out, lost),
             Event::Citation { block, citation } => self.citation(*block, citation),
             Event::Logprobs { candidate: 0, raw } => self.logprobs(raw, lost),
-            Event::BlockStop { block } => self.block_stop(*block, out),
+            Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
@@ -266,9 +266,9 @@ impl Writer {
         if citation.format != OWN && citation.url.is_none() {
             return;
         }
-        let bytes = citation.raw.as_str().len();
+        let bytes = citation.raw.as_str().len() + citation.cited_text.as_ref().map_or(0, |text| text.escaped().len());
         if let Some(block) = self.block(number) {
-            block.sources.push(owned(citation));
+            block.sources.push(citation.clone().into_owned());
             self.out.keep(bytes);
         }
     }
@@ -287,15 +287,18 @@ impl Writer {
         }
     }
 
-    fn block_stop(&mut self, number: u32, out: &mut Vec<u8>) {
+    fn block_stop(&mut self, number: u32, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         let Some(block) = self.block(number) else { return };
         let (place, said) = (block.place, block.said);
         block.prefix = Vec::new();
         match std::mem::replace(&mut block.kind, Kind::Hidden) {
             Kind::Words { .. } => {
                 let sources = std::mem::take(&mut block.sources);
-                if let Some(place) = place {
-                    self.end_words(place, &sources, out);
+                match place {
+                    Some(place) => self.end_words(place, &sources, out),
+                    None if sources.is_empty() => {}
+                    // Sources of nothing.
+                    None => lost(Field::Citations),
                 }
             }
             Kind::Thought { kind, sealed } => self.end_thought(place, kind, sealed, out),
@@ -379,15 +382,4 @@ impl Writer {
 
 fn reasoning(kind: ThinkingKind, encrypted: Option<String>) -> Body {
     Body::Reasoning { kind, text: String::new(), encrypted }
-}
-
-fn owned(citation: &Citation<'_>) -> Citation<'static> {
-    Citation {
-        url: citation.url.clone().map(Text::into_owned),
-        title: citation.title.clone().map(Text::into_owned),
-        cited_text: None,
-        span: citation.span,
-        raw: if citation.format == OWN { citation.raw.clone().into_owned() } else { Json::NULL },
-        format: citation.format,
-    }
 }

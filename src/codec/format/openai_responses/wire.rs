@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::Format;
 use crate::hub::{CacheMark, Citation, Extra, Field};
-use crate::json::{Cursor, Json, JsonError, Kind, Text};
+use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// This format.
 pub(super) const OWN: Format = Format::OpenaiResponses;
@@ -99,20 +99,6 @@ pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark
     Ok(Some(mark))
 }
 
-/// Arguments of a function call as the hub keeps them: the JSON text of an object, or, where the text is none (cut
-/// short by a limit, say), the text itself as a JSON string.
-pub(super) fn arguments(text: Text<'_>) -> Json<'_> {
-    let escaped = format!("\"{}\"", text.escaped());
-    let plain = text.into_plain();
-    if plain.trim().is_empty() {
-        return Json::EMPTY_OBJECT;
-    }
-    match Json::parse(plain) {
-        Ok(json) if json.kind() == Kind::Object => json,
-        _ => Json::from_valid(escaped),
-    }
-}
-
 /// Reads one annotation: `url_citation` has its span and URL, the others are known to this format only.
 pub(super) fn read_annotation<'a>(value: &mut Cursor<'a>) -> Result<Option<Citation<'a>>, JsonError> {
     if value.peek()? != Kind::Object {
@@ -158,19 +144,6 @@ pub(super) fn is_server_item(kind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keeps_arguments_whole() {
-        for (escaped, json) in [
-            ("", "{}"),
-            (" ", "{}"),
-            (r#"{\"n\":12345678901234567890,\"a\":1.0}"#, r#"{"n":12345678901234567890,"a":1.0}"#),
-            (r#"{\"n\":"#, r#""{\"n\":""#),
-            ("[1]", "\"[1]\""),
-        ] {
-            assert_eq!(arguments(Text::from_escaped(escaped)).as_str(), json);
-        }
-    }
 
     #[test]
     fn reads_times_and_counts_code_points() {

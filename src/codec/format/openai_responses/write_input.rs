@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::report::Report;
 use super::wire::OWN;
-use super::write_parts::{class_of, content};
+use super::write_parts::content;
 use super::write_tools::{sent_name, write_call_name};
 use crate::format::Facts;
 use crate::hub::ids::{Distinct, derived};
@@ -128,7 +128,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
                 self.report.dropped(Field::ServerTool, block.at, reason);
             }
             kind => {
-                self.report.dropped(class_of(kind), block.at, "an assistant's message has no place for this block");
+                self.report.dropped(kind.class(), block.at, "an assistant's message has no place for this block");
             }
         }
         Ok(())

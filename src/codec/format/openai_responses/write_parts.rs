@@ -65,7 +65,7 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             w.open_object().key("type").plain("input_text").key("text").plain(raw.as_str());
         }
         kind => {
-            report.dropped(class_of(kind), block.at, "a message of this API has no place for this block");
+            report.dropped(kind.class(), block.at, "a message of this API has no place for this block");
             return Ok(());
         }
     }
@@ -78,24 +78,6 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
     report.extras(&block.extras);
     w.close_object();
     Ok(())
-}
-
-/// What a block counts as in a report.
-pub(super) fn class_of(kind: &BlockKind<'_>) -> Field {
-    match kind {
-        BlockKind::Text { .. } => Field::Text,
-        BlockKind::Refusal { .. } => Field::Refusal,
-        BlockKind::Thinking { .. } => Field::Thinking,
-        BlockKind::Redacted => Field::OpaqueState,
-        BlockKind::Image { .. } => Field::Image,
-        BlockKind::Document { .. } => Field::Document,
-        BlockKind::Audio { .. } => Field::Audio,
-        BlockKind::SearchResult { .. } => Field::SearchResult,
-        BlockKind::ToolCall { .. } => Field::ToolCall,
-        BlockKind::ToolResult { .. } => Field::ToolResult,
-        BlockKind::ServerTool { .. } => Field::ServerTool,
-        BlockKind::Reference { .. } | BlockKind::Unknown { .. } => Field::Unknown,
-    }
 }
 
 fn image(source: &Source<'_>, at: usize, report: &Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {

@@ -4,7 +4,6 @@ use super::envelope::{self, State};
 use super::output::{self, Body, Identity, Item, Part};
 use super::stop::{Said, is_coarser};
 use super::wire::OWN;
-use super::write_parts::class_of;
 use crate::format::Reply;
 use crate::hub::ids::Distinct;
 use crate::hub::{
@@ -136,7 +135,7 @@ impl Pen<'_> {
             BlockKind::ServerTool { raw, .. } | BlockKind::Unknown { raw, .. } if self.own => {
                 self.push("it_", Body::Raw(raw.as_str().to_owned()));
             }
-            kind => self.losses.dropped(class_of(kind), block.at, "a response has no place for this block"),
+            kind => self.losses.dropped(kind.class(), block.at, "a response has no place for this block"),
         }
     }
 

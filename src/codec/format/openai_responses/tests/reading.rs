@@ -269,23 +269,23 @@ fn trap_d5_envelopes_are_opened_and_forged_ones_left_out() {
 }
 
 #[test]
-fn trap_d2_a_signature_of_a_call_travels_in_an_item_before_it() {
+fn trap_d2_a_signature_travels_in_an_item_of_its_own_and_d6_without_words() {
     let seal = Seal::new(KEY);
-    let signature =
-        Opaque { kind: OpaqueKind::ThoughtSignature, maker: Format::OpenaiChat, data: Text::from_plain("sig") };
-    let envelope = seal.wrap(&signature);
-    let reasoning = format!(r#"{{"type":"reasoning","summary":[],"encrypted_content":"{envelope}"}}"#);
+    let of = |kind| Opaque { kind, maker: Format::AnthropicMessages, data: Text::from_plain("sig") };
     let call = r#"{"type":"function_call","call_id":"a","name":"f","arguments":"{}"}"#;
-    let other = r#"{"type":"function_call","call_id":"b","name":"f","arguments":"{}"}"#;
-    of_input(&format!("[{reasoning},{call},{other}]"), |request| {
-        let blocks = &request.turns[0].blocks;
-        assert_eq!(blocks.len(), 2);
-        assert_eq!((blocks[0].opaque.as_slice(), blocks[1].opaque.len()), (std::slice::from_ref(&signature), 0));
-    });
-    of_input(&format!(r#"[{call},{reasoning},{{"role":"user","content":"q"}},{other}]"#), |request| {
-        assert_eq!(request.turns[0].blocks[0].opaque, std::slice::from_ref(&signature));
-        assert!(request.turns[2].blocks[0].opaque.is_empty());
-    });
+    for (kind, words) in [
+        (OpaqueKind::ThoughtSignature, ""),
+        (OpaqueKind::ThinkingSignature, ""),
+        (OpaqueKind::RedactedData, "#"),
+        (OpaqueKind::EncryptedReasoning, "#"),
+    ] {
+        let envelope = seal.wrap(&of(kind));
+        let input = format!(r#"[{{"type":"reasoning","summary":[],"encrypted_content":"{envelope}"}},{call}]"#);
+        of_input(&input, |request| {
+            assert_eq!(said(request), [[words, "@a"]], "{kind:?}");
+            assert_eq!(request.turns[0].blocks[0].opaque, [of(kind)]);
+        });
+    }
 }
 
 #[test]
