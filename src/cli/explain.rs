@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_broken_request_is_bad_data() {
-        let [one, other] = Format::ALL;
+        let [one, other, ..] = Format::ALL;
         for body in ["", "[]", "{\"model\":\"m\"", "{\"messages\":[]}"] {
             let failure = explain(&args(one, other, None), body.as_bytes()).err().map(|failure| failure.code);
             assert_eq!(failure, Some(exit::DATA), "{body}");

@@ -239,6 +239,8 @@ pub enum Endpoint {
     ChatCompletions,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/responses`
+    Responses,
     /// `POST /v1/messages/count_tokens`
     CountTokens,
     /// `GET /v1/models` and `/v1/models/{id}`
@@ -252,14 +254,22 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its discriminant.
-    pub const ALL: [Self; 6] =
-        [Self::ChatCompletions, Self::Messages, Self::CountTokens, Self::Models, Self::Health, Self::Other];
+    pub const ALL: [Self; 7] = [
+        Self::ChatCompletions,
+        Self::Messages,
+        Self::Responses,
+        Self::CountTokens,
+        Self::Models,
+        Self::Health,
+        Self::Other,
+    ];
 
     /// Its name as a label.
     pub fn label(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat_completions",
             Self::Messages => "messages",
+            Self::Responses => "responses",
             Self::CountTokens => "count_tokens",
             Self::Models => "models",
             Self::Health => "health",
@@ -272,6 +282,7 @@ impl Endpoint {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Messages => "/v1/messages",
+            Self::Responses => "/v1/responses",
             Self::CountTokens => "/v1/messages/count_tokens",
             Self::Models => "/v1/models",
             Self::Health => "/health",
@@ -282,7 +293,7 @@ impl Endpoint {
     /// Whether a model generates the answer, so that usage is expected.
     pub fn generates(self) -> bool {
         match self {
-            Self::ChatCompletions | Self::Messages => true,
+            Self::ChatCompletions | Self::Messages | Self::Responses => true,
             Self::CountTokens | Self::Models | Self::Health | Self::Other => false,
         }
     }

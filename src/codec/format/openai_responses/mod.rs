@@ -52,6 +52,7 @@ static SPEC: Spec = Spec {
     title: "OpenAI Responses",
     path: "/v1/responses",
     same_format_paths: &["/v1/responses/compact", "/v1/responses/input_tokens"],
+    addressing: None,
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,

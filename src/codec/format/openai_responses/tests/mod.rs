@@ -25,6 +25,7 @@ fn reply() -> Reply {
         model: "client-model".to_owned(),
         include_usage: true,
         show_reasoning: true,
+        framing: crate::format::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
     }
@@ -32,7 +33,10 @@ fn reply() -> Reply {
 
 /// Reads `body` as a client's request.
 fn read<'a>(body: &'a str, seal: &'a Seal) -> Result<Request<'a>, Refusal> {
-    OpenaiResponses.read_request(body.as_bytes(), &RequestHead { api_version: None, betas: None, seal })
+    OpenaiResponses.read_request(
+        body.as_bytes(),
+        &RequestHead { api_version: None, betas: None, line: crate::format::Line::default(), seal },
+    )
 }
 
 /// A target and where the request is made to come from; the body is read as this format's own.
