@@ -117,8 +117,11 @@ async fn house(reply: Reply) -> (Provider, Edge) {
 
 #[tokio::test]
 async fn the_same_format_is_the_same_bytes() {
-    let body = r#"{ "input" :[{"role":"user","content":"caf\u00e9"}], "previous_response_id":"resp_0","x":1.0, "model":"@M" }"#;
-    for (reply, sent) in [(Reply::json(200, ANSWER), ANSWER.to_owned()), (Reply::sse(stream()), stream())] {
+    let body = r#"{ "input" :[{"role":"user","content":"caf\u00e9"}], "previous_response_id":"resp_0","x":1.0, "stream" :@S, "model":"@M" }"#;
+    for (reply, sent, streamed) in
+        [(Reply::json(200, ANSWER), ANSWER.to_owned(), "false"), (Reply::sse(stream()), stream(), "true")]
+    {
+        let body = body.replace("@S", streamed);
         let (provider, edge) = house(reply).await;
         let response = Ask::post(PATH, body.replace("@M", "m")).send(edge.addr).await;
         assert_eq!((response.status, response.text()), (200, sent));

@@ -117,7 +117,14 @@ fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
     // A number as code only repeats the status.
     let code = said.code.filter(|code| code.parse::<u64>().is_err()).or(said.kind);
     let message = said.message.unwrap_or_default();
-    Fault { kind, status: status.unwrap_or_else(|| kind.status()), message, code, param: said.param }
+    Fault {
+        kind,
+        status: status.unwrap_or_else(|| kind.status()),
+        message,
+        code,
+        param: said.param,
+        retry_after_s: None,
+    }
 }
 
 /// The kind that a vendor's word means, and whether it is more precise than a status.

@@ -104,7 +104,13 @@ pub(super) fn annotation(citation: &Citation<'_>, span: (u64, u64)) -> Option<St
         w.key("end_index").number(end).key("url").text(url);
         w.key("title").text(citation.title.as_ref().unwrap_or(&Text::EMPTY)).close_object();
     }
-    String::from_utf8(out).ok()
+    String::from_utf8(out).ok().map(|json| one_line(&json))
+}
+
+/// JSON on one line, as an event's data must be. Between tokens a line break is a space, inside of strings there is
+/// none.
+pub(super) fn one_line(json: &str) -> String {
+    json.replace(['\n', '\r'], " ")
 }
 
 /// The entries of log probabilities: `content` of an object, without its brackets.
@@ -133,7 +139,7 @@ fn inner(array: &Json<'_>) -> Result<String, JsonError> {
         w.json(&value.json()?);
         Ok(())
     })?;
-    Ok(String::from_utf8(out).unwrap_or_default())
+    Ok(one_line(&String::from_utf8(out).unwrap_or_default()))
 }
 
 /// Adds entries of log probabilities.

@@ -155,7 +155,7 @@ impl Writer {
         }
         if let (0, Head::ServerTool { format: OWN, raw }) = (candidate, head) {
             self.out.keep(raw.as_str().len());
-            let at = self.begin_item("it_", Body::Raw(raw.as_str().to_owned()), out);
+            let at = self.begin_item("it_", Body::Raw(output::one_line(raw.as_str())), out);
             self.out.end(at, "completed", out);
         }
         self.blocks.push(Block { kind, place: None, prefix: Vec::new(), sources: Vec::new(), said: false });

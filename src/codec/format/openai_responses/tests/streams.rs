@@ -307,6 +307,15 @@ fn trap_f9_server_tools_of_others_are_lost_aloud() {
 }
 
 #[test]
+fn raw_pieces_of_an_answer_stand_on_one_line() {
+    let raw = crate::json::Json::from_valid("{\n \"type\": \"web_search_call\",\r\n \"id\": \"ws_1\"\n}");
+    let head = Head::ServerTool { format: Format::OpenaiResponses, raw };
+    let (seen, folded) = check(&[start(), open(0, head), close(0), stop(Stop::EndTurn), Event::End]);
+    assert_eq!(seen.last().unwrap()["response"]["output"][0]["id"], "ws_1");
+    assert_eq!(folded.blocks, ['s']);
+}
+
+#[test]
 fn an_answer_too_long_to_be_repeated_fails_aloud() {
     let mut writer = OpenaiResponses.stream_writer(Arc::new(reply()));
     let mut out = Vec::new();
