@@ -25,6 +25,7 @@ mod stream_items;
 mod stream_out;
 mod stream_read;
 mod stream_write;
+mod strip;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -42,6 +43,7 @@ use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
 use crate::json::JsonError;
+use crate::seal::Seal;
 
 /// The format.
 #[derive(Debug)]
@@ -113,6 +115,9 @@ impl WireFormat for OpenaiResponses {
     }
     fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
         write_request::write(request, target, out)
+    }
+    fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
+        strip::strip(body, seal, losses)
     }
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
         read_response::read(body)
