@@ -51,6 +51,10 @@ fn start(format: Format) -> String {
             "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
         ).to_owned(),
         Format::GeminiGenerate => String::new(),
+        Format::OpenaiResponses => concat!(
+            "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_1\",\"model\":\"m\",\"created_at\":1,\"status\":\"in_progress\",\"output\":[]}}\n\n",
+            "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[]}}\n\n"
+        ).to_owned(),
     }
 }
 
@@ -69,6 +73,9 @@ fn delta(format: Format) -> String {
                 r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"{TEXT}"}}],"role":"model"}},"index":0}}],"modelVersion":"m","responseId":"r"}}"#
             ) + "\n\n"
         }
+        Format::OpenaiResponses => format!(
+            "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\"{TEXT}\",\"logprobs\":[]}}\n\n"
+        ),
     }
 }
 
@@ -102,7 +109,9 @@ fn stream(c: &mut Criterion) {
             let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
             let name = format!("{}->{}", from.name(), to.name());
             println!("{name}: {allocated} allocations in 1000 deltas");
-            assert_eq!(allocated, 0, "{name} allocates in steady state");
+            // What is said must be repeated at the end there, so that it is kept: a buffer that doubles as it grows.
+            let kept = if to == Format::OpenaiResponses { 8 } else { 0 };
+            assert!(allocated <= kept, "{name} allocates in steady state");
             let mut group = c.benchmark_group("stream_delta");
             group.throughput(Throughput::Bytes(delta.len() as u64));
             group.bench_function(&name, |b| {
@@ -132,7 +141,8 @@ fn history(format: Format, size: usize) -> String {
         let contents = contents.replace("\"content\":\"", "\"parts\":[{\"text\":\"").replace("\"}", "\"}]}");
         return format!(r#"{{"generationConfig":{{"temperature":0.5}},"contents":[{contents}]}}"#);
     }
-    format!(r#"{{"model":"m",{limit}"temperature":0.5,"messages":[{}]}}"#, messages.join(","))
+    let key = if format == Format::OpenaiResponses { "input" } else { "messages" };
+    format!(r#"{{"model":"m",{limit}"temperature":0.5,"{key}":[{}]}}"#, messages.join(","))
 }
 
 fn request(c: &mut Criterion) {

@@ -29,6 +29,7 @@ mod edge {
     mod operation;
     mod passthrough;
     mod reload;
+    mod responses;
     mod shapes;
     mod streams;
     mod translate;

@@ -125,8 +125,8 @@ mod tests {
         assert_eq!(settings.server.listen[0].address.to_string(), "127.0.0.1:18080");
         assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:19090");
         let formats: Vec<_> = settings.providers.values().map(|provider| provider.format).collect();
-        // The simulator speaks these.
-        assert_eq!(formats, [tidegate_codec::Format::AnthropicMessages, tidegate_codec::Format::OpenaiChat]);
+        let spoken = [tidegate_codec::Format::AnthropicMessages, tidegate_codec::Format::OpenaiChat];
+        assert_eq!(formats, spoken, "a provider of each format that the simulator speaks");
         for provider in settings.providers.values() {
             assert_eq!(provider.endpoints.len(), 1);
             assert_eq!((provider.endpoints[0].tls, provider.endpoints[0].port), (false, 18081));

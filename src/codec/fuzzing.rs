@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 
-use crate::format::{Facts, RequestHead, StreamReader, Target, anthropic_messages, gemini_generate, openai_chat, wire};
+use crate::format::{
+    Facts, RequestHead, StreamReader, Target, anthropic_messages, gemini_generate, openai_chat, openai_responses, wire,
+};
 use crate::frame::sse::{EVENT_LIMIT, Frame, FrameError, Framer};
 use crate::hub::grammar::Grammar;
 use crate::hub::{Event, Fault};
@@ -188,12 +190,14 @@ fn well_formed(format: Format, written: &[u8]) {
     let mut anthropic = anthropic_messages::grammar::Grammar::default();
     let mut chat = openai_chat::grammar::Grammar::default();
     let mut gemini = gemini_generate::grammar::Grammar::default();
+    let mut responses = openai_responses::grammar::Grammar::default();
     let mut next = |frame: &Frame<'_>| {
         assert!(frame.data == "[DONE]" || is_json(frame.data.as_bytes()), "{format:?}: no JSON: {}", frame.data);
         match format {
             Format::AnthropicMessages => anthropic.next(frame),
             Format::GeminiGenerate => gemini.next(frame),
             Format::OpenaiChat => chat.next(frame),
+            Format::OpenaiResponses => responses.next(frame),
         }
     };
     let read = Framer::new(EVENT_LIMIT).push::<FrameError>(written, |frame| {
@@ -203,7 +207,7 @@ fn well_formed(format: Format, written: &[u8]) {
     });
     assert_eq!(read, Ok(()));
     assert!(written.ends_with(b"\n\n"), "{format:?}: an unfinished event");
-    assert!(anthropic.is_ended() || chat.is_ended() || gemini.is_ended(), "{format:?}: no end");
+    assert!(anthropic.is_ended() || chat.is_ended() || gemini.is_ended() || responses.is_ended(), "{format:?}: no end");
 }
 
 fn is_json(data: &[u8]) -> bool {

@@ -43,11 +43,13 @@ pub enum Format {
     GeminiGenerate,
     /// OpenAI Chat Completions, `POST /v1/chat/completions`.
     OpenaiChat,
+    /// OpenAI Responses, `POST /v1/responses`.
+    OpenaiResponses,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::AnthropicMessages, Self::GeminiGenerate, Self::OpenaiChat];
+    pub const ALL: [Self; 4] = [Self::AnthropicMessages, Self::GeminiGenerate, Self::OpenaiChat, Self::OpenaiResponses];
 
     /// The format that an answer is written in when nothing tells what the client speaks.
     pub const DEFAULT: Self = Self::OpenaiChat;
@@ -59,6 +61,7 @@ impl Format {
             Self::AnthropicMessages => "anthropic_messages",
             Self::GeminiGenerate => "gemini_generate",
             Self::OpenaiChat => "openai_chat",
+            Self::OpenaiResponses => "openai_responses",
         }
     }
 

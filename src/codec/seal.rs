@@ -109,6 +109,7 @@ fn maker_tag(format: Format) -> u8 {
         Format::AnthropicMessages => b'A',
         Format::OpenaiChat => b'C',
         Format::GeminiGenerate => b'G',
+        Format::OpenaiResponses => b'R',
     }
 }
 

@@ -235,7 +235,7 @@ pub(super) static PROVIDER: Section = Section {
         ),
         field(
             "format",
-            "`openai_chat` or `anthropic_messages`",
+            "`openai_chat`, `openai_responses` or `anthropic_messages`",
             Otherwise("by kind"),
             "The wire format that it speaks.",
         ),

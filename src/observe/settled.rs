@@ -239,6 +239,8 @@ pub enum Endpoint {
     ChatCompletions,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/responses`
+    Responses,
     /// `POST /v1/messages/count_tokens`
     CountTokens,
     /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`
@@ -256,9 +258,10 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its discriminant.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ChatCompletions,
         Self::Messages,
+        Self::Responses,
         Self::CountTokens,
         Self::GenerateContent,
         Self::GeminiCountTokens,
@@ -272,6 +275,7 @@ impl Endpoint {
         match self {
             Self::ChatCompletions => "chat_completions",
             Self::Messages => "messages",
+            Self::Responses => "responses",
             Self::CountTokens => "count_tokens",
             Self::GenerateContent => "generate_content",
             Self::GeminiCountTokens => "gemini_count_tokens",
@@ -286,6 +290,7 @@ impl Endpoint {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Messages => "/v1/messages",
+            Self::Responses => "/v1/responses",
             Self::CountTokens => "/v1/messages/count_tokens",
             Self::GenerateContent => "/v1beta/models/{model}:generateContent",
             Self::GeminiCountTokens => "/v1beta/models/{model}:countTokens",
@@ -298,7 +303,7 @@ impl Endpoint {
     /// Whether a model generates the answer, so that usage is expected.
     pub fn generates(self) -> bool {
         match self {
-            Self::ChatCompletions | Self::Messages | Self::GenerateContent => true,
+            Self::ChatCompletions | Self::Messages | Self::Responses | Self::GenerateContent => true,
             Self::CountTokens | Self::GeminiCountTokens | Self::Models | Self::Health | Self::Other => false,
         }
     }

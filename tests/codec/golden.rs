@@ -37,6 +37,8 @@ fn same(name: &str, to: Format, before: &Folded, after: &Folded) {
     let (text, refusal) = match to {
         // One text for all of an answer; words of refusal, and why, have a field of their own.
         Format::OpenaiChat => (before.joined.clone(), format!("{}{}", before.refusal, before.explanation)),
+        // The same, but texts stand apart.
+        Format::OpenaiResponses => (before.text.clone(), format!("{}{}", before.refusal, before.explanation)),
         // Texts stand apart; words of refusal are text among them, and why is told with the reason of the stop, as is a filter.
         Format::AnthropicMessages | Format::GeminiGenerate => (before.said.clone(), String::new()),
     };

@@ -38,6 +38,7 @@ fn translate(from: Format, to: Format, body: &[u8]) -> Result<TranslatedRequest,
 fn base(format: Format) -> Value {
     match format {
         Format::OpenaiChat => json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]}),
+        Format::OpenaiResponses => json!({"model": "m", "input": [{"role": "user", "content": "hi"}]}),
         Format::AnthropicMessages => {
             json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]})
         }
@@ -49,6 +50,7 @@ fn base(format: Format) -> Value {
 fn fields(format: Format) -> Vec<(&'static str, Value)> {
     match format {
         Format::OpenaiChat => chat_fields(),
+        Format::OpenaiResponses => responses_fields(),
         Format::AnthropicMessages => messages_fields(),
         Format::GeminiGenerate => gemini_fields(),
     }
@@ -249,6 +251,80 @@ fn gemini_fields() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn responses_fields() -> Vec<(&'static str, Value)> {
+    let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
+    let result = json!({"type": "function_call_output", "call_id": "c", "output": MARK});
+    vec![
+        ("/background", json!(true)),
+        ("/context_management", json!([{"type": "compaction", "compact_threshold": 7316}])),
+        ("/conversation", json!(MARK)),
+        ("/include", json!(["web_search_call.action.sources"])),
+        ("/instructions", json!(MARK)),
+        ("/max_output_tokens", json!(7316)),
+        ("/max_tool_calls", json!(7316)),
+        ("/metadata", json!({"k": MARK})),
+        ("/moderation", json!({"model": MARK})),
+        ("/previous_response_id", json!(MARK)),
+        ("/prompt", json!({"id": MARK})),
+        ("/prompt_cache_key", json!(MARK)),
+        ("/prompt_cache_options", json!({"mode": "explicit"})),
+        ("/reasoning", json!({"effort": "xhigh"})),
+        ("/reasoning", json!({"summary": "detailed"})),
+        ("/reasoning", json!({"context": MARK})),
+        ("/safety_identifier", json!(MARK)),
+        ("/service_tier", json!("flex")),
+        ("/service_tier", json!("ultrafast")),
+        ("/store", json!(true)),
+        ("/temperature", json!(0.7316)),
+        ("/text", json!({"verbosity": "low"})),
+        ("/text", json!({"vendor_invented": MARK})),
+        (
+            "/text",
+            json!({"format": {"type": "json_schema", "name": "n", "description": MARK, "schema": {"type": "object"}}}),
+        ),
+        ("/top_logprobs", json!(7)),
+        ("/top_p", json!(0.7316)),
+        ("/truncation", json!("auto")),
+        ("/user", json!(MARK)),
+        ("/vendor_invented", json!({"deep": [MARK]})),
+        ("/input", json!([{"role": "user", "content": MARK}, call, result])),
+        ("/input", json!([{"role": "user", "content": "q"}, {"type": "item_reference", "id": MARK}])),
+        ("/input", json!([{"role": "user", "content": "q"}, {"type": "vendor_invented", "x": MARK}])),
+        ("/input", json!([{"role": "user", "content": "q"}, {"type": "compaction", "encrypted_content": MARK}])),
+        (
+            "/input",
+            json!([{"role": "user", "content": "q"}, {"type": "web_search_call", "status": "completed", "action": {"query": MARK}}, {"role": "user", "content": "r"}]),
+        ),
+        (
+            "/input",
+            json!([{"role": "user", "content": "q"}, {"type": "reasoning", "summary": [], "encrypted_content": MARK}, {"role": "user", "content": "r"}]),
+        ),
+        ("/input/0/vendor_invented", json!(MARK)),
+        ("/input/0/content", json!([{"type": "input_text", "text": MARK}])),
+        ("/input/0/content", json!([{"type": "input_text", "text": "t", "vendor_invented": MARK}])),
+        ("/input/0/content", json!([{"type": "input_image", "image_url": "https://h/Mark7316.png", "detail": "low"}])),
+        ("/input/0/content", json!([{"type": "input_image", "file_id": MARK}])),
+        ("/input/0/content", json!([{"type": "input_file", "file_url": "https://h/Mark7316.pdf"}])),
+        ("/input/0/content", json!([{"type": "input_file", "file_id": MARK, "detail": "high"}])),
+        ("/input/0/content", json!([{"type": "vendor_invented", "x": MARK}])),
+        ("/tools", json!([{"type": "function", "name": "f", "description": MARK, "parameters": {"type": "object"}}])),
+        ("/tools", json!([{"type": "function", "name": "f", "vendor_invented": MARK}])),
+        (
+            "/tools",
+            json!([{"type": "function", "name": "f", "strict": true, "parameters": {"type": "object", "title": MARK}}]),
+        ),
+        ("/tools", json!([{"type": "custom", "name": MARK, "format": {"type": "text"}}])),
+        ("/tools", json!([{"type": "custom", "name": "f", "vendor_invented": MARK}])),
+        (
+            "/tools",
+            json!([{"type": "namespace", "name": "n", "description": MARK, "tools": [{"type": "function", "name": "f"}]}]),
+        ),
+        ("/tools", json!([{"type": "namespace", "name": MARK, "tools": [{"type": "function", "name": "f"}]}])),
+        ("/tools", json!([{"type": "tool_search", "x": MARK}])),
+        ("/tools", json!([{"type": "web_search", "search_context_size": MARK}])),
+    ]
+}
+
 /// Sets `value` at `pointer`, making the last key.
 fn set(body: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -315,13 +391,16 @@ fn turns(format: Format) -> &'static str {
     match format {
         Format::AnthropicMessages | Format::OpenaiChat => "messages",
         Format::GeminiGenerate => "contents",
+        Format::OpenaiResponses => "input",
     }
 }
 
 /// One turn of it.
 fn said(format: Format, role: &str, words: &str) -> Value {
     match format {
-        Format::AnthropicMessages | Format::OpenaiChat => json!({"role": role, "content": words}),
+        Format::AnthropicMessages | Format::OpenaiChat | Format::OpenaiResponses => {
+            json!({"role": role, "content": words})
+        }
         Format::GeminiGenerate => {
             json!({"role": role.replace("assistant", "model"), "parts": [{"text": words}]})
         }

@@ -390,26 +390,50 @@ fn holds_gemini(maker: &Maker, written: &str, lost: &[Field]) {
     assert!(maker.logprobs == [0, 0] || lost.contains(&Field::Logprobs));
 }
 
+/// What this format says in its own way, or reports. Every item stands in it twice: when it is done, and at the end.
+fn holds_responses(maker: &Maker, written: &str, lost: &[Field]) {
+    let first = |list: &[(u32, String)]| -> Vec<String> {
+        list.iter().filter(|(candidate, _)| *candidate == 0).map(|(_, data)| data.clone()).collect()
+    };
+    let (items, end) = written.split_once("event: response.completed").unwrap();
+    // Reasoning without a signature is marked as such, by an envelope of nothing.
+    let sealed = |text: &str| -> Vec<String> { envelopes(text).into_iter().filter(|data| !data.is_empty()).collect() };
+    assert_eq!(sealed(end), first(&maker.secrets), "{written}");
+    let mut done = sealed(items);
+    done.sort();
+    let mut secrets = first(&maker.secrets);
+    secrets.sort();
+    assert_eq!(done, secrets, "{written}");
+    let spans: Vec<usize> = end
+        .match_indices("\"end_index\":")
+        .map(|(at, key)| end[at + key.len()..].split(',').next().unwrap().parse().unwrap())
+        .collect();
+    let covered: Vec<usize> =
+        first(&maker.sources).iter().map(|words| words.chars().count()).filter(|count| *count > 0).collect();
+    assert_eq!(spans, covered, "{written}");
+    assert!(covered.len() == first(&maker.sources).len() || lost.contains(&Field::Citations), "{written}");
+    assert!(!maker.answers[1].begun || lost.contains(&Field::N));
+}
+
 /// Checks `written` against the grammar of `format`, to the end.
 fn hold(format: Format, written: &[u8]) {
     let mut messages = format::anthropic_messages::grammar::Grammar::default();
     let mut chat = format::openai_chat::grammar::Grammar::default();
     let mut gemini = format::gemini_generate::grammar::Grammar::default();
+    let mut responses = format::openai_responses::grammar::Grammar::default();
     let read = Framer::new(EVENT_LIMIT).push::<FrameError>(written, |frame| {
         let kept = match format {
             Format::AnthropicMessages => messages.next(&frame),
             Format::GeminiGenerate => gemini.next(&frame),
             Format::OpenaiChat => chat.next(&frame),
+            Format::OpenaiResponses => responses.next(&frame),
         };
         kept.unwrap_or_else(|why| panic!("{why} in\n{}", String::from_utf8_lossy(written)));
         Ok(())
     });
     assert_eq!(read, Ok(()));
-    assert!(
-        messages.is_ended() || chat.is_ended() || gemini.is_ended(),
-        "no end in\n{}",
-        String::from_utf8_lossy(written)
-    );
+    let ended = messages.is_ended() || chat.is_ended() || gemini.is_ended() || responses.is_ended();
+    assert!(ended, "no end in\n{}", String::from_utf8_lossy(written));
 }
 
 proptest! {
@@ -444,6 +468,10 @@ proptest! {
                     Format::OpenaiChat => {
                         prop_assert_eq!((&before.text, &before.refusal), (&text, &after.refusal));
                         holds_chat(&maker, &written);
+                    }
+                    Format::OpenaiResponses => {
+                        prop_assert_eq!((&before.text, &before.refusal), (&after.text, &after.refusal));
+                        holds_responses(&maker, &written, &lost);
                     }
                     // Words of refusal are words here.
                     Format::AnthropicMessages => {

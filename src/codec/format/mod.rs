@@ -12,6 +12,7 @@ pub mod anthropic_messages;
 pub mod gemini_generate;
 mod line;
 pub mod openai_chat;
+pub mod openai_responses;
 
 pub use line::{Addressing, Framing, Line, Operation};
 
@@ -308,5 +309,6 @@ pub fn wire(format: Format) -> &'static dyn WireFormat {
         Format::AnthropicMessages => &anthropic_messages::AnthropicMessages,
         Format::GeminiGenerate => &gemini_generate::GeminiGenerate,
         Format::OpenaiChat => &openai_chat::OpenaiChat,
+        Format::OpenaiResponses => &openai_responses::OpenaiResponses,
     }
 }

@@ -506,20 +506,22 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The value of the outermost object's member `key` (in quotes), found from the document's end: what stands before it is
-/// not read, and not checked.
+/// What `read` makes of the outermost object's member `key` (in quotes), found from the document's end: what stands
+/// before it is not read, and not checked.
 ///
 /// `None` does not say that there is no such member.
-#[must_use]
-pub fn late_member<'a>(document: &'a [u8], key: &str) -> Option<Cursor<'a>> {
+pub fn late_member<'a, T>(
+    document: &'a [u8],
+    key: &str,
+    read: impl FnOnce(&mut Cursor<'a>) -> Result<T, JsonError>,
+) -> Option<T> {
     // Inside of a string the key's quotes would be escaped, so what is found is a key or a whole string.
     let at = memchr::memmem::rfind(document, key.as_bytes())? + key.len();
     let mut cursor = Cursor::over(std::str::from_utf8(document.get(at..)?).ok()?);
     if !cursor.take_after_space(b':') {
         return None;
     }
-    let value = cursor.clone();
-    cursor.skip().ok()?;
+    let value = read(&mut cursor).ok()?;
     // One closing brace up to the end: the member is of the outermost object.
     while cursor.take_after_space(b',') {
         cursor.string_contents().ok()?;
@@ -686,7 +688,7 @@ mod tests {
             (r#"[{"u":1}]"#, None),
             ("", None),
         ] {
-            let found = late_member(document.as_bytes(), "\"u\"").map(|mut value| value.json().unwrap());
+            let found = late_member(document.as_bytes(), "\"u\"", Cursor::json);
             assert_eq!(found.as_ref().map(Json::as_str), expect, "{document}");
         }
     }

@@ -24,7 +24,7 @@ pub(crate) struct Case {
 }
 
 /// Folders of the corpus and the format that they hold.
-const FOLDERS: [(&str, Format); 7] = [
+const FOLDERS: [(&str, Format); 9] = [
     ("openai_chat", Format::OpenaiChat),
     ("openai_compat", Format::OpenaiChat),
     ("azure_chat", Format::OpenaiChat),
@@ -32,6 +32,8 @@ const FOLDERS: [(&str, Format); 7] = [
     ("anthropic_messages", Format::AnthropicMessages),
     ("anthropic_vertex", Format::AnthropicMessages),
     ("gemini", Format::GeminiGenerate),
+    ("openai_responses", Format::OpenaiResponses),
+    ("azure_responses", Format::OpenaiResponses),
 ];
 
 /// Every case of the formats that exist. Empty, with a loud word, where the corpus is absent.

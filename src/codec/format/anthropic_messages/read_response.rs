@@ -75,8 +75,8 @@ pub(super) fn find_usage(body: &[u8]) -> Option<Usage> {
         let mut counts = Counts::default();
         Ok::<_, JsonError>(value.nullable(|value| counts.merge(value))?.map(|_| counts.usage()))
     };
-    if let Some(mut value) = late_member(body, "\"usage\"") {
-        return read(&mut value).unwrap_or(None);
+    if let Some(usage) = late_member(body, "\"usage\"", read) {
+        return usage;
     }
     let mut usage = None;
     let mut cursor = Cursor::over_bytes(body).ok()?;

@@ -97,8 +97,10 @@ pub(super) fn write(opaque: &Opaque<'_>, text: Option<&Text<'_>>, index: u64, se
     let Some(seal) = seal else { return };
     let envelope = seal.wrap(opaque);
     w.open_object();
-    match (opaque.kind, text) {
-        (OpaqueKind::ThinkingSignature | OpaqueKind::Unsigned, text) => {
+    match (opaque.kind, text.filter(|text| !text.is_empty())) {
+        // Words beside encrypted reasoning are its summary: an entry without a place for them would lose them.
+        (OpaqueKind::EncryptedReasoning | OpaqueKind::ThoughtSignature, text @ Some(_))
+        | (OpaqueKind::ThinkingSignature | OpaqueKind::Unsigned, text) => {
             w.key("type").plain("reasoning.text");
             if let Some(text) = text {
                 w.key("text").text(text);
@@ -112,6 +114,7 @@ pub(super) fn write(opaque: &Opaque<'_>, text: Option<&Text<'_>>, index: u64, se
     w.key("format").plain(match opaque.maker {
         Format::AnthropicMessages => "anthropic-claude-v1",
         Format::GeminiGenerate => "google-gemini-v1",
+        Format::OpenaiResponses => "openai-responses-v1",
         Format::OpenaiChat => "unknown",
     });
     w.key("index").number(index);

@@ -251,8 +251,8 @@ pub(super) fn call<'a>(piece: CallPiece<'a>, seed: &str, position: usize) -> Blo
 
 /// The usage of an answer that is passed on untouched.
 pub(super) fn find_usage(body: &[u8]) -> Option<crate::hub::Usage> {
-    if let Some(mut value) = late_member(body, "\"usage\"") {
-        return usage::read(&mut value).ok()?;
+    if let Some(usage) = late_member(body, "\"usage\"", usage::read) {
+        return usage;
     }
     let mut found = None;
     let mut cursor = Cursor::over_bytes(body).ok()?;

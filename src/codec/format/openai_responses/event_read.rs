@@ -1,0 +1,64 @@
+//! One event of a stream, looked at once and not copied.
+
+use std::borrow::Cow;
+
+use super::wire::{loose_count, loose_text, placed};
+use crate::json::{Cursor, Json, JsonError, Kind, Text};
+
+/// The fields of one event.
+#[derive(Default)]
+pub(super) struct Event<'a> {
+    /// `type`; empty where there is none.
+    pub kind: Cow<'a, str>,
+    /// `output_index`
+    pub output: u64,
+    /// `content_index` or `summary_index`
+    pub part: u64,
+    /// `delta`
+    pub delta: Option<Text<'a>>,
+    /// `text`, `refusal`, `arguments` or `input`: the whole of what deltas brought.
+    pub whole: Option<Text<'a>>,
+    /// `logprobs`, not empty.
+    pub logprobs: Option<Json<'a>>,
+    /// `item`
+    pub item: Option<Cursor<'a>>,
+    /// `part`
+    pub contents: Option<Cursor<'a>>,
+    /// `annotation`
+    pub annotation: Option<Cursor<'a>>,
+    /// `response`
+    pub response: Option<Cursor<'a>>,
+    /// There is an `error`.
+    pub error: bool,
+}
+
+impl<'a> Event<'a> {
+    /// Reads the event at `cursor`.
+    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, JsonError> {
+        let mut event = Self::default();
+        cursor.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "type" => event.kind = loose_text(value)?.unwrap_or_default().into_plain(),
+                "output_index" => event.output = loose_count(value)?.unwrap_or(0),
+                "content_index" | "summary_index" => event.part = loose_count(value)?.unwrap_or(0),
+                "delta" => event.delta = loose_text(value)?,
+                "text" | "refusal" | "arguments" | "input" => event.whole = loose_text(value)?,
+                "logprobs" if value.peek()? == Kind::Array => {
+                    event.logprobs = Some(value.json()?).filter(|json| !json.is_empty());
+                }
+                "item" => event.item = placed(value, Kind::Object)?,
+                "part" => event.contents = placed(value, Kind::Object)?,
+                "annotation" => event.annotation = placed(value, Kind::Object)?,
+                "response" => event.response = placed(value, Kind::Object)?,
+                "error" => {
+                    event.error = value.peek()? != Kind::Null;
+                    value.skip()?;
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        cursor.finish()?;
+        Ok(event)
+    }
+}

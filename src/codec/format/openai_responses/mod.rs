@@ -1,0 +1,207 @@
+//! OpenAI Responses.
+//!
+//! ```text
+//! read_request ── read_input ── item, read_parts; read_tools     write_request ── write_input ── write_parts; write_tools
+//! read_response ── item, stop, usage                             write_response ── output, envelope
+//! stream_read ── event_read, stream_items, stream_done          stream_write ── stream_out ── output, envelope
+//! ```
+
+mod envelope;
+mod error;
+mod event_read;
+pub mod grammar;
+mod item;
+mod models;
+mod output;
+mod read_input;
+mod read_parts;
+mod read_request;
+mod read_response;
+mod read_tools;
+mod report;
+mod stop;
+mod stream_done;
+mod stream_items;
+mod stream_out;
+mod stream_read;
+mod stream_write;
+mod strip;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod wire;
+mod write_input;
+mod write_parts;
+mod write_request;
+mod write_response;
+mod write_tools;
+
+use std::sync::Arc;
+
+use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use crate::Format;
+use crate::frame::sse::Frame;
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::json::JsonError;
+use crate::seal::Seal;
+
+/// The format.
+#[derive(Debug)]
+pub struct OpenaiResponses;
+
+static SPEC: Spec = Spec {
+    format: Format::OpenaiResponses,
+    title: "OpenAI Responses",
+    path: "/v1/responses",
+    same_format_paths: &["/v1/responses/compact", "/v1/responses/input_tokens"],
+    addressing: None,
+    version_header: None,
+    beta_header: Some("openai-beta"),
+    request_id_header: None,
+    source: "openai-python 3.52 and openai-node 6.49",
+    request_losses: &[
+        (Field::Stop, "dropped"),
+        (Field::TopK, "dropped"),
+        (Field::Seed, "dropped"),
+        (Field::PresencePenalty, "dropped"),
+        (Field::FrequencyPenalty, "dropped"),
+        (Field::LogitBias, "dropped"),
+        (Field::Prediction, "dropped"),
+        (Field::N, "above 1: refused"),
+        (Field::Temperature, "dropped where the model chooses its words by itself, top_p too"),
+        (Field::CacheMark, "a breakpoint on a part where the model takes one; on a tool: dropped"),
+        (Field::Cache, "prompts are cached by the provider itself"),
+        (Field::Reasoning, "a budget becomes an effort"),
+        (Field::Thinking, "earlier reasoning comes back with the provider's own state only"),
+        (Field::OpaqueState, "state of another provider is dropped"),
+        (Field::Citations, "dropped"),
+        (Field::Audio, "dropped"),
+        (Field::Document, "by foreign file id: refused; context is dropped"),
+        (Field::Image, "by foreign file id: refused"),
+        (Field::SearchResult, "given as text"),
+        (Field::TurnName, "dropped"),
+        (Field::ToolError, "said in the result's text"),
+        (Field::ToolName, "above 64 characters: another name stands in, and is given back"),
+        (Field::Strict, "off where the schema is not closed, and where nothing is said"),
+        (Field::Tool, "a custom tool is a function where the server knows none"),
+        (Field::ToolChoice, "dropped where there are no tools"),
+        (Field::ServerTool, "refused"),
+        (Field::Store, "not stored unless asked; what another provider keeps cannot be asked for"),
+        (Field::Modalities, "dropped"),
+        (Field::Beta, "dropped"),
+        (Field::Unknown, "dropped"),
+    ],
+    response_losses: &[
+        (Field::N, "one answer: the first"),
+        (Field::ServerTool, "what the provider's own tools did is not shown"),
+        (Field::Citations, "only sources with a URL"),
+        (Field::OpaqueState, "in an envelope in `encrypted_content`"),
+        (Field::Logprobs, "whole, where the words end"),
+        (Field::StopReason, "`pause_turn` and the like are `max_output_tokens`"),
+        (Field::UsageDetail, "sound is not told apart"),
+        (Field::Unknown, "dropped"),
+    ],
+};
+
+impl WireFormat for OpenaiResponses {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+    fn pointer(&self, field: Field) -> &'static str {
+        pointer(field)
+    }
+    fn read_request<'a>(&self, body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
+        read_request::read(body, head)
+    }
+    fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+        write_request::write(request, target, out)
+    }
+    fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
+        strip::strip(body, seal, losses)
+    }
+    fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
+        read_response::read(body)
+    }
+    fn write_response(
+        &self,
+        response: &Response<'_>,
+        reply: &Reply,
+        losses: &mut Losses,
+    ) -> Result<Vec<u8>, Fault<'static>> {
+        write_response::write(response, reply, losses)
+    }
+    fn read_error<'a>(&self, status: u16, body: &'a [u8]) -> Fault<'a> {
+        error::read(status, body)
+    }
+    fn is_error(&self, body: &[u8]) -> bool {
+        error::is_envelope(body)
+    }
+    fn write_error(&self, fault: &Fault<'_>, _request_id: Option<&str>) -> (u16, Vec<u8>) {
+        error::write(fault)
+    }
+    fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
+        models::write_list(names, out);
+    }
+    fn write_model(&self, name: &str, out: &mut Vec<u8>) {
+        models::write_one(name, out);
+    }
+    fn stream_reader(&self) -> Box<dyn StreamReader> {
+        Box::new(stream_read::Reader::default())
+    }
+    fn stream_writer(&self, reply: Arc<Reply>) -> Box<dyn StreamWriter> {
+        Box::new(stream_write::Writer::new(reply))
+    }
+    fn is_telling(&self, frame: &Frame<'_>) -> bool {
+        is_telling(frame)
+    }
+    fn find_usage(&self, body: &[u8]) -> Option<Usage> {
+        read_response::find_usage(body)
+    }
+}
+
+/// Only events that end an answer tell anything. Where a server leaves out the event line, the type stands near the
+/// beginning of the data at nearly all of them; what is not seen to be a delta is looked at.
+fn is_telling(frame: &Frame<'_>) -> bool {
+    match frame.event {
+        Some(name) => !name.starts_with("response.") || is_end(name),
+        None => {
+            let head = frame.data.as_bytes();
+            let head = head.get(..64).unwrap_or(head);
+            memchr::memmem::find(head, b".delta\"").is_none()
+        }
+    }
+}
+
+fn is_end(name: &str) -> bool {
+    matches!(
+        name,
+        "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" | "response.done"
+    )
+}
+
+/// Where a request says `field`.
+fn pointer(field: Field) -> &'static str {
+    match field {
+        Field::Model => "/model",
+        Field::Instructions => "/instructions",
+        Field::Turn => "/input",
+        Field::Tool | Field::Strict | Field::ServerTool => "/tools",
+        Field::ToolChoice => "/tool_choice",
+        Field::ParallelTools => "/parallel_tool_calls",
+        Field::Cache => "/prompt_cache_key",
+        Field::MaxOutput => "/max_output_tokens",
+        Field::Temperature => "/temperature",
+        Field::TopP => "/top_p",
+        Field::Logprobs => "/top_logprobs",
+        Field::Output => "/text/format",
+        Field::Verbosity => "/text/verbosity",
+        Field::Reasoning => "/reasoning",
+        Field::Tier => "/service_tier",
+        Field::Identity => "/safety_identifier",
+        Field::Metadata => "/metadata",
+        Field::Store => "/store",
+        Field::StreamOptions => "/stream_options",
+        Field::Safety => "/moderation",
+        _ => "",
+    }
+}

@@ -1,0 +1,182 @@
+//! The ends of a stream's items: what no delta brought is taken from where it stands whole.
+
+use super::item::{Item, Part as Contents};
+use super::stream_items::{Items, Place, Sink, Speech, Step, broken, close, is_call, report};
+use super::wire::{OWN, is_server_item};
+use crate::hub::{Event, Field, Flavor, Head, Opaque};
+use crate::json::{Cursor, JsonError, Kind as JsonKind};
+
+impl Items {
+    /// A part is complete: what did not come before stands in it whole.
+    pub(super) fn part_done(
+        &mut self,
+        index: u64,
+        part: u64,
+        mut contents: Cursor<'_>,
+        sink: Sink<'_>,
+    ) -> Result<Step, JsonError> {
+        let contents = Contents::read(&mut contents)?;
+        Ok(self.contents(index, part, contents, sink))
+    }
+
+    fn contents(&mut self, index: u64, part: u64, contents: Contents<'_>, sink: Sink<'_>) -> Step {
+        let speech = match contents.kind.as_ref() {
+            "refusal" => Speech::Refusal,
+            "reasoning_text" => Speech::Raw,
+            _ if contents.is_words() => Speech::Text,
+            _ => {
+                sink(Event::Dropped { field: Field::Unknown });
+                return Ok(());
+            }
+        };
+        let place = Place { speech, item: index, part };
+        self.whole(place, contents.text, sink)?;
+        if speech != Speech::Text {
+            return Ok(());
+        }
+        if self.known(place).is_some_and(|known| known.open && !known.cited) {
+            for citation in contents.citations {
+                self.cite(index, part, citation, sink)?;
+            }
+        }
+        self.close_part(index, part, sink);
+        Ok(())
+    }
+
+    /// An item is complete: what did not come before stands in it whole.
+    pub(super) fn done(&mut self, index: u64, mut item: Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        let item = Item::read(&mut item)?;
+        let at = match self.state(index) {
+            Ok(at) => at,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if self.list.get(at).is_some_and(|state| state.done) {
+            return Ok(Ok(()));
+        }
+        let step = match item.kind.as_ref() {
+            "message" => self.message_done(index, item, sink)?,
+            "reasoning" => self.reasoning_done(index, item, sink)?,
+            kind if is_call(kind) => self.call_done(at, item, sink),
+            kind if is_server_item(kind) => {
+                self.server_tool(&item, sink);
+                Ok(())
+            }
+            _ => {
+                sink(Event::Dropped { field: Field::Unknown });
+                Ok(())
+            }
+        };
+        if let Some(state) = self.list.get_mut(at) {
+            state.done = true;
+            close(state, sink);
+        }
+        Ok(step)
+    }
+
+    fn message_done(&mut self, index: u64, item: Item<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        report(&item, sink);
+        let Some(mut list) = item.content else { return Ok(Ok(())) };
+        if list.peek()? == JsonKind::String {
+            let text = list.text()?;
+            return Ok(self.whole(Place { speech: Speech::Text, item: index, part: 0 }, Some(text), sink));
+        }
+        let mut step = Ok(());
+        let mut part = 0;
+        list.array::<JsonError>(|_, value| {
+            let contents = Contents::read(value)?;
+            if step.is_ok() {
+                step = self.contents(index, part, contents, sink);
+            }
+            part += 1;
+            Ok(())
+        })?;
+        Ok(step)
+    }
+
+    fn reasoning_done(&mut self, index: u64, mut item: Item<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        report(&item, sink);
+        let state = item.native_state();
+        for (list, speech) in [(item.summary.take(), Speech::Summary), (item.content.take(), Speech::Raw)] {
+            let Some(mut list) = list else { continue };
+            let mut step = Ok(());
+            let mut part = 0;
+            if list.peek()? == JsonKind::Array {
+                list.array::<JsonError>(|_, value| {
+                    let contents = Contents::read(value)?;
+                    if step.is_ok() {
+                        step = self.whole(Place { speech, item: index, part }, contents.text, sink);
+                    }
+                    part += 1;
+                    Ok(())
+                })?;
+            }
+            if step.is_err() {
+                return Ok(step);
+            }
+        }
+        if let Some(opaque) = state {
+            self.seal(index, opaque, sink);
+        }
+        Ok(Ok(()))
+    }
+
+    /// State belongs to the last block of its item; where there are no words, to a block without any.
+    fn seal(&mut self, index: u64, opaque: Opaque<'_>, sink: Sink<'_>) {
+        let item = self.list.iter().find(|item| item.index == index);
+        let open = item.and_then(|item| item.parts.iter().rev().find(|part| part.open)).map(|part| part.block);
+        let block = open.unwrap_or_else(|| {
+            let block = self.next;
+            self.next = self.next.saturating_add(1);
+            sink(Event::BlockStart { block, candidate: 0, head: Head::Redacted });
+            block
+        });
+        sink(Event::Opaque { block, opaque });
+        if open.is_none() {
+            sink(Event::BlockStop { block });
+        }
+    }
+
+    fn call_done(&mut self, at: usize, mut item: Item<'_>, sink: Sink<'_>) -> Step {
+        let input = item.input.take();
+        if item.flavor() == Flavor::Function && item.name.is_none() {
+            let known = self.list.get(at).is_some_and(|state| state.call.is_some());
+            if !known {
+                return Err(broken("a tool call without a name"));
+            }
+        }
+        self.begin_call(at, item, sink);
+        match self.list.get(at).map(|state| state.index) {
+            Some(index) => self.whole_input(index, input, sink),
+            None => Ok(()),
+        }
+    }
+
+    fn server_tool(&mut self, item: &Item<'_>, sink: Sink<'_>) {
+        let block = self.next;
+        self.next = self.next.saturating_add(1);
+        sink(Event::BlockStart { block, candidate: 0, head: Head::ServerTool { format: OWN, raw: item.raw() } });
+        sink(Event::BlockStop { block });
+    }
+
+    /// The items of a complete answer that no event told of.
+    pub(super) fn rest(&mut self, output: &mut Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        let mut step = Ok(());
+        let mut index = 0;
+        output.array::<JsonError>(|_, value| {
+            let at = index;
+            index += 1;
+            if step.is_err() || value.peek()? != JsonKind::Object {
+                return value.skip();
+            }
+            let start = value.clone();
+            let id = super::wire::word_of(value, "id")?;
+            let known = self.list.iter().any(|item| item.index == at || (!id.is_empty() && item.id == id));
+            value.skip()?;
+            if !known {
+                step = self.done(at, start, sink)?;
+            }
+            Ok(())
+        })?;
+        Ok(step)
+    }
+}

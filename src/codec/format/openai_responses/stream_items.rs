@@ -1,0 +1,274 @@
+//! The items of a stream, as far as they came.
+
+use std::borrow::Cow;
+
+use super::item::Item;
+use super::wire::read_annotation;
+use crate::hub::{Citation, Event, Fault, FaultKind, Head, ThinkingKind, ids};
+use crate::json::{Cursor, JsonError, Text};
+
+/// Most items, and most parts of one, in one stream.
+const MOST: usize = 4096;
+
+/// Where events go.
+pub(super) type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
+
+/// A step that may find the stream broken.
+pub(super) type Step = Result<(), Fault<'static>>;
+
+/// A fault for what breaks the format's order.
+pub(super) fn broken(what: &str) -> Fault<'static> {
+    let mut fault = Fault::new(FaultKind::Api, format!("The provider's stream is broken: {what}"));
+    fault.status = 502;
+    fault.with_code("stream_malformed")
+}
+
+/// What a part says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// `output_text`
+    Text,
+    /// `refusal`
+    Refusal,
+    /// A part of a summary of reasoning.
+    Summary,
+    /// `reasoning_text`
+    Raw,
+}
+
+/// A part: what it says, the `output_index` of its item, and its own number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// What it says.
+    pub speech: Speech,
+    /// Its item.
+    pub item: u64,
+    /// Itself.
+    pub part: u64,
+}
+
+/// All items, in the order in which they appeared.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    /// The provider's id of the answer, from which missing ids of calls derive.
+    id: String,
+    /// Number of the next hub block.
+    pub next: u32,
+    pub list: Vec<State>,
+    called: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub index: u64,
+    pub id: String,
+    pub parts: Vec<Part>,
+    pub call: Option<Call>,
+    pub done: bool,
+}
+
+/// A part of a message or of reasoning, which has a block of its own.
+#[derive(Debug)]
+pub(super) struct Part {
+    speech: Speech,
+    index: u64,
+    pub block: u32,
+    pub open: bool,
+    pub cited: bool,
+}
+
+impl Part {
+    fn is_at(&self, place: Place) -> bool {
+        self.speech == place.speech && self.index == place.part
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    block: u32,
+    open: bool,
+    said: bool,
+}
+
+impl Items {
+    /// Takes the provider's id of the answer.
+    pub(super) fn name(&mut self, id: &Text<'_>) {
+        id.escaped().clone_into(&mut self.id);
+    }
+
+    /// True when a tool of the client was called.
+    pub(super) fn called(&self) -> bool {
+        self.called
+    }
+
+    /// An item begins.
+    pub(super) fn added(&mut self, index: u64, mut item: Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        let item = Item::read(&mut item)?;
+        Ok(self.state(index).map(|at| {
+            if let Some(state) = self.list.get_mut(at) {
+                item.id.as_ref().map(Text::escaped).unwrap_or_default().clone_into(&mut state.id);
+            }
+            if is_call(&item.kind) && item.name.is_some() {
+                self.begin_call(at, item, sink);
+            }
+        }))
+    }
+
+    /// The place of the item at `index`; it is new if nothing told of it.
+    pub(super) fn state(&mut self, index: u64) -> Result<usize, Fault<'static>> {
+        if let Some(at) = self.list.iter().rposition(|item| item.index == index) {
+            return Ok(at);
+        }
+        if self.list.len() >= MOST {
+            return Err(broken("too many items"));
+        }
+        self.list.push(State { index, id: String::new(), parts: Vec::new(), call: None, done: false });
+        Ok(self.list.len() - 1)
+    }
+
+    pub(super) fn begin_call(&mut self, at: usize, mut item: Item<'_>, sink: Sink<'_>) {
+        let (flavor, block) = (item.flavor(), self.next);
+        let Some(state) = self.list.get_mut(at).filter(|state| state.call.is_none()) else { return };
+        let id = item.call_id.take().or_else(|| item.id.take().map(Text::into_plain));
+        let id = id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{}/{}", self.id, state.index))));
+        state.call = Some(Call { block, open: true, said: false });
+        self.next = self.next.saturating_add(1);
+        self.called = true;
+        let name = item.full_name();
+        sink(Event::BlockStart { block, candidate: 0, head: Head::ToolCall { id, name, flavor } });
+        report(&item, sink);
+    }
+
+    /// Words of a part grow.
+    pub(super) fn words(&mut self, place: Place, text: Text<'_>, sink: Sink<'_>) -> Step {
+        let block = self.part(place, sink)?;
+        sink(Event::TextDelta { block, text });
+        Ok(())
+    }
+
+    /// The open block of a part; begun, with the one before it closed, if there is none.
+    fn part(&mut self, place: Place, sink: Sink<'_>) -> Result<u32, Fault<'static>> {
+        let at = self.state(place.item)?;
+        let Self { next, list, .. } = self;
+        let Some(state) = list.get_mut(at) else { return Err(broken("an item that is not there")) };
+        let same = |known: &&Part| known.is_at(place);
+        if let Some(known) = state.parts.iter().rev().find(same).filter(|known| known.open) {
+            return Ok(known.block);
+        }
+        if state.parts.len() >= MOST {
+            return Err(broken("too many parts of one item"));
+        }
+        for open in state.parts.iter_mut().filter(|open| open.open) {
+            open.open = false;
+            sink(Event::BlockStop { block: open.block });
+        }
+        let block = *next;
+        *next = next.saturating_add(1);
+        state.parts.push(Part { speech: place.speech, index: place.part, block, open: true, cited: false });
+        let head = match place.speech {
+            Speech::Text => Head::Text,
+            Speech::Refusal => Head::Refusal,
+            Speech::Summary => Head::Thinking(ThinkingKind::Summary),
+            Speech::Raw => Head::Thinking(ThinkingKind::Raw),
+        };
+        sink(Event::BlockStart { block, candidate: 0, head });
+        Ok(block)
+    }
+
+    /// The whole of a part: said only if no delta brought it.
+    pub(super) fn whole(&mut self, place: Place, text: Option<Text<'_>>, sink: Sink<'_>) -> Step {
+        match text.filter(|text| !text.is_empty()) {
+            Some(text) if self.known(place).is_none() => self.words(place, text, sink),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn known(&self, place: Place) -> Option<&Part> {
+        let item = self.list.iter().rev().find(|item| item.index == place.item)?;
+        item.parts.iter().rev().find(|known| known.is_at(place))
+    }
+
+    /// Arguments grow. Those of a call that was not announced wait for the whole item, which names it.
+    pub(super) fn input(&mut self, index: u64, fragment: Option<Text<'_>>, sink: Sink<'_>) -> Step {
+        let Some(fragment) = fragment.filter(|fragment| !fragment.is_empty()) else { return Ok(()) };
+        let item = self.list.iter_mut().rev().find(|item| item.index == index);
+        let Some(call) = item.and_then(|item| item.call.as_mut()) else { return Ok(()) };
+        if !call.open {
+            return Err(broken("arguments of a call that was complete"));
+        }
+        call.said = true;
+        sink(Event::ArgumentsDelta { block: call.block, fragment });
+        Ok(())
+    }
+
+    /// The whole arguments: said only if no delta brought them.
+    pub(super) fn whole_input(&mut self, index: u64, input: Option<Text<'_>>, sink: Sink<'_>) -> Step {
+        let item = self.list.iter().rev().find(|item| item.index == index);
+        match item.and_then(|item| item.call.as_ref()) {
+            Some(call) if !call.said && call.open => self.input(index, input, sink),
+            _ => Ok(()),
+        }
+    }
+
+    /// A source of a part.
+    pub(super) fn annotation(
+        &mut self,
+        index: u64,
+        part: u64,
+        annotation: &mut Cursor<'_>,
+        sink: Sink<'_>,
+    ) -> Result<Step, JsonError> {
+        Ok(match read_annotation(annotation)? {
+            Some(citation) => self.cite(index, part, citation, sink),
+            None => Ok(()),
+        })
+    }
+
+    pub(super) fn cite(&mut self, index: u64, part: u64, citation: Citation<'_>, sink: Sink<'_>) -> Step {
+        let block = self.part(Place { speech: Speech::Text, item: index, part }, sink)?;
+        for known in self.list.iter_mut().flat_map(|item| &mut item.parts).filter(|known| known.block == block) {
+            known.cited = true;
+        }
+        sink(Event::Citation { block, citation });
+        Ok(())
+    }
+
+    pub(super) fn close_part(&mut self, index: u64, part: u64, sink: Sink<'_>) {
+        let item = self.list.iter_mut().find(|item| item.index == index);
+        for known in item.into_iter().flat_map(|item| &mut item.parts) {
+            if known.open && known.speech == Speech::Text && known.index == part {
+                known.open = false;
+                sink(Event::BlockStop { block: known.block });
+            }
+        }
+    }
+
+    /// Closes what is open.
+    pub(super) fn close(&mut self, sink: Sink<'_>) {
+        for state in &mut self.list {
+            close(state, sink);
+        }
+    }
+}
+
+pub(super) fn is_call(kind: &str) -> bool {
+    matches!(kind, "function_call" | "custom_tool_call")
+}
+
+/// Tells of fields of an item that the hub has no place for.
+pub(super) fn report(item: &Item<'_>, sink: Sink<'_>) {
+    for extra in &item.extras {
+        sink(Event::Dropped { field: extra.field });
+    }
+}
+
+pub(super) fn close(state: &mut State, sink: Sink<'_>) {
+    for part in state.parts.iter_mut().filter(|part| part.open) {
+        part.open = false;
+        sink(Event::BlockStop { block: part.block });
+    }
+    if let Some(call) = state.call.as_mut().filter(|call| call.open) {
+        call.open = false;
+        sink(Event::BlockStop { block: call.block });
+    }
+}

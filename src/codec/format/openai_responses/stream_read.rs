@@ -1,0 +1,230 @@
+//! A provider's stream, read.
+//!
+//! ```text
+//! response.created  ( item added  deltas  item done )*  response.completed | incomplete | failed | error
+//! ```
+//! Items may interleave. Read tolerantly: a server may leave out the beginnings, the deltas or the ends; what an item
+//! says is then taken from where it stands whole.
+
+use super::event_read::Event as Wire;
+use super::stop::Ending;
+use super::stream_items::{Items, Place, Sink, Speech, Step, broken};
+use super::wire::{loose_count, loose_text, placed};
+use super::{error, usage};
+use crate::format::StreamReader;
+use crate::frame::sse::Frame;
+use crate::hub::{Event, Fault, FaultKind, Field, Usage};
+use crate::json::{Cursor, JsonError, Kind, Text};
+
+/// Reads one stream.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    started: bool,
+    over: bool,
+    items: Items,
+}
+
+/// What a `response` object of an event says.
+#[derive(Default)]
+struct Said<'a> {
+    id: Text<'a>,
+    model: Text<'a>,
+    created: Option<u64>,
+    output: Option<Cursor<'a>>,
+    usage: Option<Usage>,
+    ending: Ending<'a>,
+}
+
+impl<'a> Said<'a> {
+    fn read(response: Option<Cursor<'a>>) -> Result<Self, JsonError> {
+        let mut said = Self::default();
+        let Some(mut response) = response else { return Ok(said) };
+        response.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "id" => said.id = loose_text(value)?.unwrap_or_default(),
+                "model" => said.model = loose_text(value)?.unwrap_or_default(),
+                "created_at" => said.created = loose_count(value)?,
+                "output" => said.output = placed(value, Kind::Array)?,
+                "usage" => said.usage = usage::read(value)?,
+                name => {
+                    said.ending.field(name, value)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(said)
+    }
+}
+
+impl StreamReader for Reader {
+    fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>> {
+        let data = frame.data.trim();
+        // `[DONE]` is another format's; servers send it behind the end.
+        if self.over || data.is_empty() || data == "[DONE]" {
+            return Ok(());
+        }
+        let mut cursor = Cursor::over(data);
+        let start = cursor.clone();
+        let read = Wire::read(&mut cursor);
+        let done = read.map_err(|error| unreadable(&error)).and_then(|mut event| {
+            if event.kind.is_empty() {
+                event.kind = frame.event.unwrap_or_default().into();
+            }
+            self.event(event, start, sink).unwrap_or_else(|error| Err(unreadable(&error)))
+        });
+        self.over |= done.is_err();
+        done
+    }
+
+    fn end(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
+        if !std::mem::replace(&mut self.over, true) {
+            let message = "The provider's stream ended before the answer was complete";
+            sink(Event::Fault(Fault::new(FaultKind::StreamIncomplete, message).with_code("stream_incomplete")));
+        }
+    }
+}
+
+fn unreadable(error: &JsonError) -> Fault<'static> {
+    broken(&format!("an event that cannot be read: {error}"))
+}
+
+impl Reader {
+    fn event(&mut self, event: Wire<'_>, start: Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        let Some(name) = event.kind.strip_prefix("response.") else {
+            self.outside(&event, start, sink);
+            return Ok(Ok(()));
+        };
+        match name {
+            "output_text.delta" => return Ok(self.delta(Speech::Text, event, sink)),
+            "refusal.delta" => return Ok(self.delta(Speech::Refusal, event, sink)),
+            "reasoning_summary_text.delta" => return Ok(self.delta(Speech::Summary, event, sink)),
+            "reasoning_text.delta" => return Ok(self.delta(Speech::Raw, event, sink)),
+            "function_call_arguments.delta" | "custom_tool_call_input.delta" => {
+                return Ok(self.items.input(event.output, event.delta, sink));
+            }
+            "created" | "queued" | "in_progress" => self.begin(Said::read(event.response)?, sink),
+            "completed" | "incomplete" | "done" => return self.terminal(Said::read(event.response)?, name, sink),
+            "failed" | "cancelled" => self.failed(Said::read(event.response)?, sink),
+            _ => return self.item_event(event, sink),
+        }
+        Ok(Ok(()))
+    }
+
+    /// Events of one item beside its deltas.
+    fn item_event(&mut self, event: Wire<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        self.ensure_started(sink);
+        let name = event.kind.strip_prefix("response.").unwrap_or_default();
+        let at = event.output;
+        let place = |speech: Speech| Place { speech, item: at, part: event.part };
+        match name {
+            "output_item.added" => match event.item {
+                Some(item) => return self.items.added(at, item, sink),
+                None => return Ok(Err(broken("an output_item.added without its item"))),
+            },
+            "output_item.done" => match event.item {
+                Some(item) => return self.items.done(at, item, sink),
+                None => return Ok(Err(broken("an output_item.done without its item"))),
+            },
+            "output_text.done" => return Ok(self.items.whole(place(Speech::Text), event.whole, sink)),
+            "refusal.done" => return Ok(self.items.whole(place(Speech::Refusal), event.whole, sink)),
+            "reasoning_summary_text.done" => {
+                return Ok(self.items.whole(place(Speech::Summary), event.whole, sink));
+            }
+            "reasoning_text.done" => return Ok(self.items.whole(place(Speech::Raw), event.whole, sink)),
+            "function_call_arguments.done" | "custom_tool_call_input.done" => {
+                return Ok(self.items.whole_input(at, event.whole, sink));
+            }
+            "content_part.done" => {
+                if let Some(contents) = event.contents {
+                    return self.items.part_done(at, event.part, contents, sink);
+                }
+            }
+            "output_text.annotation.added" => {
+                if let Some(mut annotation) = event.annotation {
+                    return self.items.annotation(at, event.part, &mut annotation, sink);
+                }
+            }
+            "content_part.added" | "reasoning_summary_part.added" | "reasoning_summary_part.done" => {}
+            // How far the provider's own tools are: the item that follows tells what they did.
+            _ if name.contains("_call") || name.starts_with("mcp_") || name.starts_with("audio.") => {}
+            _ => sink(Event::Dropped { field: Field::Unknown }),
+        }
+        Ok(Ok(()))
+    }
+
+    fn delta(&mut self, speech: Speech, event: Wire<'_>, sink: Sink<'_>) -> Step {
+        self.ensure_started(sink);
+        if let Some(text) = event.delta.filter(|text| !text.is_empty()) {
+            self.items.words(Place { speech, item: event.output, part: event.part }, text, sink)?;
+        }
+        if let Some(logprobs) = event.logprobs
+            && let Some(raw) = super::read_response::join(std::slice::from_ref(&logprobs))
+        {
+            sink(Event::Logprobs { candidate: 0, raw });
+        }
+        Ok(())
+    }
+
+    /// Events that are not of an answer.
+    fn outside(&mut self, event: &Wire<'_>, mut start: Cursor<'_>, sink: Sink<'_>) {
+        match event.kind.as_ref() {
+            "keepalive" | "ping" => sink(Event::Ping),
+            "error" => {
+                self.over = true;
+                sink(Event::Fault(error::read_in_stream(&mut start)));
+            }
+            _ if event.error => {
+                self.over = true;
+                sink(Event::Fault(error::read_in_stream(&mut start)));
+            }
+            _ => sink(Event::Dropped { field: Field::Unknown }),
+        }
+    }
+
+    fn begin(&mut self, said: Said<'_>, sink: Sink<'_>) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.items.name(&said.id);
+            sink(Event::Start { id: said.id, model: said.model, created: said.created });
+        }
+    }
+
+    fn ensure_started(&mut self, sink: Sink<'_>) {
+        if !self.started {
+            self.begin(Said::default(), sink);
+        }
+    }
+
+    fn terminal(&mut self, mut said: Said<'_>, name: &str, sink: Sink<'_>) -> Result<Step, JsonError> {
+        self.begin(
+            Said { id: said.id.clone(), model: said.model.clone(), created: said.created, ..Said::default() },
+            sink,
+        );
+        if let Some(mut output) = said.output.take()
+            && let Err(fault) = self.items.rest(&mut output, sink)?
+        {
+            return Ok(Err(fault));
+        }
+        self.items.close(sink);
+        if let Some(usage) = said.usage {
+            sink(Event::Usage(usage));
+        }
+        if name == "incomplete" && said.ending.status.is_none() {
+            said.ending.status = Some(Text::from_escaped("incomplete"));
+        }
+        self.over = true;
+        let stop = said.ending.into_stop(self.items.called());
+        sink(Event::Stop { candidate: 0, stop });
+        sink(Event::End);
+        Ok(Ok(()))
+    }
+
+    fn failed(&mut self, said: Said<'_>, sink: Sink<'_>) {
+        self.over = true;
+        if let Some(usage) = said.usage.filter(|_| self.started) {
+            sink(Event::Usage(usage));
+        }
+        let mut error = said.ending.error.unwrap_or(Cursor::over("null"));
+        let fault = error::read_in_stream(&mut error);
+        sink(Event::Fault(fault));
+    }
+}

@@ -1,0 +1,385 @@
+//! A stream for a client, written.
+//!
+//! Every item is announced, grows, and is repeated whole when it is done, and once more when the answer is: this is
+//! the one format whose writer must keep what was said. Texts in a row are parts of one message. A delta is a prefix
+//! that is built once, its words as they came, and its number.
+
+use std::sync::Arc;
+
+use super::envelope::State;
+use super::error;
+use super::output::{self, Body, Identity};
+use super::stop::{Said, is_coarser};
+use super::stream_out::{Out, Place};
+use super::wire::OWN;
+use crate::format::{Reply, StreamWriter};
+use crate::hub::ids::Distinct;
+use crate::hub::{Citation, Event, Fault, FaultKind, Field, Flavor, Head, Opaque, Stop, ThinkingKind, Usage};
+use crate::json::{Json, Text};
+
+/// Writes one stream.
+#[derive(Debug)]
+pub(super) struct Writer {
+    reply: Arc<Reply>,
+    out: Out,
+    /// `response.created` went out.
+    begun: bool,
+    over: bool,
+    blocks: Vec<Block>,
+    /// The message that the next text belongs to.
+    message: Option<usize>,
+    /// A call that is announced with the next event, in case that its signature comes first.
+    pending: Option<usize>,
+    ids: Distinct,
+    usage: Option<Usage>,
+    stop: Stop<'static>,
+}
+
+/// A block of the hub, as it is written here.
+#[derive(Debug)]
+struct Block {
+    kind: Kind,
+    /// The place of its item and part, once it has them.
+    place: Option<Place>,
+    /// A delta up to its words.
+    prefix: Vec<u8>,
+    /// Sources, held until the block's end tells what they cover.
+    sources: Vec<Citation<'static>>,
+    said: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Words { refusal: bool },
+    Thought { kind: ThinkingKind, sealed: Option<String> },
+    Call { call_id: String, name: String, flavor: Flavor },
+    Hidden,
+}
+
+impl StreamWriter for Writer {
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
+        if self.over {
+            return;
+        }
+        if let Some(field) = unsayable(event) {
+            lost(field);
+        }
+        if !matches!(event, Event::Opaque { .. } | Event::Ping | Event::Dropped { .. } | Event::Fault(_)) {
+            self.announce(out);
+        }
+        match event {
+            Event::Start { id, created, .. } => self.out.identity = Identity::new(id, *created, &self.reply),
+            Event::BlockStart { candidate, head, .. } => self.block_start(*candidate, head, out),
+            Event::TextDelta { block, text } => self.text(*block, text, out),
+            Event::ArgumentsDelta { block, fragment } => self.arguments(*block, fragment, out),
+            Event::Opaque { block, opaque } => self.opaque(*block, opaque, out, lost),
+            Event::Citation { block, citation } => self.citation(*block, citation),
+            Event::Logprobs { candidate: 0, raw } => self.logprobs(raw, lost),
+            Event::BlockStop { block } => self.block_stop(*block, out, lost),
+            Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
+            Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
+            Event::Fault(fault) => self.fault(fault, out),
+            Event::End => self.end(out),
+            Event::Logprobs { .. } | Event::Stop { .. } | Event::Dropped { .. } => {}
+        }
+        if self.out.is_full() && !self.over {
+            let fault = Fault::new(FaultKind::Api, "The answer is longer than the edge can repeat at its end");
+            self.fault(&fault.with_code("answer_too_long"), out);
+        }
+    }
+}
+
+/// What of `event` the format has no place for.
+fn unsayable(event: &Event<'_>) -> Option<Field> {
+    match event {
+        Event::BlockStart { candidate: 1.., .. } => Some(Field::N),
+        Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
+        Event::Citation { citation, .. } if citation.format != OWN && citation.url.is_none() => Some(Field::Citations),
+        Event::Stop { candidate: 0, stop } if is_coarser(stop) => Some(Field::StopReason),
+        _ => None,
+    }
+}
+
+impl Writer {
+    /// A writer for a client that gets `reply`.
+    pub(super) fn new(reply: Arc<Reply>) -> Self {
+        let identity = Identity::new(&Text::EMPTY, None, &reply);
+        Self {
+            reply,
+            out: Out::new(identity),
+            begun: false,
+            over: false,
+            blocks: Vec::new(),
+            message: None,
+            pending: None,
+            ids: Distinct::default(),
+            usage: None,
+            stop: Stop::EndTurn,
+        }
+    }
+
+    /// Held back until there is more to say, so that an early failure can still be an HTTP error.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            for name in ["response.created", "response.in_progress"] {
+                self.out.response(name, &self.reply.model, State::InProgress, out);
+            }
+        }
+    }
+
+    fn begin_item(&mut self, prefix: &str, body: Body, out: &mut Vec<u8>) -> usize {
+        self.begin(out);
+        self.out.begin(prefix, body, out)
+    }
+
+    fn block(&mut self, number: u32) -> Option<&mut Block> {
+        usize::try_from(number).ok().and_then(|at| self.blocks.get_mut(at))
+    }
+
+    fn block_start(&mut self, candidate: u32, head: &Head<'_>, out: &mut Vec<u8>) {
+        let kind = match head {
+            _ if candidate > 0 => Kind::Hidden,
+            Head::Text => Kind::Words { refusal: false },
+            Head::Refusal => Kind::Words { refusal: true },
+            Head::Thinking(kind) => Kind::Thought { kind: *kind, sealed: None },
+            Head::Redacted => Kind::Thought { kind: ThinkingKind::Summary, sealed: None },
+            Head::ToolCall { id, name, flavor } => {
+                self.pending = Some(self.blocks.len());
+                Kind::Call { call_id: self.ids.next(id), name: name.clone().into_owned(), flavor: *flavor }
+            }
+            Head::ServerTool { .. } => Kind::Hidden,
+        };
+        if candidate == 0 && !matches!(kind, Kind::Words { .. }) {
+            self.leave_message(out);
+        }
+        if let (0, Head::ServerTool { format: OWN, raw }) = (candidate, head) {
+            self.out.keep(raw.as_str().len());
+            let at = self.begin_item("it_", Body::Raw(output::one_line(raw.as_str())), out);
+            self.out.end(at, "completed", out);
+        }
+        self.blocks.push(Block { kind, place: None, prefix: Vec::new(), sources: Vec::new(), said: false });
+    }
+
+    /// What comes is no text: the message ends, at once or with its open part.
+    fn leave_message(&mut self, out: &mut Vec<u8>) {
+        if let Some(at) = self.message.take().filter(|at| self.out.is_idle(*at)) {
+            self.out.end(at, "completed", out);
+        }
+    }
+
+    /// Announces the call that waits.
+    fn announce(&mut self, out: &mut Vec<u8>) {
+        let Some(number) = self.pending.take() else { return };
+        let Some(Block { kind: Kind::Call { call_id, name, flavor }, .. }) = self.blocks.get(number) else { return };
+        let (prefix, event) = match flavor {
+            Flavor::Function => ("fc_", "response.function_call_arguments.delta"),
+            Flavor::Custom => ("ctc_", "response.custom_tool_call_input.delta"),
+        };
+        let (call_id, name, flavor) = (call_id.clone(), name.clone(), *flavor);
+        let at = self.begin_item(prefix, Body::Call { call_id, name, flavor, input: String::new() }, out);
+        let prefix = self.out.prefix(event, at, None);
+        if let Some(block) = self.blocks.get_mut(number) {
+            block.place = Some((at, 0));
+            block.prefix = prefix;
+        }
+    }
+
+    fn text(&mut self, number: u32, text: &Text<'_>, out: &mut Vec<u8>) {
+        if text.is_empty() {
+            return;
+        }
+        if self.block(number).is_some_and(|block| block.place.is_none()) {
+            self.open(number, out);
+        }
+        let at = usize::try_from(number).ok().and_then(|at| self.blocks.get_mut(at));
+        if let Some(Block { place: Some(place), prefix, said, .. }) = at {
+            *said = true;
+            self.out.delta(prefix, *place, text, out);
+        }
+    }
+
+    /// Words have come for a block: it gets its item and its part.
+    fn open(&mut self, number: u32, out: &mut Vec<u8>) {
+        let (place, prefix) = match self.block(number).map(|block| &block.kind) {
+            Some(Kind::Words { refusal }) => {
+                let refusal = *refusal;
+                let (at, part) = self.open_part(refusal, out);
+                let name = if refusal { "response.refusal.delta" } else { "response.output_text.delta" };
+                ((at, part), self.out.prefix(name, at, Some(("content_index", part))))
+            }
+            Some(Kind::Thought { kind, .. }) => {
+                let kind = *kind;
+                let at = self.begin_item("rs_", reasoning(kind, None), out);
+                self.out.begin_thought(at, kind, out);
+                let (name, key) = match kind {
+                    ThinkingKind::Summary => ("response.reasoning_summary_text.delta", "summary_index"),
+                    ThinkingKind::Raw => ("response.reasoning_text.delta", "content_index"),
+                };
+                ((at, 0), self.out.prefix(name, at, Some((key, 0))))
+            }
+            Some(Kind::Call { .. } | Kind::Hidden) | None => return,
+        };
+        if let Some(block) = self.block(number) {
+            (block.place, block.prefix) = (Some(place), prefix);
+        }
+    }
+
+    /// Begins a part of the message that goes on, or of a new one.
+    fn open_part(&mut self, refusal: bool, out: &mut Vec<u8>) -> Place {
+        let at = match self.message.filter(|at| self.out.is_idle(*at)) {
+            Some(at) => at,
+            None => self.begin_item("msg_", Body::Message(Vec::new()), out),
+        };
+        self.message = Some(at);
+        self.out.begin_part(at, refusal, out)
+    }
+
+    fn arguments(&mut self, number: u32, fragment: &Text<'_>, out: &mut Vec<u8>) {
+        let at = usize::try_from(number).ok().and_then(|at| self.blocks.get_mut(at));
+        if let Some(Block { kind: Kind::Call { .. }, place: Some(place), prefix, said, .. }) = at
+            && !fragment.is_empty()
+        {
+            *said = true;
+            self.out.delta(prefix, *place, fragment, out);
+        }
+    }
+
+    fn opaque(&mut self, number: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
+        let value = output::sealed(opaque, &self.reply.seal);
+        match self.block(number).map(|block| &mut block.kind) {
+            Some(Kind::Thought { sealed: sealed @ None, .. }) => {
+                *sealed = Some(value);
+            }
+            Some(Kind::Thought { .. }) => lost(Field::OpaqueState),
+            // A signature of what was said or called: it travels in an item of its own.
+            Some(Kind::Words { .. } | Kind::Call { .. }) => {
+                self.out.keep(value.len());
+                let at = self.begin_item("rs_", reasoning(ThinkingKind::Summary, Some(value)), out);
+                self.out.end(at, "completed", out);
+            }
+            Some(Kind::Hidden) | None => {}
+        }
+    }
+
+    fn citation(&mut self, number: u32, citation: &Citation<'_>) {
+        if citation.format != OWN && citation.url.is_none() {
+            return;
+        }
+        let bytes = citation.raw.as_str().len() + citation.cited_text.as_ref().map_or(0, |text| text.escaped().len());
+        if let Some(block) = self.block(number) {
+            block.sources.push(citation.clone().into_owned());
+            self.out.keep(bytes);
+        }
+    }
+
+    /// Probabilities of the text that is open; they stand in its end.
+    fn logprobs(&mut self, raw: &Json<'_>, lost: &mut dyn FnMut(Field)) {
+        let Some(entries) = output::logprob_entries(raw) else { return };
+        let open = self.blocks.iter().rev().find(|block| matches!(block.kind, Kind::Words { refusal: false }));
+        let place = open.and_then(|block| block.place);
+        match place.and_then(|place| self.out.part(place)) {
+            Some(part) => {
+                output::add_logprobs(part, &entries);
+                self.out.keep(entries.len());
+            }
+            None => lost(Field::Logprobs),
+        }
+    }
+
+    fn block_stop(&mut self, number: u32, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
+        let Some(block) = self.block(number) else { return };
+        let (place, said) = (block.place, block.said);
+        block.prefix = Vec::new();
+        match std::mem::replace(&mut block.kind, Kind::Hidden) {
+            Kind::Words { .. } => {
+                let sources = std::mem::take(&mut block.sources);
+                match place {
+                    Some(place) => self.end_words(place, &sources, out),
+                    None if sources.is_empty() => {}
+                    // Sources of nothing.
+                    None => lost(Field::Citations),
+                }
+            }
+            Kind::Thought { kind, sealed } => self.end_thought(place, kind, sealed, out),
+            Kind::Call { flavor, .. } => {
+                let Some((at, _)) = place else { return };
+                if !said && flavor == Flavor::Function {
+                    let prefix = self.out.prefix("response.function_call_arguments.delta", at, None);
+                    self.out.delta(&prefix, (at, 0), &Text::from_escaped("{}"), out);
+                }
+                self.out.end_call(at, out);
+            }
+            Kind::Hidden => {}
+        }
+    }
+
+    fn end_words(&mut self, place: Place, sources: &[Citation<'static>], out: &mut Vec<u8>) {
+        let span = self.out.part(place).map(|part| part.span()).unwrap_or_default();
+        let mut number = 0;
+        for source in sources {
+            let Some(json) = output::annotation(source, span) else { continue };
+            if self.out.part(place).is_some_and(|part| part.cite(source, span)) {
+                self.out.annotation(place, number, &json, out);
+                number += 1;
+            }
+        }
+        self.out.end_part(place, out);
+        if self.message != Some(place.0) {
+            self.out.end(place.0, "completed", out);
+        }
+    }
+
+    /// Reasoning that says nothing and holds nothing is no item.
+    fn end_thought(&mut self, place: Option<Place>, kind: ThinkingKind, sealed: Option<String>, out: &mut Vec<u8>) {
+        let at = match (place, sealed) {
+            (Some((at, _)), sealed) => {
+                self.out.end_thought(at, kind, out);
+                self.out.seal(at, sealed.unwrap_or_else(|| output::unsigned(&self.reply.seal)));
+                at
+            }
+            (None, Some(sealed)) => {
+                self.out.keep(sealed.len());
+                self.begin_item("rs_", reasoning(kind, Some(sealed)), out)
+            }
+            (None, None) => return,
+        };
+        self.out.end(at, "completed", out);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        let stop = std::mem::replace(&mut self.stop, Stop::EndTurn);
+        let said = match Said::of(&stop, !self.out.is_empty()) {
+            Ok(said) => said,
+            Err(fault) => return self.fault(&fault, out),
+        };
+        self.begin(out);
+        if let Stop::Refusal { explanation: Some(words), .. } = &stop {
+            let (at, part) = self.open_part(true, out);
+            let prefix = self.out.prefix("response.refusal.delta", at, Some(("content_index", part)));
+            self.out.delta(&prefix, (at, part), words, out);
+            self.out.end_part((at, part), out);
+        }
+        if let Some(at) = self.message.take() {
+            self.out.end(at, said.status(), out);
+        }
+        self.over = true;
+        let name = if said == Said::Completed { "response.completed" } else { "response.incomplete" };
+        self.out.response(name, &self.reply.model, State::Ended(said, self.usage.as_ref()), out);
+    }
+
+    /// Nothing is closed before an error: a call that is done would be run.
+    fn fault(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
+        self.over = true;
+        if self.begun {
+            let fault = fault.clone().into_owned();
+            self.out.response("response.failed", &self.reply.model, State::Failed(&fault), out);
+        } else {
+            self.out.event("error", out, |w| error::write_event(fault, w));
+        }
+    }
+}
+
+fn reasoning(kind: ThinkingKind, encrypted: Option<String>) -> Body {
+    Body::Reasoning { kind, text: String::new(), encrypted }
+}

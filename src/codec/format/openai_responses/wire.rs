@@ -1,0 +1,157 @@
+//! Spellings that readers and writers share.
+
+use std::borrow::Cow;
+
+use crate::Format;
+use crate::hub::{CacheMark, Citation, Extra, Field};
+use crate::json::{Cursor, JsonError, Kind, Text};
+
+/// This format.
+pub(super) const OWN: Format = Format::OpenaiResponses;
+
+/// Keeps a field that the hub has no place for; `null` says nothing and is not kept.
+pub(super) fn keep<'a>(
+    extras: &mut Vec<Extra<'a>>,
+    field: Field,
+    key: Cow<'a, str>,
+    value: &mut Cursor<'a>,
+) -> Result<(), JsonError> {
+    let at = value.offset();
+    let value = value.json()?;
+    if value.kind() != Kind::Null {
+        extras.push(Extra { field, key, value, at });
+    }
+    Ok(())
+}
+
+/// Reads a string, or nothing where something else stands.
+pub(super) fn loose_text<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    if value.peek()? == Kind::String {
+        return value.text().map(Some);
+    }
+    value.skip()?;
+    Ok(None)
+}
+
+/// Reads a string that says something.
+pub(super) fn filled<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    Ok(loose_text(value)?.filter(|text| !text.is_empty()))
+}
+
+/// Reads a count, or nothing where something else stands.
+pub(super) fn loose_count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
+    if value.peek()? != Kind::Number {
+        value.skip()?;
+        return Ok(None);
+    }
+    let number = value.number()?;
+    let whole = number.as_str().split(['.', 'e', 'E']).next().unwrap_or_default();
+    Ok(whole.parse().ok())
+}
+
+/// Takes the place of a value of `kind` and passes over it; nothing where something else stands.
+pub(super) fn placed<'a>(value: &mut Cursor<'a>, kind: Kind) -> Result<Option<Cursor<'a>>, JsonError> {
+    let start = if value.peek()? == kind { Some(value.clone()) } else { None };
+    value.skip()?;
+    Ok(start)
+}
+
+/// The string `key` of the object at `cursor`, wherever it stands in it; empty where there is none.
+pub(super) fn word_of<'a>(cursor: &Cursor<'a>, key: &str) -> Result<Cow<'a, str>, JsonError> {
+    let mut found = Cow::Borrowed("");
+    let mut cursor = cursor.clone();
+    if cursor.peek()? == Kind::Object {
+        cursor.object::<JsonError>(|name, value| {
+            if name == key {
+                found = loose_text(value)?.unwrap_or_default().into_plain();
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// Reads `ttl` of a cache mark: `30m`, `12h`.
+fn seconds(ttl: &str) -> Option<u32> {
+    let (digits, unit) = ttl.split_at_checked(ttl.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    digits.parse::<u32>().ok()?.checked_mul(factor)
+}
+
+/// Reads `prompt_cache_breakpoint`.
+pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark>, JsonError> {
+    if value.peek()? != Kind::Object {
+        value.skip()?;
+        return Ok(None);
+    }
+    let mut mark = CacheMark { ttl_s: None };
+    value.object::<JsonError>(|key, value| {
+        if key == "ttl" {
+            mark.ttl_s = loose_text(value)?.and_then(|ttl| seconds(&ttl.plain()));
+        }
+        Ok(())
+    })?;
+    Ok(Some(mark))
+}
+
+/// Reads one annotation: `url_citation` has its span and URL, the others are known to this format only.
+pub(super) fn read_annotation<'a>(value: &mut Cursor<'a>) -> Result<Option<Citation<'a>>, JsonError> {
+    if value.peek()? != Kind::Object {
+        value.skip()?;
+        return Ok(None);
+    }
+    let raw = value.clone().json()?;
+    let mut citation = Citation { url: None, title: None, cited_text: None, span: None, raw, format: OWN };
+    let (mut start, mut end) = (None, None);
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "url" => citation.url = loose_text(value)?,
+            "title" | "filename" => citation.title = loose_text(value)?.or(citation.title.take()),
+            "start_index" => start = loose_count(value)?,
+            "end_index" => end = loose_count(value)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    citation.span = start.zip(end);
+    Ok(Some(citation))
+}
+
+/// Number of Unicode code points of escaped contents.
+pub(super) fn code_points(text: &Text<'_>) -> u64 {
+    let escaped = text.escaped();
+    let count = if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
+        escaped.bytes().filter(|byte| byte & 0xC0 != 0x80).count()
+    } else {
+        text.plain().chars().count()
+    };
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// True for an item of a tool that the provider (or a program of the vendor's) runs: a call or its result.
+pub(super) fn is_server_item(kind: &str) -> bool {
+    kind.ends_with("_call")
+        || kind.ends_with("_output")
+        || kind.starts_with("mcp_")
+        || matches!(kind, "program" | "tool_search_call")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times_and_counts_code_points() {
+        for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("x", None), ("", None)] {
+            assert_eq!(seconds(ttl), value, "{ttl}");
+        }
+        for (escaped, count) in [("", 0), ("aé北😀", 4), (r"a\n\u5317\ud83d\ude00", 4)] {
+            assert_eq!(code_points(&Text::from_escaped(escaped)), count, "{escaped}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The parts of a message's `content` and of a result's `output`, written.
+
+use super::report::Report;
+use super::wire::OWN;
+use crate::format::Facts;
+use crate::hub::media::{effective, encode_text};
+use crate::hub::{Block, BlockKind, CacheMark, Field, Refusal, Source};
+use crate::json::{Text, Writer};
+
+/// Writes blocks as `content`: a string where that says everything, else a list of parts.
+pub(super) fn content(
+    blocks: &[&Block<'_>],
+    facts: &Facts,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    if let [Block { kind: BlockKind::Text { text, citations }, cache: None, extras, .. }] = blocks
+        && citations.is_empty()
+        && extras.is_empty()
+    {
+        w.text(text);
+        return Ok(());
+    }
+    w.open_array();
+    for block in blocks {
+        part(block, facts, report, w)?;
+    }
+    w.close_array();
+    Ok(())
+}
+
+fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    match &block.kind {
+        BlockKind::Text { text, citations } => {
+            w.open_object().key("type").plain("input_text").key("text").text(text);
+            if !citations.is_empty() {
+                report.dropped(Field::Citations, block.at, "a part carries no sources");
+            }
+        }
+        BlockKind::Refusal { text } => {
+            w.open_object().key("type").plain("input_text").key("text").text(text);
+            report.converted(Field::Refusal, block.at, "words of refusal are given as text");
+        }
+        BlockKind::Image { source, detail } => {
+            w.open_object().key("type").plain("input_image");
+            image(source, block.at, report, w)?;
+            w.key("detail").plain(detail.as_deref().unwrap_or("auto"));
+        }
+        BlockKind::Document { source, name, title, context, citations } => {
+            if *citations == Some(true) {
+                report.dropped(Field::Citations, block.at, "the answer cannot be made to cite the document");
+            }
+            if context.is_some() {
+                report.dropped(Field::Document, block.at, "a file carries no context");
+            }
+            let name = name.as_ref().or(title.as_ref());
+            document(source, name, block.at, report, w)?;
+        }
+        BlockKind::Unknown { format, raw } if *format == OWN => {
+            w.json(raw);
+            return Ok(());
+        }
+        BlockKind::SearchResult { raw } => {
+            report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
+            w.open_object().key("type").plain("input_text").key("text").plain(raw.as_str());
+        }
+        kind => {
+            report.dropped(kind.class(), block.at, "a message of this API has no place for this block");
+            return Ok(());
+        }
+    }
+    mark(block.cache, block.at, facts, report, w);
+    if report.is_own() {
+        for extra in block.extras.iter().filter(|extra| extra.key != "detail") {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        }
+    }
+    report.extras(&block.extras);
+    w.close_object();
+    Ok(())
+}
+
+fn image(source: &Source<'_>, at: usize, report: &Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            let head = format!("data:{};base64,", effective(media_type, data));
+            w.key("image_url").texts(&[&Text::from_plain(&head), data]);
+        }
+        Source::Url(url) => {
+            w.key("image_url").text(url);
+        }
+        Source::FileId(id) if report.is_own() => {
+            w.key("file_id").text(id);
+        }
+        Source::FileId(_) | Source::Text(_) | Source::Blocks(_) => {
+            let message = "an image in another provider's file store cannot be read here: send it as base64 or URL";
+            return Err(Refusal::at(at, message).with_code("unsupported_source"));
+        }
+    }
+    Ok(())
+}
+
+fn document(
+    source: &Source<'_>,
+    name: Option<&Text<'_>>,
+    at: usize,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    if !report.is_own() && matches!(source, Source::Text(_) | Source::Blocks(_)) {
+        report.converted(Field::Document, at, "a text document is sent as a file");
+    }
+    w.open_object().key("type").plain("input_file");
+    let named = |unnamed: &'static str| name.cloned().unwrap_or(Text::from_escaped(unnamed));
+    match source {
+        Source::Base64 { media_type, data } => {
+            let head = format!("data:{};base64,", effective(media_type, data));
+            w.key("filename").text(&named("document.pdf"));
+            w.key("file_data").texts(&[&Text::from_plain(&head), data]);
+        }
+        Source::Url(url) => {
+            w.key("file_url").text(url);
+        }
+        Source::FileId(id) if report.is_own() => {
+            w.key("file_id").text(id);
+        }
+        Source::Text(text) => plain(&named("document.txt"), &encode_text(text), w),
+        Source::Blocks(blocks) => {
+            let mut words = Text::EMPTY.into_owned();
+            for block in blocks {
+                if let BlockKind::Text { text, .. } = &block.kind {
+                    if !words.is_empty() {
+                        words.push(&Text::from_escaped("\\n"));
+                    }
+                    words.push(text);
+                }
+            }
+            plain(&named("document.txt"), &encode_text(&words), w);
+        }
+        Source::FileId(_) => {
+            let message = "a document in another provider's file store cannot be read here: send it as base64 or URL";
+            return Err(Refusal::at(at, message).with_code("unsupported_source"));
+        }
+    }
+    Ok(())
+}
+
+fn plain(name: &Text<'_>, base64: &str, w: &mut Writer<'_>) {
+    w.key("filename").text(name);
+    w.key("file_data").plain(&format!("data:text/plain;base64,{base64}"));
+}
+
+/// The vendor's newest models take breakpoints; all cache by themselves.
+fn mark(cache: Option<CacheMark>, at: usize, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    let Some(mark) = cache else { return };
+    if !facts.cache_breakpoints {
+        return report.converted(Field::CacheMark, at, "the provider caches prompts by itself");
+    }
+    w.key("prompt_cache_breakpoint").open_object().key("mode").plain("explicit");
+    if let Some(ttl) = mark.ttl_s {
+        w.key("ttl").plain(if ttl > 1800 { "12h" } else { "30m" });
+        if !matches!(ttl, 1800 | 43_200) {
+            report.converted(Field::CacheMark, at, "a breakpoint lasts half an hour or half a day");
+        }
+    }
+    w.close_object();
+}

@@ -1,0 +1,322 @@
+//! A request for a provider, written.
+//!
+//! What changes from turn to turn stands last, so that the body of a longer conversation begins as that of the
+//! shorter one did.
+
+use std::borrow::Cow;
+
+use super::read_tools::{CUSTOM, NAMESPACE, TOOL_SEARCH};
+use super::report::Report;
+use super::wire::OWN;
+use super::{write_input, write_tools};
+use crate::format::{Facts, Outgoing, Target};
+use crate::hub::{
+    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, Place, Reasoning, ReasoningForm, Refusal, Request,
+    Tier, Verbosity,
+};
+use crate::json::{Json, Text, Writer};
+
+/// Writes `request` for `target` into `out`.
+pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
+    let mut body = Vec::with_capacity(1024);
+    let mut report = Report { origin: request.origin.format, losses: &mut out.losses };
+    if !report.is_own() {
+        request.state.refuse_elsewhere()?;
+    }
+    unsayable(request, &mut report)?;
+    let mut w = Writer::new(&mut body);
+    w.open_object().key("model").plain(target.model);
+    if let Some(stream) = &request.stream {
+        w.key("stream").bool(true);
+        if let Some(obfuscation) = stream.obfuscation {
+            w.key("stream_options").open_object().key("include_obfuscation").bool(obfuscation).close_object();
+        }
+    }
+    limits(request, target.facts, &mut report, &mut w);
+    output(request, target.facts, &mut report, &mut w)?;
+    reasoning(request, &mut report, &mut w);
+    include(request, &report, &mut w);
+    circumstances(request, &mut report, &mut w);
+    own_fields(request, &mut report, &mut w);
+    write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
+    let instructions = instructions(request, &mut report, &mut w);
+    w.key("input").open_array();
+    write_input::write(request, &instructions, target.facts, &mut report, &mut w)?;
+    w.close_array().close_object();
+    out.body = body;
+    Ok(())
+}
+
+/// Reports what the format cannot say at all.
+fn unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<(), Refusal> {
+    let sampling = &request.sampling;
+    if sampling.n.is_some_and(|n| n > 1) {
+        return Err(report.refuse(Field::N, "the Responses API gives one answer a request; ask for 1"));
+    }
+    let none = "the Responses API has no such field";
+    report.gone(Field::Stop, !request.limits.stop.is_empty(), none);
+    report.gone(Field::TopK, sampling.top_k.is_some(), none);
+    report.gone(Field::Seed, sampling.seed.is_some(), none);
+    report.gone(Field::PresencePenalty, sampling.presence_penalty.is_some(), none);
+    report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.is_some(), none);
+    report.gone(Field::LogitBias, sampling.logit_bias.is_some(), none);
+    report.gone(Field::Prediction, sampling.prediction.is_some(), none);
+    for beta in &request.origin.betas {
+        let reason = format!("the beta `{beta}` is the vendor's own");
+        report.losses.add(Field::Beta, Action::Dropped, Place::Pointer(Cow::Borrowed("")), reason);
+    }
+    Ok(())
+}
+
+fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    if let Some(limit) = request.limits.max_output {
+        w.key("max_output_tokens").number(limit);
+    }
+    let sampling = &request.sampling;
+    let numbers: [(Field, &str, &Option<Json<'_>>); 2] =
+        [(Field::Temperature, "temperature", &sampling.temperature), (Field::TopP, "top_p", &sampling.top_p)];
+    for (field, key, value) in numbers {
+        match value {
+            Some(value) if facts.sampling => {
+                w.key(key).json(value);
+            }
+            value => report.gone(field, value.is_some(), "the model chooses its words by itself"),
+        }
+    }
+    if let Some(top) = sampling.top_logprobs {
+        w.key("top_logprobs").number(top);
+    }
+}
+
+fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    let own = |prefix: &str, report: &Report<'_>| {
+        report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with(prefix))
+    };
+    if request.output == OutputSpec::Text && request.verbosity.is_none() && !own("text.", report) {
+        return Ok(());
+    }
+    w.key("text").open_object();
+    match &request.output {
+        OutputSpec::Text => {}
+        OutputSpec::JsonObject => {
+            w.key("format").verbatim(r#"{"type":"json_object"}"#);
+        }
+        OutputSpec::JsonSchema { .. } if !facts.structured => {
+            return Err(report.refuse(Field::Output, "the model takes no JSON schema for its answer"));
+        }
+        OutputSpec::JsonSchema { name, schema, strict, description } => {
+            w.key("format").open_object().key("type").plain("json_schema");
+            w.key("name").text(name.as_ref().unwrap_or(&Text::from_plain("response")));
+            w.key("schema").json(schema.as_ref().unwrap_or(&Json::EMPTY_OBJECT));
+            if let Some(strict) = strict {
+                w.key("strict").bool(*strict);
+            }
+            if let Some(description) = description {
+                w.key("description").text(description);
+            }
+            sub_extras("text.format.", request, report, w);
+            w.close_object();
+        }
+    }
+    if let Some(verbosity) = request.verbosity {
+        w.key("verbosity").plain(match verbosity {
+            Verbosity::Low => "low",
+            Verbosity::Medium => "medium",
+            Verbosity::High => "high",
+        });
+    }
+    sub_extras("text.", request, report, w);
+    w.close_object();
+    Ok(())
+}
+
+/// Writes this format's own fields of an object below, those whose keys begin with `prefix` and go no deeper.
+fn sub_extras(prefix: &str, request: &Request<'_>, report: &Report<'_>, w: &mut Writer<'_>) {
+    for extra in request.extras.iter().filter(|_| report.is_own()) {
+        if let Some(key) = extra.key.strip_prefix(prefix).filter(|key| !key.starts_with("format.")) {
+            w.key(Text::from_plain(key).escaped()).json(&extra.value);
+        }
+    }
+}
+
+/// Effort in words; a budget in tokens becomes the word that means about as much.
+fn reasoning(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    let asked = &request.reasoning;
+    let effort = effort(asked, report);
+    if asked.effort.is_some() && asked.budget.is_some() {
+        report.field(Field::Reasoning, Action::Converted, "the effort is said, the budget in tokens is not");
+    }
+    // Who asks for thinking in a form that shows it wants to see it; of an effort alone that cannot be told.
+    let thinks = matches!(asked.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget));
+    let show = asked.show.unwrap_or(thinks && effort != Some(Effort::None));
+    let own_summary = report.is_own() && request.extras.iter().any(|extra| extra.key == "reasoning.summary");
+    let has_own = report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with("reasoning."));
+    if effort.is_none() && !show && !has_own {
+        return;
+    }
+    w.key("reasoning").open_object();
+    if let Some(effort) = effort {
+        w.key("effort").plain(effort.word());
+    }
+    if show && !own_summary {
+        w.key("summary").plain("auto");
+    }
+    sub_extras("reasoning.", request, report, w);
+    w.close_object();
+}
+
+fn effort(asked: &Reasoning, report: &mut Report<'_>) -> Option<Effort> {
+    match (asked.effort, asked.form, asked.budget) {
+        (Some(effort), ..) => Some(effort),
+        (None, Some(ReasoningForm::Disabled), _) => Some(Effort::None),
+        (None, _, Some(budget)) => {
+            report.field(Field::Reasoning, Action::Converted, "a budget in tokens is said as an effort");
+            Some(effort_of(budget))
+        }
+        (None, form, None) => {
+            if form == Some(ReasoningForm::Adaptive) {
+                report.field(Field::Reasoning, Action::Converted, "the model thinks as much as it does by itself");
+            }
+            None
+        }
+    }
+}
+
+fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0 => Effort::None,
+        1..=512 => Effort::Minimal,
+        513..=1024 => Effort::Low,
+        1025..=8192 => Effort::Medium,
+        8193..=24_576 => Effort::High,
+        _ => Effort::Xhigh,
+    }
+}
+
+/// What must come with the answer: its reasoning, sealed, because nothing is stored; and probabilities.
+fn include(request: &Request<'_>, report: &Report<'_>, w: &mut Writer<'_>) {
+    let own: Vec<&Extra<'_>> =
+        request.extras.iter().filter(|extra| report.is_own() && extra.key == "include").collect();
+    // Models that do not reason refuse the word, so that it is said only where reasoning was asked for or came before.
+    let asked = &request.reasoning;
+    let thinks = asked.effort.is_some_and(|effort| effort != Effort::None)
+        || asked.budget.is_some_and(|budget| budget > 0)
+        || asked.show == Some(true)
+        || matches!(asked.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget))
+        || has_own_state(request);
+    let logprobs = request.sampling.logprobs == Some(true);
+    if !thinks && !logprobs && own.is_empty() {
+        return;
+    }
+    w.key("include").open_array();
+    if thinks {
+        w.plain("reasoning.encrypted_content");
+    }
+    if logprobs {
+        w.plain("message.output_text.logprobs");
+    }
+    for extra in own {
+        w.json(&extra.value);
+    }
+    w.close_array();
+}
+
+fn has_own_state(request: &Request<'_>) -> bool {
+    let blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
+    blocks.flat_map(|block| &block.opaque).any(|opaque| opaque.maker == OWN)
+}
+
+/// Tier, identity, storage, caching.
+fn circumstances(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    if let Some(tier) = request.tier {
+        w.key("service_tier").plain(match tier {
+            Tier::Auto => "auto",
+            Tier::Standard => "default",
+            Tier::Flex => "flex",
+            Tier::Scale => "scale",
+            Tier::Priority => "priority",
+            Tier::Fast => "fast",
+        });
+    }
+    let identity = &request.identity;
+    if let Some(user) = &identity.user {
+        w.key("user").text(user);
+    }
+    if let Some(id) = &identity.safety_id {
+        w.key("safety_identifier").plain(&short(id));
+    }
+    if let Some(metadata) = &identity.metadata {
+        w.key("metadata").json(metadata);
+    }
+    // The API stores by default, those of the other formats do not.
+    match request.state.store {
+        Some(store) => {
+            w.key("store").bool(store);
+        }
+        None if report.is_own() => {}
+        None => {
+            w.key("store").bool(false);
+        }
+    }
+    if let Some(key) = &request.cache.key {
+        w.key("prompt_cache_key").text(key);
+    }
+    if request.cache.auto.is_some() {
+        report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
+    }
+    for option in &request.cache.options {
+        if report.is_own() {
+            w.key(Text::from_plain(&option.key).escaped()).json(&option.value);
+        }
+    }
+    report.extras(&request.cache.options);
+}
+
+/// Fields that only this format has; toward it they go on, from another they are reported.
+fn own_fields(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    report.extras(&request.extras);
+    if !report.is_own() {
+        return;
+    }
+    for extra in &request.extras {
+        if extra.key.starts_with(CUSTOM) {
+            report.dropped(
+                extra.field,
+                extra.at,
+                "beside name, description and format nothing of a custom tool is kept",
+            );
+        } else if is_plain(extra) {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        }
+    }
+    for extra in request.state.kept.iter().filter(|extra| extra.key != "item_reference") {
+        w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+    }
+}
+
+/// True for an extra that stands at the top of the body under its own key.
+fn is_plain(extra: &Extra<'_>) -> bool {
+    let nested = ["text.", "reasoning.", "stream_options.", NAMESPACE, TOOL_SEARCH, "tool_choice"];
+    extra.key != "include"
+        && extra.key != "phase"
+        && extra.field != Field::OpaqueState
+        && !nested.iter().any(|prefix| extra.key.starts_with(prefix))
+}
+
+/// `safety_identifier` has at most 128 characters; a longer one is hashed.
+fn short(id: &Text<'_>) -> String {
+    let plain = id.plain();
+    if plain.chars().count() <= 128 { plain.into_owned() } else { crate::hub::ids::derived("", &plain) }
+}
+
+/// Writes `instructions` where one plain text says them all; returns those that are to stand in the input.
+fn instructions<'r>(request: &'r Request<'r>, report: &mut Report<'_>, w: &mut Writer<'_>) -> Vec<&'r Block<'r>> {
+    let is_empty = |block: &&Block<'_>| matches!(&block.kind, BlockKind::Text { text, .. } if text.is_empty());
+    let said: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
+    if let [Block { kind: BlockKind::Text { text, .. }, cache: None, extras, .. }] = said.as_slice() {
+        w.key("instructions").text(text);
+        report.extras(extras);
+        return Vec::new();
+    }
+    said
+}

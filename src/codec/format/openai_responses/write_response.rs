@@ -1,0 +1,202 @@
+//! A whole answer for a client, written.
+
+use super::envelope::{self, State};
+use super::output::{self, Body, Identity, Item, Part};
+use super::stop::{Said, is_coarser};
+use super::wire::OWN;
+use crate::format::Reply;
+use crate::hub::ids::Distinct;
+use crate::hub::{
+    Action, Block, BlockKind, Candidate, Fault, Field, Flavor, Losses, Place, Response, Stop, ThinkingKind,
+};
+use crate::json::{Json, Kind, Text, Writer};
+
+/// Writes `response`.
+pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
+    let nothing = Candidate { index: 0, blocks: Vec::new(), stop: Stop::EndTurn, logprobs: None, extras: Vec::new() };
+    let answer = response.candidates.first().unwrap_or(&nothing);
+    report(response, answer, losses);
+    let identity = Identity::new(&response.id, response.created, reply);
+    let own = response.format == OWN;
+    let mut pen = Pen { own, reply, losses, identity: &identity, items: Vec::new(), ids: Distinct::default() };
+    for block in &answer.blocks {
+        pen.block(block);
+    }
+    if let Stop::Refusal { explanation: Some(words), .. } = &answer.stop {
+        pen.part(Part { refusal: true, text: words.escaped().to_owned(), ..Part::default() });
+    }
+    pen.logprobs(answer.logprobs.as_ref());
+    let items = pen.items;
+    let said = Said::of(&answer.stop, !items.is_empty())?;
+    let mut listed = Vec::new();
+    let mut w = Writer::new(&mut listed);
+    for (at, item) in items.iter().enumerate() {
+        let last = at + 1 == items.len();
+        let status = match &item.body {
+            Body::Call { flavor, input, .. } => output::call_status(*flavor, input),
+            _ if last => said.status(),
+            _ => "completed",
+        };
+        item.write(status, &mut w);
+    }
+    let listed = String::from_utf8(listed).unwrap_or_default();
+    let mut out = Vec::with_capacity(listed.len() + 1024);
+    let mut w = Writer::new(&mut out);
+    w.open_object();
+    envelope::write(&identity, &reply.model, State::Ended(said, response.usage.as_ref()), &listed, &mut w);
+    tier(response.tier.as_ref(), &mut w);
+    if response.format == OWN {
+        for extra in &response.extras {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        }
+    }
+    w.close_object();
+    Ok(out)
+}
+
+fn tier(tier: Option<&Text<'_>>, w: &mut Writer<'_>) {
+    match tier.map(Text::escaped) {
+        Some("standard") => {
+            w.key("service_tier").plain("default");
+        }
+        Some("batch") | None => {}
+        Some(tier) => {
+            w.key("service_tier").text(&Text::from_escaped(tier));
+        }
+    }
+}
+
+/// Reports what the format has no place for, outside of blocks.
+fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) {
+    let extras = response.extras.iter().filter(|_| response.format != OWN).chain(&answer.extras);
+    for extra in extras {
+        losses.dropped(extra.field, extra.at, format!("a response has no place for `{}`", extra.key));
+    }
+    let mut pointed = |field, action, reason| losses.add(field, action, Place::Pointer("".into()), reason);
+    if response.candidates.len() > 1 {
+        pointed(Field::N, Action::Dropped, "a response is one answer: the first");
+    }
+    if is_coarser(&answer.stop) {
+        pointed(Field::StopReason, Action::Converted, "said in a word that tells less");
+    }
+    if response.usage.as_ref().is_some_and(|usage| usage.audio_input > 0 || usage.audio_output > 0) {
+        pointed(Field::UsageDetail, Action::Dropped, "tokens of sound are not told apart");
+    }
+}
+
+/// Makes items of blocks.
+struct Pen<'p> {
+    /// The answer is this format's own.
+    own: bool,
+    reply: &'p Reply,
+    losses: &'p mut Losses,
+    identity: &'p Identity,
+    items: Vec<Item>,
+    ids: Distinct,
+}
+
+impl Pen<'_> {
+    fn block(&mut self, block: &Block<'_>) {
+        for extra in &block.extras {
+            self.losses.dropped(extra.field, extra.at, format!("a response has no place for `{}`", extra.key));
+        }
+        if matches!(block.kind, BlockKind::Text { .. } | BlockKind::ToolCall { .. }) {
+            // A signature of what follows travels in a reasoning item of its own.
+            for opaque in &block.opaque {
+                let encrypted = Some(output::sealed(opaque, &self.reply.seal));
+                self.reasoning(ThinkingKind::Summary, String::new(), encrypted);
+            }
+        }
+        match &block.kind {
+            BlockKind::Text { text, citations } => {
+                let mut part = Part { text: text.escaped().to_owned(), ..Part::default() };
+                let span = part.span();
+                for citation in citations {
+                    if !part.cite(citation, span) {
+                        let reason = "only sources with a URL can be annotations";
+                        self.losses.dropped(Field::Citations, block.at, reason);
+                    }
+                }
+                if !text.is_empty() {
+                    self.part(part);
+                }
+            }
+            BlockKind::Refusal { text } => {
+                self.part(Part { refusal: true, text: text.escaped().to_owned(), ..Part::default() });
+            }
+            BlockKind::Thinking { text, kind } => self.thought(*kind, text.escaped(), block),
+            BlockKind::Redacted => self.thought(ThinkingKind::Summary, "", block),
+            BlockKind::ToolCall { id, name, arguments, flavor } => {
+                let call_id = self.ids.next(id);
+                let input = input_of(arguments, *flavor);
+                let body = Body::Call { call_id, name: name.clone().into_owned(), flavor: *flavor, input };
+                self.push(if *flavor == Flavor::Custom { "ctc_" } else { "fc_" }, body);
+            }
+            BlockKind::ServerTool { raw, .. } | BlockKind::Unknown { raw, .. } if self.own => {
+                self.push("it_", Body::Raw(raw.as_str().to_owned()));
+            }
+            kind => self.losses.dropped(kind.class(), block.at, "a response has no place for this block"),
+        }
+    }
+
+    fn thought(&mut self, kind: ThinkingKind, text: &str, block: &Block<'_>) {
+        let encrypted = match block.opaque.first() {
+            Some(opaque) => Some(output::sealed(opaque, &self.reply.seal)),
+            None if text.is_empty() => return,
+            None => Some(output::unsigned(&self.reply.seal)),
+        };
+        if block.opaque.len() > 1 {
+            self.losses.dropped(Field::OpaqueState, block.at, "the item has no slot for more state");
+        }
+        self.reasoning(kind, text.to_owned(), encrypted);
+    }
+
+    fn reasoning(&mut self, kind: ThinkingKind, text: String, encrypted: Option<String>) {
+        self.push("rs_", Body::Reasoning { kind, text, encrypted });
+    }
+
+    /// Adds a part to the message that is last, or to a new one.
+    fn part(&mut self, part: Part) {
+        if let Some(Item { body: Body::Message(parts), .. }) = self.items.last_mut() {
+            parts.push(part);
+        } else {
+            self.push("msg_", Body::Message(vec![part]));
+        }
+    }
+
+    fn push(&mut self, prefix: &str, body: Body) {
+        let id = self.identity.item_id(prefix, self.items.len());
+        self.items.push(Item { id, body });
+    }
+
+    /// Probabilities belong to words; where there are none, they say nothing.
+    fn logprobs(&mut self, raw: Option<&Json<'_>>) {
+        let Some(raw) = raw else { return };
+        let parts = self.items.iter_mut().find_map(|item| match &mut item.body {
+            Body::Message(parts) => parts.iter_mut().find(|part| !part.refusal),
+            _ => None,
+        });
+        match (output::logprob_entries(raw), parts) {
+            (Some(entries), Some(part)) => output::add_logprobs(part, &entries),
+            (Some(_), None) => {
+                let place = Place::Pointer("".into());
+                self.losses.add(Field::Logprobs, Action::Dropped, place, "probabilities without words");
+            }
+            (None, _) => {}
+        }
+    }
+}
+
+/// Arguments as the contents of a string.
+fn input_of(arguments: &Json<'_>, flavor: Flavor) -> String {
+    let mut cursor = arguments.cursor();
+    if arguments.kind() == Kind::String
+        && let Ok(text) = cursor.text()
+    {
+        return text.escaped().to_owned();
+    }
+    if flavor == Flavor::Function && arguments.kind() != Kind::Object {
+        return "{}".to_owned();
+    }
+    Text::from_plain(arguments.as_str()).escaped().to_owned()
+}

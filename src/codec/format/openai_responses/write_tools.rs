@@ -1,0 +1,300 @@
+//! Tools and the choice among them, written.
+
+use std::borrow::Cow;
+
+use super::read_tools::{NAMESPACE, TOOL_SEARCH};
+use super::report::Report;
+use super::wire::OWN;
+use crate::format::{Facts, Undo};
+use crate::hub::{Action, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, split_namespace};
+use crate::json::{Json, Text, Writer};
+
+/// Writes `tools`, `tool_choice` and `parallel_tool_calls`.
+pub(super) fn write(
+    request: &Request<'_>,
+    facts: &Facts,
+    undo: &mut Undo,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    let policy = &request.tool_policy;
+    let search = request.extras.iter().find(|extra| report.is_own() && extra.key == TOOL_SEARCH);
+    if request.tools.is_empty() && search.is_none() {
+        report.gone(Field::ToolChoice, policy.mode.is_some(), "there are no tools to choose from");
+        report.gone(Field::ParallelTools, policy.parallel.is_some(), "there are no tools to call");
+        return Ok(());
+    }
+    let mut names = std::collections::BTreeSet::new();
+    if let Some(twice) = request.tools.iter().find(|tool| tool.name().is_some_and(|name| !names.insert(name))) {
+        let name = twice.name().map(|name| split_namespace(name).1).unwrap_or_default();
+        return Err(Refusal::at(twice.at(), format!("two tools are named `{name}`")));
+    }
+    w.key("tools").open_array();
+    let mut pen = Pen { request, facts, undo, report, w };
+    pen.tools(search)?;
+    let Pen { undo, report, w, .. } = pen;
+    w.close_array();
+    choice(request, facts, undo, report, w)?;
+    if let Some(parallel) = policy.parallel {
+        w.key("parallel_tool_calls").bool(parallel);
+    }
+    Ok(())
+}
+
+struct Pen<'p, 'o, 'l> {
+    request: &'p Request<'p>,
+    facts: &'p Facts,
+    undo: &'p mut Undo,
+    report: &'p mut Report<'l>,
+    w: &'p mut Writer<'o>,
+}
+
+impl Pen<'_, '_, '_> {
+    /// Tools of one namespace stand in a row, in an object of their own; the search for tools where it stood.
+    fn tools(&mut self, search: Option<&Extra<'_>>) -> Result<(), Refusal> {
+        let mut search = search;
+        let mut open: Option<&str> = None;
+        for tool in &self.request.tools {
+            let namespace = tool.name().and_then(|name| split_namespace(name).0).filter(|_| self.report.is_own());
+            let before = search.take_if(|search| search.at < tool.at());
+            if open.is_some() && (namespace != open || before.is_some()) {
+                self.w.close_array().close_object();
+                open = None;
+            }
+            if let Some(before) = before {
+                self.w.json(&before.value);
+            }
+            if let (Some(namespace), None) = (namespace, open) {
+                self.begin_namespace(namespace);
+                open = Some(namespace);
+            }
+            self.tool(tool)?;
+        }
+        if open.is_some() {
+            self.w.close_array().close_object();
+        }
+        if let Some(search) = search {
+            self.w.json(&search.value);
+        }
+        Ok(())
+    }
+
+    fn begin_namespace(&mut self, namespace: &str) {
+        self.w.open_object().key("type").plain("namespace").key("name").plain(namespace).key("description");
+        let said = |extra: &&Extra<'_>| extra.key.strip_prefix(NAMESPACE) == Some(namespace);
+        match self.request.extras.iter().find(said) {
+            Some(extra) => self.w.json(&extra.value),
+            None => self.w.plain(""),
+        };
+        self.w.key("tools").open_array();
+    }
+
+    fn tool(&mut self, tool: &Tool<'_>) -> Result<(), Refusal> {
+        match tool {
+            Tool::Function { name, description, schema, strict, cache, extras, at } => {
+                let name = self.name(name, *at);
+                self.w.open_object().key("type").plain("function").key("name").plain(&name);
+                if let Some(description) = description {
+                    self.w.key("description").text(description);
+                }
+                self.w.key("parameters");
+                match schema {
+                    Some(schema) => self.w.json(schema),
+                    None => self.w.verbatim(r#"{"type":"object","properties":{}}"#),
+                };
+                self.strictness(*strict, schema.as_ref(), *at);
+                if self.report.is_own() {
+                    for extra in extras {
+                        self.w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+                    }
+                }
+                self.report.extras(extras);
+                self.w.close_object();
+                self.mark(*cache, *at);
+            }
+            Tool::Custom { name, description, format, at } if self.facts.custom_tools => {
+                let name = self.name(name, *at);
+                self.w.open_object().key("type").plain("custom").key("name").plain(&name);
+                if let Some(description) = description {
+                    self.w.key("description").text(description);
+                }
+                if let Some(format) = format {
+                    self.w.key("format").json(&flat(format));
+                }
+                self.w.close_object();
+            }
+            Tool::Custom { name, description, format, at } => {
+                let reason = "the server knows no custom tools: a function with one string stands in";
+                self.report.converted(Field::Tool, *at, reason);
+                let name = self.name(name, *at);
+                self.undo.wrapped_tools.push(name.clone().into_owned());
+                wrapped(&name, description.as_ref(), format.as_ref(), self.w);
+            }
+            Tool::Server { format, raw, .. } if *format == OWN => {
+                self.w.json(raw);
+            }
+            Tool::Server { at, .. } => {
+                let message = "a tool that the vendor runs itself is not known to the provider of this model";
+                return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name as sent; one that had to change is noted for the way back.
+    fn name<'t>(&mut self, name: &'t str, at: usize) -> Cow<'t, str> {
+        if self.report.is_own() {
+            return Cow::Borrowed(split_namespace(name).1);
+        }
+        let sent = sent_name(name);
+        if sent != name {
+            let reason = "the name is sent in 64 letters, digits, `_` and `-`";
+            self.report.converted(Field::ToolName, at, reason);
+            self.undo.renamed_tools.push((sent.clone().into_owned(), name.to_owned()));
+        }
+        sent
+    }
+
+    /// Where nothing is said, this API tries to be strict and the others are not.
+    fn strictness(&mut self, strict: Option<bool>, schema: Option<&Json<'_>>, at: usize) {
+        match strict {
+            None if self.report.is_own() => {}
+            Some(true) if !self.report.is_own() && !is_closed(schema) => {
+                let reason = "the schema is not closed, as the vendor's strict mode wants it";
+                self.report.converted(Field::Strict, at, reason);
+                self.w.key("strict").bool(false);
+            }
+            strict => {
+                self.w.key("strict").bool(strict.unwrap_or(false));
+            }
+        }
+    }
+
+    /// The vendor's cache breakpoints stand on parts of messages, not on tools.
+    fn mark(&mut self, cache: Option<CacheMark>, at: usize) {
+        if cache.is_some() {
+            let reason = "a tool carries no cache mark; the provider caches prompts by itself";
+            self.report.dropped(Field::CacheMark, at, reason);
+        }
+    }
+}
+
+/// As many objects as closed ones: a rough look, whose error is a call that is not held to its schema.
+fn is_closed(schema: Option<&Json<'_>>) -> bool {
+    let count = |what: &str| schema.map_or(0, |schema| schema.as_str().matches(what).count());
+    count("\"properties\"") <= count("\"additionalProperties\"").min(count("\"required\""))
+}
+
+/// The format of a custom tool's input. Chat nests a grammar in an object of its own, here it is flat.
+fn flat<'j>(format: &'j Json<'j>) -> Json<'j> {
+    let mut inner = None;
+    let _ = format.cursor().object::<crate::json::JsonError>(|key, value| {
+        if key == "grammar" && value.peek()? == crate::json::Kind::Object {
+            inner = Some(value.json()?);
+        }
+        Ok(())
+    });
+    let Some(inner) = inner else { return format.by_ref() };
+    let mut out = Vec::new();
+    let mut w = Writer::new(&mut out);
+    w.open_object().key("type").plain("grammar");
+    let _ = inner.cursor().object::<crate::json::JsonError>(|key, value| {
+        w.key(Text::from_plain(&key).escaped()).json(&value.json()?);
+        Ok(())
+    });
+    w.close_object();
+    String::from_utf8(out).map_or_else(|_| format.by_ref(), Json::from_valid)
+}
+
+/// The name by which a tool goes to the provider: its own where the format allows that.
+pub(super) fn sent_name(name: &str) -> Cow<'_, str> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(valid) {
+        return Cow::Borrowed(name);
+    }
+    let kept: String = name.chars().map(|c| if valid(c) { c } else { '_' }).take(52).collect();
+    let hash: String = crate::hub::ids::derived("", name).chars().take(10).collect();
+    Cow::Owned(format!("{kept}_{hash}"))
+}
+
+/// Writes `name` and, for a tool of one, `namespace` of a call.
+pub(super) fn write_call_name(name: &str, w: &mut Writer<'_>) {
+    let (namespace, name) = split_namespace(name);
+    w.key("name").plain(name);
+    if let Some(namespace) = namespace {
+        w.key("namespace").plain(namespace);
+    }
+}
+
+fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>, w: &mut Writer<'_>) {
+    let mut words = description.cloned().unwrap_or_default().into_owned();
+    if let Some(format) = format {
+        words.push(&Text::from_escaped("\\n\\nThe input must follow this format: "));
+        words.push(&Text::from_plain(format.as_str()));
+    }
+    w.open_object().key("type").plain("function").key("name").plain(name).key("description").text(&words);
+    w.key("parameters").verbatim(
+        r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#,
+    );
+    w.key("strict").bool(false).close_object();
+}
+
+fn choice(
+    request: &Request<'_>,
+    facts: &Facts,
+    undo: &Undo,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Result<(), Refusal> {
+    if let Some(own) = request.extras.iter().find(|extra| report.is_own() && extra.key == "tool_choice") {
+        w.key("tool_choice").json(&own.value);
+        return Ok(());
+    }
+    let Some(mode) = &request.tool_policy.mode else { return Ok(()) };
+    if matches!(mode, ToolMode::Any | ToolMode::Named { .. }) && !facts.forced_tool {
+        return Err(report.refuse(Field::ToolChoice, "the model cannot be made to call a tool"));
+    }
+    w.key("tool_choice");
+    let own = report.is_own();
+    if let (Some(allowed), ToolMode::Auto | ToolMode::Any) = (&request.tool_policy.allowed, mode) {
+        let word = if *mode == ToolMode::Any { "required" } else { "auto" };
+        w.open_object().key("type").plain("allowed_tools").key("mode").plain(word).key("tools").open_array();
+        for name in allowed {
+            named(name, flavor_of(name, request, undo), own, w);
+        }
+        w.close_array().close_object();
+        return Ok(());
+    }
+    if request.tool_policy.allowed.is_some() {
+        report.field(Field::ToolChoice, Action::Dropped, "the set of allowed tools does not go with this choice");
+    }
+    match mode {
+        ToolMode::Auto => w.plain("auto"),
+        ToolMode::None => w.plain("none"),
+        ToolMode::Any => w.plain("required"),
+        ToolMode::Named { name, .. } => {
+            named(name, flavor_of(name, request, undo), own, w);
+            return Ok(());
+        }
+    };
+    Ok(())
+}
+
+fn flavor_of(name: &str, request: &Request<'_>, undo: &Undo) -> Flavor {
+    let custom = request.tools.iter().any(|tool| matches!(tool, Tool::Custom { name: known, .. } if known == name));
+    let wrapped = undo.wrapped_tools.iter().any(|tool| *tool == sent_name(name));
+    if custom && !wrapped { Flavor::Custom } else { Flavor::Function }
+}
+
+fn named(name: &str, flavor: Flavor, own: bool, w: &mut Writer<'_>) {
+    w.open_object().key("type").plain(match flavor {
+        Flavor::Function => "function",
+        Flavor::Custom => "custom",
+    });
+    if own {
+        write_call_name(name, w);
+    } else {
+        w.key("name").plain(&sent_name(name));
+    }
+    w.close_object();
+}
