@@ -28,7 +28,7 @@ use tidegate_codec::{Format, Gatherer, Outcome, Transcoder, Undo, Watch, transla
 
 /// Bytes between two cuts of one run of the comb: it meets every byte of a stream in this many runs, and streams up to
 /// this length are cut in two, at one place a run.
-const COMB: usize = 1000;
+const COMB: usize = 600;
 
 /// What must be the same on both sides of a translation.
 fn same(name: &str, to: Format, before: &Folded, after: &Folded) {

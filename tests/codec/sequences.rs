@@ -295,7 +295,7 @@ fn calls(folded: &fold::Folded, format: Format) -> Vec<(String, String, String)>
     let mut calls = folded.calls.clone();
     calls.sort();
     for (_, name, arguments) in &mut calls {
-        if name == CUSTOM && format != Format::OpenaiChat {
+        if name == CUSTOM && !matches!(format, Format::OpenaiChat | Format::OpenaiResponses) {
             let wrapped: serde_json::Value = serde_json::from_str(arguments).unwrap();
             *arguments = fold::normal(wrapped["input"].as_str().unwrap());
         }
