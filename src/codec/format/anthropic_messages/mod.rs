@@ -26,6 +26,7 @@ mod read_response;
 mod read_tools;
 mod report;
 mod schema;
+mod schema_bounds;
 mod stop;
 mod stream_read;
 mod stream_write;

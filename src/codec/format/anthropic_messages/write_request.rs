@@ -136,13 +136,16 @@ impl<'r> Output<'r> {
             let message = "this model takes no schema for its answer beside tools; remove one of them";
             return Err(report.refuse(Field::Output, message));
         }
-        let closed = if report.is_own() { None } else { schema::closed(schema) };
-        if closed.is_some() {
+        let fitted = if report.is_own() { None } else { schema::fitted(schema) };
+        if fitted.as_ref().is_some_and(|fitted| fitted.told) {
+            report.field(Field::Output, Action::Converted, schema::TOLD);
+        }
+        if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
             report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
         } else if name.is_some() {
             report.field(Field::Output, Action::Converted, "the schema is sent without its name");
         }
-        Ok(Self::Schema(closed.unwrap_or_else(|| schema.by_ref())))
+        Ok(Self::Schema(fitted.map_or_else(|| schema.by_ref(), |fitted| fitted.schema)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use super::marks::mark_of_tool;
-use super::schema::of_arguments;
+use super::schema::{TOLD, fitted, of_arguments};
 use super::wire::{OWN, write_cache, write_extras};
 use super::write_block::Pen;
 use crate::format::{Facts, Undo};
@@ -67,10 +67,7 @@ impl Pen<'_, '_> {
                 if let Some(description) = description {
                     self.json.key("description").text(description);
                 }
-                self.json.key("input_schema").json(&of_arguments(schema.as_ref()));
-                if *strict == Some(true) {
-                    self.json.key("strict").bool(true);
-                }
+                self.arguments(schema.as_ref(), *strict == Some(true), tool.at());
                 let own: &[_] = if self.report.is_own() { extras } else { &[] };
                 if let Some(mark) = mark {
                     write_cache(mark, own, &mut self.json);
@@ -91,6 +88,22 @@ impl Pen<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The schema of a function's arguments; one that they are held to says only what the format can enforce.
+    fn arguments(&mut self, schema: Option<&Json<'_>>, strict: bool, at: usize) {
+        let schema = of_arguments(schema);
+        let fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
+        if fitted.as_ref().is_some_and(|fitted| fitted.told) {
+            self.report.converted(Field::Strict, at, TOLD);
+        }
+        if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
+            self.report.converted(Field::Strict, at, "objects are closed to other properties");
+        }
+        self.json.key("input_schema").json(fitted.as_ref().map_or(&schema, |fitted| &fitted.schema));
+        if strict {
+            self.json.key("strict").bool(true);
+        }
     }
 
     /// A function that takes the free text as its one argument; a grammar is told in words.
