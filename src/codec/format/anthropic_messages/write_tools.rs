@@ -68,7 +68,7 @@ impl Pen<'_, '_> {
                     self.json.key("description").text(description);
                 }
                 self.arguments(schema.as_ref(), *strict == Some(true), tool.at());
-                let own: &[_] = if self.report.is_own() { extras } else { &[] };
+                let own: &[_] = if self.report.keeps() { extras } else { &[] };
                 if let Some(mark) = mark {
                     write_cache(mark, own, &mut self.json);
                 }
@@ -81,7 +81,10 @@ impl Pen<'_, '_> {
                 undo.wrapped_tools.push(sent_name(name).into_owned());
                 self.wrapped(name, description.as_ref(), format.as_ref());
             }
-            Tool::Server { format, raw, .. } if *format == OWN => self.server_tool(raw, mark.is_some()),
+            Tool::Server { format, raw, at } if *format == OWN => {
+                let trimmed = self.trimmed(raw, true, *at);
+                self.server_tool(trimmed.as_ref().unwrap_or(raw), mark.is_some());
+            }
             Tool::Server { at, .. } => {
                 let message = "this tool is run by providers of another format only; remove it or choose such a model";
                 return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
