@@ -139,7 +139,7 @@ async fn trap_e4_fields_that_only_the_vendor_takes_are_cut_out_for_others() {
     let edge = Edge::start(&conf).await;
     let body = r#"{"max_tokens":5, "context_management":{"edits":[]},"model":"@M" ,"messages":[{"role":"user","content":"hi"}]}"#;
     let cut = r#"{"max_tokens":5,"model":"m" ,"messages":[{"role":"user","content":"hi"}]}"#;
-    let ask = async |model: &str| Wire::Messages.ask_bytes(&body.replace("@M", model)).send(edge.addr).await;
+    let ask = async |model: &str| Wire::Messages.ask_bytes(body.replace("@M", model)).send(edge.addr).await;
     let response = ask("vendor").await;
     assert_eq!((response.status, response.header("x-tidegate-loss")), (200, None));
     assert_eq!(String::from_utf8_lossy(&provider.last().body), body.replace("@M", "m"));
