@@ -133,7 +133,7 @@ fn no_such_path(session: &Session) -> Rejection {
     let message = format!(
         "Nothing is served at {} {}. Served are {} and /v1/models.",
         request.method,
-        request.uri.path(),
+        shorten(request.uri.path()),
         Format::ALL.map(|format| wire(format).spec().path).join(", "),
     );
     Rejection::new(Fault::new(FaultKind::NotFound, message).with_code("unknown_path")).closing()
@@ -168,20 +168,29 @@ fn authenticate(
     exchange: &mut Exchange,
     snapshot: &Snapshot,
 ) -> Result<Caller, Rejection> {
-    let checked = snapshot.settings.clients.authenticate(presented_key(session));
+    // SDKs send two keys where the environment holds two, and a proxy on the way may add one of its own.
+    let clients = &snapshot.settings.clients;
+    let mut checked = clients.authenticate(None);
+    for key in presented_keys(session) {
+        checked = clients.authenticate(Some(key));
+        if checked.is_ok() {
+            break;
+        }
+    }
     edge.observer.auth(checked.is_ok(), checked.as_ref().map_or_else(|failure| failure.label(), |_| "ok"));
     let caller = checked?;
     exchange.trail.caller = Some(Arc::clone(caller.name()));
     Ok(caller)
 }
 
-/// The key that the client sent, in whichever header its SDK uses.
-fn presented_key(session: &Session) -> Option<&str> {
+/// The keys that the client sent, in whichever headers its SDK uses.
+fn presented_keys(session: &Session) -> impl Iterator<Item = &str> {
     let bearer = header(session, http::header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer.or_else(|| header(session, names::X_API_KEY)).or_else(|| header(session, names::API_KEY))
+    let plain = [names::X_API_KEY, names::API_KEY].map(|name| header(session, name).map(str::trim));
+    [bearer].into_iter().chain(plain).flatten().filter(|key| !key.is_empty())
 }
 
 async fn take_in(

@@ -61,6 +61,7 @@ pub(super) async fn next_attempt(
                 return Err(Error::explain(ErrorType::HTTPStatus(400), "the request cannot be translated"));
             }
         };
+        sending.verdict = None;
         trail.attempts.push(Record {
             provider: Arc::clone(&attempt.attempt.provider.name),
             upstream: Arc::clone(attempt.attempt.lease.label()),
@@ -104,6 +105,7 @@ fn begin(exchange: &mut Exchange) {
                 retry_after: None,
                 stale: 0,
                 failed_status: None,
+                verdict: None,
             }))
         }
         other => other,
