@@ -19,6 +19,7 @@ mod support;
 mod edge {
     mod bodies;
     mod callers;
+    mod connections;
     mod fallback;
     mod faults;
     mod gemini;
@@ -33,4 +34,5 @@ mod edge {
     mod shapes;
     mod streams;
     mod translate;
+    mod unusable;
 }

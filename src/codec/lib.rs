@@ -26,7 +26,7 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    Facts, Framing, Line, Operation, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target,
+    Facts, FieldSet, Framing, Line, Operation, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target,
     ThinkingForm, Undo, WireFormat, wire,
 };
 pub use gather::Gatherer;

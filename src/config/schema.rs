@@ -328,7 +328,8 @@ pub(super) static QUIRKS: Section = Section {
             "compatible",
             "`true` or `false`",
             Otherwise("by kind"),
-            "It is not the format's own vendor: it knows the older parts of the format and has extensions of its own.",
+            "It is not the format's own vendor: it knows the older parts of the format and has extensions of its own. A \
+             server of Anthropic Messages is sent only the fields that every such server takes.",
         ),
         field(
             "legacy_max_tokens",

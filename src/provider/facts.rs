@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use tidegate_codec::{Facts, ThinkingForm};
+use tidegate_codec::{Facts, FieldSet, ThinkingForm};
 
 use super::Quirks;
 
@@ -65,6 +65,7 @@ pub fn of(model: &str, quirks: &Quirks) -> Facts {
         facts.custom_tools = false;
         facts.cache_breakpoints = false;
         facts.compatible_extensions = true;
+        facts.fields = FieldSet::Core;
     }
     facts
 }
@@ -130,5 +131,8 @@ mod tests {
         let quirks = Quirks { legacy_max_tokens: true, no_stream_options: true, ..Quirks::default() };
         let facts = of("gpt-5", &quirks);
         assert!(facts.legacy_max_tokens && !facts.stream_options);
+        assert_eq!(facts.fields, FieldSet::All);
+        let facts = of("claude-opus-4-8", &Quirks { compatible: true, ..Quirks::default() });
+        assert_eq!(facts.fields, FieldSet::Core);
     }
 }

@@ -49,7 +49,7 @@ enum Place {
 /// The client is gone.
 pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Admission> {
     note_arrival(edge, session, exchange);
-    let key = take_key(session)?;
+    let keys = take_keys(session)?;
     let place = place_of(session.req_header().uri.path(), session.req_header().uri.query());
     let format = match &place {
         Place::Api(format, ..) => *format,
@@ -65,7 +65,7 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             return Ok(Admission::Answered);
         }
         Place::Unknown => Err(no_such_path(session)),
-        Place::Models(id) => match list_models(edge, session, exchange, (format, id.as_deref(), key.as_deref())) {
+        Place::Models(id) => match list_models(edge, session, exchange, (format, id.as_deref(), &keys)) {
             Ok(body) => {
                 refuse::answer_json(session, exchange, body).await?;
                 return Ok(Admission::Answered);
@@ -73,7 +73,7 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             Err(rejection) => Err(rejection),
         },
         Place::Api(_, operation, line) => {
-            let asked = Asked { format, operation, line, key };
+            let asked = Asked { format, operation, line, keys };
             take_in(edge, session, exchange, asked).await
         }
     };
@@ -153,7 +153,7 @@ fn no_such_path(session: &Session) -> Rejection {
     let message = format!(
         "Nothing is served at {} {}. Served are {} and /v1/models.",
         request.method,
-        request.uri.path(),
+        shorten(request.uri.path()),
         Format::ALL.map(|format| wire(format).spec().path).join(", "),
     );
     Rejection::new(Fault::new(FaultKind::NotFound, message).with_code("unknown_path")).closing()
@@ -163,13 +163,13 @@ fn list_models(
     edge: &Edge,
     session: &Session,
     exchange: &mut Exchange,
-    (format, id, key): (Format, Option<&str>, Option<&str>),
+    (format, id, keys): (Format, Option<&str>, &[String]),
 ) -> Result<Vec<u8>, Rejection> {
     if !matches!(session.req_header().method, Method::GET | Method::HEAD) {
         return Err(wrong_method("GET"));
     }
     let snapshot = edge.live.load_full();
-    let caller = authenticate(edge, key, exchange, &snapshot)?;
+    let caller = authenticate(edge, keys, exchange, &snapshot)?;
     models::answer(&snapshot, &caller, format, id)
 }
 
@@ -183,37 +183,47 @@ fn wrong_method(allow: &'static str) -> Rejection {
 
 fn authenticate(
     edge: &Edge,
-    key: Option<&str>,
+    keys: &[String],
     exchange: &mut Exchange,
     snapshot: &Snapshot,
 ) -> Result<Caller, Rejection> {
-    let checked = snapshot.settings.clients.authenticate(key);
+    // SDKs send two keys where the environment holds two, and a proxy on the way may add one of its own.
+    let clients = &snapshot.settings.clients;
+    let mut checked = clients.authenticate(None);
+    for key in keys {
+        checked = clients.authenticate(Some(key));
+        if checked.is_ok() {
+            break;
+        }
+    }
     edge.observer.auth(checked.is_ok(), checked.as_ref().map_or_else(|failure| failure.label(), |_| "ok"));
     let caller = checked?;
     exchange.trail.caller = Some(Arc::clone(caller.name()));
     Ok(caller)
 }
 
-/// The key that the client sent, in whichever header its SDK uses, or in the query of a format that has it there. The
+/// The keys that the client sent, in whichever headers its SDK uses, or in the query of a format that has it there. The
 /// query ends here: what it says is known by now or in `line`, and a key has no place in any log.
-fn take_key(session: &mut Session) -> pingora::Result<Option<String>> {
+fn take_keys(session: &mut Session) -> pingora::Result<Vec<String>> {
     let bearer = header(session, http::header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let named =
-        || [names::X_API_KEY, names::API_KEY, names::X_GOOG_API_KEY].into_iter().find_map(|name| header(session, name));
-    let key = bearer.or_else(named).map(str::to_owned);
+    let plain =
+        [names::X_API_KEY, names::API_KEY, names::X_GOOG_API_KEY].map(|name| header(session, name).map(str::trim));
+    let known = [bearer].into_iter().chain(plain).flatten().filter(|key| !key.is_empty());
+    let mut keys: Vec<String> = known.map(str::to_owned).collect();
     let request = session.req_header();
-    let Some(query) = request.uri.query() else { return Ok(key) };
+    let Some(query) = request.uri.query() else { return Ok(keys) };
     let addressing = || Format::ALL.into_iter().filter_map(|format| wire(format).spec().addressing);
     let in_query = addressing().find_map(|addressing| addressing.key_in(query).map(Cow::into_owned));
-    if in_query.is_some() {
+    if let Some(key) = in_query {
         let names: Vec<&str> = addressing().map(|addressing| addressing.key_parameter).collect();
         let without = without_key(request.uri.path(), query, &names);
         session.req_header_mut().set_raw_path(without.as_bytes())?;
+        keys.push(key);
     }
-    Ok(key.or(in_query))
+    Ok(keys)
 }
 
 /// `path` and `query` without the parameters that hold keys.
@@ -228,20 +238,20 @@ struct Asked {
     format: Format,
     operation: Operation,
     line: Line<'static>,
-    key: Option<String>,
+    keys: Vec<String>,
 }
 
 async fn take_in(
     edge: &Edge,
     session: &mut Session,
     exchange: &mut Exchange,
-    Asked { format, operation, line, key }: Asked,
+    Asked { format, operation, line, keys }: Asked,
 ) -> Result<Admitted, Rejection> {
     if session.req_header().method != Method::POST {
         return Err(wrong_method("POST"));
     }
     let snapshot = edge.live.load_full();
-    let caller = authenticate(edge, key.as_deref(), exchange, &snapshot)?;
+    let caller = authenticate(edge, &keys, exchange, &snapshot)?;
     let server = &snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
     let body = body::read(session, server.body_limit, &mut room).await?;

@@ -16,6 +16,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora_proxy::Session;
 
+use super::connection;
+
 /// Size of Pingora's private retry buffer, in bytes.
 const RETRY_BUFFER: usize = 64 * 1024;
 
@@ -196,7 +198,9 @@ fn announced_length(session: &Session) -> Result<Option<usize>, BodyError> {
 /// An encoded body would be a second way to say the same bytes, and a way to send a bomb.
 fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
     match session.get_header(header::CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes())) {
-        Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => Err(BodyError::Encoded(encoding.into_owned())),
+        Some(encoding) if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") => {
+            Err(BodyError::Encoded(encoding.into_owned()))
+        }
         _ => Ok(()),
     }
 }
@@ -219,6 +223,7 @@ async fn rearm(session: &mut Session) -> Result<(), BodyError> {
     fresh.read_request().await?;
     fresh.set_server_keepalive(keepalive);
     *session.downstream_session = ServerSession::H1(fresh);
+    connection::prepare(session);
     session.enable_retry_buffering();
     while session.read_request_body().await?.is_some() {}
     Ok(())

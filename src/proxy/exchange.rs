@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tidegate_codec::hub::Fault;
 use tidegate_codec::json::Envelope;
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
@@ -100,6 +101,8 @@ pub struct Sending {
     pub stale: usize,
     /// Status of the last failed attempt; `None` if it had none.
     pub failed_status: Option<u16>,
+    /// What is wrong with the answer of the attempt, where that was found before anything of it went out.
+    pub verdict: Option<Box<Fault<'static>>>,
 }
 
 /// One try at one target.

@@ -97,7 +97,11 @@ pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mu
     }
     let failed_status = exchange.sending().and_then(|sending| sending.failed_status);
     let retry_after = exchange.sending().and_then(|sending| sending.retry_after.clone());
-    let told = refuse::fault_of(error, failed_status).or_else(|| client_fault(error));
+    let verdict = exchange.sending().and_then(|sending| sending.verdict.take());
+    let told = match verdict {
+        Some(fault) if !by_client => Some((*fault, "translation")),
+        _ => refuse::fault_of(error, failed_status).or_else(|| client_fault(error)),
+    };
     let Some((fault, label)) = told else {
         exchange.trail.aborted = Some(CLIENT_GONE);
         return FailToProxy { error_code: 0, can_reuse_downstream: false };

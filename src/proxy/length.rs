@@ -8,24 +8,41 @@
 use std::any::Any;
 
 use async_trait::async_trait;
-use http::header;
-use pingora::http::ResponseHeader;
+use http::{Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora_proxy::Session;
+
+use super::receive::empty_answer;
 
 /// Tells the length of an answer in its head.
 #[derive(Debug, Default)]
 struct Length {
     /// Bytes of the whole body, once it is made.
     body: Option<usize>,
+    /// The provider's status, where its answer must have a body.
+    demanded: Option<u16>,
+    /// The client speaks HTTP/1.0, which has no chunks.
+    old: bool,
 }
 
 #[async_trait]
 impl HttpModule for Length {
-    async fn response_header_filter(&mut self, head: &mut ResponseHeader, _end: bool) -> pingora::Result<()> {
+    async fn request_header_filter(&mut self, head: &mut RequestHeader) -> pingora::Result<()> {
+        self.old = head.version == Version::HTTP_10;
+        Ok(())
+    }
+
+    async fn response_header_filter(&mut self, head: &mut ResponseHeader, end: bool) -> pingora::Result<()> {
+        if let Some(status) = self.demanded.take_if(|_| end) {
+            return Err(empty_answer(status));
+        }
         if let Some(length) = self.body.filter(|_| !head.status.is_informational()) {
             head.remove_header(&header::TRANSFER_ENCODING);
             head.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        if self.old {
+            head.remove_header(&header::TRANSFER_ENCODING);
         }
         Ok(())
     }
@@ -50,6 +67,14 @@ impl HttpModuleBuilder for Builder {
 /// Adds the module to those of every request.
 pub(super) fn install(modules: &mut HttpModules) {
     modules.add_module(Box::new(Builder));
+}
+
+/// The answer with `status` that is coming must have a body: an answer that ends with its head meets no other filter, and
+/// would look whole.
+pub(super) fn demand(session: &mut Session, status: Option<u16>) {
+    if let Some(length) = session.downstream_modules_ctx.get_mut::<Length>() {
+        length.demanded = status;
+    }
 }
 
 /// The answer's body is whole, and `bytes` long: its head says so if it was not sent.

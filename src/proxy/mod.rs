@@ -27,6 +27,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 mod admit;
 pub mod body;
+mod connection;
 mod exchange;
 mod fail;
 mod ids;
@@ -87,6 +88,7 @@ impl ProxyHttp for Edge {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<bool> {
+        connection::prepare(session);
         match admit::admit(self, session, exchange).await? {
             Admission::Go(admitted) => {
                 exchange.phase = Phase::Admitted(admitted);
@@ -149,11 +151,14 @@ impl ProxyHttp for Edge {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        receive::head(exchange, head)
+        let status = head.status.as_u16();
+        receive::head(exchange, head)?;
+        length::demand(session, receive::wants_body(exchange).then_some(status));
+        Ok(())
     }
 
     fn response_body_filter(

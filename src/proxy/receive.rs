@@ -14,7 +14,7 @@ use tidegate_codec::{
 
 use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::names;
-use super::refuse::credential_fault;
+use super::refuse::{self, credential_fault};
 use crate::clock;
 use crate::observe::{Abort, Side};
 
@@ -44,6 +44,10 @@ const STRIPPED: [HeaderName; 7] = [
 /// The answer is not wanted and another attempt may follow, or it is none that a client can be given.
 pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingora::Result<()> {
     let status = head.status.as_u16();
+    if status == 101 {
+        // Nobody asked for another protocol; passing this on would make a tunnel.
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "the provider switches protocols").into_up());
+    }
     if status < 200 {
         return Ok(());
     }
@@ -61,8 +65,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let reframed = array && !passes_array;
     let shape = Shape {
         status,
-        stream: is_event_stream(head),
-        json: is_json(head),
+        kind: kind_of(head),
         wanted: (admitted.operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
     };
     // What was done to a request within one format must be undone in its answer too.
@@ -73,13 +76,10 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         None => translate_mode(&shape, admitted.format, attempt),
     };
     let Some(mut mode) = mode else {
-        return Err(empty_answer(status).into_up());
+        return Err(empty_answer(status));
     };
     if let Mode::Whole(body) | Mode::Streamed { body, .. } | Mode::Error { body, .. } = &mut mode {
         body.announced = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        if body.announced == Some(0) {
-            return Err(empty_answer(status).into_up());
-        }
     }
     let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
     let loss = attempt.loss_header.take();
@@ -98,20 +98,36 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
 
 /// An answer without a body has no piece in which to say something: the edge answers by itself, with the provider's
 /// status where that is an error.
-fn empty_answer(status: u16) -> Box<Error> {
-    let status = if status >= 400 { status } else { 502 };
-    Error::explain(ErrorType::HTTPStatus(status), "the provider's answer has no body")
+pub(super) fn empty_answer(status: u16) -> Box<Error> {
+    let kind = if status >= 400 { ErrorType::HTTPStatus(status) } else { ErrorType::Custom(refuse::EMPTY_ANSWER) };
+    Error::explain(kind, "the provider's answer has no body").into_up()
+}
+
+/// True if a body belongs to the answer that is coming; without one it is none.
+pub(super) fn wants_body(exchange: &Exchange) -> bool {
+    matches!(&exchange.phase, Phase::Receiving(receiving) if !matches!(receiving.mode, Mode::PassBlind))
 }
 
 /// What an answer's head says of it.
 struct Shape {
     status: u16,
-    /// It is an event stream.
-    stream: bool,
-    /// It is JSON.
-    json: bool,
+    /// What its `content-type` says.
+    kind: Kind,
     /// Whether a stream was asked for; `None` for what never is one.
     wanted: Option<bool>,
+}
+
+/// What a `content-type` says of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// An event stream.
+    Stream,
+    /// JSON.
+    Json,
+    /// Nothing that tells: it is missing or general.
+    Unsaid,
+    /// Another thing, such as the page of a login or of a proxy on the way.
+    Other,
 }
 
 fn note_status(exchange: &mut Exchange, status: u16) {
@@ -130,10 +146,10 @@ fn is_retryable(status: u16) -> bool {
 /// The provider answers in the other shape than it was asked for; `None` if not.
 fn reshape_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<Mode> {
     let wanted_stream = shape.wanted.filter(|_| shape.status < 300 && !matches!(shape.status, 204 | 205))?;
-    if wanted_stream && !shape.stream && shape.json {
+    if wanted_stream && matches!(shape.kind, Kind::Json | Kind::Unsaid) {
         return Some(Mode::Streamed { transcoder: transcoder(client, attempt), body: Collected::default() });
     }
-    if !wanted_stream && shape.stream {
+    if !wanted_stream && shape.kind == Kind::Stream {
         let undo = std::mem::take(&mut attempt.undo);
         return Some(Mode::Gathered(Some(Box::new(Gatherer::new(attempt.provider.format, undo)))));
     }
@@ -150,7 +166,8 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
     match shape.status {
         204 | 205 | 304 => Mode::PassBlind,
         300.. => Mode::Error { status: shape.status, same: true, body: Collected::default() },
-        _ if shape.stream => {
+        _ if shape.wanted.is_some() && shape.kind == Kind::Other => no_answer(shape.status),
+        _ if shape.kind == Kind::Stream => {
             Mode::PassStream(Box::new(Watch::new(attempt.provider.format, Arc::clone(&attempt.reply))))
         }
         _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
@@ -162,11 +179,16 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
     match shape.status {
         204 | 205 | 304 => None,
         300.. => Some(Mode::Error { status: shape.status, same: false, body: Collected::default() }),
-        _ if shape.stream => Some(Mode::Stream(transcoder(client, attempt))),
+        _ if shape.kind == Kind::Stream => Some(Mode::Stream(transcoder(client, attempt))),
         _ if shape.wanted == Some(false) => Some(Mode::Whole(Collected::default())),
         // Neither a stream nor JSON where a stream was asked for: a success that the client could not read.
-        _ => Some(Mode::Error { status: 502, same: false, body: Collected::default() }),
+        _ => Some(no_answer(shape.status)),
     }
+}
+
+/// A success that the client could not read.
+fn no_answer(status: u16) -> Mode {
+    Mode::Error { status, same: false, body: Collected::default() }
 }
 
 /// Makes the provider's head the client's.
@@ -184,7 +206,8 @@ fn write_head(head: &mut ResponseHeader, mode: &Mode, (client, framing): (Format
                 Mode::Error { status, same, .. } => (client_status(*status, client, *same), *same),
                 _ => (head.status.as_u16(), false),
             };
-            if same && is_json(head) && !credentials(head.status.as_u16()) {
+            if same && head.status.as_u16() >= 400 && kind_of(head) == Kind::Json && !credentials(head.status.as_u16())
+            {
                 // The body will most likely pass as it is, and its headers mean the same.
                 strip(head);
                 return kept_head(head, upstream_id);
@@ -263,6 +286,13 @@ fn credentials(status: u16) -> bool {
 fn fault_for(provider: Format, status: u16, body: &[u8]) -> Fault<'static> {
     match status {
         _ if credentials(status) => credential_fault(status),
+        0..=299 => {
+            let message =
+                format!("The provider answered with status {status} and something that is no answer of a model.");
+            let mut fault = Fault::new(FaultKind::Api, message);
+            fault.status = 502;
+            fault.with_code("upstream_no_answer")
+        }
         300..=399 => {
             let mut fault =
                 Fault::new(FaultKind::Api, format!("The provider redirects (status {status}), which is not followed."));
@@ -311,8 +341,8 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
             }
         }
         Mode::Error { status, same, body: collected } => {
-            collect(collected, body, ERROR_LIMIT)?;
-            if collected.complete(end) {
+            let full = collect_some(collected, body);
+            if collected.complete(end || full) {
                 return Ok(made(body, failed(trail, sending, (*status, *same), collected)));
             }
         }
@@ -390,17 +420,25 @@ fn collect(collected: &mut Collected, body: &mut Option<Bytes>, limit: usize) ->
     Ok(())
 }
 
-fn whole(trail: &mut Trail, sending: &Sending, collected: &mut Collected) -> pingora::Result<Bytes> {
+/// Collects the beginning of an error, which may hold the whole request, and drops the rest; true if it is enough.
+fn collect_some(collected: &mut Collected, body: &mut Option<Bytes>) -> bool {
+    let piece = body.take().unwrap_or_default();
+    let room = if collected.done { 0 } else { ERROR_LIMIT.saturating_sub(collected.bytes.len()) };
+    collected.bytes.extend(piece.iter().take(room));
+    piece.len() > room
+}
+
+fn whole(trail: &mut Trail, sending: &mut Sending, collected: &mut Collected) -> pingora::Result<Bytes> {
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Ok(Bytes::new()) };
     let client = sending.admitted.format;
     let translated = translate_response(attempt.provider.format, client, &bytes, &attempt.reply, &attempt.undo);
-    give(trail, attempt, translated)
+    give(trail, sending, translated)
 }
 
 fn give(
     trail: &mut Trail,
-    attempt: &Attempt,
+    sending: &mut Sending,
     translated: Result<TranslatedResponse, Fault<'static>>,
 ) -> pingora::Result<Bytes> {
     match translated {
@@ -409,8 +447,11 @@ fn give(
             Ok(Bytes::from(translated.body))
         }
         Err(fault) => {
-            // The status line has gone out as a success: only a broken connection can tell the client now.
-            log::warn!("{}: {}", attempt.lease.label(), fault.message);
+            // If the status line has gone out as a success, only a broken connection can tell the client now.
+            if let Some(attempt) = &sending.attempt {
+                log::warn!("{}: {}", attempt.lease.label(), fault.message);
+            }
+            sending.verdict = Some(Box::new(fault));
             trail.error = Some("translation");
             trail.aborted = Some(Abort { side: Side::Edge, reason: "translation" });
             Err(Error::explain(ErrorType::InternalError, "the provider's answer cannot be translated").into_up())
@@ -453,7 +494,7 @@ fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, end: bool) {
 /// Gathers a stream to a whole answer; gives it at the end.
 fn gather(
     trail: &mut Trail,
-    sending: &Sending,
+    sending: &mut Sending,
     gatherer: &mut Option<Box<Gatherer>>,
     (piece, end): (&[u8], bool),
 ) -> pingora::Result<Option<Bytes>> {
@@ -464,7 +505,7 @@ fn gather(
     }
     let Some(gatherer) = gatherer.take() else { return Ok(None) };
     let translated = taken.and_then(|()| gatherer.finish(sending.admitted.format, &attempt.reply));
-    give(trail, attempt, translated).map(Some)
+    give(trail, sending, translated).map(Some)
 }
 
 fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
@@ -473,7 +514,7 @@ fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), col
     let mut fault = fault_for(attempt.provider.format, status, &bytes);
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
-    if same && !credentials(status) && wire(attempt.provider.format).is_error(&bytes) {
+    if same && status >= 400 && !credentials(status) && wire(attempt.provider.format).is_error(&bytes) {
         trail.error = Some(fault.kind.label());
         return Bytes::from(bytes);
     }
@@ -509,17 +550,14 @@ fn text(head: &ResponseHeader, name: HeaderName) -> Option<String> {
     head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-fn content_type_is(head: &ResponseHeader, matches: impl Fn(&str) -> bool) -> bool {
+fn kind_of(head: &ResponseHeader) -> Kind {
     let value = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    matches(value.split(';').next().unwrap_or_default().trim())
-}
-
-fn is_event_stream(head: &ResponseHeader) -> bool {
-    content_type_is(head, |kind| kind.eq_ignore_ascii_case("text/event-stream"))
-}
-
-fn is_json(head: &ResponseHeader) -> bool {
-    content_type_is(head, |kind| {
-        kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
-    })
+    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "text/event-stream" => Kind::Stream,
+        "application/json" => Kind::Json,
+        kind if kind.ends_with("+json") => Kind::Json,
+        "" | "text/plain" | "application/octet-stream" => Kind::Unsaid,
+        _ => Kind::Other,
+    }
 }

@@ -11,6 +11,9 @@ use super::body::BodyError;
 use super::exchange::Exchange;
 use crate::config::AuthFailure;
 
+/// The error of an answer without the body that it must have.
+pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
+
 /// An answer that is ours.
 #[derive(Debug)]
 pub(super) struct Rejection {
@@ -198,6 +201,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol")
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
+        ErrorType::Custom(EMPTY_ANSWER) => {
+            (FaultKind::Api, 502, "The provider answered with a success that has no body.", EMPTY_ANSWER)
+        }
         _ => (FaultKind::Api, 502, "The connection to the provider broke.", "upstream_broken"),
     };
     let mut fault = Fault::new(kind, message).with_code(code);

@@ -61,6 +61,7 @@ pub(super) async fn next_attempt(
                 return Err(Error::explain(ErrorType::HTTPStatus(400), "the request cannot be translated"));
             }
         };
+        sending.verdict = None;
         trail.attempts.push(Record {
             provider: Arc::clone(&attempt.attempt.provider.name),
             upstream: Arc::clone(attempt.attempt.lease.label()),
@@ -104,6 +105,7 @@ fn begin(exchange: &mut Exchange) {
                 retry_after: None,
                 stale: 0,
                 failed_status: None,
+                verdict: None,
             }))
         }
         other => other,
@@ -131,23 +133,35 @@ struct Prepared {
 fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
     let same = step.provider.format == admitted.format;
     match admitted.operation {
-        _ if same && !Seal::may_be_in(&admitted.body) => Ok(same_format(admitted, step)),
-        Operation::SameFormat(_) if same => stripped(admitted, step),
+        _ if same && !Seal::may_be_in(&admitted.body) => passed(admitted, step, false),
+        Operation::SameFormat(_) if same => passed(admitted, step, true),
         _ => translated(admitted, step),
     }
 }
 
+/// A request within a format: as it came, but for fields that the provider refuses.
+///
 /// A conversation that began with a provider of another format holds that provider's state in envelopes. No provider
-/// takes those, so such a body cannot pass as it is: a request for an answer is read and written, and each envelope
-/// opened or left out; of any other request only the envelopes are.
-fn stripped(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+/// takes those, so a body that is `sealed` cannot pass as it is: a request for an answer is read and written, and each
+/// envelope opened or left out; of any other request only the envelopes are.
+fn passed(admitted: &Admitted, step: Step, sealed: bool) -> Result<Prepared, Fault<'static>> {
     let mut losses = Losses::default();
     let format = wire(admitted.format);
+    let facts = admitted.snapshot.facts(&step.provider, &step.model);
     // A body that cannot be read passes as it is: its provider says what is wrong with it.
-    let body = format.strip_foreign_state(&admitted.body, &admitted.snapshot.seal, &mut losses);
+    let mut edited = format.trim(&admitted.body, &facts, &mut losses).ok().flatten();
     losses.resolve(&admitted.body);
+    if sealed {
+        let mut stripped = Losses::default();
+        let body = edited.as_deref().unwrap_or(&admitted.body);
+        let written = format.strip_foreign_state(body, &admitted.snapshot.seal, &mut stripped);
+        // Fields that are gone move no block, so pointers into what was stripped are pointers into the client's body.
+        stripped.resolve(body);
+        losses.append(stripped);
+        edited = written.ok().or(edited);
+    }
     let mut prepared = same_format(admitted, step);
-    if let Ok(body) = body
+    if let Some(body) = edited
         && let Ok(envelope) = guard(&body)
     {
         prepared.attempt.body = renamed(admitted, &Bytes::from(body), &envelope, &prepared.attempt.model);

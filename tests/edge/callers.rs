@@ -67,6 +67,24 @@ async fn a_key_is_taken_from_three_headers() {
     assert_eq!(messages.last().header("x-api-key"), Some("sk-upstream-an"));
 }
 
+/// SDKs send two keys where the environment holds two, and proxies on the way add their own.
+#[tokio::test]
+async fn one_good_key_among_several_is_enough() {
+    let (_, _, edge) = house().await;
+    let bearer = format!("Bearer {WEB}");
+    let pairs = [
+        ([("authorization", "Bearer of-another"), ("x-api-key", WEB)], 200),
+        ([("authorization", bearer.as_str()), ("x-api-key", "sk-of-another")], 200),
+        ([("x-api-key", ""), ("api-key", WEB)], 200),
+        ([("x-api-key", "sk-of-another"), ("api-key", WEB)], 200),
+        ([("authorization", "Bearer of-another"), ("x-api-key", "sk-of-another")], 401),
+    ];
+    for (headers, status) in pairs {
+        let ask = headers.iter().fold(Wire::Chat.ask("open-1", false), |ask, (name, value)| ask.header(name, value));
+        assert_eq!(ask.send(edge.addr).await.status, status, "{headers:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_or_missing_key_is_401() {
     let (chat, messages, edge) = house().await;

@@ -126,3 +126,29 @@ async fn count_tokens_goes_to_the_provider_that_has_it() {
     Wire::Messages.error(&response);
     assert!(house.chat.requests().is_empty(), "a chat provider has no such operation");
 }
+
+#[tokio::test]
+async fn trap_e4_fields_that_only_the_vendor_takes_are_cut_out_for_others() {
+    let provider = Provider::always(Wire::Messages.reply(false)).await;
+    let conf = Conf::open()
+        .provider("an", "anthropic", &provider)
+        .provider_at("cloud", "anthropic", &provider.url(), "quirks: {compatible: true}")
+        .model("vendor", "an/m")
+        .model("cloud", "cloud/m")
+        .model("strict", "{targets: [cloud/m], on_loss: refuse}");
+    let edge = Edge::start(&conf).await;
+    let body = r#"{"max_tokens":5, "context_management":{"edits":[]},"model":"@M" ,"messages":[{"role":"user","content":"hi"}]}"#;
+    let cut = r#"{"max_tokens":5,"model":"m" ,"messages":[{"role":"user","content":"hi"}]}"#;
+    let ask = async |model: &str| Wire::Messages.ask_bytes(body.replace("@M", model)).send(edge.addr).await;
+    let response = ask("vendor").await;
+    assert_eq!((response.status, response.header("x-tidegate-loss")), (200, None));
+    assert_eq!(String::from_utf8_lossy(&provider.last().body), body.replace("@M", "m"));
+    let response = ask("cloud").await;
+    assert_eq!((response.status, response.header("x-tidegate-loss")), (200, Some("dropped:/context_management")));
+    assert_eq!(String::from_utf8_lossy(&provider.last().body), cut);
+    let asked = provider.requests().len();
+    let response = ask("strict").await;
+    assert_eq!(response.status, 400, "{}", response.text());
+    assert!(response.text().contains("/context_management"));
+    assert_eq!(provider.requests().len(), asked);
+}

@@ -206,6 +206,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         response
     }
 
+    /// The first line that comes, whatever it is of.
+    pub async fn first_line(&mut self) -> String {
+        match self.wire.head().await {
+            Ok(Some(head)) => head.start,
+            other => format!("{other:?}"),
+        }
+    }
+
     /// Reads an answer's head; interim ones are skipped. A connection that ends first gives status 0.
     pub async fn head(&mut self) -> (Response, Framing) {
         loop {

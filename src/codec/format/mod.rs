@@ -52,6 +52,17 @@ pub trait WireFormat: Sync {
         Ok(body.to_vec())
     }
 
+    /// A request of the format without the fields that a server with these `facts` refuses, each reported in `losses`;
+    /// every other byte as it was. `None` where nothing has to go.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object.
+    fn trim(&self, body: &[u8], facts: &Facts, losses: &mut Losses) -> Result<Option<Vec<u8>>, JsonError> {
+        let _ = (body, facts, losses);
+        Ok(None)
+    }
+
     /// Reads a provider's whole answer.
     ///
     /// # Errors
@@ -222,6 +233,8 @@ pub struct Facts {
     pub least_budget: u64,
     /// Takes the extensions of `OpenAI`-compatible servers: `top_k`, `reasoning_content` of earlier turns (chat).
     pub compatible_extensions: bool,
+    /// Which fields of its format it takes (Anthropic).
+    pub fields: FieldSet,
 }
 
 impl Default for Facts {
@@ -244,8 +257,18 @@ impl Default for Facts {
             rich_results: true,
             least_budget: 0,
             compatible_extensions: false,
+            fields: FieldSet::All,
         }
     }
+}
+
+/// Which fields of a format a server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FieldSet {
+    /// All of them, the unfinished too: the format's own vendor.
+    All,
+    /// Those that every server of the format knows; a request with another one is refused.
+    Core,
 }
 
 /// How a model is asked to think (Anthropic; Gemini: a budget, or a level for the adaptive forms).

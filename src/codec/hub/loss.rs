@@ -83,6 +83,12 @@ impl Losses {
         self.add(field, Action::Converted, Place::Offset(at), reason);
     }
 
+    /// Adds what another step lost.
+    pub fn append(&mut self, other: Self) {
+        let room = Self::MAX.saturating_sub(self.list.len());
+        self.list.extend(other.list.into_iter().take(room));
+    }
+
     /// True when everything was carried.
     #[must_use]
     pub fn is_empty(&self) -> bool {

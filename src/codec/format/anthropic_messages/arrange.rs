@@ -89,7 +89,7 @@ fn message<'r>(turn: &'r Turn<'r>, allowed: Allowed, report: &mut Report<'_>) ->
         report.dropped(Field::TurnName, turn.at, "a message names no speaker");
     }
     report.extras(&turn.extras);
-    let extras = if report.is_own() { turn.extras.iter().collect() } else { Vec::new() };
+    let extras = if report.keeps() { turn.extras.iter().collect() } else { Vec::new() };
     let is_operator = matches!(turn.role, Role::System | Role::Developer);
     let mut pieces = Vec::with_capacity(turn.blocks.len());
     for block in &turn.blocks {

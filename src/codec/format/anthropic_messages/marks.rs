@@ -3,6 +3,7 @@
 use super::arrange::Message;
 use super::report::Report;
 use super::wire::is_exact;
+use crate::format::FieldSet;
 use crate::hub::{Block, BlockKind, CacheMark, Field, Request, Tool};
 use crate::json::JsonError;
 
@@ -20,14 +21,14 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Counts the marks of a request.
-    pub(super) fn count(request: &Request<'_>, messages: &[Message<'_>]) -> Self {
+    /// Counts the marks of a request; that of the whole is not sent where only the core fields are taken.
+    pub(super) fn count(request: &Request<'_>, messages: &[Message<'_>], fields: FieldSet) -> Self {
         let tools = request.tools.iter().filter(|tool| mark_of_tool(tool).is_some()).count();
         let system = request.instructions.iter().filter(|block| is_marked(block)).count();
         let blocks = messages.iter().flat_map(|message| &message.pieces).filter_map(super::arrange::Piece::block);
         let in_messages: usize = blocks.map(marks_of_block).sum();
         let stable = tools + system;
-        let whole = usize::from(request.cache.auto.is_some());
+        let whole = usize::from(request.cache.auto.is_some() && fields == FieldSet::All);
         let surplus = (stable + in_messages + whole).saturating_sub(MOST);
         let skip_messages = surplus.min(in_messages);
         let skip_tools_and_system = (surplus - skip_messages).min(stable.saturating_sub(1));

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{Facts, FieldSet, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -14,6 +14,7 @@ use crate::seal::Seal;
 
 mod arrange;
 mod block_write;
+mod core_fields;
 mod depth;
 mod error;
 mod frame_read;
@@ -26,6 +27,7 @@ mod read_response;
 mod read_tools;
 mod report;
 mod schema;
+mod schema_bounds;
 mod stop;
 mod stream_read;
 mod stream_write;
@@ -99,6 +101,13 @@ impl WireFormat for AnthropicMessages {
 
     fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
         strip::strip(body, seal, losses)
+    }
+
+    fn trim(&self, body: &[u8], facts: &Facts, losses: &mut Losses) -> Result<Option<Vec<u8>>, JsonError> {
+        match facts.fields {
+            FieldSet::All => Ok(None),
+            FieldSet::Core => core_fields::trim(body, losses),
+        }
     }
 
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {

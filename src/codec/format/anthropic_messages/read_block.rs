@@ -230,7 +230,7 @@ impl<'a> Fields<'a> {
 }
 
 /// What a field of a block counts as when it cannot be carried.
-fn class_of(key: &str) -> Field {
+pub(super) fn class_of(key: &str) -> Field {
     match key {
         "caller" | "toolset_name" => Field::ServerTool,
         "transformations" => Field::ImageDetail,

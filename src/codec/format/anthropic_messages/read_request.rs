@@ -83,8 +83,13 @@ fn read_scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Requ
     Ok(())
 }
 
+/// What a field of a message that the hub has no place for counts as.
+pub(super) fn class_in_turn(key: &str) -> Field {
+    if matches!(key, "clear_at" | "output_config") { Field::Beta } else { Field::Unknown }
+}
+
 /// What a field that the hub has no place for counts as.
-fn class_of(key: &str) -> Field {
+pub(super) fn class_of(key: &str) -> Field {
     match key {
         "container" | "mcp_servers" => Field::ServerTool,
         "betas"
@@ -114,7 +119,7 @@ fn read_turn<'a>(cursor: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, Refus
             }
             "content" => content = Some(read_content(value, Some(seal))?),
             name => {
-                let field = if matches!(name, "clear_at" | "output_config") { Field::Beta } else { Field::Unknown };
+                let field = class_in_turn(name);
                 turn.extras.push(extra(field, key, value)?);
             }
         }

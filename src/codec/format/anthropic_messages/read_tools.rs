@@ -40,7 +40,7 @@ fn read_tool<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
     Ok(Tool::Function { name, description, schema, strict, cache, extras, at })
 }
 
-fn class_of(key: &str) -> Field {
+pub(super) fn class_of(key: &str) -> Field {
     match key {
         "allowed_callers" | "defer_loading" | "eager_input_streaming" | "input_examples" => Field::Tool,
         _ => Field::Unknown,

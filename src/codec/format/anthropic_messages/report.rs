@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::core_fields;
 use super::wire::OWN;
 use crate::Format;
-use crate::format::wire;
+use crate::format::{FieldSet, wire};
 use crate::hub::error::dotted;
 use crate::hub::{Action, Extra, Field, Losses, Place, Refusal};
 
@@ -13,6 +14,8 @@ use crate::hub::{Action, Extra, Field, Losses, Place, Refusal};
 pub(super) struct Report<'l> {
     /// Format of the request.
     pub origin: Format,
+    /// Which fields the target takes.
+    pub fields: FieldSet,
     /// All reports.
     pub losses: &'l mut Losses,
 }
@@ -21,6 +24,11 @@ impl Report<'_> {
     /// True when the request came in this format: its raw pieces can go on as they are.
     pub(super) fn is_own(&self) -> bool {
         self.origin == OWN
+    }
+
+    /// True when fields that the hub has no place for can go on as well.
+    pub(super) fn keeps(&self) -> bool {
+        self.is_own() && self.fields == FieldSet::All
     }
 
     /// A field of the request itself.
@@ -50,14 +58,31 @@ impl Report<'_> {
         self.losses.converted(field, at, reason);
     }
 
-    /// Fields without a place in the hub: gone unless they are this format's own.
+    /// Fields of tools, messages and blocks without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
-        for extra in extras {
-            if !self.is_own() || extra.field == Field::OpaqueState {
-                let reason = format!("Anthropic Messages has no place for `{}`", extra.key);
-                self.losses.dropped(extra.field, extra.at, reason);
-            }
+        let keeps = self.keeps();
+        for extra in extras.iter().filter(|extra| !keeps || extra.field == Field::OpaqueState) {
+            self.extra(extra);
         }
+    }
+
+    /// As [`extras`](Self::extras), of the request itself; returns those that go on.
+    pub(super) fn request_extras<'x>(&mut self, extras: &[Extra<'x>]) -> Vec<Extra<'x>> {
+        let stays = |extra: &&Extra<'_>| self.keeps() || self.is_own() && core_fields::takes(extra);
+        let (kept, gone): (Vec<_>, Vec<_>) = extras.iter().partition(stays);
+        for extra in gone {
+            self.extra(extra);
+        }
+        kept.into_iter().cloned().collect()
+    }
+
+    fn extra(&mut self, extra: &Extra<'_>) {
+        let reason = if self.is_own() && extra.field != Field::OpaqueState {
+            core_fields::reason(&extra.key)
+        } else {
+            format!("Anthropic Messages has no place for `{}`", extra.key)
+        };
+        self.losses.dropped(extra.field, extra.at, reason);
     }
 
     /// A refusal of a field of the request.

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use super::arrange::{Message, Piece, has_own};
+use super::core_fields;
 use super::marks::Marks;
 use super::report::Report;
 use super::wire::{OWN, is_exact, write_cache, write_extras};
+use crate::format::FieldSet;
 use crate::hub::{Block, BlockKind, Citation, Extra, Field, Flavor, OpaqueKind, Refusal, Role, Source, media};
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
@@ -318,8 +320,18 @@ impl Pen<'_, '_> {
         Ok(())
     }
 
+    /// A block or tool of this format that is passed on raw, without what the target refuses; `None` where it takes all.
+    pub(super) fn trimmed(&mut self, raw: &Json<'_>, is_tool: bool, at: usize) -> Option<Json<'static>> {
+        match self.report.fields {
+            FieldSet::All => None,
+            FieldSet::Core => core_fields::trim_piece(raw, is_tool, at, self.report.losses),
+        }
+    }
+
     /// A block of this format as it came, but for a cache mark that may not stand.
     fn raw(&mut self, raw: &Json<'_>, block: &Block<'_>) {
+        let trimmed = self.trimmed(raw, false, block.at);
+        let raw = trimmed.as_ref().unwrap_or(raw);
         let keeps = block.cache.is_none() || self.marks.take_message(block.at, self.report);
         if keeps {
             self.json.json(raw);
@@ -367,6 +379,6 @@ impl Pen<'_, '_> {
     }
 
     fn own<'e, 'x>(&self, extras: &'e [Extra<'x>]) -> &'e [Extra<'x>] {
-        if self.report.is_own() { extras } else { &[] }
+        if self.report.keeps() { extras } else { &[] }
     }
 }

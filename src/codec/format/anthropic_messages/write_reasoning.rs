@@ -3,7 +3,7 @@
 use super::report::Report;
 use super::wire::write_sub_extras;
 use crate::format::{Facts, ThinkingForm};
-use crate::hub::{Action, Effort, Field, Reasoning, ReasoningForm, Request};
+use crate::hub::{Action, Effort, Extra, Field, Reasoning, ReasoningForm, Request};
 use crate::json::Writer;
 
 /// Fewest tokens that the provider takes as a budget.
@@ -195,7 +195,7 @@ fn max_tokens(request: &Request<'_>, facts: &Facts, thinking: Thinking, report: 
 }
 
 /// Writes `thinking`.
-pub(super) fn write_thinking(plan: &Plan, request: &Request<'_>, is_own: bool, json: &mut Writer<'_>) {
+pub(super) fn write_thinking(plan: &Plan, own: &[Extra<'_>], json: &mut Writer<'_>) {
     if plan.thinking == Thinking::Unsaid {
         return;
     }
@@ -208,8 +208,6 @@ pub(super) fn write_thinking(plan: &Plan, request: &Request<'_>, is_own: bool, j
     if let Some(show) = plan.show {
         json.key("display").plain(if show { "summarized" } else { "omitted" });
     }
-    if is_own {
-        write_sub_extras("thinking.", &request.extras, json);
-    }
+    write_sub_extras("thinking.", own, json);
     json.close_object();
 }

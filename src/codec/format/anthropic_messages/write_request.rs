@@ -13,8 +13,8 @@ use super::write_block::Pen;
 use super::write_reasoning::{Around, Plan, plan, write_thinking};
 use super::write_tools::choose;
 use super::{schema, write_sampling};
-use crate::format::{Facts, Outgoing, Target, Undo};
-use crate::hub::{Action, Block, BlockKind, Field, Flavor, OutputSpec, Refusal, Request, Tier, ToolMode};
+use crate::format::{Facts, FieldSet, Outgoing, Target, Undo};
+use crate::hub::{Action, Block, BlockKind, Extra, Field, Flavor, OutputSpec, Refusal, Request, Tier, ToolMode};
 use crate::json::{Json, Text, Writer};
 
 /// The function that stands for a JSON answer.
@@ -23,13 +23,17 @@ const JSON_TOOL: &str = "__json_output__";
 /// Says in words what the format has no field for.
 const JSON_INSTRUCTION: &str = "Answer with one JSON object and nothing else.";
 
+/// Why a field of the hub is not said to every server of the format.
+const VENDOR_ONLY: &str = "only the format's own vendor takes it";
+
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
     request.state.refuse_elsewhere()?;
     let Outgoing { body, headers, undo, losses } = out;
-    let mut report = Report { origin: request.origin.format, losses };
-    report_unsayable(request, &mut report)?;
     let facts = target.facts;
+    let mut report = Report { origin: request.origin.format, fields: facts.fields, losses };
+    report_unsayable(request, &mut report)?;
+    let own = report.request_extras(&request.extras);
     let strict = is_strict(target.api_version);
     let mut choice = choose(request, facts, &mut report)?;
     let output = Output::choose(request, facts, &mut report)?;
@@ -43,7 +47,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     if report.is_own() && !request.origin.betas.is_empty() {
         headers.push(("anthropic-beta", request.origin.betas.join(",")));
     }
-    let marks = Marks::count(request, &messages);
+    let marks = Marks::count(request, &messages, facts.fields);
     let mut pen = Pen { json: Writer::new(body), report: &mut report, marks, strict };
     pen.json.open_object().key("model").plain(target.model).key("max_tokens").number(plan.max_tokens);
     if request.stream.is_some() {
@@ -51,12 +55,12 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     }
     let sampling = write_sampling::Limits { strict, sampling: facts.sampling, thinking: plan.thinking };
     write_sampling::write(&mut pen, request, sampling);
-    identity(&mut pen, request);
+    identity(&mut pen, request, &own);
     tier(&mut pen, request);
-    write_thinking(&plan, request, pen.report.is_own(), &mut pen.json);
-    output_config(&mut pen, request, &plan, &output);
+    write_thinking(&plan, &own, &mut pen.json);
+    output_config(&mut pen, &own, &plan, &output);
     pen.tool_choice(&choice);
-    whole_request(&mut pen, request);
+    whole_request(&mut pen, request, &own);
     tools(&mut pen, request, &output, undo)?;
     instructions(&mut pen, request, &output);
     conversation(&mut pen, &messages)
@@ -96,7 +100,6 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<()
     for option in &request.cache.options {
         report.dropped(Field::Cache, option.at, "caching is asked for by marks");
     }
-    report.extras(&request.extras);
     Ok(())
 }
 
@@ -136,18 +139,21 @@ impl<'r> Output<'r> {
             let message = "this model takes no schema for its answer beside tools; remove one of them";
             return Err(report.refuse(Field::Output, message));
         }
-        let closed = if report.is_own() { None } else { schema::closed(schema) };
-        if closed.is_some() {
+        let fitted = if report.is_own() { None } else { schema::fitted(schema) };
+        if fitted.as_ref().is_some_and(|fitted| fitted.told) {
+            report.field(Field::Output, Action::Converted, schema::TOLD);
+        }
+        if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
             report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
         } else if name.is_some() {
             report.field(Field::Output, Action::Converted, "the schema is sent without its name");
         }
-        Ok(Self::Schema(closed.unwrap_or_else(|| schema.by_ref())))
+        Ok(Self::Schema(fitted.map_or_else(|| schema.by_ref(), |fitted| fitted.schema)))
     }
 }
 
-fn output_config(pen: &mut Pen<'_, '_>, request: &Request<'_>, plan: &Plan, output: &Output<'_>) {
-    let has_own = pen.report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with("output_config."));
+fn output_config(pen: &mut Pen<'_, '_>, own: &[Extra<'_>], plan: &Plan, output: &Output<'_>) {
+    let has_own = own.iter().any(|extra| extra.key.starts_with("output_config."));
     if plan.effort.is_none() && !matches!(output, Output::Schema(_)) && !has_own {
         return;
     }
@@ -158,17 +164,15 @@ fn output_config(pen: &mut Pen<'_, '_>, request: &Request<'_>, plan: &Plan, outp
     if let Output::Schema(schema) = output {
         pen.json.key("format").open_object().key("type").plain("json_schema").key("schema").json(schema).close_object();
     }
-    if has_own {
-        write_sub_extras("output_config.", &request.extras, &mut pen.json);
-    }
+    write_sub_extras("output_config.", own, &mut pen.json);
     pen.json.close_object();
 }
 
 /// `metadata`: whom the request is made for. A name in the clear stays with us.
-fn identity(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
+fn identity(pen: &mut Pen<'_, '_>, request: &Request<'_>, own: &[Extra<'_>]) {
     let is_own = pen.report.is_own();
     let identity = &request.identity;
-    let has_own = is_own && request.extras.iter().any(|extra| extra.key.starts_with("metadata."));
+    let has_own = own.iter().any(|extra| extra.key.starts_with("metadata."));
     let user = match (&identity.safety_id, &identity.user) {
         (Some(id), _) if is_own || !id.escaped().contains('@') => Some(id.by_ref()),
         (Some(id), _) => {
@@ -191,9 +195,7 @@ fn identity(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
     if let Some(user) = &user {
         pen.json.key("user_id").text(user);
     }
-    if has_own {
-        write_sub_extras("metadata.", &request.extras, &mut pen.json);
-    }
+    write_sub_extras("metadata.", own, &mut pen.json);
     pen.json.close_object();
 }
 
@@ -210,6 +212,9 @@ fn hashed(id: &str) -> String {
 
 fn tier(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
     let is_own = pen.report.is_own();
+    if pen.report.fields == FieldSet::Core {
+        return pen.report.gone(Field::Tier, request.tier.is_some(), VENDOR_ONLY);
+    }
     let word = match request.tier {
         None => None,
         Some(Tier::Auto) => Some("auto"),
@@ -233,9 +238,10 @@ fn tier(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
 }
 
 /// Caching of the whole request, and this format's own fields.
-fn whole_request(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
-    let own: &[_] = if pen.report.is_own() { &request.extras } else { &[] };
-    if let Some(mark) = request.cache.auto {
+fn whole_request(pen: &mut Pen<'_, '_>, request: &Request<'_>, own: &[Extra<'_>]) {
+    let takes_cache = pen.report.fields == FieldSet::All;
+    pen.report.gone(Field::Cache, request.cache.auto.is_some() && !takes_cache, VENDOR_ONLY);
+    if let Some(mark) = request.cache.auto.filter(|_| takes_cache) {
         if !is_exact(mark) {
             pen.report.field(Field::Cache, Action::Converted, "a cache is kept for 5 minutes or an hour");
         }

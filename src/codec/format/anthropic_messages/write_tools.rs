@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use super::marks::mark_of_tool;
-use super::schema::of_arguments;
+use super::schema::{TOLD, fitted, of_arguments};
 use super::wire::{OWN, write_cache, write_extras};
 use super::write_block::Pen;
 use crate::format::{Facts, Undo};
@@ -67,11 +67,8 @@ impl Pen<'_, '_> {
                 if let Some(description) = description {
                     self.json.key("description").text(description);
                 }
-                self.json.key("input_schema").json(&of_arguments(schema.as_ref()));
-                if *strict == Some(true) {
-                    self.json.key("strict").bool(true);
-                }
-                let own: &[_] = if self.report.is_own() { extras } else { &[] };
+                self.arguments(schema.as_ref(), *strict == Some(true), tool.at());
+                let own: &[_] = if self.report.keeps() { extras } else { &[] };
                 if let Some(mark) = mark {
                     write_cache(mark, own, &mut self.json);
                 }
@@ -84,13 +81,32 @@ impl Pen<'_, '_> {
                 undo.wrapped_tools.push(sent_name(name).into_owned());
                 self.wrapped(name, description.as_ref(), format.as_ref());
             }
-            Tool::Server { format, raw, .. } if *format == OWN => self.server_tool(raw, mark.is_some()),
+            Tool::Server { format, raw, at } if *format == OWN => {
+                let trimmed = self.trimmed(raw, true, *at);
+                self.server_tool(trimmed.as_ref().unwrap_or(raw), mark.is_some());
+            }
             Tool::Server { at, .. } => {
                 let message = "this tool is run by providers of another format only; remove it or choose such a model";
                 return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
             }
         }
         Ok(())
+    }
+
+    /// The schema of a function's arguments; one that they are held to says only what the format can enforce.
+    fn arguments(&mut self, schema: Option<&Json<'_>>, strict: bool, at: usize) {
+        let schema = of_arguments(schema);
+        let fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
+        if fitted.as_ref().is_some_and(|fitted| fitted.told) {
+            self.report.converted(Field::Strict, at, TOLD);
+        }
+        if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
+            self.report.converted(Field::Strict, at, "objects are closed to other properties");
+        }
+        self.json.key("input_schema").json(fitted.as_ref().map_or(&schema, |fitted| &fitted.schema));
+        if strict {
+            self.json.key("strict").bool(true);
+        }
     }
 
     /// A function that takes the free text as its one argument; a grammar is told in words.

@@ -10,6 +10,7 @@ use crate::hub::{Action, Event, Field, Refusal, Request};
 use crate::seal::Seal;
 use crate::{Format, hub};
 
+mod core_fields;
 mod corpus;
 mod losses;
 mod requests;

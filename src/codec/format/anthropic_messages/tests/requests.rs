@@ -684,6 +684,49 @@ fn trap_e23_json_by_schema_beside_tools() {
     assert_eq!(losses(&out), ["converted:output"]);
 }
 
+/// A schema with a bound, and what the provider is given in its place.
+const BOUNDED: [&str; 2] = [
+    r#"{"type":"object","properties":{"n":{"type":"integer","minimum":1}},"required":["n"]}"#,
+    r#"{"type":"object","properties":{"n":{"type":"integer","description":"Must be at least 1."}},"required":["n"],"additionalProperties":false}"#,
+];
+
+#[test]
+fn bounds_of_an_answer_are_told_in_words() {
+    let [schema, expected] = BOUNDED;
+    let change = |request: &mut hub::Request<'_>| {
+        let schema = Some(Json::from_valid(schema));
+        request.output = OutputSpec::JsonSchema { name: None, schema, strict: Some(true), description: None };
+    };
+    let (_, out) = Way::default().go(HI, change).unwrap();
+    assert!(String::from_utf8(out.body.clone()).unwrap().contains(expected));
+    assert_eq!(losses(&out), ["converted:output", "converted:output"]);
+    let (_, out) = Way::own().go(HI, change).unwrap();
+    assert!(String::from_utf8(out.body.clone()).unwrap().contains(schema), "a client of the format is told by it");
+}
+
+#[test]
+fn bounds_of_strict_arguments_are_told_in_words() {
+    let [schema, expected] = BOUNDED;
+    for (is_strict, sent, lost) in [
+        (Some(true), expected, &["converted:strict", "converted:strict"][..]),
+        (Some(false), schema, &[]),
+        (None, schema, &[]),
+    ] {
+        let change = |request: &mut hub::Request<'_>| {
+            let mut tool = function("a");
+            if let Tool::Function { schema: given, strict, .. } = &mut tool {
+                (*given, *strict) = (Some(Json::from_valid(schema)), is_strict);
+            }
+            request.tools = vec![tool];
+        };
+        let (body, out) = Way::default().go(HI, change).unwrap();
+        let written = format!("\"input_schema\":{sent}");
+        assert!(String::from_utf8(out.body.clone()).unwrap().contains(&written), "{written}");
+        assert_eq!(body["tools"][0]["strict"] == true, is_strict == Some(true));
+        assert_eq!(losses(&out), lost);
+    }
+}
+
 #[test]
 fn trap_e25_people_are_hashed() {
     let user_id = |user: Option<&'static str>, safety: Option<&'static str>| {
