@@ -27,6 +27,9 @@ pub(super) fn read<'a>(input: &mut Cursor<'a>, seal: &Seal, request: &mut Reques
     Ok(())
 }
 
+/// Beginning of the key of a request's extra that stood in a message that is part of the instructions.
+pub(super) const OF_INSTRUCTIONS: &str = "input.instructions.";
+
 /// A turn, and the results of its calls.
 struct Draft<'a> {
     turn: Turn<'a>,
@@ -94,7 +97,10 @@ impl<'a> History<'_, 'a> {
         }
         if self.leading && role != Role::User {
             self.request.instructions.extend(blocks);
-            self.request.extras.extend(item.extras);
+            // They are no fields of the request; under a key that no body has they are there to be reported.
+            let named =
+                |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{OF_INSTRUCTIONS}{}", extra.key)), ..extra };
+            self.request.extras.extend(item.extras.into_iter().map(named));
             return Ok(());
         }
         self.leading = false;

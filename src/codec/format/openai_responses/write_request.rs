@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::read_input::OF_INSTRUCTIONS;
 use super::read_tools::{CUSTOM, NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
@@ -285,6 +286,8 @@ fn own_fields(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>
                 extra.at,
                 "beside name, description and format nothing of a custom tool is kept",
             );
+        } else if extra.key.starts_with(OF_INSTRUCTIONS) {
+            report.dropped(extra.field, extra.at, "instructions are words; no other field of their message is kept");
         } else if is_plain(extra) {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
         }
@@ -298,7 +301,6 @@ fn own_fields(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>
 fn is_plain(extra: &Extra<'_>) -> bool {
     let nested = ["text.", "reasoning.", "stream_options.", NAMESPACE, TOOL_SEARCH, "tool_choice"];
     extra.key != "include"
-        && extra.key != "phase"
         && extra.field != Field::OpaqueState
         && !nested.iter().any(|prefix| extra.key.starts_with(prefix))
 }

@@ -413,6 +413,15 @@ fn this_formats_own_fields_go_on_within_it() {
 }
 
 #[test]
+fn a_field_of_an_operators_message_is_no_field_of_the_request() {
+    let text =
+        r#"{"model":"x","input":[{"role":"developer","content":"d","model":"sneaked"},{"role":"user","content":"q"}]}"#;
+    let (written, out) = Way::own().go(text, |_| {}).unwrap();
+    assert_eq!(written["model"], "m");
+    assert!(lost(&out, Field::Unknown, Action::Dropped));
+}
+
+#[test]
 fn trap_d9_a_longer_history_begins_as_the_shorter_did() {
     let items = [
         r#"{"role":"developer","content":"d"}"#,
