@@ -18,6 +18,9 @@ use crate::hub::{
 use crate::json::{Cursor, JsonError, Kind, Text};
 use crate::seal::{Opened, Seal};
 
+/// Beginning of the key of a request's extra that stood in a message that is part of the instructions.
+pub(super) const OF_INSTRUCTIONS: &str = "messages.instructions.";
+
 /// Reads a request body.
 pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
     let mut request = Request::new(Origin { format: Format::OpenaiChat, api_version: None, betas: Vec::new() });
@@ -266,7 +269,10 @@ impl<'a> History<'_, 'a> {
         let blocks = content(&message.said, at)?;
         if self.leading {
             self.request.instructions.extend(blocks);
-            self.request.extras.extend(message.said.extras);
+            // They are no fields of the request; under a key that no body has they are there to be reported.
+            let named =
+                |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{OF_INSTRUCTIONS}{}", extra.key)), ..extra };
+            self.request.extras.extend(message.said.extras.into_iter().map(named));
             if message.name.is_some() {
                 let (key, value) = (Cow::Borrowed("name"), crate::json::Json::NULL);
                 self.request.extras.push(Extra { field: Field::TurnName, key, value, at: message.name_at });

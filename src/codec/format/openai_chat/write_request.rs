@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::read_request::OF_INSTRUCTIONS;
 use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
@@ -46,7 +47,11 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
 /// Fields without a place in the hub; those inside of a native field went with it.
 fn extras(request: &Request<'_>, w: &mut Writer<'_>) {
     let said = |key: &str| request.native.iter().any(|native| key.split('.').next() == Some(&native.key));
-    let own = |extra: &&Extra<'_>| !matches!(extra.field, Field::OpaqueState | Field::TurnName) && !said(&extra.key);
+    let own = |extra: &&Extra<'_>| {
+        !matches!(extra.field, Field::OpaqueState | Field::TurnName)
+            && !said(&extra.key)
+            && !extra.key.starts_with(OF_INSTRUCTIONS)
+    };
     raw(request.extras.iter().filter(own), w);
 }
 

@@ -316,3 +316,15 @@ fn a_choice_among_no_tools_is_none() {
     assert_eq!(sent.body.get("tool_choice"), None);
     assert_eq!(sent.losses, ["dropped:tool_choice"]);
 }
+
+#[test]
+fn a_field_of_an_operators_message_is_no_field_of_the_request() {
+    let body = json!({
+        "model": "m",
+        "messages": [{"role": "system", "content": "s", "model": "sneaked", "note": 1}, {"role": "user", "content": "q"}],
+    });
+    let sent = send(CHAT, CHAT, &body, as_it_is).unwrap();
+    assert_eq!((&sent.body["model"], sent.body.get("note")), (&json!("target-model"), None));
+    assert_eq!(sent.body.as_object().unwrap().keys().filter(|key| key.contains("instructions")).count(), 0);
+    assert_eq!(sent.losses, ["dropped:unknown", "dropped:unknown"]);
+}
