@@ -139,7 +139,7 @@ impl Rewriter {
                     single = Delta::of(&event, frame.data);
                     stages.event(event, out);
                 })?;
-                let (delta, words) = single.filter(|_| events == 1).unzip();
+                let (delta, words) = single.filter(|_| events == 1 && !reader.keeps_words()).unzip();
                 *alike = delta;
                 Ok(words)
             }
@@ -157,8 +157,9 @@ impl Rewriter {
 
 /// Which block an event let grow.
 ///
-/// An event that is nothing but such a delta leaves its reader as it found it: what a first one changes (a block that
-/// was open, words that were said) a second one of the same shape finds done. So the second need not be read.
+/// An event that is nothing but such a delta leaves a reader that keeps no words as it found it: what a first one
+/// changes (a block that was open, words that were said) a second one of the same shape finds done. So the second need
+/// not be read.
 #[derive(Debug, Clone, Copy)]
 enum Delta {
     Text { block: u32 },

@@ -132,6 +132,14 @@ pub trait StreamReader: Send + Sync {
     /// [`Event::Fault`] with [`FaultKind::StreamIncomplete`](crate::hub::FaultKind::StreamIncomplete) if not, nothing if an end or fault
     /// was handed on before.
     fn end(&mut self, sink: &mut dyn FnMut(Event<'_>));
+
+    /// True when the reader remembers the words that it read, so that it must see every one of them.
+    ///
+    /// Otherwise a frame that was nothing but one delta leaves the reader as it found it, and the next that differs only
+    /// in its words need not be read.
+    fn keeps_words(&self) -> bool {
+        false
+    }
 }
 
 /// One format's stream, written.

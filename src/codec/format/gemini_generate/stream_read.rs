@@ -67,6 +67,11 @@ impl StreamReader for Reader {
         }
         sink(Event::End);
     }
+
+    fn keeps_words(&self) -> bool {
+        // Sources name places in the text, and come behind it.
+        true
+    }
 }
 
 /// A step that may find the stream broken.

@@ -330,3 +330,26 @@ fn an_unreadable_piece_ends_the_stream() {
         assert!(folded.fault.is_some() && !folded.ended, "{data}");
     }
 }
+
+#[test]
+fn sources_find_their_places_in_events_that_are_alike() {
+    let word = |text: &str| {
+        let data = json!({"candidates": [{"content": {"parts": [{"text": text}]}, "index": 0}], "responseId": "r"});
+        format!("data: {data}\r\n\r\n")
+    };
+    let end = json!({"candidates": [{"content": {"parts": [{"text": "!"}]}, "finishReason": "STOP", "index": 0, "groundingMetadata": {
+        "groundingChunks": [{"web": {"uri": "https://a", "title": "A"}}],
+        "groundingSupports": [{"segment": {"startIndex": 12, "endIndex": 16}, "groundingChunkIndices": [0]}]}}]});
+    let stream = [word("One "), word("two "), word("tri "), word("four"), format!("data: {end}\r\n\r\n")].concat();
+    let through = |size: usize| {
+        let reply = Arc::new(reply());
+        let (from, to) = (Format::GeminiGenerate, Format::OpenaiChat);
+        let mut transcoder = Transcoder::new(from, to, reply, Undo::default());
+        let mut out = Vec::new();
+        stream.as_bytes().chunks(size).for_each(|chunk| transcoder.chunk(chunk, &mut out));
+        transcoder.finish(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(through(stream.len()), through(1));
+    assert!(through(stream.len()).contains(r#""start_index":12,"end_index":16"#), "{}", through(stream.len()));
+}
