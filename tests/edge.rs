@@ -35,4 +35,5 @@ mod edge {
     mod streams;
     mod translate;
     mod unusable;
+    mod vendors;
 }

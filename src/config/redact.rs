@@ -73,6 +73,8 @@ struct ProviderView<'a> {
     auth_header: &'a str,
     headers: BTreeMap<&'a str, &'a str>,
     endpoints: Vec<EndpointView>,
+    paths: BTreeMap<&'a str, &'a str>,
+    api_version: Option<&'a str>,
     balance: &'static str,
     health: Option<HealthView<'a>>,
     timeouts: BTreeMap<&'static str, String>,
@@ -196,6 +198,8 @@ impl<'a> ProviderView<'a> {
             auth_header: provider.auth.as_ref().map_or("none", |auth| &auth.header),
             headers: provider.headers.iter().map(shown).collect(),
             endpoints: provider.endpoints.iter().map(EndpointView::of).collect(),
+            paths: provider.layout.templates().collect(),
+            api_version: provider.layout.api_version(),
             balance: match provider.balance {
                 Balance::RoundRobin => "round_robin",
                 Balance::Random => "random",

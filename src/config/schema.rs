@@ -207,7 +207,7 @@ pub(super) static PROVIDER: Section = Section {
             "kind",
             "a kind, see the table of kinds",
             Required,
-            "What it is: sets format, address, authentication and quirks.",
+            "What it is: sets format, address, paths, authentication and quirks.",
         ),
         field(
             "key",
@@ -235,10 +235,20 @@ pub(super) static PROVIDER: Section = Section {
         ),
         field(
             "format",
-            "`openai_chat`, `openai_responses` or `anthropic_messages`",
+            "`openai_chat`, `openai_responses`, `anthropic_messages` or `gemini_generate`",
             Otherwise("by kind"),
             "The wire format that it speaks.",
         ),
+        field(
+            "paths",
+            "map: path → template",
+            Otherwise("by kind, or the format's own"),
+            "Where its paths are: by the beginning of the format's own path without the version (`chat/completions`, \
+             `files`; the longest counts), or `*` for all others. In a template stand `{path}` for the format's path \
+             without the version, `{version}` for that, `{model}` for the model's name and `{api_version}`: \
+             `{\"*\": \"/{path}\"}` is a server without `/v1`.",
+        ),
+        field("api_version", "text", Otherwise("by kind"), "What `{api_version}` stands for in `paths`."),
         field("auth_header", "header name, or `none`", Otherwise("by kind"), "The header that carries the key."),
         field(
             "auth_prefix",

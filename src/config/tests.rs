@@ -268,6 +268,37 @@ fn what_a_kind_sets_can_be_set_otherwise() {
 }
 
 #[test]
+fn paths_of_a_provider_are_set_and_their_faults_told() {
+    let check =
+        |provider: &str, expect: &str| assert_eq!(messages(&with_provider(provider), &[]), expect, "{provider}");
+    check("{kind: ollama, paths: {'*': '/{path}', chat/completions: '/d/{model}/{path}'}}", "ok");
+    check("{kind: ollama, paths: {'*': '/{host}'}}", "4: `/{host}` is no template of a path");
+    check(
+        "{kind: ollama, paths: {'a*': '/x', '': '/y'}}",
+        "4: `a*` is no beginning of a path\n4: `` is no beginning of a path",
+    );
+    check(
+        "{kind: ollama, paths: {'*': '/{path}?v={api_version}'}}",
+        "4: the paths name `{api_version}`, and none is written",
+    );
+    check("{kind: ollama, api_version: '1'}", "4: no path of this provider names `{api_version}`");
+    check(
+        "{kind: azure-deployments, url: 'https://r.openai.azure.com', key: abcdefgh, api_version: 'a&b'}",
+        "4: `a&b` is no version of an API",
+    );
+    check("{kind: azure-deployments, key: abcdefgh}", "4: this kind of provider wants a `url`");
+    let provider = |text: &str| std::sync::Arc::clone(&good(&with_provider(text), &[]).providers["p"]);
+    let path = |text: &str| provider(text).layout.path("", "/v1/chat/completions", "m");
+    let azure = "kind: azure-deployments, url: 'https://r', key: abcdefgh";
+    assert_eq!(path(&format!("{{{azure}}}")), "/openai/deployments/m/chat/completions?api-version=2024-10-21");
+    assert_eq!(
+        path(&format!("{{{azure}, api_version: preview, paths: {{chat: '/c/{{path}}?v={{api_version}}'}}}}")),
+        "/c/chat/completions?v=preview"
+    );
+    assert_eq!(path("{kind: ollama, paths: {'*': '/{path}'}}"), "/chat/completions");
+}
+
+#[test]
 fn faults_of_models_are_told() {
     let check = |models: &str, expect: &str| {
         let source = format!("auth: off\nproviders: {{p: {{kind: ollama}}}}\nmodels:\n  {models}\n");
@@ -455,7 +486,7 @@ fn what_a_placeholder_stands_for_is_never_shown() {
         "access_log: {enabled: '${KEY}'}\nmetrics: {aliases: ['${KEY}'], key_label: '${KEY}'}",
         "auth: '${KEY}'",
         "providers: {p: {kind: '${KEY}'}, q: '${KEY}'}",
-        "providers: {p: {kind: ollama, url: '${KEY}', format: '${KEY}', balance: '${KEY}', http: '${KEY}', anthropic_version: '${KEY}', ca: '${KEY}', auth_header: 'a ${KEY}', allow_plain: '${KEY}'}}",
+        "providers: {p: {kind: ollama, url: '${KEY}', format: '${KEY}', balance: '${KEY}', http: '${KEY}', anthropic_version: '${KEY}', paths: {'*': '${KEY}'}, api_version: '${KEY}', ca: '${KEY}', auth_header: 'a ${KEY}', allow_plain: '${KEY}'}}",
         "providers: {p: {kind: ollama, url: 'http://169.254.1.1/${KEY}'}, q: {kind: ollama, url: 'http://${KEY}.example.com'}}",
         "providers: {p: {kind: ollama, health: {path: '${KEY}', interval: '${KEY}', healthy_after: '${KEY}'}, quirks: {legacy_max_tokens: '${KEY}'}, timeouts: '${KEY}'}}",
         "models: {m: '${KEY}', n: '${KEY}/x', o: {targets: ['${KEY}/y', {to: '${KEY}', weight: '${KEY}'}], strategy: '${KEY}', on_loss: '${KEY}'}}",

@@ -27,6 +27,12 @@ pub struct Vendor {
     /// Headers sent with every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Where its paths are, see [`Layout`](super::Layout).
+    #[serde(default)]
+    pub paths: BTreeMap<String, String>,
+    /// What `{api_version}` stands for in them.
+    #[serde(default)]
+    pub api_version: Option<String>,
     #[serde(default)]
     quirks: Vec<String>,
     /// One line for the reference.
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn the_catalog_is_sound() {
         let read: BTreeMap<String, Vendor> = serde_yaml::from_str(SOURCE).unwrap();
-        assert!(read.len() >= 12);
+        assert!(read.len() >= 20);
         for (kind, vendor) in &read {
             assert!(Format::from_name(&vendor.format_name).is_some(), "{kind}: format");
             for quirk in &vendor.quirks {
@@ -110,11 +116,66 @@ mod tests {
             for header in vendor.headers.keys().chain([&vendor.auth.header]) {
                 assert_eq!(*header, header.to_lowercase(), "{kind}: header");
             }
+            for (beginning, template) in &vendor.paths {
+                assert_eq!(super::super::layout::fault_of(template), None, "{kind}: {beginning}");
+            }
+            let layout = super::super::Layout::new(vendor.paths.clone(), vendor.api_version.clone());
+            assert_eq!(layout.wants_api_version(), vendor.api_version.is_some(), "{kind}: api_version");
             if let Some(url) = &vendor.url {
                 assert!(super::super::address::Address::parse(url).is_ok(), "{kind}: {url}");
             }
             assert!(!vendor.note.is_empty() && kind.as_str() == kind.to_lowercase());
         }
+    }
+
+    /// Where the paths of every kind lead, by what its vendor documents.
+    #[test]
+    fn paths_are_the_vendors() {
+        let check = |kind: &str, url: &str, line: &str, expect: &str| {
+            let vendor = find(kind).unwrap();
+            let address = super::super::address::Address::parse(vendor.url.as_deref().unwrap_or(url)).unwrap();
+            let layout = super::super::Layout::new(vendor.paths.clone(), vendor.api_version.clone());
+            let path = layout.path(&address.base_path, line, "m-1");
+            assert_eq!(format!("{}{path}", address.host), expect, "{kind}");
+        };
+        let chat = "/v1/chat/completions";
+        for (kind, expect) in [
+            ("cerebras", "api.cerebras.ai/v1/chat/completions"),
+            ("cohere", "api.cohere.ai/compatibility/v1/chat/completions"),
+            ("deepseek", "api.deepseek.com/chat/completions"),
+            ("fireworks", "api.fireworks.ai/inference/v1/chat/completions"),
+            ("groq", "api.groq.com/openai/v1/chat/completions"),
+            ("llama-cpp", "127.0.0.1/v1/chat/completions"),
+            ("lm-studio", "127.0.0.1/v1/chat/completions"),
+            ("mistral", "api.mistral.ai/v1/chat/completions"),
+            ("ollama", "127.0.0.1/v1/chat/completions"),
+            ("openai", "api.openai.com/v1/chat/completions"),
+            ("openrouter", "openrouter.ai/api/v1/chat/completions"),
+            ("perplexity", "api.perplexity.ai/chat/completions"),
+            ("sglang", "127.0.0.1/v1/chat/completions"),
+            ("together", "api.together.ai/v1/chat/completions"),
+            ("vllm", "127.0.0.1/v1/chat/completions"),
+            ("xai", "api.x.ai/v1/chat/completions"),
+        ] {
+            check(kind, "", chat, expect);
+        }
+        let azure = "https://r.openai.azure.com";
+        for url in [azure.to_owned(), format!("{azure}/openai"), format!("{azure}/openai/v1/")] {
+            check("azure", &url, chat, "r.openai.azure.com/openai/v1/chat/completions");
+            check("azure", &url, "/v1/embeddings", "r.openai.azure.com/openai/v1/embeddings");
+            let version = find("azure-deployments").unwrap().api_version.as_deref().unwrap();
+            let deployment = "r.openai.azure.com/openai/deployments/m-1";
+            check("azure-deployments", &url, chat, &format!("{deployment}/chat/completions?api-version={version}"));
+            check("azure-deployments", &url, "/v1/responses", "r.openai.azure.com/openai/v1/responses");
+            let files = format!("r.openai.azure.com/openai/files/f?api-version={version}");
+            check("azure-deployments", &url, "/v1/files/f", &files);
+        }
+        check("anthropic", "", "/v1/messages", "api.anthropic.com/v1/messages");
+        check("anthropic-compatible", "https://h/anthropic", "/v1/messages", "h/anthropic/v1/messages");
+        let gemini = "/v1beta/models/g:generateContent";
+        check("gemini", "", gemini, "generativelanguage.googleapis.com/v1beta/models/g:generateContent");
+        let google = "/v1/projects/p/locations/l/publishers/google";
+        check("vertex", &format!("https://h{google}"), gemini, &format!("h{google}/models/g:generateContent"));
     }
 
     #[test]

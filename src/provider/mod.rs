@@ -6,12 +6,14 @@
 pub mod address;
 pub mod catalog;
 pub mod facts;
+pub mod layout;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use layout::Layout;
 use tidegate_codec::Format;
 
 use crate::secret::Secret;
@@ -31,6 +33,8 @@ pub struct Provider {
     pub headers: Vec<(String, String)>,
     /// One or many addresses.
     pub endpoints: Vec<EndpointSpec>,
+    /// Where its paths are.
+    pub layout: Layout,
     /// How an endpoint is chosen.
     pub balance: Balance,
     /// Active checks; `None` for none.
@@ -54,6 +58,7 @@ impl fmt::Debug for Provider {
             .field("auth", &self.auth)
             .field("headers", &headers)
             .field("endpoints", &self.endpoints)
+            .field("layout", &self.layout)
             .field("balance", &self.balance)
             .field("health", &self.health)
             .field("timeouts", &self.timeouts)
@@ -109,19 +114,6 @@ impl EndpointSpec {
         let own = if self.tls { ":443" } else { ":80" };
         authority.strip_suffix(own).map_or_else(|| authority.clone(), str::to_owned)
     }
-}
-
-/// The path to ask an endpoint for, of one of the format's own such as `/v1/chat/completions`. Where the base path
-/// names the API's version itself, as `/v1beta/openai` does, the format's own `/v1` or `/v1beta` is left out.
-#[must_use]
-pub fn request_path(base_path: &str, path: &str) -> String {
-    let is_version =
-        |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let (own, rest) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
-    if is_version(own) && base_path.split('/').any(is_version) {
-        return format!("{base_path}/{rest}");
-    }
-    format!("{base_path}{path}")
 }
 
 /// HTTP version toward an endpoint.
@@ -255,8 +247,9 @@ mod tests {
                 weight: 1,
                 http: HttpVersion::Auto,
             };
-            assert_eq!(request_path(&endpoint.base_path, "/v1/chat/completions"), path);
-            let beta = request_path(&endpoint.base_path, "/v1beta/chat/completions");
+            let asked = |line: &str| Layout::default().path(&endpoint.base_path, line, "");
+            assert_eq!(asked("/v1/chat/completions"), path);
+            let beta = asked("/v1beta/chat/completions");
             assert!(beta == path || beta == path.replacen("/v1/", "/v1beta/", 1), "{beta}");
             assert_eq!(endpoint.authority(), authority);
             assert_eq!(endpoint.host_header(), host);

@@ -288,7 +288,8 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     let same = attempt.provider.format == admitted.format;
     // What is passed on untouched keeps its framing; what is read comes as events.
     let stream = admitted.stream.map(|framing| if same && !attempt.translated { framing } else { Framing::Events });
-    let target = attempt.lease.path(&spec.request_line(admitted.operation, &attempt.model, stream));
+    let line = spec.request_line(admitted.operation, &attempt.model, stream);
+    let target = attempt.provider.layout.path(attempt.lease.base_path(), &line, &attempt.model);
     let mut fresh = RequestHeader::build_no_case(http::Method::POST, target.as_bytes(), Some(16))?;
     fresh.set_version(head.version);
     fresh.insert_header(header::HOST, attempt.lease.host_header())?;

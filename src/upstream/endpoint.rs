@@ -264,7 +264,7 @@ mod tests {
         provider.timeouts.write = Duration::from_secs(3);
         provider.timeouts.idle = Duration::from_secs(4);
         let lease = lease_of(provider);
-        assert_eq!(lease.path("/v1/messages"), "/v1/messages");
+        assert_eq!(lease.base_path(), "/v1");
         for _ in 0..2 {
             let peer = lease.peer().await.unwrap();
             assert_eq!(peer._address.to_string(), "127.0.0.1:8443");

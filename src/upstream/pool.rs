@@ -13,7 +13,6 @@ use super::resolve::ResolveError;
 use super::select::{Ask, Candidate, Selector};
 use crate::clock;
 use crate::provider::Balance;
-use crate::provider::request_path;
 
 /// The endpoints of one provider in one config generation.
 pub struct Pool {
@@ -137,9 +136,9 @@ impl Lease {
         &self.endpoint.state.label
     }
 
-    /// The path to ask for `path`, one of the format's own such as `/v1/messages`.
-    pub fn path(&self, path: &str) -> String {
-        request_path(&self.endpoint.spec.base_path, path)
+    /// The path that stands before the provider's own.
+    pub fn base_path(&self) -> &str {
+        &self.endpoint.spec.base_path
     }
 
     /// The value of `Host`: the port only if it is not the scheme's own.

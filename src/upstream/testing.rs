@@ -31,6 +31,7 @@ pub(super) fn provider(endpoints: Vec<EndpointSpec>) -> Provider {
         auth: None,
         headers: Vec::new(),
         endpoints,
+        layout: crate::provider::Layout::default(),
         balance: Balance::RoundRobin,
         health: None,
         timeouts: Timeouts::default(),

@@ -101,7 +101,7 @@ impl Spec {
         let Some(addressing) = self.addressing else { return Cow::Borrowed(path) };
         let path = if stream.is_some() { addressing.stream_path } else { path };
         let name = model.strip_prefix("models/").unwrap_or(model);
-        let mut line = path.replace(MODEL, &encoded(name));
+        let mut line = path.replace(MODEL, &as_segment(name));
         if stream == Some(Framing::Events) {
             line.push('?');
             line.push_str(addressing.events_query);
@@ -136,7 +136,8 @@ impl Addressing {
 }
 
 /// `name` as one segment of a path.
-fn encoded(name: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn as_segment(name: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
     if name.bytes().all(plain) {
         return Cow::Borrowed(name);

@@ -14,7 +14,7 @@ mod line;
 pub mod openai_chat;
 pub mod openai_responses;
 
-pub use line::{Addressing, Framing, Line, Operation};
+pub use line::{Addressing, Framing, Line, Operation, as_segment};
 
 /// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
 /// what the format's own grammar allows.

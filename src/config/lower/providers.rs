@@ -9,6 +9,7 @@ use tidegate_codec::Format;
 
 use crate::provider::address::{Address, Reach};
 use crate::provider::catalog::{self, KeyNeed, Vendor};
+use crate::provider::layout::{self, Layout};
 use crate::provider::{Auth, Authorities, Balance, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts};
 use crate::secret::Secret;
 use crate::upstream::{AuthoritiesError, read_authorities};
@@ -92,6 +93,7 @@ fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option
         auth,
         headers,
         endpoints: endpoints(fields, vendor),
+        layout: layout(fields, vendor),
         balance: balance(fields),
         health: fields.section("health", &schema::HEALTH).map(|fields| health(&fields)),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
@@ -286,6 +288,42 @@ fn endpoint(fields: &Fields<'_>, url: &Text<'_>, allow_plain: bool) -> Option<En
 fn spec(address: Address) -> EndpointSpec {
     let Address { tls, host, port, base_path } = address;
     EndpointSpec { tls, host, port, base_path, weight: 1, http: HttpVersion::Auto }
+}
+
+/// The kind's paths, changed by those that are written.
+fn layout(fields: &Fields<'_>, vendor: &Vendor) -> Layout {
+    let problems = fields.problems();
+    let mut templates = vendor.paths.clone();
+    for entry in fields.map("paths").unwrap_or_default() {
+        let beginning = entry.key.trim_matches('/');
+        if beginning.is_empty() || (beginning != layout::ANY && beginning.contains(['*', '?', '{', ' '])) {
+            let hint = "write the beginning of a path without its version, such as `chat/completions`, or `*`";
+            problems.add(&entry.place, format!("`{}` is no beginning of a path", entry.key), hint);
+        }
+        let Some(text) = Text::of(&entry.node, problems) else { continue };
+        if let Some(hint) = layout::fault_of(text.value) {
+            problems.add(text.place, format!("{} is no template of a path", text.shown()), hint);
+        }
+        templates.insert(beginning.to_owned(), text.value.to_owned());
+    }
+    let written = fields.text("api_version");
+    let api_version = written.map(|text| text.value.to_owned()).or_else(|| vendor.api_version.clone());
+    let layout = Layout::new(templates, api_version);
+    match written {
+        Some(text) if !text.value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
+            let hint = "write it as the vendor does, such as `2024-10-21` or `preview`";
+            problems.add(text.place, format!("{} is no version of an API", text.shown()), hint);
+        }
+        Some(text) if !layout.wants_api_version() => {
+            let hint = "remove it, or name it in `paths`; Anthropic's own version is `anthropic_version`";
+            problems.add(text.place, "no path of this provider names `{api_version}`", hint);
+        }
+        None if layout.wants_api_version() && layout.api_version().is_none() => {
+            fields.missing("the paths name `{api_version}`, and none is written", "write `api_version: …`");
+        }
+        Some(_) | None => {}
+    }
+    layout
 }
 
 fn balance(fields: &Fields<'_>) -> Balance {
