@@ -52,16 +52,15 @@ pub(super) fn count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
 
 /// Reads a whole number, as [`count`] does.
 pub(super) fn whole(value: &mut Cursor<'_>) -> Result<Option<i64>, JsonError> {
-    let digits = match value.peek()? {
-        Kind::Number => value.number()?.as_str().to_owned(),
-        Kind::String => value.string()?.into_owned(),
+    let parse = |digits: &str| digits.split('.').next().unwrap_or_default().parse().ok();
+    Ok(match value.peek()? {
+        Kind::Number => parse(value.number()?.as_str()),
+        Kind::String => parse(&value.string()?),
         Kind::Object | Kind::Array | Kind::Bool | Kind::Null => {
             value.skip()?;
-            return Ok(None);
+            None
         }
-    };
-    let whole = digits.split('.').next().unwrap_or_default();
-    Ok(whole.parse().ok())
+    })
 }
 
 /// Reads a string, or nothing where something else stands.
