@@ -30,6 +30,7 @@ mod edge {
     mod operation;
     mod passthrough;
     mod reload;
+    mod resilience;
     mod responses;
     mod shapes;
     mod streams;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::provider::{Balance, EndpointSpec, HttpVersion, Provider};
-use crate::routing::Route;
+use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
+use crate::routing::{Retries, Route};
 
 use super::settings::{KeyLabel, LogPath, MetricAlias, Settings};
 use super::units::duration_text;
@@ -78,6 +78,7 @@ struct ProviderView<'a> {
     balance: &'static str,
     health: Option<HealthView<'a>>,
     timeouts: BTreeMap<&'static str, String>,
+    breaker: BreakerView,
     quirks: Vec<&'static str>,
 }
 
@@ -98,11 +99,35 @@ struct HealthView<'a> {
 }
 
 #[derive(Serialize)]
+struct BreakerView {
+    failures: u32,
+    open: String,
+    open_max: String,
+    cooldown: String,
+    cooldown_max: String,
+    ejected_max: u32,
+    panic: u32,
+    slow_start: String,
+}
+
+#[derive(Serialize)]
+struct RetriesView {
+    rounds: u32,
+    backoff: String,
+    backoff_max: String,
+    retry_after_max: String,
+    budget: u32,
+    budget_floor: u32,
+}
+
+#[derive(Serialize)]
 struct ModelView {
     strategy: &'static str,
     targets: Vec<String>,
     on_loss: &'static str,
     max_output: Option<u32>,
+    fallback_on: Vec<String>,
+    retries: RetriesView,
 }
 
 #[derive(Serialize)]
@@ -214,7 +239,36 @@ impl<'a> ProviderView<'a> {
                 healthy_after: health.healthy_after,
             }),
             timeouts: deadlines.into_iter().map(|(name, time)| (name, duration_text(time))).collect(),
+            breaker: BreakerView::of(&provider.breaker),
             quirks: provider.quirks.names().collect(),
+        }
+    }
+}
+
+impl BreakerView {
+    fn of(breaker: &Breaker) -> Self {
+        Self {
+            failures: breaker.failures,
+            open: duration_text(breaker.open),
+            open_max: duration_text(breaker.open_max),
+            cooldown: duration_text(breaker.cooldown),
+            cooldown_max: duration_text(breaker.cooldown_max),
+            ejected_max: breaker.ejected_max,
+            panic: breaker.panic,
+            slow_start: duration_text(breaker.slow_start),
+        }
+    }
+}
+
+impl RetriesView {
+    fn of(retries: &Retries) -> Self {
+        Self {
+            rounds: retries.rounds,
+            backoff: duration_text(retries.backoff),
+            backoff_max: duration_text(retries.backoff_max),
+            retry_after_max: duration_text(retries.retry_after_max),
+            budget: retries.budget,
+            budget_floor: retries.budget_floor,
         }
     }
 }
@@ -234,6 +288,13 @@ impl EndpointView {
 impl ModelView {
     fn of(route: &Route) -> Self {
         let targets = route.targets.iter().map(|target| format!("{}/{}", target.provider, target.model)).collect();
-        Self { strategy: "priority", targets, on_loss: route.on_loss.name(), max_output: route.max_output }
+        Self {
+            strategy: "priority",
+            targets,
+            on_loss: route.on_loss.name(),
+            max_output: route.max_output,
+            fallback_on: route.retries.on.iter().map(|class| class.name()).collect(),
+            retries: RetriesView::of(&route.retries),
+        }
     }
 }

@@ -67,8 +67,10 @@ pub(super) const ALL: &[&Section] = &[
     &ENDPOINT,
     &HEALTH,
     &TIMEOUTS,
+    &BREAKER,
     &QUIRKS,
     &MODEL,
+    &RETRIES,
     &TARGET,
     &CLIENT,
 ];
@@ -283,6 +285,12 @@ pub(super) static PROVIDER: Section = Section {
         ),
         field("health", "map", Otherwise("no active checks"), "Active checks of the endpoints."),
         field("timeouts", "map", Otherwise("their defaults"), "Deadlines."),
+        field(
+            "breaker",
+            "map",
+            Otherwise("its defaults"),
+            "When an endpoint, or a model at one, is left alone because requests failed.",
+        ),
         field("quirks", "map", Otherwise("by kind"), "What the server deviates from its format in."),
     ],
 };
@@ -330,6 +338,41 @@ pub(super) static TIMEOUTS: Section = Section {
     ],
 };
 
+pub(super) static BREAKER: Section = Section {
+    path: "providers.NAME.breaker",
+    about: "When an endpoint, or a model at one, is left alone because requests failed. Broken connections and missed deadlines count against the endpoint; statuses from 500 on and streams that break off against the model at it; a client's own faults (4xx) against nobody. After a while one request may try; passing active checks take an endpoint back in at once. What is left alone still serves where nothing else is left.",
+    fields: &[
+        field("failures", "count, 1 to 1000", Default("5"), "Failures in a row that take it out."),
+        field("open", "duration, 10ms to 1h", Default("1s"), "For how long at first; each further time twice as long."),
+        field("open_max", "duration, 10ms to 24h", Default("30s"), "For how long at most."),
+        field(
+            "cooldown",
+            "duration, 0s to 1h",
+            Default("1s"),
+            "For how long a model is left alone at an endpoint after a 429 without `retry-after`. That is no failure.",
+        ),
+        field("cooldown_max", "duration, 0s to 24h", Default("1m"), "The longest `retry-after` that is believed."),
+        field(
+            "ejected_max",
+            "percent, 0 to 100",
+            Default("50"),
+            "Most endpoints of the provider that may be out at a time. The first may always go, unless this is 0.",
+        ),
+        field(
+            "panic",
+            "percent, 0 to 100",
+            Default("50"),
+            "With a smaller share of endpoints passing their active checks the checks are not believed.",
+        ),
+        field(
+            "slow_start",
+            "duration, 0s to 1h",
+            Default("30s"),
+            "The time in which an endpoint that comes back gets back its share; `0s` for at once.",
+        ),
+    ],
+};
+
 pub(super) static QUIRKS: Section = Section {
     path: "providers.NAME.quirks",
     about: "What a server deviates from its format in.",
@@ -374,6 +417,51 @@ pub(super) static MODEL: Section = Section {
             "count, 1 to 10000000",
             Otherwise("the provider's own"),
             "The limit of output tokens where the client sets none and the target's format wants one.",
+        ),
+        field(
+            "fallback_on",
+            "list of `connect`, `reset`, `timeout`, `bad_answer`, `rate_limit`, `server_error`, `context_length` and statuses",
+            Otherwise("`[connect, reset, bad_answer, rate_limit, server_error]`"),
+            "Failures that move a request on to the next endpoint or target while nothing has gone to the client. What the provider ended is tried elsewhere by default: no connection, a broken one (`reset`), an answer that is none (`bad_answer`), 429, 408 and all from 500 on. What a deadline of ours ended (`timeout`) may still be worked on and be paid for.",
+        ),
+        field("retries", "map", Otherwise("its defaults"), "How often, and how soon, a request is tried again."),
+    ],
+};
+
+pub(super) static RETRIES: Section = Section {
+    path: "models.NAME.retries",
+    about: "How often, and how soon, a request is tried again, within `server.max_attempts`. Another endpoint or target is tried at once; the same ones after a wait.",
+    fields: &[
+        field(
+            "rounds",
+            "count, 0 to 10",
+            Default("1"),
+            "Times that the targets are gone through again once each has failed.",
+        ),
+        field(
+            "backoff",
+            "duration, 1ms to 1m",
+            Default("100ms"),
+            "Before a further round a random time up to this is waited; up to twice as much before each further one.",
+        ),
+        field("backoff_max", "duration, 1ms to 1m", Default("2s"), "The bound of that."),
+        field(
+            "retry_after_max",
+            "duration, 0s to 1m",
+            Default("5s"),
+            "The longest `retry-after` of a provider that is waited for; a longer one is told to the client at once.",
+        ),
+        field(
+            "budget",
+            "percent, 0 to 1000",
+            Default("20"),
+            "Further attempts that the requests for this model may cause together, of their number. What is over it is not tried again.",
+        ),
+        field(
+            "budget_floor",
+            "count, 0 to 10000",
+            Default("10"),
+            "Further attempts a second that are allowed beside that.",
         ),
     ],
 };

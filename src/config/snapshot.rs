@@ -12,7 +12,7 @@ use tidegate_codec::seal::Seal;
 
 use super::Settings;
 use crate::provider::{self, Provider};
-use crate::upstream::{Fleet, Pools};
+use crate::upstream::{Budgets, Fleet, Pools};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
 pub struct Snapshot {
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The endpoints of every provider.
     pub pools: Pools,
+    /// The further attempts that the requests of each configured model may cause.
+    pub budgets: Budgets,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
     pub headers: AHashMap<Arc<str>, Headers>,
     /// What the configured targets accept, by provider and model.
@@ -54,6 +56,10 @@ impl Snapshot {
         let providers: Vec<_> = settings.providers.values().map(Arc::clone).collect();
         Self {
             pools: fleet.pools(&providers),
+            budgets: fleet.budgets(settings.models.list().chain(settings.models.patterns()).map(|route| {
+                let retries = &route.retries;
+                (&route.name, retries.budget, retries.budget_floor)
+            })),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
             facts: facts(&settings),

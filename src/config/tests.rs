@@ -517,8 +517,10 @@ fn every_key_is_read() {
         ("providers.NAME.endpoints[]", "PROVIDERS__Q__ENDPOINTS__0__"),
         ("providers.NAME.health", "PROVIDERS__Q__HEALTH__"),
         ("providers.NAME.timeouts", "PROVIDERS__Q__TIMEOUTS__"),
+        ("providers.NAME.breaker", "PROVIDERS__Q__BREAKER__"),
         ("providers.NAME.quirks", "PROVIDERS__Q__QUIRKS__"),
         ("models.NAME", "MODELS__N__"),
+        ("models.NAME.retries", "MODELS__N__RETRIES__"),
         ("models.NAME.targets[]", "MODELS__N__TARGETS__0__"),
         ("clients[]", "CLIENTS__0__"),
     ]);

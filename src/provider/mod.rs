@@ -41,6 +41,8 @@ pub struct Provider {
     pub health: Option<HealthSpec>,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// When an endpoint, or a model at it, is left alone.
+    pub breaker: Breaker,
     /// Whom its TLS certificate must come from; `None` for the system's roots.
     pub authorities: Option<Arc<Authorities>>,
     /// What of its format the server deviates from.
@@ -62,6 +64,7 @@ impl fmt::Debug for Provider {
             .field("balance", &self.balance)
             .field("health", &self.health)
             .field("timeouts", &self.timeouts)
+            .field("breaker", &self.breaker)
             .field("authorities", &self.authorities)
             .field("quirks", &self.quirks)
             .finish()
@@ -177,6 +180,42 @@ impl Default for Timeouts {
             read: Duration::from_secs(300),
             write: Duration::from_secs(60),
             idle: Duration::from_secs(75),
+        }
+    }
+}
+
+/// When an endpoint, or a model at an endpoint, is left alone because requests failed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failures in a row that take it out.
+    pub failures: u32,
+    /// For how long at first; twice as long each further time.
+    pub open: Duration,
+    /// For how long at most.
+    pub open_max: Duration,
+    /// For how long a model is left alone after a 429 that does not say.
+    pub cooldown: Duration,
+    /// For how long at most after one that does.
+    pub cooldown_max: Duration,
+    /// Most endpoints of a provider that may be out at a time, in percent. The first may always go.
+    pub ejected_max: u32,
+    /// With a smaller share of endpoints than this passing their checks, in percent, the checks are not believed.
+    pub panic: u32,
+    /// The time in which an endpoint that comes back gets back its share; zero for at once.
+    pub slow_start: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            open: Duration::from_secs(1),
+            open_max: Duration::from_secs(30),
+            cooldown: Duration::from_secs(1),
+            cooldown_max: Duration::from_secs(60),
+            ejected_max: 50,
+            panic: 50,
+            slow_start: Duration::from_secs(30),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::config::{Caller, Snapshot};
 use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
 use crate::routing::Route;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, RetryBudget};
 
 /// One request with its answer: Pingora's per-request context.
 #[derive(Debug)]
@@ -97,6 +97,14 @@ pub struct Sending {
     pub attempt: Option<Attempt>,
     /// The provider's `retry-after` of the last failed attempt.
     pub retry_after: Option<String>,
+    /// The same, read.
+    pub asked: Option<Duration>,
+    /// The further attempts that the requests for this model may cause.
+    pub budget: Option<Arc<RetryBudget>>,
+    /// How long to wait before the next attempt.
+    pub wait: Duration,
+    /// Another attempt was decided on, and paid for.
+    pub follows: bool,
     /// Pooled connections met that had died.
     pub stale: usize,
     /// Status of the last failed attempt; `None` if it had none.

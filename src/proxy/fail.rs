@@ -5,11 +5,12 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_codec::hub::{Fault, FaultKind};
 
-use super::exchange::{Exchange, Phase};
-use super::receive;
+use super::exchange::{Attempt, Exchange, Phase};
 use super::refuse::{self, Rejection};
+use super::{receive, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
+use crate::routing::Failure;
 
 /// Times that one attempt may meet a pooled connection that had died.
 const MAX_STALE: usize = 2;
@@ -21,11 +22,9 @@ pub(super) const CLIENT_GONE: Abort = Abort { side: Side::Client, reason: "disco
 pub(super) fn connected(exchange: &mut Exchange, reused: bool) {
     if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_mut()) {
         attempt.reused = reused;
-        attempt.lease.connected();
     }
 }
 
-#[expect(clippy::unnecessary_box_returns, reason = "Pingora's hook hands over and wants back a box")]
 /// No connection could be made: the next endpoint or target, if there is one.
 pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Error> {
     note(exchange, &error);
@@ -34,36 +33,69 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
     if let Some(attempt) = sending.attempt.take() {
         attempt.lease.connect_failed();
     }
-    error.set_retry(sending.plan.has_next(&sending.admitted.snapshot));
+    error.set_retry(retry::follows(sending, Failure::Connect));
     error
 }
 
-#[expect(clippy::unnecessary_box_returns, reason = "Pingora's hook hands over and wants back a box")]
 /// The attempt failed after it was connected; `untouched` if nothing of an answer went to the client.
 pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouched: bool, stale: bool) -> Box<Error> {
     note(exchange, &error);
     let mut error = error;
+    let by_client = *error.esource() == ErrorSource::Downstream;
     if !untouched {
+        if let (false, Some(attempt)) = (by_client, exchange.sending().and_then(|sending| sending.attempt.as_ref())) {
+            attempt.lease.model_failed(&attempt.model);
+        }
         error.set_retry(false);
         return error;
     }
     exchange.forget_answer();
     let Some(sending) = exchange.sending() else { return error };
-    sending.attempt = None;
-    if stale && sending.stale < MAX_STALE {
+    let attempt = sending.attempt.take();
+    let another = if std::mem::take(&mut sending.follows) {
+        true
+    } else if stale && sending.stale < MAX_STALE {
+        // It never reached the provider, so nobody pays for it.
         sending.stale += 1;
         sending.plan.again();
-    } else if is_timeout(&error) {
-        // The provider may be at work on it, and be paid for it: another attempt would pay twice.
-        error.set_retry(false);
-        return error;
-    }
-    error.set_retry(sending.plan.has_next(&sending.admitted.snapshot));
+        true
+    } else {
+        let failure = failure_of(&error);
+        if let Some(attempt) = attempt {
+            blame(&attempt, failure);
+        }
+        retry::follows(sending, failure)
+    };
+    error.set_retry(another);
     error
 }
 
+/// What went wrong between us and a provider.
+fn failure_of(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Timeout,
+        ErrorType::HTTPStatus(status) => Failure::Status(*status),
+        ErrorType::InvalidHTTPHeader
+        | ErrorType::H1Error
+        | ErrorType::InvalidH2
+        | ErrorType::InternalError
+        | ErrorType::Custom(_) => Failure::BadAnswer,
+        _ => Failure::Reset,
+    }
+}
+
+/// Who is to blame: an endpoint for its connections and its silence, a model at it for what it says.
+fn blame(attempt: &Attempt, failure: Failure) {
+    match failure {
+        Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(),
+        Failure::BadAnswer => attempt.lease.model_failed(&attempt.model),
+        // The head of the answer has said so.
+        Failure::Status(_) | Failure::ContextLength => {}
+    }
+}
+
 fn is_timeout(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
+    failure_of(error) == Failure::Timeout
 }
 
 fn note(exchange: &mut Exchange, error: &Error) {

@@ -37,6 +37,7 @@ mod names;
 mod plan;
 mod receive;
 mod refuse;
+mod retry;
 mod send;
 mod settle;
 

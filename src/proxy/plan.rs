@@ -16,6 +16,10 @@ pub struct Plan {
     tried: Vec<EndpointId>,
     /// Attempts that are left.
     left: usize,
+    /// Times that it began again.
+    round: u32,
+    /// An attempt was made.
+    begun: bool,
     /// Steers consistent hashing.
     key: u64,
 }
@@ -34,24 +38,26 @@ pub struct Step {
 impl Plan {
     /// A plan of `route` with at most `attempts` attempts; `key` steers consistent hashing.
     pub fn new(route: Arc<Route>, attempts: usize, key: u64) -> Self {
-        Self { route, at: 0, tried: Vec::new(), left: attempts, key }
+        Self { route, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, key }
     }
 
-    /// The next endpoint, of the current target if it has one that was not tried, else of the next target.
+    /// The next endpoint, of the current target if it has one that was not tried, else of the next target. Where nothing
+    /// takes requests a first attempt is made all the same: better a request that may fail than one that must.
     pub fn next(&mut self, snapshot: &Snapshot) -> Option<Step> {
         if self.left == 0 {
             return None;
         }
-        loop {
-            let target = self.route.targets.get(self.at)?;
-            if let Some(step) = self.step(snapshot, target) {
-                self.tried.push(step.lease.id());
-                self.left -= 1;
+        // What is lost to another request between the look and the grip is not there at the next look.
+        for _ in 0..=self.route.targets.len() {
+            let Some(at) = self.usable(snapshot) else { break };
+            if let Some(step) = self.step(snapshot, at) {
                 return Some(step);
             }
-            self.at += 1;
-            self.tried.clear();
         }
+        if self.begun {
+            return None;
+        }
+        (self.at..self.route.targets.len()).find_map(|at| self.step(snapshot, at))
     }
 
     /// The first target and the current one, as configured, if they differ.
@@ -72,22 +78,54 @@ impl Plan {
         self.left = 0;
     }
 
-    /// True if [`next`](Self::next) would find something.
+    /// True if [`next`](Self::next) would find something that takes requests.
     pub fn has_next(&self, snapshot: &Snapshot) -> bool {
-        if self.left == 0 {
-            return false;
-        }
-        let left = self.route.targets.get(self.at..).unwrap_or_default();
-        left.iter().enumerate().any(|(ahead, target)| {
-            let tried: &[EndpointId] = if ahead == 0 { &self.tried } else { &[] };
-            snapshot.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(tried))
+        self.left > 0 && self.usable(snapshot).is_some()
+    }
+
+    /// Times that it began again.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// Whether the targets may be gone through once more: something takes requests, or will once its limit is over.
+    pub fn may_begin_again(&self, snapshot: &Snapshot, limited: bool) -> bool {
+        let open =
+            |target: &Target| snapshot.pools.get(&target.provider).is_some_and(|p| p.is_usable(&target.model, &[]));
+        self.left > 0 && self.round < self.route.retries.rounds && (limited || self.route.targets.iter().any(open))
+    }
+
+    /// Goes through the targets once more.
+    pub fn begin_again(&mut self) {
+        self.round += 1;
+        self.at = 0;
+        self.tried.clear();
+        self.begun = false;
+    }
+
+    /// The first target, from the current one on, with an untried endpoint that takes requests.
+    fn usable(&self, snapshot: &Snapshot) -> Option<usize> {
+        (self.at..self.route.targets.len()).find(|at| {
+            let Some(target) = self.route.targets.get(*at) else { return false };
+            let tried: &[EndpointId] = if *at == self.at { &self.tried } else { &[] };
+            snapshot.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(&target.model, tried))
         })
     }
 
-    fn step(&self, snapshot: &Snapshot, target: &Target) -> Option<Step> {
+    fn step(&mut self, snapshot: &Snapshot, at: usize) -> Option<Step> {
+        let target = self.route.targets.get(at)?;
         let provider = snapshot.settings.providers.get(&target.provider)?;
-        let lease = snapshot.pools.get(&target.provider)?.pick(self.key, &self.tried)?;
-        Some(Step { provider: Arc::clone(provider), lease, model: target.model.clone() })
+        let tried: &[EndpointId] = if at == self.at { &self.tried } else { &[] };
+        let lease = snapshot.pools.get(&target.provider)?.pick(self.key, &target.model, tried)?;
+        let step = Step { provider: Arc::clone(provider), lease, model: target.model.clone() };
+        if at != self.at {
+            self.at = at;
+            self.tried.clear();
+        }
+        self.tried.push(step.lease.id());
+        self.left -= 1;
+        self.begun = true;
+        Some(step)
     }
 }
 

@@ -15,8 +15,10 @@ use tidegate_codec::{
 use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::names;
 use super::refuse::{self, credential_fault};
+use super::retry;
 use crate::clock;
 use crate::observe::{Abort, Side};
+use crate::routing::Failure;
 
 /// Longest answer that is collected to be translated as a whole, in bytes.
 const WHOLE_LIMIT: usize = 64 << 20;
@@ -54,8 +56,12 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     note_status(exchange, status);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);
-    if is_retryable(status) && sending.plan.has_next(&sending.admitted.snapshot) {
-        sending.failed_status = Some(status);
+    sending.asked = retry::asked(&head.headers, clock::unix_now());
+    if let Some(attempt) = &sending.attempt {
+        attempt.lease.answered(&attempt.model, status, sending.asked);
+    }
+    if status >= 400 && retry::follows(sending, Failure::Status(status)) {
+        (sending.failed_status, sending.follows) = (Some(status), true);
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
@@ -138,11 +144,6 @@ fn note_status(exchange: &mut Exchange, status: u16) {
     }
 }
 
-/// Statuses that another endpoint or provider may not have.
-fn is_retryable(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..)
-}
-
 /// The provider answers in the other shape than it was asked for; `None` if not.
 fn reshape_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<Mode> {
     let wanted_stream = shape.wanted.filter(|_| shape.status < 300 && !matches!(shape.status, 204 | 205))?;
@@ -180,7 +181,7 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
         204 | 205 | 304 => None,
         300.. => Some(Mode::Error { status: shape.status, same: false, body: Collected::default() }),
         _ if shape.kind == Kind::Stream => Some(Mode::Stream(transcoder(client, attempt))),
-        _ if shape.wanted == Some(false) => Some(Mode::Whole(Collected::default())),
+        _ if shape.wanted == Some(false) && shape.kind != Kind::Other => Some(Mode::Whole(Collected::default())),
         // Neither a stream nor JSON where a stream was asked for: a success that the client could not read.
         _ => Some(no_answer(shape.status)),
     }

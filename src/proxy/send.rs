@@ -46,6 +46,11 @@ pub(super) async fn next_attempt(
     rejection: &mut Option<Rejection>,
 ) -> pingora::Result<Box<HttpPeer>> {
     begin(exchange);
+    if let Some(wait) = exchange.sending().map(|sending| std::mem::take(&mut sending.wait))
+        && !wait.is_zero()
+    {
+        tokio::time::sleep(wait).await;
+    }
     let Exchange { trail, phase: Phase::Sending(sending), .. } = exchange else {
         return Err(Error::explain(ErrorType::InternalError, "no request to send"));
     };
@@ -98,11 +103,19 @@ fn begin(exchange: &mut Exchange) {
             let key = hash_key(&[admitted.caller.name(), admitted.envelope.model.as_deref().unwrap_or_default()]);
             let attempts = admitted.snapshot.settings.server.max_attempts;
             let plan = Plan::new(Arc::clone(&admitted.route), attempts, key);
+            let budget = admitted.snapshot.budgets.get(&admitted.route.name).map(Arc::clone);
+            if let Some(budget) = &budget {
+                budget.pay_in();
+            }
             Phase::Sending(Box::new(Sending {
                 admitted: *admitted,
                 plan,
                 attempt: None,
                 retry_after: None,
+                asked: None,
+                budget,
+                wait: Duration::ZERO,
+                follows: false,
                 stale: 0,
                 failed_status: None,
                 verdict: None,

@@ -15,6 +15,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
     take_outcome(exchange);
     note_error(error, &mut exchange.trail);
     close_attempt(exchange);
+    credit(error, exchange);
     let trail = &exchange.trail;
     let outcome = trail.outcome.clone().unwrap_or_default();
     let latency = clock::now().duration_since(trail.started);
@@ -83,6 +84,21 @@ fn note_error(error: Option<&Error>, trail: &mut Trail) {
         trail.error.get_or_insert("client_gone");
     } else if let Some((_, label)) = refuse::fault_of(error, None) {
         trail.error.get_or_insert(label);
+    }
+}
+
+/// What the whole answer says of the model at the endpoint. Its head alone says little: a stream may break off at any
+/// word.
+fn credit(error: Option<&Error>, exchange: &Exchange) {
+    let Phase::Receiving(receiving) = &exchange.phase else { return };
+    let Some(attempt) = &receiving.sending.attempt else { return };
+    let outcome = exchange.trail.outcome.as_ref();
+    match outcome.and_then(|outcome| outcome.fault.as_ref()) {
+        Some((kind, _)) if kind.status() >= 500 && error.is_none() => attempt.lease.model_failed(&attempt.model),
+        None if error.is_none() && outcome.is_some_and(|outcome| outcome.complete) => {
+            attempt.lease.completed(&attempt.model);
+        }
+        _ => {}
     }
 }
 

@@ -5,6 +5,7 @@
 //! can therefore never tie on a name that both match.
 
 mod pattern;
+mod retry;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 
 pub use pattern::{Glob, Pattern};
+pub use retry::{Failure, On, Retries};
 
 /// Where requests for a name go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Route {
     pub on_loss: OnLoss,
     /// The limit of output tokens where the client sets none and the target's format wants one.
     pub max_output: Option<u32>,
+    /// When a request is tried again.
+    pub retries: Arc<Retries>,
 }
 
 /// A model of a provider.
@@ -149,6 +153,7 @@ mod tests {
                 targets: vec![target],
                 on_loss: OnLoss::Warn,
                 max_output: None,
+                retries: Arc::default(),
             }
         }))
     }

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
 use crate::observe::{Observer, Scrape};
 use crate::proxy::Edge;
-use crate::upstream::{EndpointView, Fleet};
+use crate::upstream::{EndpointView, Fleet, Stage};
 
 /// Longest wait for the access log's last lines when the process ends.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -61,6 +61,16 @@ impl Control {
             for endpoint in fleet.view().iter().filter(|endpoint| endpoint.configured) {
                 let in_flight = u64::from(endpoint.in_flight);
                 scrape.upstream(&endpoint.provider, &endpoint.label, endpoint.healthy, in_flight);
+                let state = match endpoint.stage {
+                    Stage::Closed => 0,
+                    Stage::HalfOpen => 1,
+                    Stage::Open => 2,
+                };
+                let counts = (endpoint.ejections, endpoint.models.len());
+                scrape.circuit(&endpoint.provider, &endpoint.label, state, counts);
+            }
+            for (model, refused) in fleet.refused_retries() {
+                scrape.retries_refused(&model, refused);
             }
             scrape.buffered_request_bytes(budget.used() as u64);
             scrape.draining(draining.load(Ordering::Relaxed));
@@ -143,6 +153,13 @@ impl State for Control {
 fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
     json.open_object().key("provider").plain(&endpoint.provider).key("endpoint").plain(&endpoint.label);
     json.key("configured").bool(endpoint.configured).key("healthy").bool(endpoint.healthy);
+    json.key("circuit").plain(endpoint.stage.name()).key("ejections").number(endpoint.ejections);
+    json.key("models_out").open_array();
+    for model in &endpoint.models {
+        json.open_object().key("model").plain(&model.model).key("circuit").plain(model.stage.name());
+        json.key("cools_ms").number(model.cools_ms).close_object();
+    }
+    json.close_array();
     json.key("held").bool(endpoint.held).key("in_flight").number(u64::from(endpoint.in_flight));
     json.key("weight").number(u64::from(endpoint.weight)).key("checked_ms_ago");
     match endpoint.checked {

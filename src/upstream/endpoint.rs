@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -12,15 +12,19 @@ use pingora_core::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
 use super::health::Health;
-use super::hold::{Gate, Hold};
+use super::hold::{Gate, Hold, millis};
 use super::peer;
 use super::resolve::{Lookup, ResolveError, Resolver};
+use super::trouble::Troubles;
 use crate::clock;
-use crate::provider::{EndpointSpec, HealthSpec, Provider};
+use crate::provider::{Breaker, EndpointSpec, HealthSpec, Provider};
 
 /// Names an endpoint for as long as the process knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub(super) u64);
+
+/// The share, of 1,000, that an endpoint begins with when it comes back.
+const RAMP_LEAST: u64 = 100;
 
 /// What makes two endpoints the same one across configs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +57,11 @@ pub(super) struct State {
     pub(super) in_flight: AtomicU32,
     pub(super) health: Health,
     pub(super) hold: Hold,
+    pub(super) models: Troubles,
+    /// Times that it, or a model at it, was held down.
+    pub(super) ejections: AtomicU64,
+    /// When it came back last; 0 for never.
+    pub(super) returned: AtomicU64,
     pub(super) resolver: Resolver,
     /// What the newest generation that has it says of its upkeep.
     pub(super) care: ArcSwap<Care>,
@@ -82,6 +91,9 @@ impl State {
             in_flight: AtomicU32::new(0),
             health: Health::default(),
             hold: Hold::default(),
+            models: Troubles::default(),
+            ejections: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
             resolver: Resolver::new(&identity.host, identity.port, Arc::clone(&world.lookup)),
             care: ArcSwap::from_pointee(care),
             changed: Arc::new(Notify::new()),
@@ -114,9 +126,32 @@ impl State {
         }
     }
 
-    /// Whether requests may go to it; [`Gate::Due`] wants a claim first.
-    pub(super) fn gate(&self, now: impl FnOnce() -> u64) -> Gate {
-        if self.health.healthy() { self.hold.gate(now) } else { Gate::Held }
+    /// Whether requests for `model` may go to it, whatever the checks say; [`Gate::Due`] wants a claim first.
+    pub(super) fn gate(&self, model: &str, now: impl Fn() -> u64) -> Gate {
+        self.hold.gate(&now).max(self.models.gate(model, &now))
+    }
+
+    /// It works: what was held against it is forgiven.
+    pub(super) fn passed(&self) {
+        if self.hold.passed() {
+            self.came_back();
+        }
+    }
+
+    /// It takes requests again, few at first.
+    pub(super) fn came_back(&self) {
+        self.returned.store(self.now(), Ordering::Release);
+    }
+
+    /// Its share of its usual requests while it comes back, of 1,000.
+    pub(super) fn ramp(&self, slow_start: u64, now: impl FnOnce() -> u64) -> u64 {
+        match self.returned.load(Ordering::Acquire) {
+            0 => 1_000,
+            returned => {
+                let passed = now().saturating_sub(returned);
+                if passed >= slow_start { 1_000 } else { (passed * 1_000 / slow_start).max(RAMP_LEAST) }
+            }
+        }
     }
 
     /// When it last failed, by a request or a check.
@@ -150,6 +185,8 @@ pub(super) struct Endpoint {
     pub(super) weight: u32,
     /// How long a connection may take to be made.
     pub(super) connect: Duration,
+    /// When it is left alone.
+    pub(super) breaker: Breaker,
     template: HttpPeer,
     /// The template with the address that was current last.
     prepared: ArcSwapOption<Prepared>,
@@ -168,6 +205,7 @@ impl Endpoint {
             host_header: host_header(spec),
             weight: spec.weight.max(1),
             connect: provider.timeouts.connect,
+            breaker: provider.breaker.clone(),
             template: peer::template(provider, spec),
             prepared: ArcSwapOption::empty(),
         }
@@ -189,6 +227,13 @@ impl Endpoint {
         peer._address = PingoraAddr::Inet(address);
         self.prepared.store(Some(Arc::new(Prepared { address, peer: peer.clone() })));
         Ok((Box::new(peer), address))
+    }
+}
+
+impl Endpoint {
+    /// How long it is brought back for, in milliseconds.
+    pub(super) fn slow_start(&self) -> u64 {
+        millis(self.breaker.slow_start)
     }
 }
 
@@ -237,7 +282,7 @@ mod tests {
     }
 
     fn lease_of(provider: Provider) -> Lease {
-        pool(&Fleet::new(), provider).pick(0, &[]).unwrap()
+        pool(&Fleet::new(), provider).pick(0, "m", &[]).unwrap()
     }
 
     #[test]
@@ -302,7 +347,7 @@ mod tests {
         let hash = async |provider: Provider| {
             let name = Arc::clone(&provider.name);
             let pools = Fleet::new().pools(&[Arc::new(provider)]);
-            pools.get(&name).unwrap().pick(0, &[]).unwrap().peer().await.unwrap().reuse_hash()
+            pools.get(&name).unwrap().pick(0, "m", &[]).unwrap().peer().await.unwrap().reuse_hash()
         };
         let same = hash(base()).await;
         assert_eq!(same, hash(base()).await);
@@ -325,7 +370,7 @@ mod tests {
         }
         let pool = pool(&Fleet::with_lookup(Arc::new(Two)), provider(vec![endpoint("model.example:80")]));
         let address = async |lease: &Lease| lease.peer().await.unwrap()._address.to_string();
-        let (one, other) = (pool.pick(0, &[]).unwrap(), pool.pick(0, &[]).unwrap());
+        let (one, other) = (pool.pick(0, "m", &[]).unwrap(), pool.pick(0, "m", &[]).unwrap());
         assert_eq!((address(&one).await.as_str(), address(&other).await.as_str()), ("10.0.0.1:80", "10.0.0.1:80"));
         one.connect_failed();
         other.connect_failed();

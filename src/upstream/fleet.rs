@@ -9,10 +9,12 @@ use std::time::Duration;
 use ahash::AHashMap;
 use tokio::sync::Notify;
 
+use super::budget::RetryBudget;
 use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
-use super::hold::Gate;
+use super::hold::{Gate, Stage};
 use super::pool::Pool;
 use super::resolve::{Lookup, SystemLookup};
+use super::trouble::ModelView;
 use super::upkeep::Upkeep;
 use crate::clock;
 use crate::provider::{EndpointSpec, Provider};
@@ -30,7 +32,11 @@ pub struct Fleet {
 struct Known {
     last_id: u64,
     states: HashMap<Identity, Weak<State>>,
+    budgets: HashMap<Arc<str>, Weak<RetryBudget>>,
 }
+
+/// The budgets of one config generation, by the model's name in it.
+pub type Budgets = AHashMap<Arc<str>, Arc<RetryBudget>>;
 
 impl Fleet {
     /// A fleet that knows nothing yet and asks the system's resolver.
@@ -59,7 +65,7 @@ impl Fleet {
                 configured.insert(state.id);
                 endpoints.push(Endpoint::new(state, provider, &spec));
             }
-            let pool = Pool::new(provider.balance, endpoints, self.world.began);
+            let pool = Pool::new(provider, endpoints, self.world.began);
             pools.insert(Arc::clone(&provider.name), Arc::new(pool));
         }
         known.states.retain(|_, state| state.strong_count() > 0);
@@ -71,6 +77,31 @@ impl Fleet {
         drop(known);
         self.changed.notify_one();
         Pools { pools }
+    }
+
+    /// The budgets of further attempts of one config generation: name of a model, percent of its requests, and attempts a
+    /// second beside that. What is left of a known one stays.
+    pub fn budgets<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>) -> Budgets {
+        let mut known = self.known();
+        let mut budgets = Budgets::new();
+        for (name, percent, floor) in models {
+            let budget = match known.budgets.get(name).and_then(Weak::upgrade) {
+                Some(budget) => budget,
+                None => Arc::new(RetryBudget::new(percent, floor)),
+            };
+            budget.adopt(percent, floor);
+            known.budgets.insert(Arc::clone(name), Arc::downgrade(&budget));
+            budgets.insert(Arc::clone(name), budget);
+        }
+        known.budgets.retain(|_, budget| budget.strong_count() > 0);
+        budgets
+    }
+
+    /// Further attempts that were wanted and not had, by model.
+    pub fn refused_retries(&self) -> Vec<(Arc<str>, u64)> {
+        let known = self.known();
+        let live = known.budgets.iter().filter_map(|(name, budget)| Some((Arc::clone(name), budget.upgrade()?)));
+        live.map(|(name, budget)| (name, budget.refused())).collect()
     }
 
     /// The background service that checks endpoints and keeps their addresses fresh, whatever generation is running.
@@ -150,8 +181,14 @@ pub struct EndpointView {
     pub configured: bool,
     /// Whether requests go to it: checks pass and it is not held.
     pub healthy: bool,
-    /// Whether it is left alone for a while because connections failed.
+    /// Whether it is left alone for a while because requests failed.
     pub held: bool,
+    /// Where its circuit stands.
+    pub stage: Stage,
+    /// Times that it, or a model at it, was taken out because requests failed.
+    pub ejections: u64,
+    /// The models that are left alone at it.
+    pub models: Vec<ModelView>,
     /// Requests that it is working on.
     pub in_flight: u32,
     /// Its share of the requests.
@@ -176,6 +213,9 @@ impl EndpointView {
             configured: care.configured,
             healthy: state.health.healthy() && !held,
             held,
+            stage: state.hold.stage(now),
+            ejections: state.ejections.load(Ordering::Relaxed),
+            models: state.models.view(now),
             in_flight: state.in_flight.load(Ordering::Relaxed),
             weight: care.weight,
             checked: record.at.map(|at| Duration::from_millis(now.saturating_sub(at))),
@@ -187,7 +227,6 @@ impl EndpointView {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hold::FAILURES;
     use super::super::testing::{checks, endpoint, provider};
     use super::*;
 
@@ -203,9 +242,9 @@ mod tests {
     fn a_reload_forgets_nothing() {
         let fleet = Fleet::new();
         let old = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80"]);
-        let leases: Vec<_> = (0..2).filter_map(|_| old.get("fleet")?.pick(0, &[])).collect();
+        let leases: Vec<_> = (0..2).filter_map(|_| old.get("fleet")?.pick(0, "m", &[])).collect();
         let down = leases.iter().find(|lease| &**lease.label() == "10.0.0.1:80").unwrap();
-        for _ in 0..FAILURES {
+        for _ in 0..5 {
             down.connect_failed();
         }
         // Another weight, order, timeout and neighbour: the endpoints are still the same.
@@ -219,17 +258,17 @@ mod tests {
         let seen: Vec<_> = view.iter().map(|view| (&*view.label, view.held, view.in_flight, view.weight)).collect();
         assert_eq!(seen, [("10.0.0.1:80", true, 1, 5), ("10.0.0.2:80", false, 1, 1), ("10.0.0.3:80", false, 0, 1)]);
         for _ in 0..20 {
-            assert_ne!(&**new.get("fleet").unwrap().pick(0, &[]).unwrap().label(), "10.0.0.1:80");
+            assert_ne!(&**new.get("fleet").unwrap().pick(0, "m", &[]).unwrap().label(), "10.0.0.1:80");
         }
         let id = down.id();
-        assert!(new.get("fleet").unwrap().pick(0, &[id]).is_some_and(|lease| lease.id() != id));
+        assert!(new.get("fleet").unwrap().pick(0, "m", &[id]).is_some_and(|lease| lease.id() != id));
     }
 
     #[test]
     fn what_is_no_longer_configured_is_forgotten_with_its_last_request() {
         let fleet = Fleet::new();
         let old = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80"]);
-        let lease = old.get("fleet").unwrap().pick(0, &[]).unwrap();
+        let lease = old.get("fleet").unwrap().pick(0, "m", &[]).unwrap();
         assert_eq!(&**lease.label(), "10.0.0.1:80");
         let _new = generation(&fleet, &["10.0.0.2:80"]);
         drop(old);
@@ -259,7 +298,7 @@ mod tests {
         let pools = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"]);
         let pool = pools.get("fleet").unwrap();
         assert_eq!(pool.len(), 2);
-        let picks = (0..30).filter(|_| &**pool.pick(0, &[]).unwrap().label() == "10.0.0.1:80").count();
+        let picks = (0..30).filter(|_| &**pool.pick(0, "m", &[]).unwrap().label() == "10.0.0.1:80").count();
         assert_eq!(picks, 20);
     }
 

@@ -1,25 +1,23 @@
-//! Passive health: an endpoint that refuses connections is left alone for a while.
+//! Passive health: what fails again and again is left alone for a while, be it an endpoint or a model at one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// Connect failures in a row before an endpoint is held down.
-pub(super) const FAILURES: u32 = 3;
-/// The first hold; each that follows without a success between lasts twice as long.
-pub(super) const FIRST_MS: u64 = 1_000;
-/// The longest hold.
-pub(super) const LONGEST_MS: u64 = 30_000;
+use crate::provider::Breaker;
 
-/// Whether an endpoint is held down, and for how long.
+/// Whether something is held down, and for how long: a circuit breaker of three states.
 ///
 /// ```text
-/// open ── FAILURES in a row ──> held ── time over ──> due ── claimed by one request ──> held (trial)
+/// open ── failures in a row ──> held ── time over ──> due ── claimed by one request ──> held (trial)
 ///   ^                             ^                                                        │ │
 ///   │                             └──────────────── failed, twice as long ─────────────────┘ │
 ///   └───────────────────────────────────────── passed ───────────────────────────────────────┘
 /// ```
 ///
-/// Times are milliseconds since the fleet began; they are arguments so that a test can choose them. An endpoint without
+/// (Of a circuit one says closed where this says open, open for held, half open for the trial; [`Stage`] has those words.)
+///
+/// Times are milliseconds since the fleet began; they are arguments so that a test can choose them. What is without
 /// trouble costs one atomic load a request.
 #[derive(Default)]
 pub(super) struct Hold {
@@ -39,7 +37,7 @@ struct Streak {
 }
 
 /// What may be done with an endpoint now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gate {
     /// Use it.
     Open,
@@ -49,7 +47,39 @@ pub(super) enum Gate {
     Held,
 }
 
+/// Where a circuit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Requests pass.
+    Closed,
+    /// One request may try, or is trying.
+    HalfOpen,
+    /// None passes.
+    Open,
+}
+
+impl Stage {
+    /// Its word for operators.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
 impl Hold {
+    /// Where the circuit stands.
+    pub(super) fn stage(&self, now: u64) -> Stage {
+        let trial = self.streak().trial;
+        match self.gate(|| now) {
+            Gate::Open => Stage::Closed,
+            Gate::Held if !trial => Stage::Open,
+            Gate::Due | Gate::Held => Stage::HalfOpen,
+        }
+    }
+
     /// What may be done now. `now` is asked only when something is held.
     pub(super) fn gate(&self, now: impl FnOnce() -> u64) -> Gate {
         match self.until.load(Ordering::Acquire) {
@@ -75,17 +105,19 @@ impl Hold {
         true
     }
 
-    /// A connection could not be made. `true` when this begins a hold.
-    pub(super) fn failed(&self, now: u64) -> bool {
+    /// It failed. `true` when this begins a hold; a first one wants `leave`.
+    pub(super) fn failed(&self, now: u64, breaker: &Breaker, leave: impl FnOnce() -> bool) -> bool {
         let mut streak = self.streak();
         self.troubled.store(true, Ordering::Release);
         self.last_failed.store(now, Ordering::Release);
         streak.failures = streak.failures.saturating_add(1);
         let until = self.until.load(Ordering::Acquire);
         // While held, the failures of requests that were under way already say nothing new.
-        let begins = if until == 0 { streak.failures >= FAILURES } else { streak.trial || until <= now };
+        let begins =
+            if until == 0 { streak.failures >= breaker.failures && leave() } else { streak.trial || until <= now };
         if begins {
-            let length = FIRST_MS.checked_shl(streak.holds.min(16)).unwrap_or(LONGEST_MS).min(LONGEST_MS);
+            let (first, longest) = (millis(breaker.open), millis(breaker.open_max));
+            let length = first.saturating_mul(1 << streak.holds.min(16)).min(longest);
             streak.holds = streak.holds.saturating_add(1);
             streak.trial = false;
             self.until.store(now.saturating_add(length).max(1), Ordering::Release);
@@ -93,15 +125,15 @@ impl Hold {
         begins
     }
 
-    /// A connection was made: all is forgiven.
-    pub(super) fn passed(&self) {
+    /// It worked: all is forgiven. `true` when this ends a hold.
+    pub(super) fn passed(&self) -> bool {
         if !self.troubled.load(Ordering::Acquire) {
-            return;
+            return false;
         }
         let mut streak = self.streak();
         *streak = Streak::default();
-        self.until.store(0, Ordering::Release);
         self.troubled.store(false, Ordering::Release);
+        self.until.swap(0, Ordering::AcqRel) != 0
     }
 
     /// When it failed last; 0 for never.
@@ -114,17 +146,29 @@ impl Hold {
     }
 }
 
+/// A duration in the milliseconds of this module.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FAILURES: u32 = 5;
+    const FIRST_MS: u64 = 1_000;
 
     fn gate(hold: &Hold, now: u64) -> Gate {
         hold.gate(|| now)
     }
 
+    fn failed(hold: &Hold, now: u64) -> bool {
+        hold.failed(now, &Breaker::default(), || true)
+    }
+
     fn fail_times(hold: &Hold, now: u64, times: u32) {
         for _ in 0..times {
-            hold.failed(now);
+            failed(hold, now);
         }
     }
 
@@ -136,7 +180,7 @@ mod tests {
         hold.passed();
         fail_times(&hold, 10, FAILURES - 1);
         assert_eq!(gate(&hold, 10), Gate::Open);
-        assert!(hold.failed(10));
+        assert!(failed(&hold, 10));
         assert_eq!(gate(&hold, 10), Gate::Held);
         assert_eq!(gate(&hold, 10 + FIRST_MS - 1), Gate::Held);
         assert_eq!(gate(&hold, 10 + FIRST_MS), Gate::Due);
@@ -164,7 +208,7 @@ mod tests {
             assert!(hold.claim(now, 5_000), "the first gets the trial");
             assert!(!hold.claim(now, 5_000), "nobody else does");
             assert_eq!(gate(&hold, now), Gate::Held);
-            assert!(hold.failed(now));
+            assert!(failed(&hold, now));
         }
         assert_eq!(lengths, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
     }
@@ -184,10 +228,35 @@ mod tests {
         let hold = Hold::default();
         fail_times(&hold, 0, FAILURES);
         assert!(hold.claim(FIRST_MS, 5_000));
-        hold.failed(FIRST_MS);
+        failed(&hold, FIRST_MS);
         hold.passed();
         assert_eq!(gate(&hold, FIRST_MS), Gate::Open);
         fail_times(&hold, 9_000, FAILURES);
         assert_eq!(gate(&hold, 9_000 + FIRST_MS), Gate::Due, "back to the first length");
+    }
+
+    #[test]
+    fn what_may_not_leave_stays_until_it_may() {
+        let hold = Hold::default();
+        for _ in 0..20 {
+            assert!(!hold.failed(1, &Breaker::default(), || false));
+        }
+        assert_eq!((gate(&hold, 1), hold.stage(1)), (Gate::Open, Stage::Closed));
+        assert!(failed(&hold, 2));
+    }
+
+    #[test]
+    fn a_circuit_has_three_stages() {
+        let hold = Hold::default();
+        assert_eq!(hold.stage(0), Stage::Closed);
+        fail_times(&hold, 0, FAILURES);
+        assert_eq!(hold.stage(FIRST_MS - 1), Stage::Open);
+        assert_eq!(hold.stage(FIRST_MS), Stage::HalfOpen);
+        assert!(hold.claim(FIRST_MS, 5_000));
+        assert_eq!(hold.stage(FIRST_MS + 1), Stage::HalfOpen);
+        failed(&hold, FIRST_MS + 2);
+        assert_eq!(hold.stage(FIRST_MS + 3), Stage::Open);
+        assert!(hold.passed() && !hold.passed());
+        assert_eq!(hold.stage(FIRST_MS + 4), Stage::Closed);
     }
 }

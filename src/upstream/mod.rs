@@ -1,7 +1,7 @@
 //! From a provider's endpoints to connections.
 //!
 //! ```text
-//! Fleet (process)  ── State of each endpoint: in flight, active health, hold, addresses
+//! Fleet (process)  ── State of each endpoint: in flight, active health, hold, models in trouble, addresses
 //!   └ Pools (one config generation) ── Pool (one provider) ── Endpoint: weight, base path, prepared peer ── State
 //!                                        └ pick ── Lease (one attempt) ── peer ── HttpPeer
 //! Upkeep (background service) ── active checks, refreshed addresses
@@ -16,6 +16,7 @@
 //! its own copy of the root certificates, and nothing there counts requests in flight.
 
 mod authorities;
+mod budget;
 mod endpoint;
 mod fleet;
 mod health;
@@ -27,11 +28,16 @@ mod resolve;
 mod select;
 #[cfg(test)]
 mod testing;
+mod trouble;
 mod upkeep;
 
 pub use authorities::{AuthoritiesError, read_authorities};
+pub use budget::RetryBudget;
 pub use endpoint::EndpointId;
-pub use fleet::{EndpointView, Fleet, Pools};
+pub use fleet::{Budgets, EndpointView, Fleet, Pools};
+pub use hold::Stage;
 pub use pool::{Lease, Pool};
 pub use resolve::{Lookup, ResolveError};
+pub use select::random;
+pub use trouble::ModelView;
 pub use upkeep::Upkeep;

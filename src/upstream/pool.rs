@@ -4,111 +4,176 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
 
 use super::endpoint::{Endpoint, EndpointId, elapsed_ms};
-use super::hold::Gate;
+use super::hold::{Gate, Hold, millis};
 use super::resolve::ResolveError;
-use super::select::{Ask, Candidate, Selector};
+use super::select::{Ask, Candidate, Selector, random};
 use crate::clock;
-use crate::provider::Balance;
+use crate::provider::{Breaker, Provider};
 
 /// The endpoints of one provider in one config generation.
 pub struct Pool {
-    endpoints: Box<[Arc<Endpoint>]>,
+    fellows: Arc<Fellows>,
     selector: Selector,
+    breaker: Breaker,
     began: clock::Instant,
 }
 
+/// The endpoints of a pool, as each of them sees the others.
+struct Fellows {
+    endpoints: Box<[Arc<Endpoint>]>,
+    /// One ejection at a time, so that two together cannot pass a bound that each of them keeps.
+    ejecting: Mutex<()>,
+}
+
 impl Pool {
-    pub(super) fn new(balance: Balance, endpoints: Vec<Endpoint>, began: clock::Instant) -> Self {
+    pub(super) fn new(provider: &Provider, endpoints: Vec<Endpoint>, began: clock::Instant) -> Self {
         let names: Vec<String> =
             endpoints.iter().map(|endpoint| format!("{}{}", endpoint.state.label, endpoint.spec.base_path)).collect();
         let candidates: Vec<Candidate<'_>> =
             endpoints.iter().zip(&names).map(|(endpoint, name)| Candidate { weight: endpoint.weight, name }).collect();
-        let selector = Selector::new(balance, &candidates);
-        Self { endpoints: endpoints.into_iter().map(Arc::new).collect(), selector, began }
+        let selector = Selector::new(provider.balance, &candidates);
+        let endpoints = endpoints.into_iter().map(Arc::new).collect();
+        let fellows = Arc::new(Fellows { endpoints, ejecting: Mutex::default() });
+        Self { fellows, selector, breaker: provider.breaker.clone(), began }
     }
 
-    /// Chooses an endpoint for one attempt. `tried` are those that this request has used already and will not get
-    /// again; `key` is the caller and model of [`Balance::ConsistentHash`].
+    /// Chooses an endpoint for one attempt at `model`. `tried` are those that this request has used already and will not
+    /// get again; `key` is the caller and model of [`Balance::ConsistentHash`](crate::provider::Balance::ConsistentHash).
     ///
     /// Unhealthy endpoints are passed over. Only when all of the pool are unhealthy one of them is tried all the same:
     /// better a request that may fail than one that must. `None` when nothing is left to try.
-    pub fn pick(&self, key: u64, tried: &[EndpointId]) -> Option<Lease> {
-        self.pick_at(key, tried, || elapsed_ms(self.began))
+    pub fn pick(&self, key: u64, model: &str, tried: &[EndpointId]) -> Option<Lease> {
+        self.pick_at(&Wish { key, model, tried }, || elapsed_ms(self.began))
     }
 
-    /// Whether a healthy endpoint is left, without taking it.
-    pub fn is_usable(&self, tried: &[EndpointId]) -> bool {
+    /// Whether an endpoint is left that takes requests for `model`, without taking it.
+    pub fn is_usable(&self, model: &str, tried: &[EndpointId]) -> bool {
         let now = elapsed_ms(self.began);
-        self.endpoints
-            .iter()
-            .any(|endpoint| !tried.contains(&endpoint.state.id) && endpoint.state.gate(|| now) != Gate::Held)
+        let believed = self.checks_are_believed();
+        let open = |endpoint: &Endpoint| gate(endpoint, believed, model, || now) != Gate::Held;
+        self.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.state.id) && open(endpoint))
     }
 
     /// How many endpoints it has.
     pub fn len(&self) -> usize {
-        self.endpoints.len()
+        self.endpoints().len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.endpoints().is_empty()
     }
 
-    fn pick_at(&self, key: u64, tried: &[EndpointId], now: impl Fn() -> u64) -> Option<Lease> {
+    fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.fellows.endpoints
+    }
+
+    /// Checks that most endpoints fail are more likely wrong than the endpoints; if not, few endpoints that get all the
+    /// requests will soon be down too.
+    fn checks_are_believed(&self) -> bool {
+        let healthy = self.endpoints().iter().filter(|endpoint| endpoint.state.health.healthy()).count();
+        healthy * 100 >= self.breaker.panic as usize * self.len()
+    }
+
+    fn pick_at(&self, wish: &Wish<'_>, now: impl Fn() -> u64) -> Option<Lease> {
+        let believed = self.checks_are_believed();
+        let usable = |endpoint: &Endpoint| gate(endpoint, believed, wish.model, &now) != Gate::Held;
         // Each lost claim is another request's win and takes that endpoint out, so this ends.
-        for _ in 0..=self.endpoints.len() {
-            let usable = |endpoint: &Endpoint| endpoint.state.gate(&now) != Gate::Held;
-            let Some(endpoint) = self.choose(key, tried, usable) else {
-                return self.fail_open(key, tried, &now);
+        for _ in 0..=self.len() {
+            let chance = random() % 1_000;
+            let ready =
+                |endpoint: &Endpoint| usable(endpoint) && chance < endpoint.state.ramp(endpoint.slow_start(), || now());
+            let Some(endpoint) = self.choose(wish, ready).or_else(|| self.choose(wish, usable)) else {
+                return self.fail_open(wish, believed, &now);
             };
-            let hold = &endpoint.state.hold;
-            if hold.gate(&now) == Gate::Open || hold.claim(now(), trial_ms(endpoint)) {
-                return Some(Lease::new(endpoint));
+            if claim(endpoint, wish.model, &now) {
+                return Some(Lease::new(endpoint, &self.fellows));
             }
         }
         None
     }
 
     /// The choice when nothing healthy is left untried.
-    fn fail_open(&self, key: u64, tried: &[EndpointId], now: &impl Fn() -> u64) -> Option<Lease> {
+    fn fail_open(&self, wish: &Wish<'_>, believed: bool, now: &impl Fn() -> u64) -> Option<Lease> {
         let at = now();
-        if self.endpoints.iter().any(|endpoint| endpoint.state.gate(|| at) != Gate::Held) {
+        if self.endpoints().iter().any(|endpoint| gate(endpoint, believed, wish.model, || at) != Gate::Held) {
             return None;
         }
-        // One that only its checks complain about may well serve; one that refused connections comes after it.
+        // One that only its checks complain about, or whose model is at its limit, may well serve; one that failed
+        // requests comes after it.
         let answering = |endpoint: &Endpoint| endpoint.state.hold.gate(now) == Gate::Open;
-        let endpoint = self.choose(key, tried, answering).or_else(|| {
-            let untried = self.endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.state.id));
+        let endpoint = self.choose(wish, answering).or_else(|| {
+            let untried = self.endpoints().iter().filter(|endpoint| !wish.tried.contains(&endpoint.state.id));
             untried.min_by_key(|endpoint| endpoint.state.last_failed())
         });
-        endpoint.map(Lease::new)
+        endpoint.map(|endpoint| Lease::new(endpoint, &self.fellows))
     }
 
-    fn choose(&self, key: u64, tried: &[EndpointId], usable: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
+    fn choose(&self, wish: &Wish<'_>, usable: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
+        let endpoints = self.endpoints();
         let load = |index: usize| {
-            self.endpoints.get(index).map_or(u32::MAX, |endpoint| endpoint.state.in_flight.load(Ordering::Relaxed))
+            endpoints.get(index).map_or(u32::MAX, |endpoint| endpoint.state.in_flight.load(Ordering::Relaxed))
         };
         let usable = |index: usize| {
-            self.endpoints.get(index).is_some_and(|endpoint| !tried.contains(&endpoint.state.id) && usable(endpoint))
+            endpoints.get(index).is_some_and(|endpoint| !wish.tried.contains(&endpoint.state.id) && usable(endpoint))
         };
-        self.selector
-            .choose(Ask { key, again: !tried.is_empty() }, load, usable)
-            .and_then(|index| self.endpoints.get(index))
+        let ask = Ask { key: wish.key, again: !wish.tried.is_empty() };
+        self.selector.choose(ask, load, usable).and_then(|index| endpoints.get(index))
     }
+}
+
+/// What one attempt asks of a pool.
+struct Wish<'a> {
+    key: u64,
+    model: &'a str,
+    tried: &'a [EndpointId],
+}
+
+fn gate(endpoint: &Endpoint, believed: bool, model: &str, now: impl Fn() -> u64) -> Gate {
+    let state = &endpoint.state;
+    if believed && !state.health.healthy() { Gate::Held } else { state.gate(model, now) }
+}
+
+/// Takes the trials that stand between a request and the endpoint; `false` when another was faster.
+fn claim(endpoint: &Endpoint, model: &str, now: &impl Fn() -> u64) -> bool {
+    let state = &endpoint.state;
+    if let Some(trouble) = state.models.find(model)
+        && trouble.hold.gate(now) != Gate::Open
+        && !trouble.hold.claim(now(), trial_ms(endpoint))
+    {
+        return false;
+    }
+    state.hold.gate(now) == Gate::Open || state.hold.claim(now(), trial_ms(endpoint))
 }
 
 /// How long the one trial after a hold may stay undecided.
 fn trial_ms(endpoint: &Endpoint) -> u64 {
-    u64::try_from(endpoint.connect.as_millis()).unwrap_or(u64::MAX).max(1_000)
+    millis(endpoint.connect).max(1_000)
+}
+
+impl Fellows {
+    /// Whether one more endpoint may be left alone, for all models or for `model`. A pool's only one may: its requests
+    /// then go to another target, or, if there is none, to it all the same.
+    fn may_leave(&self, model: Option<&str>, now: u64) -> bool {
+        let out = |endpoint: &&Arc<Endpoint>| match model {
+            Some(model) => endpoint.state.gate(model, || now) != Gate::Open,
+            None => endpoint.state.hold.gate(|| now) != Gate::Open,
+        };
+        let Some(one) = self.endpoints.first() else { return false };
+        let out = self.endpoints.iter().filter(out).count();
+        let most = one.breaker.ejected_max as usize;
+        out == 0 && most > 0 || (out + 1) * 100 <= most * self.endpoints.len()
+    }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.endpoints).finish()
+        f.debug_list().entries(self.endpoints()).finish()
     }
 }
 
@@ -116,14 +181,15 @@ impl fmt::Debug for Pool {
 #[must_use = "dropping it ends the attempt"]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
+    fellows: Arc<Fellows>,
     /// The address that [`peer`](Self::peer) gave last.
     address: Mutex<Option<SocketAddr>>,
 }
 
 impl Lease {
-    fn new(endpoint: &Arc<Endpoint>) -> Self {
+    fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>) -> Self {
         endpoint.state.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint: Arc::clone(endpoint), address: Mutex::new(None) }
+        Self { endpoint: Arc::clone(endpoint), fellows: Arc::clone(fellows), address: Mutex::new(None) }
     }
 
     /// Which endpoint it is.
@@ -158,20 +224,62 @@ impl Lease {
         Ok(peer)
     }
 
-    /// Says that no connection could be made. A few of these in a row and the endpoint is left alone for a while.
+    /// Says that no connection could be made.
     pub fn connect_failed(&self) {
-        let state = &self.endpoint.state;
-        if state.hold.failed(state.now()) {
-            log::warn!("{} {}: connections fail; it is left alone for a while", state.provider, state.label);
-        }
+        self.failed();
         if let Some(address) = *self.address.lock().unwrap_or_else(PoisonError::into_inner) {
-            state.resolver.rotate(address);
+            self.endpoint.state.resolver.rotate(address);
         }
     }
 
-    /// Says that a connection was made, new or from the pool.
-    pub fn connected(&self) {
-        self.endpoint.state.hold.passed();
+    /// Says that the endpoint did not do its part: it broke the connection, or gave no answer in time. A few of these in
+    /// a row and it is left alone for a while.
+    pub fn failed(&self) {
+        let state = &self.endpoint.state;
+        let now = state.now();
+        if self.trip(&state.hold, None, now) {
+            log::warn!("{} {}: requests fail; it is left alone for a while", state.provider, state.label);
+        }
+    }
+
+    /// Says that an answer for `model` began with `status`: whatever it is, the endpoint is there. A status from 500 on
+    /// counts against the model at it; a 429 leaves it alone for `retry_after` and counts against nobody; and a fault of
+    /// the client's says nothing.
+    pub fn answered(&self, model: &str, status: u16, retry_after: Option<Duration>) {
+        let (state, breaker) = (&self.endpoint.state, &self.endpoint.breaker);
+        state.passed();
+        match status {
+            429 => {
+                let length = retry_after.unwrap_or(breaker.cooldown).min(breaker.cooldown_max);
+                state.models.cool(model, state.now().saturating_add(millis(length)));
+            }
+            500.. => self.model_failed(model),
+            _ => {}
+        }
+    }
+
+    /// Says that an answer for `model` came to its end.
+    pub fn completed(&self, model: &str) {
+        let state = &self.endpoint.state;
+        state.models.passed(model, || state.now());
+    }
+
+    /// Says that an answer for `model` turned out to be none, or broke off.
+    pub fn model_failed(&self, model: &str) {
+        let state = &self.endpoint.state;
+        let Some(trouble) = state.models.of(model) else { return };
+        if self.trip(&trouble.hold, Some(model), state.now()) {
+            log::warn!("{} {}: requests for {model} fail; it is left alone there", state.provider, state.label);
+        }
+    }
+
+    fn trip(&self, hold: &Hold, model: Option<&str>, now: u64) -> bool {
+        let _alone = self.fellows.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = hold.failed(now, &self.endpoint.breaker, || self.fellows.may_leave(model, now));
+        if began {
+            self.endpoint.state.ejections.fetch_add(1, Ordering::Relaxed);
+        }
+        began
     }
 }
 
@@ -190,28 +298,33 @@ impl fmt::Debug for Lease {
 #[cfg(test)]
 mod tests {
     use super::super::Fleet;
-    use super::super::hold::{FAILURES, FIRST_MS};
     use super::super::testing::{endpoint, pool, provider};
     use super::*;
     use crate::provider::{EndpointSpec, HealthSpec};
-    use std::time::Duration;
+
+    const FAILURES: u32 = 5;
+    const FIRST_MS: u64 = 1_000;
 
     fn pool_of(addresses: &[&str]) -> Arc<Pool> {
         pool(&Fleet::new(), provider(addresses.iter().map(|address| endpoint(address)).collect()))
     }
 
     fn state<'a>(pool: &'a Pool, label: &str) -> &'a super::super::endpoint::State {
-        &pool.endpoints.iter().find(|endpoint| &*endpoint.state.label == label).unwrap().state
+        &pool.endpoints().iter().find(|endpoint| &*endpoint.state.label == label).unwrap().state
+    }
+
+    fn pick_at(pool: &Pool, tried: &[EndpointId], now: u64) -> Option<Lease> {
+        pool.pick_at(&Wish { key: 0, model: "m", tried }, || now)
     }
 
     /// The label of the pick at `now`, if any.
     fn picked(pool: &Pool, tried: &[EndpointId], now: u64) -> Option<String> {
-        pool.pick_at(0, tried, || now).map(|lease| lease.label().to_string())
+        pick_at(pool, tried, now).map(|lease| lease.label().to_string())
     }
 
     fn hold_down(pool: &Pool, label: &str, now: u64) {
         for _ in 0..FAILURES {
-            state(pool, label).hold.failed(now);
+            state(pool, label).hold.failed(now, &Breaker::default(), || true);
         }
     }
 
@@ -239,7 +352,7 @@ mod tests {
     fn one_request_gets_each_endpoint_once() {
         let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
         let mut tried = Vec::new();
-        while let Some(lease) = pool.pick(0, &tried) {
+        while let Some(lease) = pool.pick(0, "m", &tried) {
             assert!(!tried.contains(&lease.id()));
             tried.push(lease.id());
         }
@@ -253,27 +366,27 @@ mod tests {
         // 20 requests every 100 ms for 4 s; the first endpoint refuses them all.
         for now in (1..4_000).step_by(100) {
             for _ in 0..20 {
-                let lease = pool.pick_at(0, &[], || now).unwrap();
+                let lease = pick_at(&pool, &[], now).unwrap();
                 if &**lease.label() == "10.0.0.1:80" {
                     attempts.push(now);
-                    lease.endpoint.state.hold.failed(now);
-                    let next = pool.pick_at(0, &[lease.id()], || now).unwrap();
+                    lease.endpoint.state.hold.failed(now, &Breaker::default(), || true);
+                    let next = pick_at(&pool, &[lease.id()], now).unwrap();
                     assert_eq!(&**next.label(), "10.0.0.2:80");
                 }
             }
         }
-        assert_eq!(attempts, [1, 1, 1, 1_001, 3_001]);
+        assert_eq!(attempts, [1, 1, 1, 1, 1, 1_001, 3_001]);
     }
 
     #[test]
     fn only_one_of_many_requests_at_once_gets_the_trial() {
         let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
         hold_down(&pool, "10.0.0.1:80", 1);
-        let leases: Vec<Lease> = (0..100).filter_map(|_| pool.pick_at(0, &[], || 1 + FIRST_MS)).collect();
+        let leases: Vec<Lease> = (0..100).filter_map(|_| pick_at(&pool, &[], 1 + FIRST_MS)).collect();
         let trials = leases.iter().filter(|lease| &**lease.label() == "10.0.0.1:80").count();
         assert_eq!((leases.len(), trials), (100, 1));
         for lease in &leases {
-            lease.connected();
+            lease.answered("m", 200, None);
         }
         let picks: Vec<_> = (0..10).filter_map(|_| picked(&pool, &[], 1 + FIRST_MS)).collect();
         assert_eq!(picks.iter().filter(|label| *label == "10.0.0.1:80").count(), 5, "it is back");
@@ -315,7 +428,7 @@ mod tests {
     fn a_lease_counts_until_it_is_dropped() {
         let pool = pool_of(&["10.0.0.1:80"]);
         let in_flight = || state(&pool, "10.0.0.1:80").in_flight.load(Ordering::Relaxed);
-        let leases: Vec<Lease> = (0..3).filter_map(|_| pool.pick(0, &[])).collect();
+        let leases: Vec<Lease> = (0..3).filter_map(|_| pool.pick(0, "m", &[])).collect();
         assert_eq!(in_flight(), 3);
         drop(leases);
         assert_eq!(in_flight(), 0);
@@ -324,6 +437,91 @@ mod tests {
     #[test]
     fn a_pool_without_endpoints_offers_nothing() {
         let pool = pool_of(&[]);
-        assert!(pool.is_empty() && !pool.is_usable(&[]) && pool.pick(0, &[]).is_none());
+        assert!(pool.is_empty() && !pool.is_usable("m", &[]) && pool.pick(0, "m", &[]).is_none());
+    }
+
+    /// Lets requests at `now` fail at these endpoints until nothing changes; returns those that still take requests.
+    fn after_failing(pool: &Pool, failing: &[&str], now: u64) -> Vec<String> {
+        for _ in 0..200 {
+            let Some(lease) = pick_at(pool, &[], now) else { continue };
+            if failing.contains(&&**lease.label()) {
+                let _ = lease.trip(&lease.endpoint.state.hold, None, now);
+            }
+        }
+        let open = pool.endpoints().iter().filter(|endpoint| endpoint.state.gate("m", || now) == Gate::Open);
+        open.map(|endpoint| endpoint.state.label.to_string()).collect()
+    }
+
+    #[test]
+    fn no_more_than_half_of_a_pool_is_ever_out() {
+        let all = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80"];
+        for (count, left) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3)] {
+            let pool = pool_of(&all[..count]);
+            assert_eq!(after_failing(&pool, &all, 1).len(), left, "of {count}");
+        }
+    }
+
+    #[test]
+    fn checks_that_most_fail_are_not_believed() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        let seen = |now| {
+            let mut seen: Vec<String> = (0..30).filter_map(|_| picked(&pool, &[], now)).collect();
+            seen.sort();
+            seen.dedup();
+            seen.len()
+        };
+        fail_checks(&pool, "10.0.0.1:80", 1);
+        assert_eq!(seen(2), 2, "two thirds pass: the third is out");
+        fail_checks(&pool, "10.0.0.2:80", 3);
+        assert_eq!(seen(4), 3, "one third passes: all are used");
+    }
+
+    #[test]
+    fn a_model_at_its_limit_is_left_alone_at_that_endpoint_only() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let limited = pool.pick(0, "big", &[]).unwrap();
+        limited.answered("big", 429, Some(Duration::from_secs(3_600)));
+        let cools = state(&pool, limited.label()).models.view(0);
+        assert!(cools[0].cools_ms > 59_000 && cools[0].cools_ms <= 61_000, "a bound of a minute: {cools:?}");
+        for _ in 0..10 {
+            assert_ne!(pool.pick(0, "big", &[]).unwrap().label(), limited.label());
+        }
+        let small = (0..10).filter(|_| pool.pick(0, "small", &[]).unwrap().label() == limited.label()).count();
+        assert_eq!(small, 5, "another model goes there as before");
+        assert_eq!(state(&pool, limited.label()).ejections.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn only_faults_of_the_provider_count() {
+        let pool = pool_of(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let lease = pool.pick(0, "m", &[]).unwrap();
+        for status in [200, 400, 401, 403, 404, 409, 413, 422, 499] {
+            for _ in 0..20 {
+                lease.answered("other", status, None);
+            }
+        }
+        assert!(pool.is_usable("other", &[]) && state(&pool, lease.label()).models.view(0).is_empty());
+        for status in [500, 502, 503, 504, 529] {
+            lease.answered("m", status, None);
+        }
+        let view = state(&pool, lease.label()).models.view(0);
+        assert_eq!((view.len(), view[0].stage.name()), (1, "open"));
+        assert_eq!(state(&pool, lease.label()).hold.stage(1).name(), "closed", "the endpoint itself answers");
+    }
+
+    #[test]
+    fn who_comes_back_begins_with_few_requests() {
+        let slow = Breaker { slow_start: Duration::from_secs(100), ..Breaker::default() };
+        let endpoints = ["10.0.0.1:80", "10.0.0.2:80"].map(endpoint).to_vec();
+        let pool = pool(&Fleet::new(), Provider { breaker: slow, ..provider(endpoints) });
+        state(&pool, "10.0.0.1:80").returned.store(1, Ordering::Relaxed);
+        let share = |now: u64| {
+            let back = |_: &u32| picked(&pool, &[], now).as_deref() == Some("10.0.0.1:80");
+            (0..4_000).filter(back).count()
+        };
+        let (first, half, full) = (share(1), share(50_001), share(100_001));
+        assert!((50..400).contains(&first), "a tenth of its half: {first}");
+        assert!((700..1_500).contains(&half), "half of its half, and its turns go to the other: {half}");
+        assert_eq!(full, 2_000);
     }
 }

@@ -139,7 +139,8 @@ fn draw(round: &[u32], turn: impl Fn() -> u64, usable: &impl Fn(usize) -> bool) 
     })
 }
 
-fn random() -> u64 {
+/// A random number, good enough to spread load by.
+pub fn random() -> u64 {
     Random.next(&[])
 }
 

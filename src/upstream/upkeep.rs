@@ -121,7 +121,7 @@ async fn check(state: &State, care: &Care, spec: &HealthSpec, prober: &Prober) {
         return;
     }
     match &result {
-        Ok(()) => state.hold.passed(),
+        Ok(()) => state.passed(),
         Err(_) => {
             if let Some(address) = state.resolver.current() {
                 state.resolver.rotate(address);
@@ -130,7 +130,10 @@ async fn check(state: &State, care: &Care, spec: &HealthSpec, prober: &Prober) {
     }
     let reason = result.as_ref().err().cloned().unwrap_or_default();
     match state.health.observe(result, spec, state.now()) {
-        Some(true) => log::info!("{} {}: healthy again", state.provider, state.label),
+        Some(true) => {
+            state.came_back();
+            log::info!("{} {}: healthy again", state.provider, state.label);
+        }
         Some(false) => log::warn!("{} {}: unhealthy: {reason}", state.provider, state.label),
         None => {}
     }

@@ -1,10 +1,11 @@
 //! Names of models and their targets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::routing::{Models, OnLoss, Route, Strategy, Target};
+use crate::routing::{Models, On, OnLoss, Retries, Route, Strategy, Target};
 
-use super::super::fields::{Fields, Text};
+use super::super::fields::{Fields, Text, scalar_of, word};
 use super::super::problem::{Problems, suggest};
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
@@ -63,6 +64,7 @@ impl Lowering<'_> {
                 targets,
                 on_loss: OnLoss::Warn,
                 max_output: None,
+                retries: Arc::default(),
             });
         }
         let fields = Fields::open(&schema::MODEL, &entry.node, &entry.place, self.problems);
@@ -76,7 +78,8 @@ impl Lowering<'_> {
             self.problems.add(&entry.place, format!("`{name}` has no target"), "write `targets: [provider/model]`");
         }
         let targets: Vec<Target> = items.iter().filter_map(|item| self.item(item, pattern)).collect();
-        Some(Route { name: Arc::from(name), strategy, targets, on_loss, max_output })
+        let retries = Arc::new(self.retries(&fields));
+        Some(Route { name: Arc::from(name), strategy, targets, on_loss, max_output, retries })
     }
 
     fn strategy(&self, fields: &Fields<'_>) -> Strategy {
@@ -88,6 +91,43 @@ impl Lowering<'_> {
             }
             _ => fields.choice("strategy", &[("priority", Strategy::Priority)]).unwrap_or_default(),
         }
+    }
+
+    fn retries(&self, fields: &Fields<'_>) -> Retries {
+        let retries = fields.section_or_empty("retries", &schema::RETRIES);
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(60));
+        Retries {
+            on: self.classes(fields),
+            rounds: retries.count("rounds", &(0..=10)).unwrap_or_default(),
+            backoff: retries.duration("backoff", &(short..=long)),
+            backoff_max: retries.duration("backoff_max", &(short..=long)),
+            retry_after_max: retries.duration("retry_after_max", &(Duration::ZERO..=long)),
+            budget: retries.count("budget", &(0..=1000)).unwrap_or_default(),
+            budget_floor: retries.count("budget_floor", &(0..=10_000)).unwrap_or_default(),
+        }
+    }
+
+    /// The failures that move a request on.
+    fn classes(&self, fields: &Fields<'_>) -> Vec<On> {
+        let Some(items) = fields.list("fallback_on") else { return On::DEFAULT.to_vec() };
+        let mut classes: Vec<On> = items.iter().filter_map(|item| self.class(item)).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes
+    }
+
+    fn class(&self, node: &Node) -> Option<On> {
+        let scalar = scalar_of(node, self.problems)?;
+        if let Some(status) = scalar.text.parse::<u16>().ok().filter(|status| (400..=599).contains(status)) {
+            return Some(On::Status(status));
+        }
+        word(&scalar.text, &On::NAMED)
+            .map_err(|hint| {
+                let hint =
+                    if hint.is_empty() { "write a word of the table, or a status from 400 to 599" } else { &hint };
+                self.problems.add(&node.place, format!("{} is no failure to move on from", scalar.shown()), hint);
+            })
+            .ok()
     }
 
     fn item(&self, node: &Node, pattern: bool) -> Option<Target> {

@@ -10,7 +10,9 @@ use tidegate_codec::Format;
 use crate::provider::address::{Address, Reach};
 use crate::provider::catalog::{self, KeyNeed, Vendor};
 use crate::provider::layout::{self, Layout};
-use crate::provider::{Auth, Authorities, Balance, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts};
+use crate::provider::{
+    Auth, Authorities, Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts,
+};
 use crate::secret::Secret;
 use crate::upstream::{AuthoritiesError, read_authorities};
 
@@ -97,6 +99,7 @@ fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option
         balance: balance(fields),
         health: fields.section("health", &schema::HEALTH).map(|fields| health(&fields)),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
+        breaker: breaker(&fields.section_or_empty("breaker", &schema::BREAKER)),
         authorities: authorities(fields, files),
         quirks: quirks(fields, vendor),
     })
@@ -365,6 +368,20 @@ fn timeouts(fields: &Fields<'_>) -> Timeouts {
         read: fields.duration("read", &(short..=day)),
         write: fields.duration("write", &(short..=day)),
         idle: fields.duration("idle", &(Duration::from_secs(1)..=day)),
+    }
+}
+
+fn breaker(fields: &Fields<'_>) -> Breaker {
+    let (short, hour, day) = (Duration::from_millis(10), Duration::from_secs(3600), Duration::from_secs(24 * 3600));
+    Breaker {
+        failures: fields.count("failures", &(1..=1000)).unwrap_or(1),
+        open: fields.duration("open", &(short..=hour)),
+        open_max: fields.duration("open_max", &(short..=day)),
+        cooldown: fields.duration("cooldown", &(Duration::ZERO..=hour)),
+        cooldown_max: fields.duration("cooldown_max", &(Duration::ZERO..=day)),
+        ejected_max: fields.count("ejected_max", &(0..=100)).unwrap_or_default(),
+        panic: fields.count("panic", &(0..=100)).unwrap_or_default(),
+        slow_start: fields.duration("slow_start", &(Duration::ZERO..=hour)),
     }
 }
 

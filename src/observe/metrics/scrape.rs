@@ -19,6 +19,18 @@ impl Scrape {
         self.set(Metric::UpstreamInFlight, &[upstream, provider], count(in_flight));
     }
 
+    /// The circuits of one endpoint: its own, how often it opened, and how many models are left alone.
+    pub fn circuit(&mut self, provider: &str, upstream: &str, state: u8, (ejections, models): (u64, usize)) {
+        self.set(Metric::UpstreamCircuit, &[upstream, provider], f64::from(state));
+        self.set(Metric::UpstreamEjectionsTotal, &[upstream, provider], count(ejections));
+        self.set(Metric::UpstreamModelsOut, &[upstream, provider], count(models as u64));
+    }
+
+    /// Further attempts for a model that its budget did not allow.
+    pub fn retries_refused(&mut self, model: &str, refused: u64) {
+        self.set(Metric::RetriesRefusedTotal, &[model], count(refused));
+    }
+
     /// Bytes of request bodies held in memory.
     pub fn buffered_request_bytes(&mut self, bytes: u64) {
         self.set(Metric::BufferedRequestBytes, &[], count(bytes));

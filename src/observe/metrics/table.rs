@@ -82,6 +82,14 @@ metrics! {
         "Tries that failed through no fault of the client, by reason.";
     UpstreamHealthy: Kind::Gauge, "gateway_upstream_healthy", [upstream provider],
         "1 when the endpoint takes requests, 0 when it is held down.";
+    UpstreamCircuit: Kind::Gauge, "gateway_upstream_circuit", [upstream provider],
+        "State of the endpoint's circuit: 0 closed, 1 half open, 2 open.";
+    UpstreamEjectionsTotal: Kind::Counter, "gateway_upstream_ejections_total", [upstream provider],
+        "Times that the endpoint, or a model at it, was left alone because requests failed.";
+    UpstreamModelsOut: Kind::Gauge, "gateway_upstream_models_out", [upstream provider],
+        "Models that are left alone at the endpoint: they failed there, or are at their rate limit.";
+    RetriesRefusedTotal: Kind::Counter, "gateway_retries_refused_total", [model],
+        "Further attempts that the retry budget did not allow.";
     UpstreamInFlight: Kind::Gauge, "gateway_upstream_in_flight", [upstream provider],
         "Tries that are running now at an endpoint.";
     RetryAttemptsTotal: Kind::Counter, "gateway_retry_attempts_total", [upstream reason],

@@ -12,11 +12,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::super::hold::FAILURES;
 use super::super::testing::{checks, endpoint, provider, until};
 use super::super::{EndpointView, Lookup, Pools};
 use super::*;
-use crate::provider::{Authorities, EndpointSpec, HttpVersion, Provider};
+use crate::provider::{Authorities, Breaker, EndpointSpec, HttpVersion, Provider};
 
 /// A fleet with its upkeep running.
 struct Kept {
@@ -232,8 +231,8 @@ async fn tcp_checks_follow_the_port() {
     drop(listener);
     kept.until("down", |view| !view.healthy && view.error.as_ref().is_some_and(|error| error.contains("connect")))
         .await;
-    let lease = pools.get("fleet").unwrap().pick(0, &[]).unwrap();
-    assert!(pools.get("fleet").unwrap().pick(0, &[lease.id()]).is_none(), "offered once although down");
+    let lease = pools.get("fleet").unwrap().pick(0, "m", &[]).unwrap();
+    assert!(pools.get("fleet").unwrap().pick(0, "m", &[lease.id()]).is_none(), "offered once although down");
     let _listener = TcpListener::bind(address).await.unwrap();
     kept.until("up again", |view| view.healthy).await;
     kept.stop().await;
@@ -247,11 +246,11 @@ async fn a_passing_check_ends_a_hold() {
     slow.health = Some(HealthSpec { interval: Duration::from_secs(3600), ..checks(None) });
     let pools = kept.adopt(slow);
     kept.until("checked", |view| view.checked.is_some()).await;
-    let lease = pools.get("fleet").unwrap().pick(0, &[]).unwrap();
+    let lease = pools.get("fleet").unwrap().pick(0, "m", &[]).unwrap();
     assert_eq!(lease.id(), kept.fleet.states()[0].id);
-    for _ in 0..FAILURES {
+    for _ in 0..5 {
         // A hold that does not end by itself while this test runs.
-        kept.fleet.states()[0].hold.failed(1_000_000_000);
+        kept.fleet.states()[0].hold.failed(1_000_000_000, &Breaker::default(), || true);
     }
     assert!(kept.fleet.view()[0].held);
     // The next config wants checks more often: that must not wait for the old interval.
@@ -273,7 +272,7 @@ async fn a_reload_keeps_health_and_new_endpoints_are_checked_too() {
     assert!(kept.fleet.view().iter().any(|view| *view.label == *first && !view.healthy), "at once, not after a check");
     until(&kept.fleet, "both checked", |view| view.iter().all(|view| view.checked.is_some())).await;
     for _ in 0..10 {
-        let lease = new.get("fleet").unwrap().pick(0, &[]).unwrap();
+        let lease = new.get("fleet").unwrap().pick(0, "m", &[]).unwrap();
         assert_eq!(**lease.label(), *other.address.to_string());
     }
     drop((old, new));
@@ -318,7 +317,7 @@ async fn names_are_resolved_before_the_first_request() {
     let kept = keep(Fleet::with_lookup(Arc::clone(&lookup) as Arc<dyn Lookup>));
     let pools = kept.adopt(provider(vec![endpoint("model.example:80")]));
     kept.until("resolved", |view| !view.addresses.is_empty()).await;
-    let lease = pools.get("fleet").unwrap().pick(0, &[]).unwrap();
+    let lease = pools.get("fleet").unwrap().pick(0, "m", &[]).unwrap();
     assert_eq!(lease.peer().await.unwrap()._address.to_string(), "127.0.0.1:80");
     assert_eq!(lookup.0.load(Ordering::SeqCst), 1);
     kept.stop().await;

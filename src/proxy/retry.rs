@@ -1,0 +1,83 @@
+//! What follows a failed attempt: the next endpoint or target, the same ones after a wait, or nothing.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, header};
+
+use super::exchange::Sending;
+use super::names;
+use crate::routing::Failure;
+use crate::upstream::random;
+
+/// Decides what follows the attempt that failed; `true` if there is another one, for which the budget has paid.
+pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
+    let retries = &sending.admitted.route.retries;
+    if !retries.wants(failure) {
+        return false;
+    }
+    let snapshot = &sending.admitted.snapshot;
+    let mut wait = Duration::ZERO;
+    let mut again = false;
+    if !sending.plan.has_next(snapshot) {
+        // A rate limit is over when the provider said so, and the model is left alone until then.
+        let limited = failure == Failure::Status(429) && sending.asked.is_some();
+        if !sending.plan.may_begin_again(snapshot, limited) {
+            return false;
+        }
+        let Some(patience) = retries.wait(sending.plan.round(), sending.asked, random()) else { return false };
+        (wait, again) = (patience, true);
+    }
+    if !sending.budget.as_ref().is_none_or(|budget| budget.take()) {
+        return false;
+    }
+    if again {
+        sending.plan.begin_again();
+    }
+    sending.wait = wait;
+    true
+}
+
+/// How long the provider asks to be left alone; `now` is the time since 1970.
+///
+/// `retry-after` is a number of seconds or a date (RFC 9110 section 10.2.3); `retry-after-ms` is what some vendors send
+/// beside it, and more exact.
+pub(super) fn asked(headers: &HeaderMap, now: Duration) -> Option<Duration> {
+    let text = |name: &header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let milliseconds = text(&names::RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok());
+    if let Some(wait) = milliseconds.and_then(|count| Duration::try_from_secs_f64(count / 1_000.0).ok()) {
+        return Some(wait);
+    }
+    let text = text(&header::RETRY_AFTER)?;
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date: SystemTime = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(UNIX_EPOCH).ok()?.saturating_sub(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_read_in_every_form() {
+        let check = |headers: &[(&'static str, &'static str)], expected: Option<u64>| {
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), header::HeaderValue::from_static(value)))
+                .collect();
+            let asked = asked(&headers, Duration::from_secs(784_111_777));
+            assert_eq!(asked.map(|asked| asked.as_millis()), expected.map(u128::from), "{headers:?}");
+        };
+        check(&[], None);
+        check(&[("retry-after", "11")], Some(11_000));
+        check(&[("retry-after", " 0.5 ")], Some(500));
+        check(&[("retry-after", "20"), ("retry-after-ms", "1500")], Some(1_500));
+        // RFC 9110's own example is 784,111,777 seconds after 1970.
+        check(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], Some(0));
+        check(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], Some(10_000));
+        for nonsense in ["soon", "-1", "NaN", "inf", "1e400", ""] {
+            check(&[("retry-after", nonsense)], None);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! How many further attempts the requests of one model may cause together.
+//!
+//! As linkerd does it: every request pays in a share of an attempt, every further attempt takes out a whole one, and a
+//! few a second are allowed beside that, so that a quiet model can be retried at all. When everything fails, attempts are
+//! bounded by the number of requests, and a provider in trouble is not buried under our own repetitions.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// Hundredths of an attempt that are saved up at most: so many requests' shares outlive a quiet hour.
+const SAVED_MOST: u32 = 100 * 100;
+
+/// The budget of further attempts of one model, for the life of the process.
+#[derive(Debug)]
+pub struct RetryBudget {
+    /// What a request pays in, in hundredths of an attempt.
+    percent: AtomicU32,
+    /// Attempts a second beside that.
+    floor: AtomicU32,
+    /// Hundredths of an attempt.
+    saved: AtomicU32,
+    reserve: Mutex<Reserve>,
+    refused: AtomicU64,
+}
+
+/// What is left of the attempts of this second.
+#[derive(Debug)]
+struct Reserve {
+    left: f64,
+    at: Instant,
+}
+
+impl RetryBudget {
+    pub(super) fn new(percent: u32, floor: u32) -> Self {
+        Self {
+            percent: AtomicU32::new(percent),
+            floor: AtomicU32::new(floor),
+            saved: AtomicU32::new(0),
+            reserve: Mutex::new(Reserve { left: f64::from(floor), at: clock::now() }),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes over what a new config says.
+    pub(super) fn adopt(&self, percent: u32, floor: u32) {
+        self.percent.store(percent, Ordering::Relaxed);
+        self.floor.store(floor, Ordering::Relaxed);
+    }
+
+    /// A request came.
+    pub fn pay_in(&self) {
+        let percent = self.percent.load(Ordering::Relaxed);
+        let add = |saved: u32| (saved < SAVED_MOST).then(|| saved.saturating_add(percent).min(SAVED_MOST));
+        // A full account is left alone.
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// Takes one further attempt out; `false` when none is left.
+    pub fn take(&self) -> bool {
+        self.take_at(clock::now())
+    }
+
+    /// Attempts that were wanted and not had.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn take_at(&self, now: Instant) -> bool {
+        let spend = |saved: u32| saved.checked_sub(100);
+        if self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() || self.from_reserve(now) {
+            return true;
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    fn from_reserve(&self, now: Instant) -> bool {
+        let floor = f64::from(self.floor.load(Ordering::Relaxed));
+        let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed: Duration = now.saturating_duration_since(reserve.at);
+        reserve.left = (reserve.left + passed.as_secs_f64() * floor).min(floor);
+        reserve.at = now;
+        let had = reserve.left >= 1.0;
+        if had {
+            reserve.left -= 1.0;
+        }
+        had
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(budget: &RetryBudget, at: Instant, wanted: u32) -> u32 {
+        (0..wanted).map(|_| u32::from(budget.take_at(at))).sum()
+    }
+
+    #[test]
+    fn a_fifth_of_the_requests_and_ten_a_second() {
+        let budget = RetryBudget::new(20, 10);
+        let start = clock::now();
+        let mut attempts = 0;
+        // 100 requests a second for ten seconds, each of which would be tried three times more.
+        for second in 0..10 {
+            for part in 0..10 {
+                let now = start + Duration::from_millis(second * 1_000 + part * 100);
+                for _ in 0..10 {
+                    budget.pay_in();
+                    attempts += 1 + taken(&budget, now, 3);
+                }
+            }
+        }
+        // 9.9 s pass, and the ten of the first second are there at once.
+        assert!((1_300..=1_310).contains(&attempts), "1,000 requests, 200 of them again, and 10 a second: {attempts}");
+        assert!(budget.refused() > 2_000);
+    }
+
+    #[test]
+    fn what_is_saved_up_has_a_bound() {
+        let budget = RetryBudget::new(20, 0);
+        (0..100_000).for_each(|_| budget.pay_in());
+        assert_eq!(taken(&budget, clock::now(), 1_000), 100);
+    }
+
+    #[test]
+    fn a_budget_of_nothing_allows_nothing_and_a_new_config_counts_at_once() {
+        let budget = RetryBudget::new(0, 0);
+        budget.pay_in();
+        let later = clock::now() + Duration::from_secs(60);
+        assert_eq!(taken(&budget, later, 5), 0);
+        budget.adopt(100, 2);
+        budget.pay_in();
+        assert_eq!(taken(&budget, later + Duration::from_secs(60), 5), 3);
+    }
+}

@@ -1,0 +1,147 @@
+//! Passive health of the models at one endpoint: a model that fails there is left alone there, and nowhere else.
+//!
+//! A provider may be well and one of its models overloaded; and a rate limit (429) belongs to a model, is over when the
+//! provider says so, and says nothing against the endpoint. Models without trouble cost one atomic load a request.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ahash::AHashMap;
+
+use super::hold::{Gate, Hold, Stage};
+
+/// Models in trouble that are kept track of at one endpoint; clients may be free to invent names.
+const MOST: usize = 1_024;
+
+/// The models in trouble at one endpoint.
+#[derive(Default)]
+pub(super) struct Troubles {
+    count: AtomicUsize,
+    models: RwLock<AHashMap<Box<str>, Arc<Trouble>>>,
+}
+
+/// One model in trouble.
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// Failures in a row.
+    pub(super) hold: Hold,
+    /// The end of its rate limit; 0 for none.
+    cools_until: AtomicU64,
+}
+
+impl Trouble {
+    pub(super) fn gate(&self, now: u64) -> Gate {
+        if self.cools_until.load(Ordering::Acquire) > now { Gate::Held } else { self.hold.gate(|| now) }
+    }
+}
+
+/// A model in trouble as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelView {
+    /// The provider's name of it.
+    pub model: String,
+    /// Where its circuit stands.
+    pub stage: Stage,
+    /// How long its rate limit lasts still, in milliseconds.
+    pub cools_ms: u64,
+}
+
+impl Troubles {
+    /// What may be done with `model` now.
+    pub(super) fn gate(&self, model: &str, now: impl FnOnce() -> u64) -> Gate {
+        self.find(model).map_or(Gate::Open, |trouble| trouble.gate(now()))
+    }
+
+    /// The trouble of `model`, if it has any.
+    pub(super) fn find(&self, model: &str) -> Option<Arc<Trouble>> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).map(Arc::clone)
+    }
+
+    /// The trouble of `model`, made if it has none; `None` when there are too many already.
+    pub(super) fn of(&self, model: &str) -> Option<Arc<Trouble>> {
+        if let Some(trouble) = self.find(model) {
+            return Some(trouble);
+        }
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.len() >= MOST {
+            return None;
+        }
+        let trouble = models.entry(model.into()).or_default();
+        let trouble = Arc::clone(trouble);
+        self.count.store(models.len(), Ordering::Release);
+        Some(trouble)
+    }
+
+    /// The provider asks to leave `model` alone until then.
+    pub(super) fn cool(&self, model: &str, until: u64) {
+        if let Some(trouble) = self.of(model) {
+            trouble.cools_until.fetch_max(until, Ordering::AcqRel);
+        }
+    }
+
+    /// `model` answered: its troubles are over, but for a rate limit, which an answer on its way before knows nothing of.
+    pub(super) fn passed(&self, model: &str, now: impl FnOnce() -> u64) {
+        let Some(trouble) = self.find(model) else { return };
+        trouble.hold.passed();
+        if trouble.cools_until.load(Ordering::Acquire) > now() {
+            return;
+        }
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        models.remove(model);
+        self.count.store(models.len(), Ordering::Release);
+    }
+
+    /// Those that are held or cool down, by name.
+    pub(super) fn view(&self, now: u64) -> Vec<ModelView> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let view = |(model, trouble): (&Box<str>, &Arc<Trouble>)| ModelView {
+            model: model.to_string(),
+            stage: trouble.hold.stage(now),
+            cools_ms: trouble.cools_until.load(Ordering::Acquire).saturating_sub(now),
+        };
+        let mut views: Vec<ModelView> = models.iter().map(view).collect();
+        views.retain(|view| view.stage != Stage::Closed || view.cools_ms > 0);
+        views.sort_by(|one, other| one.model.cmp(&other.model));
+        views
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cool_down_ends_by_itself_and_is_never_shortened() {
+        let troubles = Troubles::default();
+        troubles.cool("m", 500);
+        troubles.cool("m", 300);
+        assert_eq!(troubles.gate("m", || 499), Gate::Held);
+        assert_eq!(troubles.gate("m", || 500), Gate::Open, "no trial: the provider said when");
+        assert_eq!(troubles.gate("other", || 1), Gate::Open);
+        let view = troubles.view(100);
+        assert_eq!((view.len(), view[0].cools_ms, view[0].stage), (1, 400, Stage::Closed));
+        assert!(troubles.view(500).is_empty());
+    }
+
+    #[test]
+    fn an_answer_ends_all_but_a_rate_limit() {
+        let troubles = Troubles::default();
+        troubles.cool("m", 500);
+        troubles.passed("m", || 499);
+        assert_eq!(troubles.gate("m", || 499), Gate::Held);
+        troubles.passed("m", || 500);
+        assert_eq!(troubles.count.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn invented_names_have_a_bound() {
+        let troubles = Troubles::default();
+        for number in 0..2 * MOST {
+            troubles.cool(&format!("m{number}"), 500);
+        }
+        assert_eq!(troubles.count.load(Ordering::Relaxed), MOST);
+    }
+}
