@@ -70,14 +70,14 @@ impl RetryBudget {
 
     fn take_at(&self, now: Instant) -> bool {
         let spend = |saved: u32| saved.checked_sub(100);
-        if self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() || self.from_reserve(now) {
+        if self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() || self.take_reserve(now) {
             return true;
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
         false
     }
 
-    fn from_reserve(&self, now: Instant) -> bool {
+    fn take_reserve(&self, now: Instant) -> bool {
         let floor = f64::from(self.floor.load(Ordering::Relaxed));
         let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
         let passed: Duration = now.saturating_duration_since(reserve.at);

@@ -87,7 +87,7 @@ impl Pool {
         for _ in 0..=self.len() {
             let chance = random() % 1_000;
             let ready =
-                |endpoint: &Endpoint| usable(endpoint) && chance < endpoint.state.ramp(endpoint.slow_start(), || now());
+                |endpoint: &Endpoint| usable(endpoint) && chance < endpoint.state.ramp(endpoint.slow_start(), &now);
             let Some(endpoint) = self.choose(wish, ready).or_else(|| self.choose(wish, usable)) else {
                 return self.fail_open(wish, believed, &now);
             };

@@ -97,12 +97,12 @@ impl Troubles {
     /// Those that are held or cool down, by name.
     pub(super) fn view(&self, now: u64) -> Vec<ModelView> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        let view = |(model, trouble): (&Box<str>, &Arc<Trouble>)| ModelView {
-            model: model.to_string(),
+        let view = |model: &str, trouble: &Trouble| ModelView {
+            model: model.to_owned(),
             stage: trouble.hold.stage(now),
             cools_ms: trouble.cools_until.load(Ordering::Acquire).saturating_sub(now),
         };
-        let mut views: Vec<ModelView> = models.iter().map(view).collect();
+        let mut views: Vec<ModelView> = models.iter().map(|(model, trouble)| view(model, trouble)).collect();
         views.retain(|view| view.stage != Stage::Closed || view.cools_ms > 0);
         views.sort_by(|one, other| one.model.cmp(&other.model));
         views
