@@ -4,24 +4,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pingora::apps::HttpServerOptions;
-use pingora::listeners::ListenerConfig;
-use pingora::listeners::tls::TlsSettings;
+use pingora::apps::{HttpServerApp, HttpServerOptions};
+use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 use pingora::services::ServiceWithDependents;
 use pingora::services::background::background_service;
-use pingora::services::listening::Service;
 use pingora_proxy::HttpProxy;
 
 use crate::admin;
 use crate::config::{Environment, Settings};
 use crate::observe::{MetricsOptions, ObserveError, Observer};
-use crate::proxy::Edge;
+use crate::proxy::{Edge, Unreads};
 
 mod control;
+mod front;
+mod gate;
+mod listen;
+mod socket;
+mod tls;
 
 use control::{Control, Drain, Reload};
+use front::Front;
+use listen::{Bound, Listening};
+use tls::Certificate;
 
 /// Connections to providers that are kept open, idle.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -71,17 +77,21 @@ pub struct Source {
 ///
 /// The process cannot start; once it serves, it does not return.
 pub fn run(source: Source, settings: Settings, extras: Vec<Extra>) -> Result<(), StartError> {
-    let listeners = settings.server.listen.iter().map(|listener| listener.address);
-    listeners.chain([settings.admin.listen]).try_for_each(probe)?;
+    probe(settings.admin.listen)?;
+    let bound = bind(&settings)?;
     let observer = Arc::new(Observer::new(metrics_options(&settings), log_target(&settings))?);
-    let control = Control::new(source, settings, observer);
+    let certificates = bound.iter().filter_map(|bound| Some((bound.address, bound.certificate.clone()?))).collect();
+    let control = Control::new(source, settings, observer, certificates);
     let settings = Arc::clone(&control.live.load().settings);
     let mut server = Server::new_with_opt_and_conf(None, process_conf(&settings));
     server.bootstrap();
-    let edge = Edge::new(Arc::clone(&control.live), Arc::clone(&control.observer));
+    let mut edge = Edge::new(Arc::clone(&control.live), Arc::clone(&control.observer));
+    edge.draining = Arc::clone(&control.draining);
     control.report_at_scrape(&edge);
     let underway = Arc::clone(&edge.underway);
-    server.add_service(edge_service(&server.configuration, edge, &settings)?);
+    let unreads = edge.unreads();
+    let app = edge_app(&server.configuration, edge, &settings);
+    server.add_service(edge_service(&control, app, unreads, bound));
     let metrics = Arc::clone(control.observer.metrics());
     server.add_service(admin::service(&settings.admin.listen.to_string(), Arc::new(control.clone()), metrics));
     server.add_service(background_service("upstream", control.fleet.service()));
@@ -108,7 +118,7 @@ fn process_conf(settings: &Settings) -> ServerConf {
         max_retries: PINGORA_TRIES,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         // The drain service ends the process as soon as the last exchange is over; this is only its deadline.
-        grace_period_seconds: Some(settings.server.shutdown_timeout.as_secs().saturating_add(1)),
+        grace_period_seconds: Some(settings.server.drain_deadline.as_secs().saturating_add(1)),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }
@@ -143,26 +153,37 @@ fn log_target(settings: &Settings) -> Option<crate::observe::Target> {
     })
 }
 
-fn edge_service(
-    conf: &Arc<ServerConf>,
-    edge: Edge,
-    settings: &Settings,
-) -> Result<Service<HttpProxy<Edge>>, StartError> {
+fn edge_service<A>(control: &Control, app: A, front: Unreads, bound: Vec<Bound>) -> Listening<Front<A>>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let (live, observer) = (Arc::clone(&control.live), Arc::clone(&control.observer));
+    let serve = Arc::new(Front { app: Arc::new(app), live, observer, unreads: front });
+    Listening { name: "edge", threads: None, bound, gate: Some(Arc::clone(&control.gate)), serve }
+}
+
+fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> HttpProxy<Edge> {
     let mut proxy = pingora_proxy::http_proxy(conf, edge);
+    let server = &settings.server;
     let mut options = HttpServerOptions::default();
     options.h2c = true;
+    options.h2_idle_timeout = Some(server.timeouts.keep_alive);
     proxy.server_options = Some(options);
-    let mut service = Service::new("edge".to_owned(), proxy);
-    for listener in &settings.server.listen {
-        let mut config = ListenerConfig::tcp(listener.address.to_string());
-        if let Some(files) = &listener.tls {
-            let (cert, key) = (files.cert.to_string_lossy(), files.key.to_string_lossy());
-            let mut tls = TlsSettings::intermediate(&cert, &key)
-                .map_err(|error| StartError::Certificate { address: listener.address, reason: error.to_string() })?;
-            tls.enable_h2();
-            config = config.tls(tls);
-        }
-        service.add_listener(config);
-    }
-    Ok(service)
+    let mut h2 = default_h2_options();
+    h2.max_concurrent_streams(server.limits.h2_streams);
+    h2.max_header_list_size(u32::try_from(server.limits.header_size).unwrap_or(u32::MAX));
+    proxy.h2_options = Some(h2);
+    proxy
+}
+
+/// Opens the public listeners.
+fn bind(settings: &Settings) -> Result<Vec<Bound>, StartError> {
+    let listeners = settings.server.listen.iter().map(|listener| {
+        let address = listener.address;
+        let load = |files| tls::load(files).map_err(|reason| StartError::Certificate { address, reason });
+        let certificate = listener.tls.as_ref().map(load).transpose()?;
+        let certificate = certificate.map(|config| Arc::new(Certificate::new(config)));
+        Bound::bind(address, certificate).map_err(|reason| StartError::Listen { address, reason })
+    });
+    listeners.collect()
 }

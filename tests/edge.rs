@@ -22,6 +22,7 @@ mod edge {
     mod connections;
     mod fallback;
     mod faults;
+    mod framing;
     mod gemini;
     mod harness;
     mod headers;
@@ -33,6 +34,7 @@ mod edge {
     mod resilience;
     mod responses;
     mod shapes;
+    mod slow;
     mod streams;
     mod translate;
     mod unusable;

@@ -13,6 +13,7 @@ mod describe;
 mod fields;
 mod lower;
 mod mask;
+mod network;
 mod overrides;
 mod placeholder;
 mod problem;
@@ -31,9 +32,13 @@ use std::path::Path;
 
 pub use clients::{AuthFailure, Caller, Clients};
 pub use describe::describe;
+pub use network::Network;
 pub use problem::{Place, Problem, Report};
 pub use redact::redacted;
-pub use settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Settings, Tls};
+pub use settings::{
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server,
+    Settings, Tls,
+};
 pub use snapshot::{Header, Headers, Live, Snapshot};
 
 use problem::Problems;

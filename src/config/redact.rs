@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
 use crate::routing::{Retries, Route};
 
-use super::settings::{KeyLabel, LogPath, MetricAlias, Settings};
+use super::network::Network;
+use super::settings::{ClientLimits, ClientTimeouts, KeyLabel, LogPath, MetricAlias, Settings};
 use super::units::duration_text;
 
 /// The settings as indented JSON, in the shape in which they are written, with every default filled in.
@@ -39,7 +40,12 @@ struct ServerView {
     threads: Option<usize>,
     sealing_key: &'static str,
     max_attempts: usize,
-    shutdown_timeout: String,
+    drain_deadline: String,
+    timeouts: BTreeMap<&'static str, String>,
+    limits: BTreeMap<&'static str, Option<usize>>,
+    trusted_proxies: Vec<String>,
+    allow: Vec<String>,
+    deny: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -177,8 +183,34 @@ fn server(settings: &Settings) -> ServerView {
         threads: server.threads,
         sealing_key: HIDDEN,
         max_attempts: server.max_attempts,
-        shutdown_timeout: duration_text(server.shutdown_timeout),
+        drain_deadline: duration_text(server.drain_deadline),
+        timeouts: timeouts(&server.timeouts),
+        limits: limits(&server.limits),
+        trusted_proxies: networks(&server.access.trusted_proxies),
+        allow: networks(&server.access.allow),
+        deny: networks(&server.access.deny),
     }
+}
+
+fn timeouts(timeouts: &ClientTimeouts) -> BTreeMap<&'static str, String> {
+    let ClientTimeouts { tls, header, body, keep_alive, write } = timeouts;
+    let all = [("tls", tls), ("header", header), ("body", body), ("keep_alive", keep_alive), ("write", write)];
+    all.into_iter().map(|(name, time)| (name, duration_text(*time))).collect()
+}
+
+fn limits(limits: &ClientLimits) -> BTreeMap<&'static str, Option<usize>> {
+    BTreeMap::from([
+        ("connections", Some(limits.connections)),
+        ("connections_per_ip", limits.connections_per_ip),
+        ("header_size", Some(limits.header_size)),
+        ("header_count", Some(limits.header_count)),
+        ("body_rate", Some(limits.body_rate)),
+        ("h2_streams", Some(limits.h2_streams as usize)),
+    ])
+}
+
+fn networks(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
 }
 
 fn log_path(path: &LogPath) -> String {

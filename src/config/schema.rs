@@ -60,6 +60,8 @@ pub(super) const ALL: &[&Section] = &[
     &SERVER,
     &LISTEN,
     &TLS,
+    &SERVER_TIMEOUTS,
+    &SERVER_LIMITS,
     &ADMIN,
     &ACCESS_LOG,
     &METRICS,
@@ -131,10 +133,100 @@ pub(super) static SERVER: Section = Section {
             "Tries of one request, over all targets and endpoints, before its first byte goes to the client.",
         ),
         field(
-            "shutdown_timeout",
-            "duration",
+            "drain_deadline",
+            "duration, 0 to 24h",
+            Default("1h"),
+            "How long requests that are under way may go on after SIGTERM or an upgrade. The process ends as soon as the last one is over, and at most then.",
+        ),
+        field("timeouts", "map", Otherwise("its defaults"), "How long the edge waits for a client."),
+        field("limits", "map", Otherwise("its defaults"), "How much a client may send or hold."),
+        field(
+            "trusted_proxies",
+            "list of addresses and networks",
+            Otherwise("none"),
+            "Proxies in front of the edge, as `10.0.0.0/8`: who calls is then what they write into `x-forwarded-for`, read from its end up to the first address that is not one of theirs. Nobody else's `x-forwarded-for` is read.",
+        ),
+        field(
+            "allow",
+            "list of addresses and networks",
+            Otherwise("everyone"),
+            "Who may call, by address; all others get 403, or no connection where they connect themselves.",
+        ),
+        field(
+            "deny",
+            "list of addresses and networks",
+            Otherwise("nobody"),
+            "Who may not call, by address. Goes before `allow`.",
+        ),
+    ],
+};
+
+pub(super) static SERVER_TIMEOUTS: Section = Section {
+    path: "server.timeouts",
+    about: "How long the edge waits for a client.",
+    fields: &[
+        field("tls", "duration, 10ms to 1h", Default("10s"), "The longest TLS handshake."),
+        field(
+            "header",
+            "duration, 10ms to 1h",
+            Default("10s"),
+            "From the first byte of a request's head to its last, however it drips. Then 408.",
+        ),
+        field(
+            "body",
+            "duration, 10ms to 24h",
+            Default("30s"),
+            "The longest that a request's body may take, besides the time that `limits.body_rate` gives for its length. Then 408.",
+        ),
+        field(
+            "keep_alive",
+            "duration, 1s to 24h",
+            Default("75s"),
+            "How long a connection may be open without a request.",
+        ),
+        field(
+            "write",
+            "duration, 10ms to 24h",
             Default("5m"),
-            "How long running requests may go on after the signal to stop.",
+            "The longest wait for a client to take one more piece of an answer. A client may read as slowly as it likes; one that takes nothing at all is given up.",
+        ),
+    ],
+};
+
+pub(super) static SERVER_LIMITS: Section = Section {
+    path: "server.limits",
+    about: "How much a client may send or hold.",
+    fields: &[
+        field(
+            "connections",
+            "count, 1 to 10000000",
+            Default("16384"),
+            "Client connections at once; further ones are closed as they come.",
+        ),
+        field(
+            "connections_per_ip",
+            "count, 1 to 10000000",
+            Otherwise("no limit"),
+            "The same for one address, or for one /64 of IPv6. Trusted proxies are exempt.",
+        ),
+        field(
+            "header_size",
+            "size, 1KiB to 1MiB",
+            Default("16KiB"),
+            "A request's head, in bytes; over HTTP/2 its decoded list, where a change needs a restart. Then 431, or 414 for the path.",
+        ),
+        field("header_count", "count, 8 to 1000", Default("100"), "Headers of a request. Then 431."),
+        field(
+            "body_rate",
+            "size, 1 to 1MiB",
+            Default("1KiB"),
+            "Bytes a second that a client must at least send of its body, see `timeouts.body`.",
+        ),
+        field(
+            "h2_streams",
+            "count, 1 to 10000",
+            Default("100"),
+            "Requests at once on one HTTP/2 connection. A change needs a restart.",
         ),
     ],
 };

@@ -1,7 +1,7 @@
 //! What runs: checked, complete and never changed. A reload makes new [`Settings`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::routing::Models;
 use crate::secret::SealingKey;
 
 use super::clients::Clients;
+use super::network::{self, Network};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -45,8 +46,13 @@ impl Settings {
                 keys.push(key);
             }
         };
-        note("server.listen", self.server.listen != next.server.listen);
+        // A listener's certificate is exchanged while it serves.
+        let listeners = |server: &Server| -> Vec<_> {
+            server.listen.iter().map(|listener| (listener.address, listener.tls.is_some())).collect()
+        };
+        note("server.listen", listeners(&self.server) != listeners(&next.server));
         note("server.threads", self.server.threads != next.server.threads);
+        note("server.limits.h2_streams", self.server.limits.h2_streams != next.server.limits.h2_streams);
         note("admin.listen", self.admin.listen != next.admin.listen);
         note("access_log.path", self.access_log.path != next.access_log.path);
         keys
@@ -66,8 +72,89 @@ pub struct Server {
     pub threads: Option<usize>,
     /// Tries of one request, over all targets and endpoints; at least 1.
     pub max_attempts: usize,
-    /// How long running requests may go on after the signal to stop.
-    pub shutdown_timeout: Duration,
+    /// How long requests that are under way may go on after SIGTERM or an upgrade.
+    pub drain_deadline: Duration,
+    /// How long the edge waits for a client.
+    pub timeouts: ClientTimeouts,
+    /// How much a client may send or hold.
+    pub limits: ClientLimits,
+    /// Who may call.
+    pub access: Access,
+}
+
+/// How long the edge waits for a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// A TLS handshake.
+    pub tls: Duration,
+    /// A request's head, from its first byte to its last.
+    pub header: Duration,
+    /// A request's body, besides what [`ClientLimits::body_rate`] gives.
+    pub body: Duration,
+    /// A connection without a request.
+    pub keep_alive: Duration,
+    /// A client that takes nothing of an answer.
+    pub write: Duration,
+}
+
+/// How much a client may send or hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once of one address; `None` for no limit.
+    pub connections_per_ip: Option<usize>,
+    /// Bytes of a request's head.
+    pub header_size: usize,
+    /// Headers of a request.
+    pub header_count: usize,
+    /// Bytes a second of a request's body, at least 1.
+    pub body_rate: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub h2_streams: u32,
+}
+
+/// Who may call, by address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Who may call; empty for everyone.
+    pub allow: Vec<Network>,
+    /// Who may not.
+    pub deny: Vec<Network>,
+}
+
+impl Access {
+    /// True if a client at `address` may call.
+    #[must_use]
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let holds = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
+        !holds(&self.deny) && (self.allow.is_empty() || holds(&self.allow))
+    }
+
+    /// True if the proxy at `address` is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Who calls, where `peer` connected and `forwarded` are the values of `x-forwarded-for` in their order: the last
+    /// address that no trusted proxy has. What is no address ends the search at the proxy that wrote it.
+    pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+        let mut client = peer;
+        let written = forwarded.rev().flat_map(|value| value.rsplit(',')).map(str::trim);
+        for text in written.filter(|text| !text.is_empty()) {
+            if !self.trusts(client) {
+                break;
+            }
+            match network::address(text) {
+                Some(address) => client = address,
+                None => break,
+            }
+        }
+        client
+    }
 }
 
 /// One public listener.

@@ -481,7 +481,7 @@ fn a_faulty_override_is_told_by_its_name_and_never_shown() {
 fn what_a_placeholder_stands_for_is_never_shown() {
     // The same secret at every place where a value can be wrong.
     for source in [
-        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', shutdown_timeout: '${KEY}', max_attempts: '${KEY}'}",
+        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', drain_deadline: '${KEY}', max_attempts: '${KEY}', timeouts: {tls: '${KEY}'}, limits: {header_size: '${KEY}', connections: '${KEY}'}, allow: ['${KEY}'], deny: ['${KEY}/8'], trusted_proxies: ['${KEY}']}",
         "admin: {listen: '${KEY}'}",
         "access_log: {enabled: '${KEY}'}\nmetrics: {aliases: ['${KEY}'], key_label: '${KEY}'}",
         "auth: '${KEY}'",
@@ -510,6 +510,8 @@ fn every_key_is_read() {
         ("server", "SERVER__"),
         ("server.listen[]", "SERVER__LISTEN__0__"),
         ("server.listen[].tls", "SERVER__LISTEN__0__TLS__"),
+        ("server.timeouts", "SERVER__TIMEOUTS__"),
+        ("server.limits", "SERVER__LIMITS__"),
         ("admin", "ADMIN__"),
         ("access_log", "ACCESS_LOG__"),
         ("metrics", "METRICS__"),

@@ -87,6 +87,11 @@ impl Observer {
         self.metrics.auth(if allowed { "allowed" } else { "denied" }, reason);
     }
 
+    /// Counts one connection that was not served. `reason` comes from a closed set.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.metrics.connection_refused(reason);
+    }
+
     /// Counts one reload of the config; a good one also becomes the one in use.
     pub fn reload(&self, good: bool) {
         self.metrics.reload(good);

@@ -1,7 +1,6 @@
 //! From a connection's bytes to a request that may go on: path, key, body, model.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -12,6 +11,7 @@ use tidegate_codec::{Format, Framing, Line, Operation, json, wire};
 
 use super::Edge;
 use super::body::{self, Reservation};
+use super::connection;
 use super::exchange::{Admitted, Exchange};
 use super::models;
 use super::names;
@@ -49,6 +49,7 @@ enum Place {
 /// The client is gone.
 pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Admission> {
     note_arrival(edge, session, exchange);
+    let refusal = connection::refusal(session, &edge.live.load().settings.server, exchange.trail.client);
     let keys = take_keys(session)?;
     let place = place_of(session.req_header().uri.path(), session.req_header().uri.query());
     let format = match &place {
@@ -59,6 +60,10 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
     exchange.trail.endpoint = endpoint_of(&place);
     let method = observe::Method::from_name(session.req_header().method.as_str());
     exchange.trail.in_flight = Some(edge.observer.started(exchange.trail.endpoint, method));
+    if let Some(rejection) = refusal {
+        refuse::answer(session, exchange, format, rejection).await?;
+        return Ok(Admission::Answered);
+    }
     let admitted = match place {
         Place::Health => {
             refuse::answer_json(session, exchange, br#"{"status":"ok"}"#.to_vec()).await?;
@@ -88,6 +93,7 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
 
 fn note_arrival(edge: &Edge, session: &Session, exchange: &mut Exchange) {
     let trail = &mut exchange.trail;
+    trail.client = connection::client(session, &edge.live.load().settings.server);
     trail.request_id = match header(session, names::REQUEST_ID) {
         Some(id) if !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic()) => {
             id.to_owned()
@@ -254,7 +260,7 @@ async fn take_in(
     let caller = authenticate(edge, &keys, exchange, &snapshot)?;
     let server = &snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
-    let body = body::read(session, server.body_limit, &mut room).await?;
+    let body = body::read(session, server, &mut room).await?;
     exchange.trail.bytes_in = body.len();
     let mut envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
     if wire(format).spec().addressing.is_some() {
@@ -312,11 +318,6 @@ fn shorten(text: &str) -> String {
 /// The value of header `name`, if it is text.
 pub(super) fn header(session: &Session, name: impl AsHeaderName) -> Option<&str> {
     session.get_header(name).and_then(|value| value.to_str().ok())
-}
-
-/// Address of the peer that connected.
-pub(super) fn client_ip(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 fn percent_decode(text: &str) -> String {

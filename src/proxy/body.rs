@@ -17,12 +17,11 @@ use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora_proxy::Session;
 
 use super::connection;
+use crate::clock;
+use crate::config::{ClientTimeouts, Server};
 
 /// Size of Pingora's private retry buffer, in bytes.
 const RETRY_BUFFER: usize = 64 * 1024;
-
-/// Longest silence while a client sends its body.
-const BODY_SILENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of bodies that all requests together may hold.
 #[derive(Debug, Default)]
@@ -96,24 +95,31 @@ pub enum BodyError {
     BadLength,
     /// Encoded in a way that is not read.
     Encoded(String),
-    /// Nothing came for a minute.
+    /// It came slower than it must.
     TooSlow,
+    /// Its framing could be read in two ways.
+    BadFraming,
     /// The connection failed.
     Broken(Box<pingora::Error>),
 }
 
 impl From<Box<pingora::Error>> for BodyError {
     fn from(error: Box<pingora::Error>) -> Self {
+        let cause = error.root_cause().downcast_ref::<std::io::Error>();
+        if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData) {
+            return Self::BadFraming;
+        }
         Self::Broken(error)
     }
 }
 
-/// Reads the body of the request in `session`, at most `limit` bytes.
+/// Reads the body of the request in `session`, within the bounds of `server`.
 ///
 /// # Errors
 ///
 /// See [`BodyError`]. The connection cannot be used for another request then.
-pub async fn read(session: &mut Session, limit: usize, room: &mut Reservation) -> Result<Bytes, BodyError> {
+pub async fn read(session: &mut Session, server: &Server, room: &mut Reservation) -> Result<Bytes, BodyError> {
+    let limit = server.body_limit;
     let length = announced_length(session)?;
     if length.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
@@ -128,9 +134,9 @@ pub async fn read(session: &mut Session, limit: usize, room: &mut Reservation) -
         session.write_continue_response().await?;
         session.set_keepalive(keepalive);
     }
-    let body = collect(session, length, limit, room).await?;
+    let body = collect(session, length, server, room).await?;
     if !body.is_empty() && session.get_retry_buffer().is_none() {
-        rearm(session).await?;
+        rearm(session, &server.timeouts).await?;
     }
     Ok(body)
 }
@@ -138,16 +144,19 @@ pub async fn read(session: &mut Session, limit: usize, room: &mut Reservation) -
 async fn collect(
     session: &mut Session,
     length: Option<usize>,
-    limit: usize,
+    server: &Server,
     room: &mut Reservation,
 ) -> Result<Bytes, BodyError> {
+    let limit = server.body_limit;
     let mut body = Gathered::default();
+    let began = clock::now();
     loop {
         let left = length.map(|length| length.saturating_sub(body.len()));
         if left.is_none_or(|left| left <= RETRY_BUFFER) {
             session.enable_retry_buffering();
         }
-        let read = tokio::time::timeout(BODY_SILENCE, session.read_request_body());
+        let patience = allowed(server, body.len()).saturating_sub(clock::now().duration_since(began));
+        let read = tokio::time::timeout(patience, session.read_request_body());
         let Some(chunk) = read.await.map_err(|_| BodyError::TooSlow)?? else { break };
         let total = body.len().saturating_add(chunk.len());
         if total > limit {
@@ -159,6 +168,11 @@ async fn collect(
         body.push(chunk, length);
     }
     Ok(body.finish())
+}
+
+/// The time in which the next piece must have come behind `bytes`: every second of it was paid for.
+fn allowed(server: &Server, bytes: usize) -> Duration {
+    server.timeouts.body.saturating_add(Duration::from_secs((bytes / server.limits.body_rate) as u64))
 }
 
 /// A body as it comes; one that came whole is not copied.
@@ -208,7 +222,7 @@ fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
 /// Makes the HTTP/1.1 session anew, its body one stand-in byte that Pingora will pump.
 ///
 /// The connection, its keep-alive setting and the request's headers stay; what the client sent has been read to its end, so nothing of it is lost.
-async fn rearm(session: &mut Session) -> Result<(), BodyError> {
+async fn rearm(session: &mut Session, timeouts: &ClientTimeouts) -> Result<(), BodyError> {
     if !matches!(*session.downstream_session, ServerSession::H1(_)) {
         return Err(BodyError::LengthRequired);
     }
@@ -223,7 +237,7 @@ async fn rearm(session: &mut Session) -> Result<(), BodyError> {
     fresh.read_request().await?;
     fresh.set_server_keepalive(keepalive);
     *session.downstream_session = ServerSession::H1(fresh);
-    connection::prepare(session);
+    connection::prepare(session, timeouts);
     session.enable_retry_buffering();
     while session.read_request_body().await?.is_some() {}
     Ok(())

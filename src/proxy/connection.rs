@@ -1,24 +1,64 @@
 //! How a client's connection is treated, beyond what Pingora does by itself.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
-use http::Version;
+use http::{Method, Version};
 use pingora_proxy::Session;
+use tidegate_codec::hub::{Fault, FaultKind};
 
-/// Longest wait for a client to take one piece of an answer. A client may read as slowly as it likes, but one that takes
-/// nothing at all would hold its stream, and the provider's, for ever.
-const CLIENT_SILENCE: Duration = Duration::from_secs(300);
+use super::names;
+use super::refuse::Rejection;
+use crate::config::{ClientTimeouts, Server};
 
 /// Prepares the connection for the request that has come.
-pub(super) fn prepare(session: &mut Session) {
-    // Otherwise whatever comes behind a body, be it the next request or an empty line that old clients send, is taken
-    // for the end of the connection, and the request that is under way for nobody's.
-    session.set_pipelining_enabled(true);
+pub(super) fn prepare(session: &mut Session, timeouts: &ClientTimeouts) {
     // Many clients take the first status line for the answer.
     session.set_ignore_info_resp(true);
-    session.set_write_timeout(Some(CLIENT_SILENCE));
+    // The time of a body as a whole is kept where it is read.
+    session.set_read_timeout(None);
+    session.set_total_drain_timeout(Some(timeouts.body));
+    session.set_write_timeout(Some(timeouts.write));
     if session.req_header().version == Version::HTTP_10 {
         // It knows no chunks: the end of the connection is the answer's, see `length`.
         session.set_keepalive(None);
     }
+}
+
+/// Who calls: the address that connected, or the one that a trusted proxy tells of.
+pub(super) fn client(session: &Session, server: &Server) -> Option<IpAddr> {
+    let peer = session.client_addr()?.as_inet()?.ip().to_canonical();
+    let forwarded = session.req_header().headers.get_all(names::FORWARDED_FOR);
+    let forwarded: Vec<&str> = forwarded.iter().filter_map(|value| value.to_str().ok()).collect();
+    Some(server.access.client(peer, forwarded.into_iter()))
+}
+
+/// Why a request is not even looked at; `None` if it is. Over HTTP/1 most of this was found before, see the server's front.
+pub(super) fn refusal(session: &mut Session, server: &Server, client: Option<IpAddr>) -> Option<Rejection> {
+    let head = session.req_header();
+    if client.is_some_and(|client| !server.access.admits(client)) {
+        let fault = Fault::new(FaultKind::Permission, "Requests from this address are not served.");
+        return Some(Rejection::new(fault).labelled("address").closing());
+    }
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        let mut fault = Fault::new(FaultKind::InvalidRequest, "This method is not served here.");
+        fault.status = 405;
+        let mut rejection = Rejection::new(fault).labelled("method_refused").closing();
+        rejection.allow = Some("GET, HEAD, POST");
+        return Some(rejection);
+    }
+    let count = server.limits.header_count;
+    if head.headers.len() > count {
+        // The answer may have to wait for its client; the headers need not.
+        let names: Vec<_> = head.headers.keys().cloned().collect();
+        for name in names {
+            session.req_header_mut().remove_header(&name);
+        }
+        let mut fault = Fault::new(
+            FaultKind::InvalidRequest,
+            format!("The request has more than {count} headers, the most read here."),
+        );
+        fault.status = 431;
+        return Some(Rejection::new(fault).labelled("too_many_headers").closing());
+    }
+    None
 }

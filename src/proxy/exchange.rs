@@ -7,6 +7,7 @@
 //! ```
 //! Each phase owns the one before it, so a stage cannot meet an exchange that lacks what it needs.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -206,6 +207,8 @@ pub struct Collected {
 pub struct Trail {
     /// When the request came.
     pub started: Instant,
+    /// Who sent it.
+    pub client: Option<IpAddr>,
     /// Its id, the client's or ours.
     pub request_id: String,
     /// `traceparent`, if sent.
@@ -268,6 +271,7 @@ impl Exchange {
             _underway: Underway(Arc::clone(underway)),
             trail: Trail {
                 started: clock::now(),
+                client: None,
                 request_id: String::new(),
                 traceparent: None,
                 format: None,

@@ -12,7 +12,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,10 +40,12 @@ mod refuse;
 mod retry;
 mod send;
 mod settle;
+mod unread;
 
 use admit::Admission;
 pub use exchange::Exchange;
 use exchange::Phase;
+pub use unread::{Unread, Unreads};
 
 use crate::config::Live;
 use crate::observe::Observer;
@@ -58,7 +60,9 @@ pub struct Edge {
     pub budget: Arc<body::Budget>,
     /// Exchanges that are under way.
     pub underway: Arc<AtomicUsize>,
-    ids: ids::Ids,
+    /// The process is about to end: every answer says that its connection ends with it.
+    pub draining: Arc<AtomicBool>,
+    ids: Arc<ids::Ids>,
 }
 
 impl std::fmt::Debug for Edge {
@@ -71,7 +75,27 @@ impl Edge {
     /// An edge that serves by `live` and tells `observer`.
     #[must_use]
     pub fn new(live: Arc<Live>, observer: Arc<Observer>) -> Self {
-        Self { live, observer, budget: Arc::default(), underway: Arc::default(), ids: ids::Ids::new() }
+        Self {
+            live,
+            observer,
+            budget: Arc::default(),
+            underway: Arc::default(),
+            draining: Arc::default(),
+            ids: Arc::new(ids::Ids::new()),
+        }
+    }
+
+    /// Answers what is refused before it reaches the edge as a request.
+    #[must_use]
+    pub fn unreads(&self) -> Unreads {
+        Unreads { observer: Arc::clone(&self.observer), ids: Arc::clone(&self.ids) }
+    }
+
+    /// Ends the connection behind an answer that is about to go out, where the process is about to end.
+    fn let_go(&self, session: &mut Session) {
+        if self.draining.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
     }
 }
 
@@ -89,7 +113,8 @@ impl ProxyHttp for Edge {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<bool> {
-        connection::prepare(session);
+        connection::prepare(session, &self.live.load().settings.server.timeouts);
+        self.let_go(session);
         match admit::admit(self, session, exchange).await? {
             Admission::Go(admitted) => {
                 exchange.phase = Phase::Admitted(admitted);
@@ -157,6 +182,7 @@ impl ProxyHttp for Edge {
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
         let status = head.status.as_u16();
+        self.let_go(session);
         receive::head(exchange, head)?;
         length::demand(session, receive::wants_body(exchange).then_some(status));
         Ok(())

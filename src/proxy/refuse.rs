@@ -105,6 +105,10 @@ impl From<BodyError> for Rejection {
             BodyError::TooSlow => {
                 (FaultKind::Timeout, 408, "The request body did not come in time.".to_owned(), "body_timeout")
             }
+            BodyError::BadFraming => {
+                let message = "The chunks or trailers of the request's body are not valid HTTP.".to_owned();
+                (FaultKind::InvalidRequest, 400, message, "bad_framing")
+            }
             BodyError::Broken(_) => {
                 (FaultKind::InvalidRequest, 400, "The request body broke off.".to_owned(), "body_broken")
             }

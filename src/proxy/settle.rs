@@ -6,7 +6,7 @@ use tidegate_codec::{Format, Outcome, hub};
 
 use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
-use super::{admit, fail, refuse};
+use super::{fail, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
 
@@ -26,7 +26,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         request_id: &trail.request_id,
         trace_id,
         span_id,
-        client_ip: admit::client_ip(session),
+        client_ip: trail.client,
         method: Method::from_name(session.req_header().method.as_str()),
         endpoint: trail.endpoint,
         status: session.response_written().map_or(0, |response| response.status.as_u16()),

@@ -1,5 +1,6 @@
 //! What can be done to a running process: reload, drain, and questions of its state.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,11 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
+use pingora::tls::ServerConfig;
 use tidegate_codec::json::Writer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
 use super::Source;
+use super::gate::Gate;
+use super::tls::{self, Certificate};
 use crate::admin::{Health, Readiness, State};
 use crate::clock;
 use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
@@ -23,6 +27,9 @@ use crate::upstream::{EndpointView, Fleet, Stage};
 /// Longest wait for the access log's last lines when the process ends.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long connections without a request stay open once the process drains.
+const FAREWELL: Duration = Duration::from_millis(700);
+
 /// What the admin listener and the signals act on.
 #[derive(Clone)]
 pub(super) struct Control {
@@ -30,21 +37,32 @@ pub(super) struct Control {
     pub(super) live: Arc<Live>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) observer: Arc<Observer>,
+    pub(super) gate: Arc<Gate>,
+    /// Certificates of the listeners that have one.
+    certificates: Arc<[(SocketAddr, Arc<Certificate>)]>,
     generation: Arc<AtomicU64>,
-    draining: Arc<AtomicBool>,
+    pub(super) draining: Arc<AtomicBool>,
     /// One reload at a time.
     reloading: Arc<Mutex<()>>,
     started: clock::Instant,
 }
 
 impl Control {
-    pub(super) fn new(source: Source, settings: Settings, observer: Arc<Observer>) -> Self {
+    pub(super) fn new(
+        source: Source,
+        settings: Settings,
+        observer: Arc<Observer>,
+        certificates: Arc<[(SocketAddr, Arc<Certificate>)]>,
+    ) -> Self {
         let fleet = Fleet::new();
         let snapshot = Snapshot::new(settings, &fleet, 1);
         observer.config_in_use();
+        let live = Arc::new(Live::from_pointee(snapshot));
         Self {
             source: Arc::new(source),
-            live: Arc::new(Live::from_pointee(snapshot)),
+            gate: Gate::new(Arc::clone(&live)),
+            certificates,
+            live,
             fleet,
             observer,
             generation: Arc::new(AtomicU64::new(1)),
@@ -57,6 +75,7 @@ impl Control {
     /// Adds to every scrape what is known elsewhere: endpoints, memory for bodies, draining.
     pub(super) fn report_at_scrape(&self, edge: &Edge) {
         let (fleet, draining, budget) = (Arc::clone(&self.fleet), Arc::clone(&self.draining), Arc::clone(&edge.budget));
+        let gate = Arc::clone(&self.gate);
         self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
             for endpoint in fleet.view().iter().filter(|endpoint| endpoint.configured) {
                 let in_flight = u64::from(endpoint.in_flight);
@@ -73,6 +92,7 @@ impl Control {
                 scrape.retries_refused(&model, refused);
             }
             scrape.buffered_request_bytes(budget.used() as u64);
+            scrape.connections(gate.open() as u64);
             scrape.draining(draining.load(Ordering::Relaxed));
         }));
     }
@@ -81,12 +101,22 @@ impl Control {
     async fn read_again(&self) -> Result<String, String> {
         let _one = self.reloading.lock().await;
         let source = Arc::clone(&self.source);
+        let certificates = Arc::clone(&self.certificates);
         let loaded = tokio::task::spawn_blocking(move || match &source.file {
-            Some(file) => config::load(file, &source.environment).map_err(|report| report.to_string()),
+            Some(file) => {
+                let settings = config::load(file, &source.environment).map_err(|report| report.to_string())?;
+                let fresh = fresh_certificates(&certificates, &settings)?;
+                Ok((settings, fresh))
+            }
             None => Err("this process runs a config that is compiled in: there is nothing to read again".to_owned()),
         });
         match loaded.await.unwrap_or_else(|error| Err(format!("the config reader failed: {error}"))) {
-            Ok(settings) => Ok(self.adopt(settings)),
+            Ok((settings, certificates)) => {
+                for (certificate, fresh) in certificates {
+                    certificate.replace(fresh);
+                }
+                Ok(self.adopt(settings))
+            }
             Err(report) => {
                 self.observer.reload(false);
                 log::error!("config not reloaded, the old one stays: {report}");
@@ -148,6 +178,25 @@ impl State for Control {
         json.close_array().close_object();
         String::from_utf8_lossy(&out).into_owned()
     }
+}
+
+/// A certificate, and what takes its place.
+type Fresh = (Arc<Certificate>, Arc<ServerConfig>);
+
+/// The certificates of the listeners, read again. All are sound, or none is taken.
+fn fresh_certificates(
+    certificates: &[(SocketAddr, Arc<Certificate>)],
+    settings: &Settings,
+) -> Result<Vec<Fresh>, String> {
+    let mut fresh = Vec::new();
+    for listener in &settings.server.listen {
+        let held = certificates.iter().find(|(address, _)| *address == listener.address);
+        let (Some((address, certificate)), Some(files)) = (held, &listener.tls) else { continue };
+        let config = tls::load(files)
+            .map_err(|reason| format!("the certificate of the listener at {address} cannot be used: {reason}"))?;
+        fresh.push((Arc::clone(certificate), config));
+    }
+    Ok(fresh)
 }
 
 fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
@@ -228,7 +277,9 @@ impl BackgroundService for Drain {
         }
         self.control.draining.store(true, Ordering::Relaxed);
         let began = clock::now();
-        let patience = self.settings.server.shutdown_timeout;
+        let patience = self.settings.server.drain_deadline;
+        // Clients that are between two requests get the time to send the next and be told that it is the last.
+        tokio::time::sleep(FAREWELL.min(patience)).await;
         while self.underway.load(Ordering::Relaxed) > 0 && clock::now().duration_since(began) < patience {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -206,6 +206,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         response
     }
 
+    /// All that comes until the connection ends, however it ends.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        while let Ok(1..) = self.wire.fill().await {}
+        std::mem::take(&mut self.wire.buffer)
+    }
+
     /// The first line that comes, whatever it is of.
     pub async fn first_line(&mut self) -> String {
         match self.wire.head().await {

@@ -7,10 +7,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::fields::{Fields, Text, scalar_of, word};
+use super::super::network::Network;
 use super::super::problem::Problems;
 use super::super::schema;
-use super::super::settings::{AccessLog, Admin, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server, Tls};
+use super::super::settings::{
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server,
+    Tls,
+};
 use super::FileList;
+
+/// The longest that anything may be waited for.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest deadline of a client.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Bytes of a certificate or key file.
 const MAX_PEM: u64 = 1 << 20;
@@ -30,8 +40,50 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         body_buffer_total,
         threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
         max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
-        shutdown_timeout: fields.duration("shutdown_timeout", &(Duration::ZERO..=Duration::from_secs(24 * 3600))),
+        drain_deadline: fields.duration("drain_deadline", &(Duration::ZERO..=DAY)),
+        timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::SERVER_TIMEOUTS)),
+        limits: limits(&fields.section_or_empty("limits", &schema::SERVER_LIMITS)),
+        access: Access {
+            trusted_proxies: networks(fields, "trusted_proxies"),
+            allow: networks(fields, "allow"),
+            deny: networks(fields, "deny"),
+        },
     }
+}
+
+fn timeouts(fields: &Fields<'_>) -> ClientTimeouts {
+    const HOUR: Duration = Duration::from_secs(3600);
+    ClientTimeouts {
+        tls: fields.duration("tls", &(SHORTEST..=HOUR)),
+        header: fields.duration("header", &(SHORTEST..=HOUR)),
+        body: fields.duration("body", &(SHORTEST..=DAY)),
+        keep_alive: fields.duration("keep_alive", &(Duration::from_secs(1)..=DAY)),
+        write: fields.duration("write", &(SHORTEST..=DAY)),
+    }
+}
+
+fn limits(fields: &Fields<'_>) -> ClientLimits {
+    let count = |name, most| fields.count(name, &(1..=most)).map(|count| count as usize);
+    ClientLimits {
+        connections: count("connections", 10_000_000).unwrap_or(1),
+        connections_per_ip: count("connections_per_ip", 10_000_000),
+        header_size: fields.size("header_size", &(1024..=1 << 20)),
+        header_count: fields.count("header_count", &(8..=1000)).map_or(8, |count| count as usize),
+        body_rate: fields.size("body_rate", &(1..=1 << 20)).max(1),
+        h2_streams: fields.count("h2_streams", &(1..=10_000)).unwrap_or(1),
+    }
+}
+
+fn networks(fields: &Fields<'_>, name: &str) -> Vec<Network> {
+    let mut networks = Vec::new();
+    for item in fields.list(name).unwrap_or_default() {
+        let Some(text) = Text::of(item, fields.problems()) else { continue };
+        match Network::parse(text.value) {
+            Ok(network) => networks.push(network),
+            Err(hint) => fields.problems().add(text.place, format!("{} is no network", text.shown()), hint),
+        }
+    }
+    networks
 }
 
 fn listeners(fields: &Fields<'_>, files: &mut FileList<'_>) -> Vec<Listener> {

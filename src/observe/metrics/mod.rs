@@ -156,6 +156,11 @@ impl Metrics {
         self.auth.get(&labels, |(known, _)| *known == labels, make).1.inc();
     }
 
+    /// Counts one connection that was not served.
+    pub(super) fn connection_refused(&self, reason: &'static str) {
+        self.counter(Metric::ConnectionsRefusedTotal, &[reason]).inc();
+    }
+
     /// Counts one load of the config, and notes when it was if it was good.
     pub(super) fn reload(&self, good: bool) {
         self.counter(Metric::ConfigReloadsTotal, &[if good { "success" } else { "failure" }]).inc();

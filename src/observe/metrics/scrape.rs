@@ -31,6 +31,11 @@ impl Scrape {
         self.set(Metric::RetriesRefusedTotal, &[model], count(refused));
     }
 
+    /// Connections of clients that are open.
+    pub fn connections(&mut self, open: u64) {
+        self.set(Metric::Connections, &[], count(open));
+    }
+
     /// Bytes of request bodies held in memory.
     pub fn buffered_request_bytes(&mut self, bytes: u64) {
         self.set(Metric::BufferedRequestBytes, &[], count(bytes));

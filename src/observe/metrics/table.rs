@@ -114,6 +114,10 @@ metrics! {
         "Fields that a translation could not carry as they were, by what was done with them.";
     AuthRequestsTotal: Kind::Counter, "gateway_auth_requests_total", [result reason],
         "Checks of client keys.";
+    Connections: Kind::Gauge, "gateway_connections", [],
+        "Connections of clients that are open now.";
+    ConnectionsRefusedTotal: Kind::Counter, "gateway_connections_refused_total", [reason],
+        "Connections that were closed before a request of them was served, by reason.";
     BufferedRequestBytes: Kind::Gauge, "gateway_buffered_request_bytes", [],
         "Bytes of request bodies held in memory now.";
     ConfigReloadsTotal: Kind::Counter, "gateway_config_reloads_total", [result],

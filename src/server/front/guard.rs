@@ -1,0 +1,384 @@
+//! The reading side of a client's HTTP/1 connection: what Pingora is handed ends where a message ends, and is of one way
+//! to read.
+//!
+//! [`Guard`] stands between the socket and Pingora's session. A request's head is collected and checked before Pingora
+//! sees a byte of it; its body is followed byte by byte; what comes behind it stays here until its turn.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::head::{self, Bounds, Fault, Framing, Scan};
+
+/// Room for what a client sends, at first.
+const ROOM: usize = 2048;
+
+/// Bytes that are taken from a client before their turn: enough to see it go.
+const AHEAD: usize = 64 * 1024;
+
+/// How long, and how much, is read on behind an answer that closes the connection: closing it over unread bytes would
+/// reset it, and the client might never see the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 << 20;
+
+/// How long a client is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the first byte of a request.
+    pub idle: Duration,
+    /// For its whole head.
+    pub head: Duration,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// A request: Pingora may read.
+    Request,
+    /// What is none, or may not be one here.
+    Faulty(Fault),
+    /// The end.
+    Closed,
+}
+
+/// A client's connection, see the module.
+pub(super) struct Guard {
+    /// `None` once it was given away to be closed in the background.
+    io: Option<Stream>,
+    /// Read from the client and not yet handed on.
+    ahead: BytesMut,
+    /// Bytes of `ahead` that belong to the request under way.
+    passable: usize,
+    /// The body of the request under way.
+    body: Body,
+    /// What was wrong with it.
+    fault: Option<Fault>,
+    /// The client sends no more.
+    ended: bool,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("ahead", &self.ahead.len()).field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    pub(super) fn new(io: Stream) -> Self {
+        Self {
+            io: Some(io),
+            ahead: BytesMut::new(),
+            passable: 0,
+            body: Body::new(Framing::Length(0)),
+            fault: None,
+            ended: false,
+        }
+    }
+
+    /// Waits until what came is `text` or begins otherwise; true if it is `text`.
+    pub(super) async fn begins_with(&mut self, text: &[u8], patience: Patience) -> bool {
+        let differs = |ahead: &[u8]| ahead.iter().zip(text).any(|(came, wanted)| came != wanted);
+        let mut wait = patience.idle;
+        while self.ahead.len() < text.len() && !differs(&self.ahead) {
+            if !matches!(timeout(wait, self.fill()).await, Ok(Ok(1..))) {
+                return false;
+            }
+            wait = patience.head;
+        }
+        !differs(&self.ahead)
+    }
+
+    /// The connection, and what was read from it.
+    pub(super) fn into_parts(mut self) -> Option<(Stream, BytesMut)> {
+        let ahead = std::mem::take(&mut self.ahead);
+        self.io.take().map(|io| (io, ahead))
+    }
+
+    /// True if the request under way was read to its end, so that another one may follow.
+    pub(super) fn is_over(&self) -> bool {
+        self.passable == 0 && self.body.is_over() && self.fault.is_none() && !self.ended
+    }
+
+    /// The head of the next request, whole and checked.
+    pub(super) async fn next(&mut self, bounds: Bounds, patience: Patience) -> Next {
+        if self.ahead.is_empty() && !matches!(timeout(patience.idle, self.fill()).await, Ok(Ok(1..))) {
+            return Next::Closed;
+        }
+        let mut scan = Scan::default();
+        match timeout(patience.head, self.head(&mut scan, bounds)).await {
+            Ok(next) => next,
+            Err(_) if self.ahead.is_empty() => Next::Closed,
+            Err(_) => {
+                let message = "The request's head did not come in time.";
+                Next::Faulty(Fault { status: 408, label: "head_timeout", message })
+            }
+        }
+    }
+
+    async fn head(&mut self, scan: &mut Scan, bounds: Bounds) -> Next {
+        let mut begun = false;
+        loop {
+            // Old clients write an empty line behind a body.
+            while !begun && self.ahead.starts_with(b"\r\n") {
+                self.ahead.advance(2);
+            }
+            begun = begun || !matches!(self.ahead.first(), None | Some(b'\r'));
+            if begun || self.ahead.len() > 1 {
+                match scan.look(&self.ahead, bounds) {
+                    Ok(Some(length)) => return self.admit(length),
+                    Ok(None) => {}
+                    Err(fault) => return Next::Faulty(fault),
+                }
+            }
+            if !matches!(self.fill().await, Ok(1..)) {
+                return Next::Closed;
+            }
+        }
+    }
+
+    /// Lets the head of `length` bytes pass, and what is here of its body.
+    fn admit(&mut self, length: usize) -> Next {
+        let (head, behind) = self.ahead.split_at_checked(length).unwrap_or((&self.ahead, &[]));
+        let read = head::read(head).and_then(|framing| {
+            let mut body = Body::new(framing);
+            let used = body.advance(behind)?;
+            Ok((body, used))
+        });
+        match read {
+            Ok((body, used)) => {
+                (self.body, self.passable) = (body, length + used);
+                Next::Request
+            }
+            Err(fault) => Next::Faulty(fault),
+        }
+    }
+
+    /// What has come of the head that is faulty.
+    pub(super) fn seen(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Writes the last answer of the connection.
+    pub(super) async fn close_with(mut self, answer: &[u8]) {
+        self.ahead.clear();
+        let Some(mut io) = self.io.take() else { return };
+        let written = async {
+            io.write_all(answer).await?;
+            io.flush().await
+        };
+        if matches!(timeout(LINGER, written).await, Ok(Ok(()))) {
+            linger(io).await;
+        }
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        let Some(io) = &mut self.io else { return Ok(0) };
+        if self.ahead.capacity() == self.ahead.len() {
+            self.ahead.reserve(ROOM);
+        }
+        let read = io.read_buf(&mut self.ahead).await?;
+        self.ended |= read == 0;
+        Ok(read)
+    }
+
+    /// Hands on what is here already.
+    fn poll_ahead(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let count = self.passable.min(buffer.remaining());
+        if count == 0 {
+            return false;
+        }
+        buffer.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        self.passable -= count;
+        if self.ahead.is_empty() {
+            // An answer may take an hour: its request's room is not kept.
+            self.ahead = BytesMut::new();
+        }
+        true
+    }
+
+    /// Reads on in the body, and keeps what is behind it.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
+        let before = buffer.filled().len();
+        let most = self.body.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        if most < buffer.remaining() {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(Pin::new(io).poll_read(cx, &mut part))?;
+            let read = part.filled().len();
+            buffer.advance(read);
+        } else {
+            ready!(Pin::new(io).poll_read(cx, buffer))?;
+        }
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        if came.is_empty() {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        match self.body.advance(came) {
+            Ok(used) => {
+                self.ahead.extend_from_slice(came.get(used..).unwrap_or_default());
+                buffer.set_filled(before + used);
+                Poll::Ready(Ok(()))
+            }
+            Err(fault) => {
+                self.fault = Some(fault);
+                buffer.set_filled(before);
+                Poll::Ready(Err(broken(&fault)))
+            }
+        }
+    }
+
+    /// The request is read: nothing more is due, but a client that goes away is noticed.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
+        while self.ahead.len() < AHEAD {
+            let mut bytes = [0; 1024];
+            let mut part = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut *io).poll_read(cx, &mut part))?;
+            if part.filled().is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.extend_from_slice(part.filled());
+        }
+        Poll::Pending
+    }
+}
+
+fn broken(fault: &Fault) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, fault.message)
+}
+
+/// Closes a connection that its client may still be writing to.
+async fn linger(mut io: Stream) {
+    let closing = async {
+        AsyncWriteExt::shutdown(&mut io).await?;
+        let (mut bytes, mut left) = (vec![0; 16 * 1024], LINGER_BYTES);
+        while left > 0 {
+            let read = io.read(&mut bytes).await?;
+            if read == 0 {
+                break;
+            }
+            left = left.saturating_sub(read);
+        }
+        io::Result::Ok(())
+    };
+    // Whatever comes of it, the connection is over.
+    let _ = timeout(LINGER, closing).await;
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let unread = !self.ended && (!self.body.is_over() || !self.ahead.is_empty());
+        if let (true, Some(io), Ok(runtime)) = (unread, self.io.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(linger(io));
+        }
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.poll_ahead(buffer) || buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(fault) = &self.fault {
+            return Poll::Ready(Err(broken(fault)));
+        }
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        if self.body.is_over() { self.poll_quiet(cx) } else { self.poll_body(cx, buffer) }
+    }
+}
+
+/// The connection is given away only when the guard is dropped.
+fn gone<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_write(cx, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Guard {
+    async fn shutdown(&mut self) {
+        if let Some(io) = &mut self.io {
+            Shutdown::shutdown(io.as_mut()).await;
+        }
+    }
+}
+
+impl UniqueID for Guard {
+    fn id(&self) -> UniqueIDType {
+        self.io.as_ref().map_or(0, |io| io.id())
+    }
+}
+
+impl Ssl for Guard {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.io.as_ref().and_then(|io| io.get_ssl_digest())
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.io.as_ref().and_then(|io| io.selected_alpn_proto())
+    }
+}
+
+impl GetTimingDigest for Guard {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Guard {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Guard {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.io.as_ref().and_then(|io| io.get_socket_digest())
+    }
+}
+
+#[async_trait]
+impl Peek for Guard {}

@@ -1,0 +1,152 @@
+//! The listening sockets, and the way of a connection from the system to whoever serves it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
+use tokio::time::{sleep, timeout};
+
+use super::gate::{Gate, Pass};
+use super::socket::Socket;
+use super::tls::Certificate;
+use crate::config::Live;
+
+/// How long nothing is accepted after the system refused to: it lacks descriptors or memory.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Serves connections.
+#[async_trait]
+pub(super) trait Serve: Send + Sync + 'static {
+    /// Serves one connection to its end.
+    async fn serve(self: Arc<Self>, io: Stream, client: IpAddr, shutdown: ShutdownWatch);
+
+    /// A connection was not served, for a bounded reason.
+    fn refused(&self, client: IpAddr, reason: &'static str);
+
+    /// The config that is live.
+    fn live(&self) -> &Live;
+}
+
+/// A listening socket.
+pub(super) struct Bound {
+    pub(super) address: SocketAddr,
+    pub(super) socket: TcpListener,
+    pub(super) certificate: Option<Arc<Certificate>>,
+}
+
+impl Bound {
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(super) fn bind(address: SocketAddr, certificate: Option<Arc<Certificate>>) -> io::Result<Self> {
+        let socket = TcpListener::bind(address)?;
+        Ok(Self { address, socket, certificate })
+    }
+}
+
+/// Accepts connections and has them served.
+pub(super) struct Listening<S> {
+    pub(super) name: &'static str,
+    /// Worker threads; `None` for as many as all services have.
+    pub(super) threads: Option<usize>,
+    pub(super) bound: Vec<Bound>,
+    /// Who may connect; `None` for everyone.
+    pub(super) gate: Option<Arc<Gate>>,
+    pub(super) serve: Arc<S>,
+}
+
+#[async_trait]
+impl<S: Serve> Service for Listening<S> {
+    async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
+        let doors = self.bound.drain(..).filter_map(|bound| {
+            let door = Door { certificate: bound.certificate, gate: self.gate.clone(), serve: Arc::clone(&self.serve) };
+            let listener = bound.socket.set_nonblocking(true);
+            let listener = listener.and_then(|()| tokio::net::TcpListener::from_std(bound.socket));
+            listener.map(|listener| (listener, door)).map_err(|error| log::error!("{}: {error}", bound.address)).ok()
+        });
+        let mut open = tokio::task::JoinSet::new();
+        for (listener, door) in doors {
+            open.spawn(Arc::new(door).keep(listener, shutdown.clone()));
+        }
+        open.join_all().await;
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.threads
+    }
+}
+
+/// What each connection of a listening socket meets.
+struct Door<S> {
+    certificate: Option<Arc<Certificate>>,
+    gate: Option<Arc<Gate>>,
+    serve: Arc<S>,
+}
+
+impl<S: Serve> Door<S> {
+    /// Accepts until the process shuts down.
+    async fn keep(self: Arc<Self>, listener: tokio::net::TcpListener, mut shutdown: ShutdownWatch) {
+        while !*shutdown.borrow() {
+            tokio::select! {
+                changed = shutdown.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                accepted = listener.accept() => self.accepted(accepted, &shutdown).await,
+            }
+        }
+        // Whoever connected before the socket is closed is still served: closing it would reset them.
+        while let Ok(Ok(accepted)) = timeout(Duration::ZERO, listener.accept()).await {
+            self.accepted(Ok(accepted), &shutdown).await;
+        }
+    }
+
+    async fn accepted(
+        self: &Arc<Self>,
+        accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>,
+        shutdown: &ShutdownWatch,
+    ) {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                log::error!("no connection can be accepted: {error}");
+                return sleep(BREATH).await;
+            }
+        };
+        let client = peer.ip().to_canonical();
+        let pass = match self.gate.as_ref().map(|gate| gate.enter(client)).transpose() {
+            Ok(pass) => pass,
+            Err(reason) => return self.serve.refused(client, reason),
+        };
+        // A piece of a stream must not wait for the one before to be acknowledged; without it the stream is only slower.
+        let _ = stream.set_nodelay(true);
+        let socket = Socket::new(stream, peer);
+        tokio::spawn(Arc::clone(self).serve(socket, client, pass, shutdown.clone()));
+    }
+
+    async fn serve(self: Arc<Self>, socket: Socket, client: IpAddr, _pass: Option<Pass>, shutdown: ShutdownWatch) {
+        let Some(certificate) = &self.certificate else {
+            return Arc::clone(&self.serve).serve(Box::new(socket), client, shutdown).await;
+        };
+        let patience = self.serve.live().load().settings.server.timeouts.tls;
+        let acceptor = Acceptor::from_server_config(certificate.current());
+        match timeout(patience, acceptor.tls_handshake(socket)).await {
+            Ok(Ok(io)) => Arc::clone(&self.serve).serve(Box::new(io), client, shutdown).await,
+            Ok(Err(_)) => self.serve.refused(client, "tls"),
+            Err(_) => self.serve.refused(client, "tls_timeout"),
+        }
+    }
+}
