@@ -11,6 +11,7 @@
 //!
 //! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
 
+mod fit;
 pub mod format;
 pub mod frame;
 #[doc(hidden)]
@@ -26,8 +27,8 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    Facts, FieldSet, Framing, Line, Operation, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target,
-    ThinkingForm, Undo, WireFormat, wire,
+    AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Reply, RequestHead,
+    Spec, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
 };
 pub use gather::Gatherer;
 pub use outcome::Outcome;

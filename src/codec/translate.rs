@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::Format;
-use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, wire};
+use crate::fit::fit;
+use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, trim, wire};
 use crate::hub::{Effort, Fault, FaultKind, Losses, ReasoningForm, Request};
 use crate::json::JsonError;
 use crate::outcome::Outcome;
@@ -31,9 +32,13 @@ pub fn translate_request(
     target: &Target<'_>,
 ) -> Result<TranslatedRequest, Fault<'static>> {
     let told = |refusal: crate::hub::Refusal| refusal.into_fault(body);
-    let request = wire(from).read_request(body, head).map_err(told)?;
+    let mut request = wire(from).read_request(body, head).map_err(told)?;
     let mut outgoing = Outgoing::default();
+    fit(&mut request, target.facts, &mut outgoing.losses);
     wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
+    let ends = (wire(from), wire(to));
+    let trimmed = trim::written(ends, &request, &outgoing.body, target.facts, &mut outgoing.losses);
+    outgoing.body = trimmed.unwrap_or(outgoing.body);
     respell(from, &request, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, head), outgoing })

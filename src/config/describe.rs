@@ -40,7 +40,7 @@ pub fn describe() -> String {
             KeyNeed::Required => "required",
             KeyNeed::Optional => "optional",
         };
-        let quirks = vendor.quirks().names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let quirks = vendor.quirks().lines().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let sent = format!("`{}: {}…`", vendor.auth.header, vendor.auth.prefix);
         let format = vendor.format().name();
         let line = format!("| `{kind}` | `{format}` | {url} | {key} | {sent} | {quirks} | {} |\n", vendor.note);

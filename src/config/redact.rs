@@ -85,7 +85,7 @@ struct ProviderView<'a> {
     health: Option<HealthView<'a>>,
     timeouts: BTreeMap<&'static str, String>,
     breaker: BreakerView,
-    quirks: Vec<&'static str>,
+    quirks: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -272,7 +272,7 @@ impl<'a> ProviderView<'a> {
             }),
             timeouts: deadlines.into_iter().map(|(name, time)| (name, duration_text(time))).collect(),
             breaker: BreakerView::of(&provider.breaker),
-            quirks: provider.quirks.names().collect(),
+            quirks: provider.quirks.lines().collect(),
         }
     }
 }

@@ -488,7 +488,57 @@ pub(super) static QUIRKS: Section = Section {
             Otherwise("by kind"),
             "It knows no role `developer`: `system` is sent.",
         ),
+        field(
+            "no_documents",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It reads no documents: a line of text says that one was there.",
+        ),
+        field(
+            "no_images",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It sees no images: a line of text says that one was there.",
+        ),
+        field("no_names", "`true` or `false`", Otherwise("by kind"), "It refuses `name` of a message."),
+        field("no_parallel_tools", "`true` or `false`", Otherwise("by kind"), "It refuses `parallel_tool_calls`."),
         field("no_stream_options", "`true` or `false`", Otherwise("by kind"), "It refuses `stream_options`."),
+        field(
+            "tool_choice",
+            "`all`, `unnamed` or `auto`",
+            Otherwise("by kind, or `all`"),
+            "How it can be told to use tools: `unnamed` takes `required`, but no tool by its name; `auto` takes neither.",
+        ),
+        field(
+            "structured",
+            "`json_schema`, `json_object` or `none`",
+            Otherwise("by kind, or `json_schema`"),
+            "Which forms of an answer it takes; one that it does not take is asked for in the instructions.",
+        ),
+        field(
+            "reasoning",
+            "`reasoning_content`, `reasoning` or `none`",
+            Otherwise("by kind"),
+            "The field of a message that it wants reasoning of earlier turns in.",
+        ),
+        field(
+            "strip_fields",
+            "list of names",
+            Otherwise("by kind"),
+            "Fields at the top of a request that it refuses: they are taken out and reported; every other byte stays.",
+        ),
+        field(
+            "rename_fields",
+            "map: name → name",
+            Otherwise("by kind"),
+            "Fields at the top of a request that it calls otherwise: the format's name, and its own.",
+        ),
+        field(
+            "betas",
+            "list of items",
+            Otherwise("all; none of a server that is `compatible`"),
+            "Which items of a client's `anthropic-beta` it takes; the others are left out and reported.",
+        ),
     ],
 };
 

@@ -145,9 +145,10 @@ fn attempts(line: &mut Line<'_>, attempts: &[Attempt]) {
 
 fn outcome(line: &mut Line<'_>, settled: &Settled<'_>) {
     if !settled.losses.is_empty() {
-        line.objects("losses", settled.losses, |line, (field, action)| {
+        line.objects("losses", &each_once(settled.losses), |line, (field, action, count)| {
             line.text("field", field);
             line.text("action", action);
+            line.number_if("count", Some(*count).filter(|count| *count > 1));
         });
     }
     if let Some(fallback) = settled.fallback {
@@ -171,6 +172,18 @@ fn outcome(line: &mut Line<'_>, settled: &Settled<'_>) {
 
 fn micros(duration: Duration) -> u64 {
     duration.as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+/// Every loss once, and how often it came: however long a conversation is, the line is not.
+fn each_once(losses: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str, u64)> {
+    let mut counted: Vec<(&str, &str, u64)> = Vec::new();
+    for (field, action) in losses {
+        match counted.iter_mut().find(|(known, done, _)| (known, done) == (field, action)) {
+            Some((_, _, count)) => *count += 1,
+            None => counted.push((field, action, 1)),
+        }
+    }
+    counted
 }
 
 #[cfg(test)]
@@ -231,7 +244,7 @@ mod tests {
             attempts: &attempts,
             fallback: Some(Fallback { from: "a/b", to: "claude/*", reason: "connect_refused" }),
             translation: Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: false }),
-            losses: &[("logit_bias", "dropped")],
+            losses: &[("logit_bias", "dropped"), ("image", "dropped"), ("image", "dropped")],
             error_type: None,
             bytes_in: 100,
             bytes_out: 2000,
@@ -251,7 +264,7 @@ mod tests {
                  "duration_ms": 7.0},
                 {"provider": "claude", "upstream": "claude/api.anthropic.com:443", "status": 200, "ttfb_ms": 3.0,
                  "duration_ms": 7.0}],
-            "losses": [{"field": "logit_bias", "action": "dropped"}],
+            "losses": [{"field": "logit_bias", "action": "dropped"}, {"field": "image", "action": "dropped", "count": 2}],
             "fallback": {"from": "a/b", "to": "claude/*", "reason": "connect_refused"},
             "bytes_in": 100, "bytes_out": 2000, "events": 12,
         });

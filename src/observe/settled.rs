@@ -60,7 +60,7 @@ pub struct Settled<'a> {
     pub fallback: Option<Fallback<'a>>,
     /// Set when the provider's format is not the client's.
     pub translation: Option<Translation>,
-    /// What a translation could not carry: field and action, both labels from closed sets.
+    /// What could not be carried, of the request and of the answer: field and action, both labels from closed sets.
     pub losses: &'a [(&'static str, &'static str)],
     /// Label. Why the exchange failed, from a closed set; `None` for success.
     pub error_type: Option<&'static str>,

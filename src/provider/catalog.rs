@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use tidegate_codec::Format;
 
-use super::Quirks;
+use super::{Quirks, quirks};
 
 const SOURCE: &str = include_str!("catalog.yaml");
 
@@ -34,7 +34,7 @@ pub struct Vendor {
     #[serde(default)]
     pub api_version: Option<String>,
     #[serde(default)]
-    quirks: Vec<String>,
+    quirks: quirks::Written,
     /// One line for the reference.
     pub note: String,
 }
@@ -76,13 +76,7 @@ impl Vendor {
     /// What it deviates from the format in.
     #[must_use]
     pub fn quirks(&self) -> Quirks {
-        let mut quirks = Quirks::default();
-        for name in &self.quirks {
-            if let Some((_, set)) = Quirks::NAMED.iter().find(|(known, _)| known == name) {
-                set(&mut quirks, true);
-            }
-        }
-        quirks
+        self.quirks.read()
     }
 }
 
@@ -110,9 +104,7 @@ mod tests {
         assert!(read.len() >= 20);
         for (kind, vendor) in &read {
             assert!(Format::from_name(&vendor.format_name).is_some(), "{kind}: format");
-            for quirk in &vendor.quirks {
-                assert!(Quirks::NAMED.iter().any(|(name, _)| name == quirk), "{kind}: quirk {quirk}");
-            }
+            assert!(vendor.quirks.is_known(), "{kind}: quirks {:?}", vendor.quirks);
             for header in vendor.headers.keys().chain([&vendor.auth.header]) {
                 assert_eq!(*header, header.to_lowercase(), "{kind}: header");
             }
@@ -185,6 +177,7 @@ mod tests {
         assert_eq!((anthropic.auth.header.as_str(), anthropic.auth.prefix.as_str()), ("x-api-key", ""));
         let mistral = find("mistral").unwrap();
         assert!(mistral.quirks().no_stream_options && mistral.quirks().legacy_max_tokens);
+        assert_eq!(mistral.quirks().rename_fields.get("seed").map(String::as_str), Some("random_seed"));
         assert_eq!(find("openai").unwrap().quirks(), Quirks::default());
         assert_eq!(find("openai").unwrap().auth.prefix, "Bearer ");
         assert!(find("nobody").is_none());

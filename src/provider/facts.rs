@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use tidegate_codec::{Facts, FieldSet, ThinkingForm};
+use tidegate_codec::{Facts, ThinkingForm};
 
 use super::Quirks;
 
@@ -57,16 +57,7 @@ pub fn of(model: &str, quirks: &Quirks) -> Facts {
     if let Some(entry) = find(model) {
         apply(entry, &mut facts);
     }
-    facts.legacy_max_tokens = quirks.legacy_max_tokens;
-    facts.developer_role &= !quirks.no_developer_role;
-    facts.stream_options = !quirks.no_stream_options;
-    if quirks.compatible {
-        // Servers that speak a vendor's format seldom know its newest parts, and have extensions of their own.
-        facts.custom_tools = false;
-        facts.cache_breakpoints = false;
-        facts.compatible_extensions = true;
-        facts.fields = FieldSet::Core;
-    }
+    quirks.apply(&mut facts);
     facts
 }
 
@@ -109,6 +100,8 @@ fn find(model: &str) -> Option<&'static Entry> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_codec::FieldSet;
+
     use super::*;
 
     #[test]

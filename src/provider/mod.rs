@@ -7,6 +7,7 @@ pub mod address;
 pub mod catalog;
 pub mod facts;
 pub mod layout;
+mod quirks;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use layout::Layout;
+pub use quirks::{Quirks, SetQuirk};
 use tidegate_codec::Format;
 
 use crate::secret::Secret;
@@ -232,41 +234,6 @@ pub struct Authorities {
 impl fmt::Debug for Authorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authorities({} from {})", self.certificates.len(), self.path.display())
-    }
-}
-
-/// What a server deviates from its format in. The default is the format's own vendor.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Quirks {
-    /// Wants the limit as `max_tokens`, not `max_completion_tokens`.
-    pub legacy_max_tokens: bool,
-    /// Knows no role `developer`: it is sent as `system`.
-    pub no_developer_role: bool,
-    /// Refuses `stream_options`.
-    pub no_stream_options: bool,
-    /// Is not the format's own vendor: it knows the older parts of the format and has extensions of its own.
-    pub compatible: bool,
-}
-
-/// Sets or clears one quirk.
-pub type SetQuirk = fn(&mut Quirks, bool);
-
-impl Quirks {
-    /// Every quirk by its name in the config, with the way to set it.
-    pub const NAMED: [(&'static str, SetQuirk); 4] = [
-        ("compatible", |quirks, on| quirks.compatible = on),
-        ("legacy_max_tokens", |quirks, on| quirks.legacy_max_tokens = on),
-        ("no_developer_role", |quirks, on| quirks.no_developer_role = on),
-        ("no_stream_options", |quirks, on| quirks.no_stream_options = on),
-    ];
-
-    /// The names of those that hold.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        Self::NAMED.into_iter().filter_map(|(name, set)| {
-            let mut other = self.clone();
-            set(&mut other, false);
-            (other != *self).then_some(name)
-        })
     }
 }
 

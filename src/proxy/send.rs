@@ -10,10 +10,10 @@ use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
-use tidegate_codec::hub::{Fault, FaultKind, Losses};
+use tidegate_codec::hub::{Action, Fault, FaultKind, Field, Losses, Place};
 use tidegate_codec::json::{Envelope, Text, guard, splice};
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wire};
+use tidegate_codec::{Facts, Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wire};
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending};
 use super::names;
@@ -145,10 +145,14 @@ struct Prepared {
 
 fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
     let same = step.provider.format == admitted.format;
+    let facts = admitted.snapshot.facts(&step.provider, &step.model);
+    let sealed = Seal::may_be_in(&admitted.body);
     match admitted.operation {
-        _ if same && !Seal::may_be_in(&admitted.body) => passed(admitted, step, false),
-        Operation::SameFormat(_) if same => passed(admitted, step, true),
-        _ => translated(admitted, step),
+        Operation::SameFormat(_) if same => passed(admitted, step, &facts, sealed),
+        Operation::Generate if same && !sealed && !wire(admitted.format).must_be_rewritten(&admitted.body, &facts) => {
+            passed(admitted, step, &facts, false)
+        }
+        Operation::Generate | Operation::SameFormat(_) => translated(admitted, step, facts),
     }
 }
 
@@ -157,12 +161,11 @@ fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> 
 /// A conversation that began with a provider of another format holds that provider's state in envelopes. No provider
 /// takes those, so a body that is `sealed` cannot pass as it is: a request for an answer is read and written, and each
 /// envelope opened or left out; of any other request only the envelopes are.
-fn passed(admitted: &Admitted, step: Step, sealed: bool) -> Result<Prepared, Fault<'static>> {
+fn passed(admitted: &Admitted, step: Step, facts: &Facts, sealed: bool) -> Result<Prepared, Fault<'static>> {
     let mut losses = Losses::default();
     let format = wire(admitted.format);
-    let facts = admitted.snapshot.facts(&step.provider, &step.model);
     // A body that cannot be read passes as it is: its provider says what is wrong with it.
-    let mut edited = format.trim(&admitted.body, &facts, &mut losses).ok().flatten();
+    let mut edited = format.trim(&admitted.body, facts, &mut losses).ok().flatten();
     losses.resolve(&admitted.body);
     if sealed {
         let mut stripped = Losses::default();
@@ -179,8 +182,24 @@ fn passed(admitted: &Admitted, step: Step, sealed: bool) -> Result<Prepared, Fau
     {
         prepared.attempt.body = renamed(admitted, &Bytes::from(body), &envelope, &prepared.attempt.model);
     }
+    refused_betas(admitted, facts, &mut losses);
     account(admitted, &losses, &mut prepared)?;
     Ok(prepared)
+}
+
+/// Notes the unfinished features that a client of the provider's own format asks for and the provider does not take.
+fn refused_betas(admitted: &Admitted, facts: &Facts, losses: &mut Losses) {
+    let spec = wire(admitted.format).spec();
+    let (Some(name), Some(betas)) = (spec.beta_header, &admitted.betas) else { return };
+    for beta in items(betas).filter(|beta| !facts.takes_beta(beta)) {
+        let reason = format!("the provider does not take `{beta}`");
+        losses.add(Field::Beta, Action::Dropped, Place::Pointer(Cow::Borrowed(name)), reason);
+    }
+}
+
+/// The items of a header's value.
+fn items(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// Notes what was lost, or refuses it where the route says so.
@@ -219,7 +238,7 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
     Prepared { attempt: attempt(step, body, reply), losses: Vec::new(), translated: None }
 }
 
-fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+fn translated(admitted: &Admitted, step: Step, mut facts: Facts) -> Result<Prepared, Fault<'static>> {
     let provider = Arc::clone(&step.provider);
     if let Operation::SameFormat(_) = admitted.operation {
         let message = format!(
@@ -236,7 +255,6 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
         line: Line { model: admitted.envelope.model.as_deref().map(Cow::Borrowed), stream: admitted.stream },
         seal: &admitted.snapshot.seal,
     };
-    let mut facts = admitted.snapshot.facts(&provider, &step.model);
     if let Some(max_output) = admitted.route.max_output {
         facts.max_output = u64::from(max_output);
     }
@@ -247,7 +265,10 @@ fn translated(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static
     let target = Target { model: &step.model, facts: &facts, api_version };
     let mut result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
     result.reply.created = clock::unix_now().as_secs();
-    let outgoing = result.outgoing;
+    let mut outgoing = result.outgoing;
+    if same {
+        refused_betas(admitted, &facts, &mut outgoing.losses);
+    }
     let mut attempt = attempt(step, Bytes::from(outgoing.body), result.reply);
     attempt.translated = true;
     attempt.headers = outgoing.headers;
@@ -319,7 +340,7 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
         }
     }
     if same {
-        own_headers(admitted, &mut fresh)?;
+        own_headers(admitted, attempt, &mut fresh)?;
     }
     for (name, value) in &attempt.headers {
         fresh.insert_header(*name, value)?;
@@ -336,11 +357,18 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
 }
 
 /// Headers that belong to the client's format and mean the same to a provider of it.
-fn own_headers(admitted: &Admitted, head: &mut RequestHeader) -> pingora::Result<()> {
+fn own_headers(admitted: &Admitted, attempt: &Attempt, head: &mut RequestHeader) -> pingora::Result<()> {
     let spec = wire(admitted.format).spec();
-    for (name, value) in [(spec.version_header, &admitted.api_version), (spec.beta_header, &admitted.betas)] {
-        if let (Some(name), Some(value)) = (name, value) {
-            head.insert_header(name, value)?;
+    if let (Some(name), Some(version)) = (spec.version_header, &admitted.api_version) {
+        head.insert_header(name, version)?;
+    }
+    if let (Some(name), Some(betas)) = (spec.beta_header, &admitted.betas) {
+        let facts = admitted.snapshot.facts(&attempt.provider, &attempt.model);
+        let taken: Vec<&str> = items(betas).filter(|beta| facts.takes_beta(beta)).collect();
+        if facts.betas.is_none() {
+            head.insert_header(name, betas)?;
+        } else if !taken.is_empty() {
+            head.insert_header(name, taken.join(","))?;
         }
     }
     Ok(())

@@ -9,11 +9,14 @@ use crate::json::JsonError;
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
+mod facts;
 pub mod gemini_generate;
 mod line;
 pub mod openai_chat;
 pub mod openai_responses;
+pub(crate) mod trim;
 
+pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
 
 /// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
@@ -52,15 +55,27 @@ pub trait WireFormat: Sync {
         Ok(body.to_vec())
     }
 
-    /// A request of the format without the fields that a server with these `facts` refuses, each reported in `losses`;
-    /// every other byte as it was. `None` where nothing has to go.
+    /// What the top-level request field `key` counts as in a loss report.
+    fn class(&self, key: &str) -> Field {
+        trim::class_by_pointer(self, key)
+    }
+
+    /// A request of the format without the fields that a server with these `facts` refuses, each reported in `losses`,
+    /// and with those that it calls otherwise renamed; every other byte as it was. `None` where nothing has to change.
     ///
     /// # Errors
     ///
     /// The body is no JSON object.
     fn trim(&self, body: &[u8], facts: &Facts, losses: &mut Losses) -> Result<Option<Vec<u8>>, JsonError> {
-        let _ = (body, facts, losses);
-        Ok(None)
+        trim::named(self, body, facts, losses)
+    }
+
+    /// True if a request of the format holds something, deeper than its fields, that a server with these `facts`
+    /// refuses: it is read and written then, as if the server spoke another format. May be true for one that holds
+    /// nothing of the kind, never the other way round.
+    fn must_be_rewritten(&self, body: &[u8], facts: &Facts) -> bool {
+        let _ = (body, facts);
+        false
     }
 
     /// Reads a provider's whole answer.
@@ -201,95 +216,6 @@ pub struct Target<'t> {
     pub facts: &'t Facts,
     /// `anthropic-version` of the provider, where its format has one.
     pub api_version: Option<&'t str>,
-}
-
-/// What a model and its server accept, as data. The default is the newest behaviour of the format's own vendor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "a table of independent facts")]
-pub struct Facts {
-    /// Tokens asked for where the format demands a limit and the client gave none.
-    pub max_output: u64,
-    /// How thinking is asked for (Anthropic, Gemini).
-    pub thinking: ThinkingForm,
-    /// Takes `temperature`, `top_p`, `top_k`.
-    pub sampling: bool,
-    /// Can be made to call a tool (`any`, a named one).
-    pub forced_tool: bool,
-    /// Continues an assistant turn that the client began.
-    pub prefill: bool,
-    /// Takes `role: "system"` in the middle of the conversation (Anthropic).
-    pub mid_system: bool,
-    /// Takes a JSON schema for the answer.
-    pub structured: bool,
-    /// Knows the role `developer` (chat).
-    pub developer_role: bool,
-    /// Wants `max_tokens`, not `max_completion_tokens` (chat).
-    pub legacy_max_tokens: bool,
-    /// Takes `stream_options` (chat).
-    pub stream_options: bool,
-    /// Takes custom tools (chat).
-    pub custom_tools: bool,
-    /// Takes `prompt_cache_breakpoint` on parts (chat).
-    pub cache_breakpoints: bool,
-    /// Takes JSON Schema as it is; else only the vendor's own dialect of it (Gemini).
-    pub json_schema: bool,
-    /// Takes a schema for the answer beside tools (Gemini).
-    pub structured_with_tools: bool,
-    /// Takes images and documents in a tool's result (Gemini).
-    pub rich_results: bool,
-    /// Fewest tokens that thinking can be held to; 0 where it can be turned off (Gemini).
-    pub least_budget: u64,
-    /// Takes the extensions of `OpenAI`-compatible servers: `top_k`, `reasoning_content` of earlier turns (chat).
-    pub compatible_extensions: bool,
-    /// Which fields of its format it takes (Anthropic).
-    pub fields: FieldSet,
-}
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self {
-            max_output: 8192,
-            thinking: ThinkingForm::Adaptive,
-            sampling: true,
-            forced_tool: true,
-            prefill: true,
-            mid_system: true,
-            structured: true,
-            developer_role: true,
-            legacy_max_tokens: false,
-            stream_options: true,
-            custom_tools: true,
-            cache_breakpoints: true,
-            json_schema: true,
-            structured_with_tools: true,
-            rich_results: true,
-            least_budget: 0,
-            compatible_extensions: false,
-            fields: FieldSet::All,
-        }
-    }
-}
-
-/// Which fields of a format a server takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FieldSet {
-    /// All of them, the unfinished too: the format's own vendor.
-    All,
-    /// Those that every server of the format knows; a request with another one is refused.
-    Core,
-}
-
-/// How a model is asked to think (Anthropic; Gemini: a budget, or a level for the adaptive forms).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ThinkingForm {
-    /// It does not think.
-    None,
-    /// `enabled` with `budget_tokens`.
-    Budget,
-    /// `adaptive` with `output_config.effort`; `disabled` turns it off.
-    Adaptive,
-    /// As `Adaptive`, but it cannot be turned off.
-    Always,
 }
 
 /// A request on its way to a provider.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::block::{Block, CacheMark, Extra, Turn};
 use super::error::Refusal;
+use super::loss::Field;
 use super::tool::{Tool, ToolPolicy};
 use crate::Format;
 use crate::json::{Json, Text};
@@ -74,6 +75,38 @@ impl<'a> Request<'a> {
             stream: None,
             extras: Vec::new(),
             native: Vec::new(),
+        }
+    }
+
+    /// True if the client said anything of that class in a field of the request; of classes that are no such fields
+    /// it is always true.
+    #[must_use]
+    pub fn says(&self, field: Field) -> bool {
+        let sampling = &self.sampling;
+        match field {
+            Field::MaxOutput => self.limits.max_output.is_some(),
+            Field::Stop => !self.limits.stop.is_empty(),
+            Field::Temperature => sampling.temperature.is_some(),
+            Field::TopP => sampling.top_p.is_some(),
+            Field::TopK => sampling.top_k.is_some(),
+            Field::Seed => sampling.seed.is_some(),
+            Field::PresencePenalty => sampling.presence_penalty.is_some(),
+            Field::FrequencyPenalty => sampling.frequency_penalty.is_some(),
+            Field::LogitBias => sampling.logit_bias.is_some(),
+            Field::N => sampling.n.is_some(),
+            Field::Logprobs => sampling.logprobs.is_some() || sampling.top_logprobs.is_some(),
+            Field::Prediction => sampling.prediction.is_some(),
+            Field::ToolChoice => self.tool_policy.mode.is_some(),
+            Field::ParallelTools => self.tool_policy.parallel.is_some(),
+            Field::Output => self.output != OutputSpec::Text,
+            Field::Verbosity => self.verbosity.is_some(),
+            Field::Reasoning => self.reasoning != Reasoning::default(),
+            Field::Tier => self.tier.is_some(),
+            Field::Identity => self.identity.user.is_some() || self.identity.safety_id.is_some(),
+            Field::Metadata => self.identity.metadata.is_some(),
+            Field::Store => self.state.store.is_some(),
+            Field::StreamOptions => self.stream.is_some_and(|stream| stream != StreamSpec::default()),
+            _ => true,
         }
     }
 }
@@ -304,7 +337,6 @@ pub struct StreamSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Field;
 
     #[test]
     fn trap_e17_what_another_provider_keeps_is_refused_by_name() {

@@ -4,6 +4,7 @@
 //! exists: raw string contents, every unknown field with its place, and no allocation per value.
 
 mod cursor;
+mod edit;
 mod guard;
 mod scan;
 mod splice;
@@ -11,6 +12,7 @@ mod text;
 pub mod write;
 
 pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member, pointer_at};
+pub use edit::{Edits, Member, members};
 pub use guard::{Envelope, guard};
 pub(crate) use scan::contents_len;
 pub use splice::{Span, splice};

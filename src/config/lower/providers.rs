@@ -405,12 +405,53 @@ fn authorities(fields: &Fields<'_>, files: &mut FileList<'_>) -> Option<Arc<Auth
 
 fn quirks(fields: &Fields<'_>, vendor: &Vendor) -> Quirks {
     let mut quirks = vendor.quirks();
-    if let Some(fields) = fields.section("quirks", &schema::QUIRKS) {
-        for (name, set) in Quirks::NAMED {
-            if let Some(on) = fields.flag(name) {
-                set(&mut quirks, on);
-            }
+    let Some(fields) = fields.section("quirks", &schema::QUIRKS) else { return quirks };
+    for (name, set) in Quirks::FLAGS {
+        if let Some(on) = fields.flag(name) {
+            set(&mut quirks, on);
         }
     }
+    quirks.tool_choice = fields.choice("tool_choice", &Quirks::TOOL_CHOICE).or(quirks.tool_choice);
+    quirks.structured = fields.choice("structured", &Quirks::STRUCTURED).or(quirks.structured);
+    quirks.reasoning = fields.choice("reasoning", &Quirks::REASONING).or(quirks.reasoning);
+    if let Some(items) = fields.list("strip_fields") {
+        quirks.strip_fields =
+            items.iter().filter_map(|item| field_name(&Text::of(item, fields.problems())?, &fields)).collect();
+    }
+    if let Some(entries) = fields.map("rename_fields") {
+        quirks.rename_fields = entries.iter().filter_map(|entry| renamed(entry, &fields)).collect();
+    }
+    if let Some(items) = fields.list("betas") {
+        quirks.betas =
+            Some(items.iter().filter_map(|item| beta(&Text::of(item, fields.problems())?, &fields)).collect());
+    }
     quirks
+}
+
+/// A field of a request that a server may refuse or call otherwise.
+fn field_name(text: &Text<'_>, fields: &Fields<'_>) -> Option<String> {
+    if Quirks::may_name(text.value) {
+        return Some(text.value.to_owned());
+    }
+    let hint = "name a field at the top of a request; without `model`, `stream` and the conversation there is none";
+    fields.problems().add(text.place, format!("{} is no field that can go", text.shown()), hint);
+    None
+}
+
+fn renamed(entry: &Entry, fields: &Fields<'_>) -> Option<(String, String)> {
+    if !Quirks::may_name(&entry.key) {
+        let hint = "name a field at the top of a request, and behind it what the server calls it";
+        fields.problems().add(&entry.place, format!("`{}` is no field that can be renamed", entry.key), hint);
+    }
+    let name = field_name(&Text::of(&entry.node, fields.problems())?, fields)?;
+    Some((entry.key.clone(), name))
+}
+
+/// An item of the header that asks for unfinished features.
+fn beta(text: &Text<'_>, fields: &Fields<'_>) -> Option<String> {
+    if text.value.bytes().all(|b| b.is_ascii_graphic() && b != b',') {
+        return Some(text.value.to_owned());
+    }
+    fields.problems().add(text.place, format!("{} is no item of the header", text.shown()), "write one item each");
+    None
 }

@@ -132,14 +132,16 @@ impl Metrics {
         let series = self.exchanges.get(&key, |series| series.is(&key), || ExchangeSeries::new(self, &key));
         series.record(self, settled);
         self.settle_attempts(settled);
-        if let Some(translation) = settled.translation {
-            for (field, action) in settled.losses {
-                let key = (translation, *field, *action);
-                self.losses.get(&key, |loss| loss.is(&key), || LossSeries::new(self, key)).counter.inc();
-            }
-            if translation.failed {
-                self.counter(Metric::TranslationErrorsTotal, &[translation.from, translation.to]).inc();
-            }
+        // A server may refuse a part of a request of its own format too.
+        let own = || settled.client_format.map(|format| (format, format));
+        let formats = settled.translation.map(|translation| (translation.from, translation.to)).or_else(own);
+        for (field, action) in settled.losses {
+            let Some((from, to)) = formats else { break };
+            let key = [from, to, *field, *action];
+            self.losses.get(&key, |loss| loss.is(&key), || LossSeries::new(self, key)).counter.inc();
+        }
+        if let Some(translation) = settled.translation.filter(|translation| translation.failed) {
+            self.counter(Metric::TranslationErrorsTotal, &[translation.from, translation.to]).inc();
         }
         if let Some(fallback) = settled.fallback {
             self.counter(Metric::FallbacksTotal, &[fallback.from, fallback.to, fallback.reason]).inc();

@@ -247,20 +247,18 @@ impl AttemptSeries {
     }
 }
 
-/// The counter of one kind of loss.
+/// The counter of one kind of loss: from and to which format, of what, and what was done.
 pub(super) struct LossSeries {
-    key: (Translation, &'static str, &'static str),
+    key: [&'static str; 4],
     pub(super) counter: CounterHandle,
 }
 
 impl LossSeries {
-    pub(super) fn new(metrics: &Metrics, key: (Translation, &'static str, &'static str)) -> Self {
-        let (Translation { from, to, .. }, field, action) = key;
-        let counter = metrics.counter(Metric::TranslationDroppedFieldsTotal, &[from, to, field, action]);
-        Self { key, counter }
+    pub(super) fn new(metrics: &Metrics, key: [&'static str; 4]) -> Self {
+        Self { key, counter: metrics.counter(Metric::TranslationDroppedFieldsTotal, &key) }
     }
 
-    pub(super) fn is(&self, key: &(Translation, &'static str, &'static str)) -> bool {
+    pub(super) fn is(&self, key: &[&'static str; 4]) -> bool {
         self.key == *key
     }
 }

@@ -121,7 +121,8 @@ fn failures_cuts_and_missing_usage_are_counted() {
     let metrics = metrics(MetricsOptions::default());
     let refused = Settled { status: 401, error_type: Some("authentication"), ..Settled::default() };
     metrics.settle(&refused);
-    let silent = Settled { usage: Usage::default(), translation: None, ..exchange(&[]) };
+    let silent =
+        Settled { usage: Usage::default(), translation: None, client_format: Some("openai_chat"), ..exchange(&[]) };
     metrics.settle(&silent);
     let cut = Abort { side: Side::Upstream, reason: "reset" };
     let failed = Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: true });
@@ -138,6 +139,10 @@ fn failures_cuts_and_missing_usage_are_counted() {
             (r#"gateway_usage_missing_total{model="claude-*",provider="claude"}"#, 1.0),
             (r#"gateway_stream_aborts_total{reason="reset",side="upstream"}"#, 1.0),
             (r#"gateway_translation_errors_total{from="openai_chat",to="anthropic_messages"}"#, 1.0),
+            (
+                r#"gateway_translation_dropped_fields_total{action="dropped",field="seed",from="openai_chat",to="openai_chat"}"#,
+                2.0,
+            ),
             (r#"gateway_auth_requests_total{reason="ok",result="allowed"}"#, 1.0),
             (r#"gateway_auth_requests_total{reason="unknown_key",result="denied"}"#, 1.0),
             (r#"gateway_config_reloads_total{result="success"}"#, 1.0),

@@ -104,10 +104,23 @@ impl WireFormat for AnthropicMessages {
     }
 
     fn trim(&self, body: &[u8], facts: &Facts, losses: &mut Losses) -> Result<Option<Vec<u8>>, JsonError> {
-        match facts.fields {
-            FieldSet::All => Ok(None),
-            FieldSet::Core => core_fields::trim(body, losses),
+        let named = super::trim::named(self, body, facts, losses)?;
+        if facts.fields == FieldSet::All {
+            return Ok(named);
         }
+        // Places are told in the body as it came, which the second pass does not see.
+        losses.resolve(body);
+        let body = named.as_deref().unwrap_or(body);
+        let mut others = Losses::default();
+        let core = core_fields::trim(body, &mut others)?;
+        others.resolve(body);
+        losses.append(others);
+        Ok(core.or(named))
+    }
+
+    fn must_be_rewritten(&self, body: &[u8], facts: &Facts) -> bool {
+        (!facts.vision && super::trim::holds(body, &["\"image\""]))
+            || (!facts.documents && super::trim::holds(body, &["\"document\""]))
     }
 
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {

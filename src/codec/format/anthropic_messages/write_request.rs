@@ -44,8 +44,10 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     let messages = arrange(&request.turns, allowed, &mut report)?;
     let around = Around { forced_tool: choice.is_forced(), lacks_thinking: loop_lacks_thinking(&messages) };
     let plan = plan(request, facts, around, &mut report);
-    if report.is_own() && !request.origin.betas.is_empty() {
-        headers.push(("anthropic-beta", request.origin.betas.join(",")));
+    let betas: Vec<&str> =
+        request.origin.betas.iter().map(AsRef::as_ref).filter(|beta| facts.takes_beta(beta)).collect();
+    if report.is_own() && !betas.is_empty() {
+        headers.push(("anthropic-beta", betas.join(",")));
     }
     let marks = Marks::count(request, &messages, facts.fields);
     let mut pen = Pen { json: Writer::new(body), report: &mut report, marks, strict };

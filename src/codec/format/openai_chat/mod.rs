@@ -25,6 +25,7 @@ mod stream_write;
 #[cfg(test)]
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod tests;
+mod trim;
 mod usage;
 mod wire;
 mod write_messages;
@@ -37,7 +38,7 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 
-use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -101,6 +102,15 @@ impl WireFormat for OpenaiChat {
     }
     fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
         write_request::write(request, target, out)
+    }
+    fn class(&self, key: &str) -> Field {
+        trim::class_of(self, key)
+    }
+    fn trim(&self, body: &[u8], facts: &Facts, losses: &mut Losses) -> Result<Option<Vec<u8>>, JsonError> {
+        trim::trim(self, body, facts, losses)
+    }
+    fn must_be_rewritten(&self, body: &[u8], facts: &Facts) -> bool {
+        trim::must_be_rewritten(body, facts)
     }
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
         read_response::read(body)

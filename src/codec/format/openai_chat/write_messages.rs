@@ -7,7 +7,7 @@ use super::wire::{is_call_signature, write_call_signature};
 use super::write_parts::{self, Parts};
 use super::write_request::OWN;
 use super::write_tools::sent_name;
-use crate::format::Facts;
+use crate::format::{Facts, ReasoningField};
 use crate::hub::ids::Distinct;
 use crate::hub::{Block, BlockKind, CacheMark, Field, Flavor, Opaque, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Json, Kind, Text, Writer};
@@ -255,7 +255,14 @@ impl Pen<'_, '_, '_> {
     ///
     /// `open` if a message is being written that can hold it.
     fn thoughts(&mut self, thoughts: &[&Block<'_>], open: bool) {
-        let takes = open && self.facts.compatible_extensions;
+        let field = match self.facts.reasoning_field {
+            None if self.facts.compatible_extensions => Some("reasoning_content"),
+            None | Some(ReasoningField::None) => None,
+            Some(ReasoningField::ReasoningContent) => Some("reasoning_content"),
+            Some(ReasoningField::Reasoning) => Some("reasoning"),
+        };
+        let field = field.filter(|_| open);
+        let takes = field.is_some();
         let words: Vec<&Text<'_>> = thoughts
             .iter()
             .filter_map(|block| match &block.kind {
@@ -263,8 +270,8 @@ impl Pen<'_, '_, '_> {
                 _ => None,
             })
             .collect();
-        if takes && !words.is_empty() {
-            self.w.key("reasoning_content").texts(&words);
+        if let Some(field) = field.filter(|_| !words.is_empty()) {
+            self.w.key(field).texts(&words);
         }
         let mut own = Vec::new();
         for block in thoughts {

@@ -38,7 +38,7 @@ mod write_tools;
 
 use std::sync::Arc;
 
-use super::{Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -118,6 +118,17 @@ impl WireFormat for OpenaiResponses {
     }
     fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
         strip::strip(body, seal, losses)
+    }
+    fn class(&self, key: &str) -> Field {
+        match key {
+            "text" => Field::Output,
+            "user" => Field::Identity,
+            _ => super::trim::class_by_pointer(self, key),
+        }
+    }
+    fn must_be_rewritten(&self, body: &[u8], facts: &Facts) -> bool {
+        (!facts.vision && super::trim::holds(body, &["\"input_image\""]))
+            || (!facts.documents && super::trim::holds(body, &["\"input_file\""]))
     }
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
         read_response::read(body)

@@ -13,6 +13,7 @@ use crate::{Format, Transcoder, translate_request, translate_response};
 
 mod answers;
 mod marks;
+mod quirks;
 mod reasoning;
 mod requests;
 mod streams;

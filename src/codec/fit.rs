@@ -1,0 +1,146 @@
+//! A request cut to what its model and server take, before a writer sees it.
+//!
+//! What each format says in its own way is its writer's business (see [`Facts`]); what is the same for all of them is
+//! here: media that a model cannot see, the freedom to use tools, the form of an answer, levels and limits.
+
+use std::borrow::Cow;
+
+use crate::format::{AnswerForms, Facts, ToolChoices, WireFormat, wire};
+use crate::hub::{Action, Block, BlockKind, Field, Losses, OutputSpec, Place, Request, Source, ToolMode};
+use crate::json::Text;
+
+/// Fits `request` to `facts`; what it loses goes into `losses`.
+pub(crate) fn fit(request: &mut Request<'_>, facts: &Facts, losses: &mut Losses) {
+    let mut fitting = Fitting { origin: wire(request.origin.format), losses };
+    if !facts.vision || !facts.documents {
+        fitting.media(request, facts);
+    }
+    if !facts.names {
+        fitting.names(request);
+    }
+    fitting.tools(request, facts);
+    fitting.answer(request, facts);
+    fitting.limits(request, facts);
+}
+
+struct Fitting<'l> {
+    origin: &'static dyn WireFormat,
+    losses: &'l mut Losses,
+}
+
+impl Fitting<'_> {
+    fn field(&mut self, field: Field, action: Action, reason: &'static str) {
+        let place = Place::Pointer(Cow::Borrowed(self.origin.pointer(field)));
+        self.losses.add(field, action, place, reason);
+    }
+
+    fn media(&mut self, request: &mut Request<'_>, facts: &Facts) {
+        self.blocks(&mut request.instructions, facts);
+        for turn in &mut request.turns {
+            self.blocks(&mut turn.blocks, facts);
+        }
+    }
+
+    /// Puts a line of text in the place of each thing that the model cannot see: the conversation keeps its shape, and
+    /// the model knows that something was there.
+    fn blocks(&mut self, blocks: &mut [Block<'_>], facts: &Facts) {
+        for block in blocks {
+            let words = match &mut block.kind {
+                BlockKind::Image { .. } if !facts.vision => {
+                    self.losses.dropped(
+                        Field::Image,
+                        block.at,
+                        "the model sees no images: a line says that one was there",
+                    );
+                    "[An image stood here; this model cannot see images.]"
+                }
+                BlockKind::Document { source: Source::Base64 { .. } | Source::Url(_) | Source::FileId(_), .. }
+                    if !facts.documents =>
+                {
+                    let reason = "the model reads no documents: a line says that one was there";
+                    self.losses.dropped(Field::Document, block.at, reason);
+                    "[A document stood here; this model cannot read documents.]"
+                }
+                BlockKind::Document { source: Source::Blocks(content), .. } | BlockKind::ToolResult { content, .. } => {
+                    self.blocks(content, facts);
+                    continue;
+                }
+                _ => continue,
+            };
+            block.kind = BlockKind::Text { text: Text::from_plain(words), citations: Vec::new() };
+            block.extras.clear();
+        }
+    }
+
+    fn names(&mut self, request: &mut Request<'_>) {
+        for turn in &mut request.turns {
+            if turn.name.take().is_some() {
+                self.losses.dropped(Field::TurnName, turn.at, "the server takes no names of speakers");
+            }
+        }
+    }
+
+    fn tools(&mut self, request: &mut Request<'_>, facts: &Facts) {
+        let alone = request.tools.len() == 1;
+        let policy = &mut request.tool_policy;
+        if !facts.parallel_tools && policy.parallel.take().is_some() {
+            self.field(Field::ParallelTools, Action::Dropped, "the server does not let several calls be asked for");
+        }
+        if facts.tool_choice == ToolChoices::All {
+            return;
+        }
+        if policy.allowed.take().is_some() {
+            self.field(Field::ToolChoice, Action::Dropped, "the server takes no set of allowed tools");
+        }
+        match (facts.tool_choice, &policy.mode) {
+            (ToolChoices::Unnamed, Some(ToolMode::Named { .. })) => {
+                let action = if alone { Action::Converted } else { Action::Dropped };
+                policy.mode = Some(ToolMode::Any);
+                self.field(Field::ToolChoice, action, "the server takes no tool by name: some tool must be called");
+            }
+            (ToolChoices::Auto, Some(ToolMode::Named { .. } | ToolMode::Any)) => {
+                policy.mode = Some(ToolMode::Auto);
+                self.field(Field::ToolChoice, Action::Dropped, "the server cannot be told that a tool must be called");
+            }
+            _ => {}
+        }
+    }
+
+    /// A form that the server cannot be told is asked for in words.
+    fn answer(&mut self, request: &mut Request<'_>, facts: &Facts) {
+        let words = match (&request.output, facts.answers) {
+            (_, AnswerForms::Schema) | (OutputSpec::Text, _) | (OutputSpec::JsonObject, AnswerForms::Object) => return,
+            (OutputSpec::JsonObject, AnswerForms::Text) | (OutputSpec::JsonSchema { schema: None, .. }, _) => {
+                IN_JSON.to_owned()
+            }
+            (OutputSpec::JsonSchema { schema: Some(schema), .. }, _) => {
+                format!("{IN_JSON} It must be valid by this JSON Schema: {}", schema.as_str())
+            }
+        };
+        request.output = match facts.answers {
+            AnswerForms::Object => OutputSpec::JsonObject,
+            AnswerForms::Schema | AnswerForms::Text => OutputSpec::Text,
+        };
+        let reason = "the server takes no such form of an answer: the instructions ask for it";
+        self.field(Field::Output, Action::Converted, reason);
+        request.instructions.push(Block::text(Text::from_plain(&words).into_owned(), 0));
+    }
+
+    fn limits(&mut self, request: &mut Request<'_>, facts: &Facts) {
+        if request.limits.max_output.is_some_and(|asked| asked > facts.most_output) {
+            request.limits.max_output = Some(facts.most_output);
+            self.field(Field::MaxOutput, Action::Converted, "the model gives fewer tokens than the limit asked for");
+        }
+        if let Some(asked) = request.reasoning.effort
+            && let Some(taken) = facts.efforts.nearest(asked)
+            && taken != asked
+        {
+            request.reasoning.effort = Some(taken);
+            request.native.retain(|native| native.key != "reasoning_effort");
+            self.field(Field::Reasoning, Action::Converted, "the model knows no such effort: the nearest is asked for");
+        }
+    }
+}
+
+/// Asks for JSON in words.
+const IN_JSON: &str = "Answer with one JSON object and nothing else.";

@@ -1,0 +1,242 @@
+//! What a model and its server accept, as data.
+
+use std::sync::Arc;
+
+use crate::hub::Effort;
+
+/// What a model and its server accept, as data. The default is the newest behaviour of the format's own vendor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "a table of independent facts")]
+pub struct Facts {
+    /// Tokens asked for where the format demands a limit and the client gave none.
+    pub max_output: u64,
+    /// How thinking is asked for (Anthropic, Gemini).
+    pub thinking: ThinkingForm,
+    /// Takes `temperature`, `top_p`, `top_k`.
+    pub sampling: bool,
+    /// Can be made to call a tool (`any`, a named one).
+    pub forced_tool: bool,
+    /// Continues an assistant turn that the client began.
+    pub prefill: bool,
+    /// Takes `role: "system"` in the middle of the conversation (Anthropic).
+    pub mid_system: bool,
+    /// Takes a JSON schema for the answer.
+    pub structured: bool,
+    /// Knows the role `developer` (chat).
+    pub developer_role: bool,
+    /// Wants `max_tokens`, not `max_completion_tokens` (chat).
+    pub legacy_max_tokens: bool,
+    /// Takes `stream_options` (chat).
+    pub stream_options: bool,
+    /// Takes custom tools (chat).
+    pub custom_tools: bool,
+    /// Takes `prompt_cache_breakpoint` on parts (chat).
+    pub cache_breakpoints: bool,
+    /// Takes JSON Schema as it is; else only the vendor's own dialect of it (Gemini).
+    pub json_schema: bool,
+    /// Takes a schema for the answer beside tools (Gemini).
+    pub structured_with_tools: bool,
+    /// Takes images and documents in a tool's result (Gemini).
+    pub rich_results: bool,
+    /// Fewest tokens that thinking can be held to; 0 where it can be turned off (Gemini).
+    pub least_budget: u64,
+    /// Takes the extensions of `OpenAI`-compatible servers: `top_k`, `reasoning_content` of earlier turns (chat).
+    pub compatible_extensions: bool,
+    /// Which fields of its format it takes (Anthropic).
+    pub fields: FieldSet,
+    /// The items of the beta header that it takes; `None` for all (Anthropic).
+    pub betas: Option<Arc<[String]>>,
+    /// Requests of the server's own format pass as they came, but for [`strip`](Self::strip) and
+    /// [`rename`](Self::rename): it is for the format's own vendor to say what is wrong with them.
+    pub exact: bool,
+    /// Sees images.
+    pub vision: bool,
+    /// Reads documents: files, not texts that are called so.
+    pub documents: bool,
+    /// Takes the wish for one call at a time (`parallel_tool_calls`).
+    pub parallel_tools: bool,
+    /// Takes names of speakers (chat).
+    pub names: bool,
+    /// How it can be told to use tools.
+    pub tool_choice: ToolChoices,
+    /// Forms of an answer that it can be asked for.
+    pub answers: AnswerForms,
+    /// Where reasoning of earlier turns goes; `None` where the format's own rule holds (chat).
+    pub reasoning_field: Option<ReasoningField>,
+    /// Efforts that it knows.
+    pub efforts: Efforts,
+    /// Most tokens that it gives; a greater limit is lowered.
+    pub most_output: u64,
+    /// Top-level request fields that it refuses: they go, and are reported.
+    pub strip: Arc<[String]>,
+    /// Top-level request fields that it calls otherwise, by the format's name.
+    pub rename: Arc<[(String, String)]>,
+}
+
+impl Facts {
+    /// True if the request field `key` must go.
+    #[must_use]
+    pub fn strips(&self, key: &str) -> bool {
+        self.strip.iter().any(|name| name == key)
+    }
+
+    /// What the server calls the request field `key`, if it is another name.
+    #[must_use]
+    pub fn new_name(&self, key: &str) -> Option<&str> {
+        self.rename.iter().find(|(own, _)| own == key).map(|(_, name)| name.as_str())
+    }
+
+    /// True for an item of the beta header that the server takes.
+    #[must_use]
+    pub fn takes_beta(&self, item: &str) -> bool {
+        self.betas.as_ref().is_none_or(|betas| betas.iter().any(|beta| beta == item))
+    }
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            max_output: 8192,
+            thinking: ThinkingForm::Adaptive,
+            sampling: true,
+            forced_tool: true,
+            prefill: true,
+            mid_system: true,
+            structured: true,
+            developer_role: true,
+            legacy_max_tokens: false,
+            stream_options: true,
+            custom_tools: true,
+            cache_breakpoints: true,
+            json_schema: true,
+            structured_with_tools: true,
+            rich_results: true,
+            least_budget: 0,
+            compatible_extensions: false,
+            fields: FieldSet::All,
+            betas: None,
+            exact: true,
+            vision: true,
+            documents: true,
+            parallel_tools: true,
+            names: true,
+            tool_choice: ToolChoices::All,
+            answers: AnswerForms::Schema,
+            reasoning_field: None,
+            efforts: Efforts::ALL,
+            most_output: u64::MAX,
+            strip: Arc::default(),
+            rename: Arc::default(),
+        }
+    }
+}
+
+/// Which fields of a format a server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FieldSet {
+    /// All of them, the unfinished too: the format's own vendor.
+    All,
+    /// Those that every server of the format knows; a request with another one is refused.
+    Core,
+}
+
+/// How a model is asked to think (Anthropic; Gemini: a budget, or a level for the adaptive forms).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ThinkingForm {
+    /// It does not think.
+    None,
+    /// `enabled` with `budget_tokens`.
+    Budget,
+    /// `adaptive` with `output_config.effort`; `disabled` turns it off.
+    Adaptive,
+    /// As `Adaptive`, but it cannot be turned off.
+    Always,
+}
+
+/// How a server can be told to use tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ToolChoices {
+    /// In every way of its format.
+    #[default]
+    All,
+    /// Freely, not at all, or at least one; none by name.
+    Unnamed,
+    /// Freely or not at all.
+    Auto,
+}
+
+/// Forms of an answer that a server can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AnswerForms {
+    /// JSON by a schema, any JSON object, or words; whether a *model* takes a schema is [`Facts::structured`].
+    #[default]
+    Schema,
+    /// Any JSON object, or words: a schema is asked for in words.
+    Object,
+    /// Words: JSON is asked for in words.
+    Text,
+}
+
+/// The message field that reasoning of earlier turns goes into (chat).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReasoningField {
+    /// None: the server refuses it.
+    None,
+    /// `reasoning_content`
+    ReasoningContent,
+    /// `reasoning`
+    Reasoning,
+}
+
+/// A set of efforts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Efforts(u8);
+
+impl Efforts {
+    /// Every effort.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// The set of these.
+    #[must_use]
+    pub fn of(efforts: &[Effort]) -> Self {
+        Self(efforts.iter().fold(0, |set, effort| set | bit(*effort)))
+    }
+
+    /// True if the effort is one of them.
+    #[must_use]
+    pub fn has(self, effort: Effort) -> bool {
+        self.0 & bit(effort) != 0
+    }
+
+    /// The one nearest to `asked`, of two the greater; `None` where there is none at all.
+    #[must_use]
+    pub fn nearest(self, asked: Effort) -> Option<Effort> {
+        let away = |effort: &Effort| (*effort as u8).abs_diff(asked as u8);
+        Effort::ALL.into_iter().rev().filter(|effort| self.has(*effort)).min_by_key(away)
+    }
+}
+
+fn bit(effort: Effort) -> u8 {
+    1 << effort as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_effort_is_taken() {
+        let levels = Efforts::of(&[Effort::Low, Effort::High, Effort::Max]);
+        for (asked, taken) in [
+            (Effort::None, Effort::Low),
+            (Effort::Low, Effort::Low),
+            (Effort::Medium, Effort::High),
+            (Effort::Xhigh, Effort::Max),
+            (Effort::Max, Effort::Max),
+        ] {
+            assert_eq!(levels.nearest(asked), Some(taken), "{asked:?}");
+        }
+        assert_eq!(Efforts::of(&[]).nearest(Effort::Low), None);
+        assert!(Effort::ALL.into_iter().all(|effort| Efforts::ALL.nearest(effort) == Some(effort)));
+    }
+}
