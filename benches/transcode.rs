@@ -42,7 +42,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Words of unlike lengths, with and without escapes, so that no delta is the one before it.
-const TEXTS: [&str; 4] = [r#"some \"words\" 北 and\nmore"#, " the", r"\n\n", " a longer piece, as some providers send them"];
+const TEXTS: [&str; 4] =
+    [r#"some \"words\" 北 and\nmore"#, " the", r"\n\n", " a longer piece, as some providers send them"];
 
 fn start(format: Format) -> String {
     match format {
@@ -117,7 +118,8 @@ fn stream(c: &mut Criterion) {
             println!("{name}: {allocated} allocations in 1000 deltas");
             // Responses repeats at its end what was said, and Gemini places sources in it, so that it is kept: a
             // buffer that doubles as it grows.
-            let keeps = matches!(to, Format::OpenaiResponses | Format::GeminiGenerate) || from == Format::GeminiGenerate;
+            let keeps =
+                matches!(to, Format::OpenaiResponses | Format::GeminiGenerate) || from == Format::GeminiGenerate;
             let kept = if keeps { 8 } else { 0 };
             assert!(allocated <= kept, "{name} allocates in steady state");
             let mut group = c.benchmark_group("stream_delta");

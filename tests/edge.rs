@@ -33,10 +33,12 @@ mod edge {
     mod reload;
     mod resilience;
     mod responses;
+    mod services;
     mod shapes;
     mod slow;
     mod streams;
     mod translate;
     mod unusable;
+    mod uploads;
     mod vendors;
 }

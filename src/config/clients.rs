@@ -14,9 +14,15 @@ pub(super) type KeyHash = [u8; 32];
 
 /// A client as it may call.
 #[derive(Debug, PartialEq, Eq)]
-struct Grant {
-    name: Arc<str>,
-    models: Vec<Glob>,
+pub(super) struct Grant {
+    /// The client's name.
+    pub(super) name: Arc<str>,
+    /// What it may ask for.
+    pub(super) models: Vec<Glob>,
+    /// Where its operations that name no model may go; `None` for everywhere.
+    pub(super) providers: Option<Vec<Arc<str>>>,
+    /// Providers that it may ask for anything.
+    pub(super) raw: Vec<Arc<str>>,
 }
 
 /// An authenticated client. Cheap to clone.
@@ -24,8 +30,8 @@ struct Grant {
 pub struct Caller(Arc<Grant>);
 
 impl Caller {
-    pub(super) fn new(name: &str, models: Vec<Glob>) -> Self {
-        Self(Arc::new(Grant { name: Arc::from(name), models }))
+    pub(super) fn new(grant: Grant) -> Self {
+        Self(Arc::new(grant))
     }
 
     /// Its name in the config, from a bounded set; `anonymous` where `auth: off`.
@@ -38,6 +44,30 @@ impl Caller {
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
         self.0.models.iter().any(|glob| glob.matches(model))
+    }
+
+    /// Whether its operations that name no model may go to the provider of that name.
+    #[must_use]
+    pub fn may_call(&self, provider: &str) -> bool {
+        self.0.providers.as_ref().is_none_or(|granted| granted.iter().any(|name| **name == *provider))
+    }
+
+    /// Whether it may ask the provider of that name for anything.
+    #[must_use]
+    pub fn may_ask_raw(&self, provider: &str) -> bool {
+        self.0.raw.iter().any(|name| **name == *provider)
+    }
+
+    /// The providers that its operations without a model may go to; `None` for all.
+    #[must_use]
+    pub fn providers(&self) -> Option<&[Arc<str>]> {
+        self.0.providers.as_deref()
+    }
+
+    /// The providers that it may ask for anything.
+    #[must_use]
+    pub fn raw(&self) -> &[Arc<str>] {
+        &self.0.raw
     }
 
     /// The patterns of the models that it may ask for.
@@ -81,7 +111,9 @@ enum Access {
 impl Clients {
     /// Everyone is served.
     pub(super) fn open() -> Self {
-        Self(Arc::new(Access::Open(Caller::new("anonymous", vec![Glob::new("*")]))))
+        let everything = vec![Glob::new("*")];
+        let grant = Grant { name: Arc::from("anonymous"), models: everything, providers: None, raw: Vec::new() };
+        Self(Arc::new(Access::Open(Caller::new(grant))))
     }
 
     /// Those that hold one of the keys.
@@ -143,8 +175,12 @@ mod tests {
 
     #[test]
     fn clients_are_known_by_their_key() {
-        let web = Caller::new("web", vec![Glob::new("gpt-*"), Glob::new("smart")]);
-        let clients = Clients::with_keys([(hash("secret-1"), web), (hash("secret-2"), Caller::new("b", Vec::new()))]);
+        let client = |name: &str, models: &[&str]| {
+            let models = models.iter().map(|model| Glob::new(*model)).collect();
+            Caller::new(Grant { name: Arc::from(name), models, providers: Some(vec!["p".into()]), raw: Vec::new() })
+        };
+        let web = client("web", &["gpt-*", "smart"]);
+        let clients = Clients::with_keys([(hash("secret-1"), web), (hash("secret-2"), client("b", &[]))]);
         let name = |key| clients.authenticate(key).map(|caller| caller.name().to_string());
         assert_eq!(name(Some("secret-1")), Ok("web".to_owned()));
         assert_eq!(name(Some("secret-2")), Ok("b".to_owned()));
@@ -153,6 +189,7 @@ mod tests {
         assert_eq!(name(None), Err(AuthFailure::Missing));
         let web = clients.authenticate(Some("secret-1")).unwrap();
         assert!(web.may_use("gpt-5") && web.may_use("smart") && !web.may_use("claude"));
+        assert!(web.may_call("p") && !web.may_call("q") && !web.may_ask_raw("p"));
         let shown = format!("{clients:?}");
         assert!(shown.contains("web") && !shown.contains("secret"), "{shown}");
     }
@@ -163,7 +200,7 @@ mod tests {
         for key in [None, Some("anything")] {
             let caller = open.authenticate(key).unwrap();
             assert_eq!(&**caller.name(), "anonymous");
-            assert!(caller.may_use("a/b:c"));
+            assert!(caller.may_use("a/b:c") && caller.may_call("p") && !caller.may_ask_raw("p"));
         }
     }
 }

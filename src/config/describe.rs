@@ -1,6 +1,7 @@
 //! `docs/config.md`, printed from the schema and the catalogue of kinds.
 
 use crate::provider::catalog::{self, KeyNeed};
+use crate::provider::services::{self, ModelAt};
 
 use super::schema::{self, Absent, Section};
 
@@ -25,6 +26,24 @@ a faulty file changes nothing.
 * **Relative paths** begin at the configuration's folder.
 ";
 
+const OPERATIONS: &str = "
+## Operations
+
+Beside answers of models, these are passed through byte for byte, each to a provider that speaks one of its formats.
+
+* A body that names a model goes where `models` sends it, under the model's name there. JSON is held within `body_limit` and
+  may fall back to another target; a form with files is streamed, and the field `model` is best put before the files.
+* What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that `operations`
+  names, else the only one that can serve it. A client may call a provider so if it may ask for every model or its
+  `providers` list it.
+* A form whose `model` comes behind a file of more than 48 KiB is routed like one that names none; the name is checked, and
+  exchanged where it can be, when it comes.
+* `/raw/PROVIDER/PATH` passes any method and path on to the provider's address, for clients whose `raw` lists it.
+
+| served at | operation | model | formats of providers |
+|---|---|---|---|
+";
+
 /// The reference of every key, as Markdown.
 #[must_use]
 pub fn describe() -> String {
@@ -45,6 +64,17 @@ pub fn describe() -> String {
         let format = vendor.format().name();
         let line = format!("| `{kind}` | `{format}` | {url} | {key} | {sent} | {quirks} | {} |\n", vendor.note);
         text.push_str(&line);
+    }
+    text.push_str(OPERATIONS);
+    for service in services::ALL {
+        let lines = service.lines.iter().map(|(methods, path)| format!("{methods} `{path}`"));
+        let model = match service.model {
+            ModelAt::Body => "in the body",
+            ModelAt::Nowhere => "none",
+        };
+        let formats = service.formats.iter().map(|format| format!("`{}`", format.name()));
+        let [lines, formats] = [lines.collect::<Vec<_>>().join("<br>"), formats.collect::<Vec<_>>().join(", ")];
+        text.push_str(&format!("| {lines} | `{}` | {model} | {formats} |\n", service.name));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! What the admin listener shows of the running configuration: all of it but secrets, and not their hashes either.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -28,6 +29,7 @@ struct View<'a> {
     metrics: MetricsView,
     providers: BTreeMap<&'a str, ProviderView<'a>>,
     models: BTreeMap<&'a str, ModelView>,
+    operations: BTreeMap<&'static str, &'a str>,
     auth: &'static str,
     clients: Vec<ClientView>,
 }
@@ -37,6 +39,7 @@ struct ServerView {
     listen: Vec<ListenView>,
     body_limit: usize,
     body_buffer_total: usize,
+    upload_limit: usize,
     threads: Option<usize>,
     sealing_key: &'static str,
     max_attempts: usize,
@@ -141,6 +144,9 @@ struct ClientView {
     name: String,
     key: &'static str,
     models: Vec<String>,
+    /// `null` for all.
+    providers: Option<Vec<String>>,
+    raw: Vec<String>,
 }
 
 impl<'a> View<'a> {
@@ -159,6 +165,7 @@ impl<'a> View<'a> {
                 .map(|(name, provider)| (&**name, ProviderView::of(provider)))
                 .collect(),
             models: routes.map(|route| (&*route.name, ModelView::of(route))).collect(),
+            operations: settings.operations.iter().map(|(name, provider)| (*name, &**provider)).collect(),
             auth: if open { "off" } else { "keys" },
             clients: callers
                 .iter()
@@ -166,10 +173,16 @@ impl<'a> View<'a> {
                     name: caller.name().to_string(),
                     key: HIDDEN,
                     models: caller.models().map(str::to_owned).collect(),
+                    providers: caller.providers().map(names),
+                    raw: names(caller.raw()),
                 })
                 .collect(),
         }
     }
+}
+
+fn names(names: &[Arc<str>]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn server(settings: &Settings) -> ServerView {
@@ -180,6 +193,7 @@ fn server(settings: &Settings) -> ServerView {
         listen,
         body_limit: server.body_limit,
         body_buffer_total: server.body_buffer_total,
+        upload_limit: server.upload_limit,
         threads: server.threads,
         sealing_key: HIDDEN,
         max_attempts: server.max_attempts,

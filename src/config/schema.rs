@@ -93,6 +93,12 @@ pub(super) static ROOT: Section = Section {
             "What clients may ask for, and where it goes. A name may hold one `*`; what it stands for fills the `*` of the target. A target that is `*` alone gets the whole name (`claude-*: claude/*`), or what is behind the folder (`eu/*: paris/*`). An exact name goes before a pattern, a pattern with more text before its `*` before one with less.",
         ),
         field(
+            "operations",
+            "map: operation → provider",
+            Otherwise("none"),
+            "Where an operation goes that names no model, such as `files` or `batches`, when several providers could serve it. The table of operations lists the names. A request's header `x-tidegate-provider` goes before it.",
+        ),
+        field(
             "auth",
             "`keys` or `off`",
             Default("keys"),
@@ -118,6 +124,12 @@ pub(super) static SERVER: Section = Section {
             "size",
             Default("256MiB"),
             "Bytes of request bodies that all requests together may hold; beyond it new ones are refused with 503.",
+        ),
+        field(
+            "upload_limit",
+            "size",
+            Default("512MiB"),
+            "The largest body of an operation that is streamed through and never held, such as an upload; a larger one is refused with 413.",
         ),
         field("threads", "count, 1 to 1024", Otherwise("one a core"), "Worker threads. A change needs a restart."),
         field(
@@ -639,6 +651,18 @@ pub(super) static CLIENT: Section = Section {
             "list of names and patterns",
             Otherwise("`[\"*\"]`: all"),
             "What it may ask for; `*` stands for any text.",
+        ),
+        field(
+            "providers",
+            "list of names of providers",
+            Otherwise("all for a client that may ask for every model, else none"),
+            "Where its operations that name no model may go, such as `files` and `batches`: a batch may hold requests for any model.",
+        ),
+        field(
+            "raw",
+            "list of names of providers",
+            Otherwise("none"),
+            "Providers that it may ask for anything at all, by `/raw/PROVIDER/…`, with our credentials.",
         ),
     ],
 };

@@ -28,6 +28,8 @@ pub struct Settings {
     pub providers: BTreeMap<Arc<str>, Arc<Provider>>,
     /// What clients may ask for.
     pub models: Models,
+    /// Where operations go that name no model, by the operation's name.
+    pub operations: BTreeMap<&'static str, Arc<str>>,
     /// Who may call.
     pub clients: Clients,
     /// Seals the opaque state that travels through clients.
@@ -68,6 +70,8 @@ pub struct Server {
     pub body_limit: usize,
     /// Bytes of request bodies that all requests together may hold; at least `body_limit`.
     pub body_buffer_total: usize,
+    /// Bytes of the largest request body that is streamed through.
+    pub upload_limit: usize,
     /// Worker threads; `None` for one a core.
     pub threads: Option<usize>,
     /// Tries of one request, over all targets and endpoints; at least 1.

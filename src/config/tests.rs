@@ -406,6 +406,28 @@ fn faults_of_clients_are_told() {
 }
 
 #[test]
+fn faults_of_operations_and_rights_are_told() {
+    let source = |more: &str| {
+        format!(
+            "providers: {{p: {{kind: ollama}}, a: {{kind: anthropic, key: '${{KEY}}'}}}}\nmodels: {{m: p/m}}\n{more}\n"
+        )
+    };
+    let check = |more: &str, expect: &str| assert_eq!(messages(&source(more), &[]), expect, "{more}");
+    check("auth: off\noperations: {files: p, message_batches: a}", "ok");
+    check("auth: off\noperations: {file: p}", "4: `file` is no operation");
+    check("auth: off\noperations: {files: q}", "4: no provider is named `q`");
+    check("auth: off\noperations: {files: a}", "4: `a` speaks `anthropic_messages`, which has no `files`");
+    check("auth: off\noperations: [files]", "4: a map is wanted here, not a list");
+    check("clients: [{name: a, key: abcdefgh, raw: [p], providers: [p, a]}]", "ok");
+    check("clients: [{name: a, key: abcdefgh, raw: [q]}]", "3: no provider is named `q`");
+    check("clients: [{name: a, key: abcdefgh, providers: p}]", "3: a list is wanted here, not `p`");
+    check("auth: off\nserver: {upload_limit: 1}", "4: `1` is not a size that fits here");
+    let settings = good(&source("clients: [{name: a, key: abcdefgh}, {name: b, key: abcdefgi, models: [m]}]"), &[]);
+    let callers = settings.clients.callers();
+    assert!(callers[0].may_call("p") && !callers[1].may_call("p"), "only who may ask for every model");
+}
+
+#[test]
 fn faults_of_the_server_are_told() {
     let check = |server: &str, expect: &str| {
         let source = format!("auth: off\nproviders: {{p: {{kind: ollama}}}}\nmodels: {{m: p/m}}\n{server}\n");
@@ -452,7 +474,7 @@ fn faults_of_the_server_are_told() {
 fn a_file_that_is_no_map_or_no_yaml_is_told() {
     check(
         "- a\n- b\n",
-        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, models, auth, clients\n\n1 problem in t.yaml",
+        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, models, operations, auth, clients\n\n1 problem in t.yaml",
     );
     let found = messages("providers:\n  p: {kind: openai, key: sk-canary-0123456789\nmodels: {}\n", &[]);
     assert!(found.contains("this is not YAML"), "{found}");

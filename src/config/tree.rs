@@ -235,6 +235,9 @@ impl<'a> Builder<'a> {
             Event::MappingStart(..) => self.map(place, depth)?,
             Event::Alias(id) => return self.alias(id, &place, depth),
             Event::UnresolvedAlias(name) => {
+                // What is long or odd may be a secret that happens to begin with `*`.
+                let word = name.len() <= 16 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+                let name = if word { name.as_ref() } else { "…" };
                 self.problems.add(
                     &place,
                     format!("nothing above is anchored as `&{name}`"),
@@ -416,6 +419,7 @@ mod tests {
             "{a={p=1@1:11+1} b={p=2@2:11+1 q=2@2:17+1} c={p=1@1:11+1 q=2@2:17+1}}",
         );
         check("a: *x\n", "1: nothing above is anchored as `&x`");
+        check("a: *\"sk-secret\"\n", "1: nothing above is anchored as `&…`");
         check("a: &x [*x]\n", "1: an alias cannot stand inside what it names");
         check("a: {<<: 1}\n", "1: `<<` takes a map, or a list of maps");
     }

@@ -74,10 +74,13 @@ impl Observer {
         InFlight { gauge }
     }
 
-    /// Takes one finished exchange: metrics, and one line of the access log. To be called once for each.
+    /// Takes one finished exchange: metrics, and one line of the access log, but for a probe that found all well. To be
+    /// called once for each.
     pub fn settle(&self, settled: &Settled<'_>) {
         self.metrics.settle(settled);
-        if let Some(log) = &self.access_log {
+        // Load balancers ask every few seconds; what is well is no news.
+        let probe = settled.endpoint == Endpoint::Health && settled.status == 200;
+        if let Some(log) = self.access_log.as_ref().filter(|_| !probe) {
             log.write(settled);
         }
     }

@@ -232,81 +232,68 @@ impl Method {
     }
 }
 
-/// What a client can ask for on the public port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Endpoint {
-    /// `POST /v1/chat/completions`
-    ChatCompletions,
-    /// `POST /v1/messages`
-    Messages,
-    /// `POST /v1/responses`
-    Responses,
-    /// `POST /v1/messages/count_tokens`
-    CountTokens,
-    /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`
-    GenerateContent,
-    /// `POST /v1beta/models/{model}:countTokens`
-    GeminiCountTokens,
-    /// `GET /v1/models` and `/v1/models/{id}`
-    Models,
-    /// `GET /health`
-    Health,
-    /// Anything else.
-    #[default]
-    Other,
+/// Makes [`Endpoint`] of one row each: its name, its label, its path, and whether a model generates the answer.
+macro_rules! endpoints {
+    ($($(#[$mark:meta])* $name:ident $label:literal $path:literal $generates:literal;)+) => {
+        /// What a client can ask for on the public port.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+        pub enum Endpoint {
+            $($(#[$mark])* #[doc = concat!("`", $path, "`")] $name,)+
+        }
+
+        impl Endpoint {
+            /// Every endpoint, in the order of its discriminant.
+            pub const ALL: [Self; [$($label),+].len()] = [$(Self::$name),+];
+
+            /// Its name as a label.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// Its path, or the first of them, for those who know endpoints by path; `other` for anything else.
+            pub fn path(self) -> &'static str {
+                match self { $(Self::$name => $path,)+ }
+            }
+
+            /// Whether a model generates the answer, so that usage is expected.
+            pub fn generates(self) -> bool {
+                match self { $(Self::$name => $generates,)+ }
+            }
+        }
+    };
 }
 
-impl Endpoint {
-    /// Every endpoint, in the order of its discriminant.
-    pub const ALL: [Self; 9] = [
-        Self::ChatCompletions,
-        Self::Messages,
-        Self::Responses,
-        Self::CountTokens,
-        Self::GenerateContent,
-        Self::GeminiCountTokens,
-        Self::Models,
-        Self::Health,
-        Self::Other,
-    ];
-
-    /// Its name as a label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat_completions",
-            Self::Messages => "messages",
-            Self::Responses => "responses",
-            Self::CountTokens => "count_tokens",
-            Self::GenerateContent => "generate_content",
-            Self::GeminiCountTokens => "gemini_count_tokens",
-            Self::Models => "models",
-            Self::Health => "health",
-            Self::Other => "other",
-        }
-    }
-
-    /// Its path, for those who know endpoints by path; `other` for anything else.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Messages => "/v1/messages",
-            Self::Responses => "/v1/responses",
-            Self::CountTokens => "/v1/messages/count_tokens",
-            Self::GenerateContent => "/v1beta/models/{model}:generateContent",
-            Self::GeminiCountTokens => "/v1beta/models/{model}:countTokens",
-            Self::Models => "/v1/models",
-            Self::Health => "/health",
-            Self::Other => "other",
-        }
-    }
-
-    /// Whether a model generates the answer, so that usage is expected.
-    pub fn generates(self) -> bool {
-        match self {
-            Self::ChatCompletions | Self::Messages | Self::Responses | Self::GenerateContent => true,
-            Self::CountTokens | Self::GeminiCountTokens | Self::Models | Self::Health | Self::Other => false,
-        }
-    }
+endpoints! {
+    ChatCompletions "chat_completions" "/v1/chat/completions" true;
+    Messages "messages" "/v1/messages" true;
+    Responses "responses" "/v1/responses" true;
+    GenerateContent "generate_content" "/v1beta/models/{model}:generateContent" true;
+    CountTokens "count_tokens" "/v1/messages/count_tokens" false;
+    GeminiCountTokens "gemini_count_tokens" "/v1beta/models/{model}:countTokens" false;
+    ResponsesInputTokens "responses_input_tokens" "/v1/responses/input_tokens" false;
+    ResponsesCompact "responses_compact" "/v1/responses/compact" true;
+    EmbedContent "embed_content" "/v1beta/models/{model}:embedContent" false;
+    BatchEmbedContents "batch_embed_contents" "/v1beta/models/{model}:batchEmbedContents" false;
+    Embeddings "embeddings" "/v1/embeddings" true;
+    Completions "completions" "/v1/completions" true;
+    ImagesGenerations "images_generations" "/v1/images/generations" false;
+    ImagesEdits "images_edits" "/v1/images/edits" false;
+    ImagesVariations "images_variations" "/v1/images/variations" false;
+    AudioSpeech "audio_speech" "/v1/audio/speech" false;
+    AudioTranscriptions "audio_transcriptions" "/v1/audio/transcriptions" false;
+    AudioTranslations "audio_translations" "/v1/audio/translations" false;
+    Moderations "moderations" "/v1/moderations" false;
+    Rerank "rerank" "/v1/rerank" false;
+    StoredResponses "stored_responses" "/v1/responses/{id}" false;
+    Files "files" "/v1/files" false;
+    Batches "batches" "/v1/batches" false;
+    AnthropicFiles "anthropic_files" "/v1/files" false;
+    MessageBatches "message_batches" "/v1/messages/batches" false;
+    Raw "raw" "/raw/{provider}" false;
+    Models "models" "/v1/models" false;
+    Health "health" "/health" false;
+    #[default]
+    Other "other" "other" false;
 }
 
 /// Whose numbers [`Usage`] holds.

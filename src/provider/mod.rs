@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod facts;
 pub mod layout;
 mod quirks;
+pub mod services;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -12,10 +12,11 @@ use tidegate_codec::{Format, Framing, Line, Operation, json, wire};
 use super::Edge;
 use super::body::{self, Reservation};
 use super::connection;
-use super::exchange::{Admitted, Exchange};
+use super::exchange::{Admitted, Exchange, Task};
 use super::models;
 use super::names;
 use super::refuse::{self, Rejection};
+use super::services;
 use crate::config::{Caller, Snapshot};
 use crate::observe::{self, Endpoint};
 
@@ -34,6 +35,8 @@ pub(super) enum Admission {
 enum Place {
     /// A request of a format, and what its path says of it.
     Api(Format, Operation, Line<'static>),
+    /// An operation that is passed through.
+    Service(services::Asked),
     /// The list of models, or one of them.
     Models(Option<String>),
     /// Whether the edge is alive.
@@ -51,9 +54,10 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
     note_arrival(edge, session, exchange);
     let refusal = connection::refusal(session, &edge.live.load().settings.server, exchange.trail.client);
     let keys = take_keys(session)?;
-    let place = place_of(session.req_header().uri.path(), session.req_header().uri.query());
+    let place = place_of(session);
     let format = match &place {
         Place::Api(format, ..) => *format,
+        Place::Service(services::Asked::Service(service, _)) => service.format(),
         _ => asking_format(session),
     };
     exchange.trail.format = Some(format);
@@ -77,6 +81,7 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             }
             Err(rejection) => Err(rejection),
         },
+        Place::Service(asked) => services::take_in(edge, session, exchange, (asked, &keys)).await,
         Place::Api(_, operation, line) => {
             let asked = Asked { format, operation, line, keys };
             take_in(edge, session, exchange, asked).await
@@ -104,12 +109,16 @@ fn note_arrival(edge: &Edge, session: &Session, exchange: &mut Exchange) {
         header(session, names::TRACEPARENT).filter(|value| value.len() <= MAX_REQUEST_ID).map(str::to_owned);
 }
 
-fn place_of(path: &str, query: Option<&str>) -> Place {
+fn place_of(session: &Session) -> Place {
+    let (path, query) = (session.req_header().uri.path(), session.req_header().uri.query());
     for format in Format::ALL {
         if let Some((operation, line)) = wire(format).spec().find(path, query) {
             let model = line.model.map(|model| Cow::Owned(model.into_owned()));
             return Place::Api(format, operation, Line { model, stream: line.stream });
         }
+    }
+    if let Some(asked) = services::find(path, || asking_format(session)) {
+        return Place::Service(asked);
     }
     match path {
         "/health" | "/healthz" => Place::Health,
@@ -127,6 +136,10 @@ fn endpoint_of(place: &Place) -> Endpoint {
         Place::Models(_) => Endpoint::Models,
         Place::Health => Endpoint::Health,
         Place::Unknown => Endpoint::Other,
+        Place::Service(services::Asked::Raw { .. }) => Endpoint::Raw,
+        Place::Service(services::Asked::Service(service, _)) => {
+            Endpoint::ALL.into_iter().find(|known| known.label() == service.name).unwrap_or_default()
+        }
         Place::Api(format, operation, _) => {
             let spec = wire(*format).spec();
             let path = match operation {
@@ -157,7 +170,7 @@ fn asking_format(session: &Session) -> Format {
 fn no_such_path(session: &Session) -> Rejection {
     let request = session.req_header();
     let message = format!(
-        "Nothing is served at {} {}. Served are {} and /v1/models.",
+        "Nothing is served at {} {}. Served are {}, /v1/models, and operations such as /v1/embeddings and /v1/files.",
         request.method,
         shorten(request.uri.path()),
         Format::ALL.map(|format| wire(format).spec().path).join(", "),
@@ -179,7 +192,7 @@ fn list_models(
     models::answer(&snapshot, &caller, format, id)
 }
 
-fn wrong_method(allow: &'static str) -> Rejection {
+pub(super) fn wrong_method(allow: &'static str) -> Rejection {
     let mut fault = Fault::new(FaultKind::InvalidRequest, format!("Only {allow} is served at this path."));
     fault.status = 405;
     let mut rejection = Rejection::new(fault).labelled("method_not_allowed").closing();
@@ -187,7 +200,7 @@ fn wrong_method(allow: &'static str) -> Rejection {
     rejection
 }
 
-fn authenticate(
+pub(super) fn authenticate(
     edge: &Edge,
     keys: &[String],
     exchange: &mut Exchange,
@@ -281,7 +294,7 @@ async fn take_in(
         api_version: own_header(session, wire(format).spec().version_header),
         betas: own_header(session, wire(format).spec().beta_header),
         format,
-        operation,
+        task: Task::Format(operation),
         stream: line.stream.or(envelope.stream.then_some(Framing::Events)),
         caller,
         room,
@@ -292,7 +305,7 @@ async fn take_in(
     })
 }
 
-fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {
+pub(super) fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {
     Rejection::new(refusal.into_fault(body))
 }
 
@@ -302,16 +315,16 @@ pub(super) fn unknown_model(model: &str) -> Rejection {
     Rejection::new(Fault::new(FaultKind::NotFound, message).with_code("model_not_found").with_param("model"))
 }
 
-fn forbidden_model(model: &str) -> Rejection {
+pub(super) fn forbidden_model(model: &str) -> Rejection {
     let message = format!("This API key may not use the model `{}`.", shorten(model));
     Rejection::new(Fault::new(FaultKind::Permission, message).with_code("model_not_allowed").with_param("model"))
 }
 
-fn own_header(session: &Session, name: Option<&str>) -> Option<String> {
+pub(super) fn own_header(session: &Session, name: Option<&str>) -> Option<String> {
     name.and_then(|name| header(session, name)).map(str::to_owned)
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
@@ -344,6 +357,14 @@ mod tests {
     fn keys_are_taken_out_of_queries() {
         for (query, left) in [("key=k", "/p"), ("alt=sse&key=k", "/p?alt=sse"), ("a=b&key=k&key=l&c", "/p?a=b&c")] {
             assert_eq!(without_key("/p", query, &["key"]), left);
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_label() {
+        for service in crate::provider::services::ALL {
+            let place = Place::Service(services::Asked::Service(service, ""));
+            assert_eq!(endpoint_of(&place).label(), service.name);
         }
     }
 

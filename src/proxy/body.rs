@@ -36,8 +36,8 @@ impl Budget {
     }
 }
 
-/// A request's share of the [`Budget`]; given back when dropped.
-#[derive(Debug)]
+/// A request's share of the [`Budget`]; given back when dropped. The default is none, of no budget.
+#[derive(Debug, Default)]
 pub struct Reservation {
     budget: Arc<Budget>,
     held: usize,
@@ -128,17 +128,23 @@ pub async fn read(session: &mut Session, server: &Server, room: &mut Reservation
     if !room.grow_to(length.unwrap_or(0)) {
         return Err(BodyError::NoRoom);
     }
+    invite(session).await?;
+    let body = collect(session, length, server, room).await?;
+    if !body.is_empty() && session.get_retry_buffer().is_none() {
+        rearm(session, &server.timeouts).await?;
+    }
+    Ok(body)
+}
+
+/// Tells a client that waits for it that its body is welcome.
+pub(super) async fn invite(session: &mut Session) -> Result<(), BodyError> {
     if session.get_header(header::EXPECT).is_some() {
         // Writing the interim answer, which has no length, makes Pingora give the connection up.
         let keepalive = session.get_keepalive();
         session.write_continue_response().await?;
         session.set_keepalive(keepalive);
     }
-    let body = collect(session, length, server, room).await?;
-    if !body.is_empty() && session.get_retry_buffer().is_none() {
-        rearm(session, &server.timeouts).await?;
-    }
-    Ok(body)
+    Ok(())
 }
 
 async fn collect(
@@ -204,13 +210,14 @@ impl Gathered {
     }
 }
 
-fn announced_length(session: &Session) -> Result<Option<usize>, BodyError> {
+/// The length that the client announced.
+pub(super) fn announced_length(session: &Session) -> Result<Option<usize>, BodyError> {
     let Some(value) = session.get_header(header::CONTENT_LENGTH) else { return Ok(None) };
     value.to_str().ok().and_then(|text| text.parse().ok()).map(Some).ok_or(BodyError::BadLength)
 }
 
 /// An encoded body would be a second way to say the same bytes, and a way to send a bomb.
-fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
+pub(super) fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
     match session.get_header(header::CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes())) {
         Some(encoding) if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") => {
             Err(BodyError::Encoded(encoding.into_owned()))
@@ -222,7 +229,7 @@ fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
 /// Makes the HTTP/1.1 session anew, its body one stand-in byte that Pingora will pump.
 ///
 /// The connection, its keep-alive setting and the request's headers stay; what the client sent has been read to its end, so nothing of it is lost.
-async fn rearm(session: &mut Session, timeouts: &ClientTimeouts) -> Result<(), BodyError> {
+pub(super) async fn rearm(session: &mut Session, timeouts: &ClientTimeouts) -> Result<(), BodyError> {
     if !matches!(*session.downstream_session, ServerSession::H1(_)) {
         return Err(BodyError::LengthRequired);
     }

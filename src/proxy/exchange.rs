@@ -13,16 +13,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Method;
 use tidegate_codec::hub::Fault;
 use tidegate_codec::json::Envelope;
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
 use super::body::Reservation;
 use super::plan::Plan;
+use super::tail::Tail;
+use super::upload::Upload;
 use crate::clock;
 use crate::config::{Caller, Snapshot};
 use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
+use crate::provider::services::Service;
 use crate::routing::Route;
 use crate::upstream::{Lease, RetryBudget};
 
@@ -68,7 +72,7 @@ pub struct Admitted {
     /// The format that the client speaks.
     pub format: Format,
     /// What is asked for.
-    pub operation: Operation,
+    pub task: Task,
     /// How a stream is wanted; `None` for a whole answer.
     pub stream: Option<Framing>,
     /// Who asks.
@@ -85,6 +89,28 @@ pub struct Admitted {
     pub api_version: Option<String>,
     /// Unfinished features asked for, if sent.
     pub betas: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Task {
+    /// Something of the client's format: translated, or passed on to a provider of the same format.
+    Format(Operation),
+    /// Something beside it, which is passed through.
+    Service(Box<Call>),
+}
+
+/// An operation that is passed through.
+#[derive(Debug)]
+pub struct Call {
+    /// Which one; `None` for whatever a client asks of a provider by its raw path.
+    pub service: Option<&'static Service>,
+    /// The client's method.
+    pub method: Method,
+    /// Path and query, behind the provider's base path.
+    pub target: String,
+    /// The body as it streams through; `None` where it is held in [`Admitted::body`].
+    pub upload: Option<Upload>,
 }
 
 /// A request with an attempt under way.
@@ -110,8 +136,11 @@ pub struct Sending {
     pub stale: usize,
     /// Status of the last failed attempt; `None` if it had none.
     pub failed_status: Option<u16>,
-    /// What is wrong with the answer of the attempt, where that was found before anything of it went out.
-    pub verdict: Option<Box<Fault<'static>>>,
+    /// What is wrong with the attempt's answer or with the request's body, where that was found before anything of an
+    /// answer went out; with a bounded word for it.
+    pub verdict: Option<Box<(Fault<'static>, &'static str)>>,
+    /// A part of the body is gone for good: no other attempt can send it.
+    pub spent: bool,
 }
 
 /// One try at one target.
@@ -184,6 +213,8 @@ pub enum Mode {
         /// The body.
         body: Collected,
     },
+    /// Passed on untouched; its usage is looked up in its end.
+    PassTail(Tail),
     /// Passed on untouched and not looked at.
     PassBlind,
 }
@@ -295,6 +326,14 @@ impl Exchange {
                 in_flight: None,
             },
             phase: Phase::Arrived,
+        }
+    }
+
+    /// The body of the request under way, where it streams through.
+    pub fn upload(&mut self) -> Option<&mut Upload> {
+        match &mut self.sending()?.admitted.task {
+            Task::Service(call) => call.upload.as_mut(),
+            Task::Format(_) => None,
         }
     }
 

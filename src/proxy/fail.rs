@@ -54,7 +54,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     let attempt = sending.attempt.take();
     let another = if std::mem::take(&mut sending.follows) {
         true
-    } else if stale && sending.stale < MAX_STALE {
+    } else if stale && !sending.spent && sending.stale < MAX_STALE {
         // It never reached the provider, so nobody pays for it.
         sending.stale += 1;
         sending.plan.again();
@@ -131,7 +131,7 @@ pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mu
     let retry_after = exchange.sending().and_then(|sending| sending.retry_after.clone());
     let verdict = exchange.sending().and_then(|sending| sending.verdict.take());
     let told = match verdict {
-        Some(fault) if !by_client => Some((*fault, "translation")),
+        Some(verdict) if !by_client => Some(*verdict),
         _ => refuse::fault_of(error, failed_status).or_else(|| client_fault(error)),
     };
     let Some((fault, label)) = told else {

@@ -30,6 +30,7 @@ pub mod body;
 mod connection;
 mod exchange;
 mod fail;
+mod form;
 mod ids;
 mod length;
 mod models;
@@ -39,8 +40,11 @@ mod receive;
 mod refuse;
 mod retry;
 mod send;
+mod services;
 mod settle;
+mod tail;
 mod unread;
+mod upload;
 
 use admit::Admission;
 pub use exchange::Exchange;
@@ -163,11 +167,14 @@ impl ProxyHttp for Edge {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
+        if exchange.upload().is_some() {
+            return upload::pass(session, exchange, body, end);
+        }
         if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_ref()) {
             // Before the end an empty piece says "nothing yet"; `None` would say "no more".
             *body = Some(if end { attempt.body.clone() } else { Bytes::new() });

@@ -13,6 +13,8 @@ pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) const LOSS: &str = "x-tidegate-loss";
 /// Anthropic's name for it.
 pub(super) const PLAIN_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// Where an operation goes that names no model.
+pub(super) const PROVIDER: &str = "x-tidegate-provider";
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_TEXT);
 pub(super) const REQUEST_ID_TEXT: &str = "x-request-id";
 pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");

@@ -12,10 +12,13 @@ use tidegate_codec::{
     wire,
 };
 
-use super::exchange::{Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
+use super::exchange::{
+    Admitted, Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail,
+};
 use super::names;
 use super::refuse::{self, credential_fault};
 use super::retry;
+use super::services;
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
@@ -65,21 +68,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
-    // A stream that is one array reads as an answer that is whole: it is passed on as it is, or asked for as events.
-    let array = admitted.stream == Some(Framing::JsonArray);
-    let passes_array = array && attempt.provider.format == admitted.format && !attempt.translated;
-    let reframed = array && !passes_array;
-    let shape = Shape {
-        status,
-        kind: kind_of(head),
-        wanted: (admitted.operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
-    };
-    // What was done to a request within one format must be undone in its answer too.
-    let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default() && !reframed;
-    let mode = match reshape_mode(&shape, admitted.format, attempt) {
-        Some(mode) => Some(mode),
-        None if passes => Some(pass_mode(&shape, attempt)),
-        None => translate_mode(&shape, admitted.format, attempt),
+    let mode = match &admitted.task {
+        Task::Format(operation) => answer_mode(head, admitted, *operation, attempt),
+        Task::Service(call) => Some(services::answer_mode(status, call)),
     };
     let Some(mut mode) = mode else {
         return Err(empty_answer(status));
@@ -87,6 +78,10 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if let Mode::Whole(body) | Mode::Streamed { body, .. } | Mode::Error { body, .. } = &mut mode {
         body.announced = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     }
+    if status >= 400 && matches!(mode, Mode::PassBlind) {
+        exchange.trail.error = Some(FaultKind::from_status(status).label());
+    }
+    let Some(Sending { admitted, attempt: Some(attempt), .. }) = exchange.sending() else { return Ok(()) };
     let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
@@ -102,6 +97,31 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     Ok(())
 }
 
+/// What is done with an answer of the client's or another format; `None` for one that cannot be given.
+fn answer_mode(
+    head: &ResponseHeader,
+    admitted: &Admitted,
+    operation: Operation,
+    attempt: &mut Attempt,
+) -> Option<Mode> {
+    // A stream that is one array reads as an answer that is whole: it is passed on as it is, or asked for as events.
+    let array = admitted.stream == Some(Framing::JsonArray);
+    let passes_array = array && attempt.provider.format == admitted.format && !attempt.translated;
+    let reframed = array && !passes_array;
+    let shape = Shape {
+        status: head.status.as_u16(),
+        kind: kind_of(head),
+        wanted: (operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
+    };
+    // What was done to a request within one format must be undone in its answer too.
+    let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default() && !reframed;
+    match reshape_mode(&shape, admitted.format, attempt) {
+        Some(mode) => Some(mode),
+        None if passes => Some(pass_mode(&shape, attempt)),
+        None => translate_mode(&shape, admitted.format, attempt),
+    }
+}
+
 /// An answer without a body has no piece in which to say something: the edge answers by itself, with the provider's
 /// status where that is an error.
 pub(super) fn empty_answer(status: u16) -> Box<Error> {
@@ -111,7 +131,9 @@ pub(super) fn empty_answer(status: u16) -> Box<Error> {
 
 /// True if a body belongs to the answer that is coming; without one it is none.
 pub(super) fn wants_body(exchange: &Exchange) -> bool {
-    matches!(&exchange.phase, Phase::Receiving(receiving) if !matches!(receiving.mode, Mode::PassBlind))
+    let Phase::Receiving(receiving) = &exchange.phase else { return false };
+    !matches!(receiving.mode, Mode::PassBlind | Mode::PassTail(_))
+        && !services::asks_for_head(&receiving.sending.admitted)
 }
 
 /// What an answer's head says of it.
@@ -188,7 +210,7 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
 }
 
 /// A success that the client could not read.
-fn no_answer(status: u16) -> Mode {
+pub(super) fn no_answer(status: u16) -> Mode {
     Mode::Error { status, same: false, body: Collected::default() }
 }
 
@@ -196,7 +218,7 @@ fn no_answer(status: u16) -> Mode {
 fn write_head(head: &mut ResponseHeader, mode: &Mode, (client, framing): (Format, Framing)) -> pingora::Result<()> {
     let upstream_id = text(head, names::REQUEST_ID).or_else(|| text(head, names::PLAIN_REQUEST_ID));
     match mode {
-        Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassStream(_) => {
+        Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassTail(_) | Mode::PassStream(_) => {
             strip(head);
             if matches!(mode, Mode::PassStream(_)) {
                 head.remove_header(&header::CONTENT_LENGTH);
@@ -314,12 +336,19 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
     let Receiving { sending, mode } = receiving.as_mut();
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         trail.first_byte = Some(clock::now().duration_since(trail.started));
-        if matches!(mode, Mode::Stream(_) | Mode::PassStream(_)) {
+        if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
             sending.release_body();
         }
     }
     match mode {
         Mode::PassBlind => {}
+        Mode::PassTail(tail) => {
+            tail.push(body.as_deref().unwrap_or_default());
+            if end {
+                let usage = tail.usage();
+                trail.outcome = Some(Outcome { complete: true, usage, ..Outcome::default() });
+            }
+        }
         Mode::PassWhole { kept, overflow } => {
             keep(kept, overflow, body.as_ref());
             if end {
@@ -452,7 +481,7 @@ fn give(
             if let Some(attempt) = &sending.attempt {
                 log::warn!("{}: {}", attempt.lease.label(), fault.message);
             }
-            sending.verdict = Some(Box::new(fault));
+            sending.verdict = Some(Box::new((fault, "translation")));
             trail.error = Some("translation");
             trail.aborted = Some(Abort { side: Side::Edge, reason: "translation" });
             Err(Error::explain(ErrorType::InternalError, "the provider's answer cannot be translated").into_up())
@@ -543,7 +572,12 @@ pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes>
             transcoder.fail(fault, &mut out);
             Some(Bytes::from(out))
         }
-        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } | Mode::PassBlind => None,
+        Mode::PassWhole { .. }
+        | Mode::Whole(_)
+        | Mode::Gathered(_)
+        | Mode::Error { .. }
+        | Mode::PassTail(_)
+        | Mode::PassBlind => None,
     }
 }
 

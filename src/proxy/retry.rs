@@ -12,7 +12,7 @@ use crate::upstream::random;
 /// Decides what follows the attempt that failed; `true` if there is another one, for which the budget has paid.
 pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     let retries = &sending.admitted.route.retries;
-    if !retries.wants(failure) {
+    if sending.spent || !retries.wants(failure) {
         return false;
     }
     let snapshot = &sending.admitted.snapshot;

@@ -15,10 +15,11 @@ use tidegate_codec::json::{Envelope, Text, guard, splice};
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{Facts, Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wire};
 
-use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending};
+use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task};
 use super::names;
 use super::plan::{Plan, Step, hash_key};
 use super::refuse::Rejection;
+use super::services;
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::provider::Provider;
@@ -28,7 +29,7 @@ use crate::routing::OnLoss;
 const LOSS_HEADER: usize = 1024;
 
 /// Headers of the client that go on to the provider as they are.
-const PASSED: [(&str, HeaderName); 5] = [
+pub(super) const PASSED: [(&str, HeaderName); 5] = [
     ("accept", header::ACCEPT),
     ("user-agent", header::USER_AGENT),
     ("accept-language", header::ACCEPT_LANGUAGE),
@@ -75,13 +76,19 @@ pub(super) async fn next_attempt(
             ttfb: None,
             duration: Duration::ZERO,
         });
-        trail.upstream_model = Some(attempt.attempt.model.clone());
+        trail.upstream_model = Some(attempt.attempt.model.clone()).filter(|model| !model.is_empty());
         trail.fallback = sending.plan.fallback();
         trail.losses = attempt.losses;
         trail.translated = attempt.translated;
         match attempt.attempt.lease.peer().await {
             Ok(peer) => {
+                let model = attempt.attempt.model.clone();
                 sending.attempt = Some(attempt.attempt);
+                if let Task::Service(call) = &mut sending.admitted.task
+                    && let Some(upload) = &mut call.upload
+                {
+                    upload.begin(&model);
+                }
                 trail.overhead = clock::now().duration_since(trail.started);
                 return Ok(peer);
             }
@@ -119,6 +126,7 @@ fn begin(exchange: &mut Exchange) {
                 stale: 0,
                 failed_status: None,
                 verdict: None,
+                spent: false,
             }))
         }
         other => other,
@@ -147,12 +155,12 @@ fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> 
     let same = step.provider.format == admitted.format;
     let facts = admitted.snapshot.facts(&step.provider, &step.model);
     let sealed = Seal::may_be_in(&admitted.body);
-    match admitted.operation {
-        Operation::SameFormat(_) if same => passed(admitted, step, &facts, sealed),
-        Operation::Generate if same && !sealed && !wire(admitted.format).must_be_rewritten(&admitted.body, &facts) => {
-            passed(admitted, step, &facts, false)
-        }
-        Operation::Generate | Operation::SameFormat(_) => translated(admitted, step, facts),
+    let rewritten = || sealed || wire(admitted.format).must_be_rewritten(&admitted.body, &facts);
+    match admitted.task {
+        Task::Service(_) => Ok(same_format(admitted, step)),
+        Task::Format(Operation::SameFormat(_)) if same => passed(admitted, step, &facts, sealed),
+        Task::Format(Operation::Generate) if same && !rewritten() => passed(admitted, step, &facts, false),
+        Task::Format(operation) => translated(admitted, operation, step, facts),
     }
 }
 
@@ -215,8 +223,13 @@ fn account(admitted: &Admitted, losses: &Losses, prepared: &mut Prepared) -> Res
 
 /// `body` for a provider that calls the model `model`.
 fn renamed(admitted: &Admitted, body: &Bytes, envelope: &Envelope, model: &str) -> Bytes {
-    let named_in_path = wire(admitted.format).spec().addressing.is_some();
-    if named_in_path || envelope.model.as_deref() == Some(model) {
+    if let Some(addressing) = wire(admitted.format).spec().addressing {
+        let again = matches!(admitted.task, Task::Format(Operation::SameFormat(_)));
+        let named = admitted.envelope.model.as_deref().filter(|named| again && *named != model);
+        let renamed = named.and_then(|named| addressing.rename_in(body, named, model));
+        return renamed.map_or_else(|| body.clone(), Bytes::from);
+    }
+    if envelope.model.as_deref().is_none_or(|named| named == model) {
         return body.clone();
     }
     let name = ["\"", Text::from_plain(model).escaped(), "\""].concat();
@@ -238,9 +251,14 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
     Prepared { attempt: attempt(step, body, reply), losses: Vec::new(), translated: None }
 }
 
-fn translated(admitted: &Admitted, step: Step, mut facts: Facts) -> Result<Prepared, Fault<'static>> {
+fn translated(
+    admitted: &Admitted,
+    operation: Operation,
+    step: Step,
+    mut facts: Facts,
+) -> Result<Prepared, Fault<'static>> {
     let provider = Arc::clone(&step.provider);
-    if let Operation::SameFormat(_) = admitted.operation {
+    if let Operation::SameFormat(_) = operation {
         let message = format!(
             "The model `{}` is served by a provider of another format, which has no such operation.",
             admitted.envelope.model.as_deref().unwrap_or_default()
@@ -318,11 +336,19 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     let traceparent = exchange.trail.traceparent.clone();
     let Some(sending) = exchange.sending() else { return Ok(()) };
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
+    let operation = match &admitted.task {
+        Task::Format(operation) => *operation,
+        Task::Service(call) => {
+            let ids = (request_id.as_str(), traceparent);
+            *head = services::head(session, (admitted, call, attempt), head.version, ids)?;
+            return Ok(());
+        }
+    };
     let spec = wire(attempt.provider.format).spec();
     let same = attempt.provider.format == admitted.format;
     // What is passed on untouched keeps its framing; what is read comes as events.
     let stream = admitted.stream.map(|framing| if same && !attempt.translated { framing } else { Framing::Events });
-    let line = spec.request_line(admitted.operation, &attempt.model, stream);
+    let line = spec.request_line(operation, &attempt.model, stream);
     let target = attempt.provider.layout.path(attempt.lease.base_path(), &line, &attempt.model);
     let mut fresh = RequestHeader::build_no_case(http::Method::POST, target.as_bytes(), Some(16))?;
     fresh.set_version(head.version);
@@ -345,19 +371,30 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     for (name, value) in &attempt.headers {
         fresh.insert_header(*name, value)?;
     }
-    for header in admitted.snapshot.headers.get(&attempt.provider.name).into_iter().flatten() {
-        // A client of the same format names the version that it was written for.
-        let is_version = same && spec.version_header == Some(header.name.as_str());
-        if !(is_version && fresh.headers.contains_key(&header.name)) {
-            fresh.insert_header(header.text.clone(), header.value.clone())?;
-        }
-    }
+    provider_headers(admitted, &attempt.provider, &mut fresh)?;
     *head = fresh;
     Ok(())
 }
 
+/// What every request to the provider carries, its credentials among it.
+pub(super) fn provider_headers(
+    admitted: &Admitted,
+    provider: &Provider,
+    head: &mut RequestHeader,
+) -> pingora::Result<()> {
+    let version = wire(provider.format).spec().version_header.filter(|_| provider.format == admitted.format);
+    for header in admitted.snapshot.headers.get(&provider.name).into_iter().flatten() {
+        // A client of the same format names the version that it was written for.
+        let is_version = version == Some(header.name.as_str());
+        if !(is_version && head.headers.contains_key(&header.name)) {
+            head.insert_header(header.text.clone(), header.value.clone())?;
+        }
+    }
+    Ok(())
+}
+
 /// Headers that belong to the client's format and mean the same to a provider of it.
-fn own_headers(admitted: &Admitted, attempt: &Attempt, head: &mut RequestHeader) -> pingora::Result<()> {
+pub(super) fn own_headers(admitted: &Admitted, attempt: &Attempt, head: &mut RequestHeader) -> pingora::Result<()> {
     let spec = wire(admitted.format).spec();
     if let (Some(name), Some(version)) = (spec.version_header, &admitted.api_version) {
         head.insert_header(name, version)?;

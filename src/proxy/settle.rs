@@ -68,7 +68,12 @@ fn take_outcome(exchange: &mut Exchange) {
     let outcome = match &receiving.mode {
         Mode::PassStream(watch) => watch.outcome().clone(),
         Mode::Stream(transcoder) | Mode::Streamed { transcoder, .. } => transcoder.outcome().clone(),
-        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } | Mode::PassBlind => return,
+        Mode::PassWhole { .. }
+        | Mode::Whole(_)
+        | Mode::Gathered(_)
+        | Mode::Error { .. }
+        | Mode::PassTail(_)
+        | Mode::PassBlind => return,
     };
     if let Some((kind, _)) = &outcome.fault {
         trail.error.get_or_insert(kind.label());

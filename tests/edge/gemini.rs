@@ -196,3 +196,23 @@ async fn the_list_of_models_has_its_shape() {
     let one = Ask::get("/v1beta/models/m").header("x-goog-api-key", KEY).send(edge.addr).await.json();
     assert_eq!(one["name"], "models/m", "{one}");
 }
+
+#[tokio::test]
+async fn embeddings_pass_with_the_model_renamed_wherever_it_stands() {
+    let (provider, edge) = house("gemini", vec![Reply::json(200, r#"{"embedding":{"values":[0.5]}}"#)]).await;
+    for (version, verb, body) in [
+        ("v1beta", "embedContent", r#"{"model": "models/@","content":{"parts":[{"text":"m"}]}}"#),
+        ("v1", "embedContent", r#"{"content":{"parts":[]}}"#),
+        ("v1beta", "batchEmbedContents", r#"{"requests":[{"model":"models/@"}, {"model" : "models/@","x":[1e400]}]}"#),
+        ("v1beta", "countTokens", r#"{"generateContentRequest":{"model":"models/@","contents":[]}}"#),
+    ] {
+        let ask = Ask::post(&format!("/{version}/models/m:{verb}"), body.replace('@', "m"));
+        let response = ask.header("x-goog-api-key", KEY).send(edge.addr).await;
+        assert_eq!((response.status, response.text().as_str()), (200, r#"{"embedding":{"values":[0.5]}}"#));
+        let sent = provider.last();
+        assert_eq!(sent.target, format!("/v1beta/models/gemini-3-pro:{verb}"));
+        assert_eq!(String::from_utf8_lossy(&sent.body), body.replace('@', "gemini-3-pro"));
+    }
+    edge.metric_reaches("gateway_requests_total", &["endpoint=\"embed_content\""], 2.0).await;
+    edge.metric_reaches("gateway_requests_total", &["endpoint=\"batch_embed_contents\""], 1.0).await;
+}

@@ -130,6 +130,28 @@ impl Provider {
         Self::start(move |_| reply.clone()).await
     }
 
+    /// One that answers each connection's first head at once, and then reads what still comes.
+    pub async fn early(reply: Reply) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
+        let addr = listener.local_addr().expect("a bound listener has an address");
+        let answer = [head(&reply.clone().header("connection", "close")), reply.body()].concat();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let answer = answer.clone();
+                tokio::spawn(async move {
+                    let mut wire = Wire::new(stream);
+                    if wire.head().await.is_ok_and(|head| head.is_some()) {
+                        let _ = wire.stream.write_all(&answer).await;
+                        while let Ok(1..) = wire.fill().await {
+                            wire.buffer.clear();
+                        }
+                    }
+                });
+            }
+        });
+        addr
+    }
+
     /// Another protocol.
     pub async fn speaking(speaks: Speaks, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use super::Spec;
 use crate::hub::media::percent_decode;
+use crate::json::respell;
 
 /// Stands for the model's name in a path.
 const MODEL: &str = "{model}";
@@ -64,6 +65,9 @@ pub struct Addressing {
     pub versions: &'static [&'static str],
     /// Headers that only clients of the format send.
     pub client_headers: &'static [&'static str],
+    /// Members of bodies that name the model again, each as keys from the outermost object inward, with or without
+    /// [`Addressing::FOLDER`] before it.
+    pub model_members: &'static [&'static [&'static str]],
     /// The query parameter that may hold the client's key.
     pub key_parameter: &'static str,
 }
@@ -100,7 +104,7 @@ impl Spec {
         };
         let Some(addressing) = self.addressing else { return Cow::Borrowed(path) };
         let path = if stream.is_some() { addressing.stream_path } else { path };
-        let name = model.strip_prefix("models/").unwrap_or(model);
+        let name = model.strip_prefix(Addressing::FOLDER).unwrap_or(model);
         let mut line = path.replace(MODEL, &as_segment(name));
         if stream == Some(Framing::Events) {
             line.push('?');
@@ -111,6 +115,22 @@ impl Spec {
 }
 
 impl Addressing {
+    /// What may stand before a model's name.
+    pub const FOLDER: &'static str = "models/";
+
+    /// `body` with the model `from` named `to` wherever it is named again; `None` where it is not.
+    #[must_use]
+    pub fn rename_in(&self, body: &[u8], from: &str, to: &str) -> Option<Vec<u8>> {
+        let name = |name: &'_ str| name.strip_prefix(Self::FOLDER).unwrap_or(name).to_owned();
+        let (from, to) = (name(from), name(to));
+        let with = |written: &str| {
+            (name(written) == from).then(|| if written == from { to.clone() } else { format!("{}{to}", Self::FOLDER) })
+        };
+        self.model_members.iter().fold(None, |body_now: Option<Vec<u8>>, path| {
+            respell(body_now.as_deref().unwrap_or(body), path, with).or(body_now)
+        })
+    }
+
     /// The model that `path` names where `template` stands for it; any version will do.
     fn model_in<'p>(&self, template: &str, path: &'p str) -> Option<Cow<'p, str>> {
         let (before, after) = template.split_once(MODEL)?;
@@ -163,6 +183,7 @@ mod tests {
         events_query: "alt=sse",
         versions: &["/v1beta", "/v1"],
         client_headers: &[],
+        model_members: &[&["model"], &["requests", "model"]],
         key_parameter: "key",
     };
 
@@ -209,6 +230,20 @@ mod tests {
         check(generate, "models/g", Some(Framing::Events), "/v1beta/models/g:streamGenerateContent?alt=sse");
         check(generate, "a/b", Some(Framing::JsonArray), "/v1beta/models/a%2Fb:streamGenerateContent");
         check(Operation::SameFormat(0), "g?x#y", None, "/v1beta/models/g%3Fx%23y:countTokens");
+    }
+
+    #[test]
+    fn a_model_that_is_named_again_is_renamed() {
+        let check = |body: &str, expected: Option<&str>| {
+            let renamed = ADDRESSING.rename_in(body.as_bytes(), "a", "models/b/c");
+            assert_eq!(renamed.map(|body| String::from_utf8(body).unwrap()).as_deref(), expected, "{body}");
+        };
+        check(
+            r#"{"requests":[{"model":"models/a","content":{"model":"a"}},{"model":"models/x"}]}"#,
+            Some(r#"{"requests":[{"model":"models/b/c","content":{"model":"a"}},{"model":"models/x"}]}"#),
+        );
+        check(r#"{"model":"a","requests":[{"model":"a"}]}"#, Some(r#"{"model":"b/c","requests":[{"model":"b/c"}]}"#));
+        check(r#"{"content":{"parts":[]}}"#, None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Cutting a byte stream into frames.
 
+pub mod multipart;
 mod shape;
 pub mod sse;

@@ -6,6 +6,7 @@
 mod cursor;
 mod edit;
 mod guard;
+mod respell;
 mod scan;
 mod splice;
 mod text;
@@ -14,6 +15,7 @@ pub mod write;
 pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member, pointer_at};
 pub use edit::{Edits, Member, members};
 pub use guard::{Envelope, guard};
+pub use respell::respell;
 pub(crate) use scan::contents_len;
 pub use splice::{Span, splice};
 pub use text::{Json, Text};

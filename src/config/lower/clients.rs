@@ -1,21 +1,23 @@
 //! Clients and their keys.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::routing::Glob;
 
-use super::super::clients::{Caller, Clients, KeyHash, hash};
+use super::super::clients::{Caller, Clients, Grant, KeyHash, hash};
 use super::super::fields::{Fields, Text, scalar_of};
-use super::super::problem::Place;
+use super::super::problem::{Place, Problems, suggest};
 use super::super::schema;
 use super::super::tree::Node;
+use super::providers::Providers;
 
 /// Characters of a key below which it can be guessed.
 const MIN_KEY: usize = 8;
 /// Characters of a client's name.
 const MAX_NAME: usize = 64;
 
-pub(super) fn clients(root: &Fields<'_>) -> Clients {
+pub(super) fn clients(root: &Fields<'_>, providers: &Providers) -> Clients {
     let problems = root.problems();
     let keys = root.choice("auth", &[("keys", true), ("off", false)]).unwrap_or(true);
     let listed = root.list("clients");
@@ -37,24 +39,29 @@ pub(super) fn clients(root: &Fields<'_>) -> Clients {
             None => root.missing(message, hint),
         }
     }
-    let mut reader = Reader::default();
+    let mut reader = Reader { providers, names: HashSet::new(), keys: HashSet::new() };
     let read: Vec<_> = items.iter().filter_map(|item| reader.client(item, root)).collect();
     if keys { Clients::with_keys(read) } else { Clients::open() }
 }
 
 /// What was seen so far: a name or key stands once.
-#[derive(Default)]
-struct Reader {
+struct Reader<'a> {
+    providers: &'a Providers,
     names: HashSet<String>,
     keys: HashSet<KeyHash>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn client(&mut self, item: &Node, root: &Fields<'_>) -> Option<(KeyHash, Caller)> {
         let problems = root.problems();
         let fields = Fields::open(&schema::CLIENT, item, &item.place, problems);
         let key = key_of(&fields);
         let models = models(&fields);
+        let providers = self.granted(&fields, "providers").or_else(|| {
+            // A batch may hold requests for any model, so it takes a client that may ask for every one.
+            (!models.iter().any(|glob| glob.as_str() == "*")).then(Vec::new)
+        });
+        let raw = self.granted(&fields, "raw").unwrap_or_default();
         let text = fields.required_text("name")?;
         let (name, place) = (text.value, text.place);
         if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
@@ -71,8 +78,29 @@ impl Reader {
         if !self.keys.insert(key) {
             problems.add(place, "another client has the same key", "give each client its own");
         }
-        Some((key, Caller::new(name, models)))
+        Some((key, Caller::new(Grant { name: Arc::from(name), models, providers, raw })))
     }
+
+    /// The providers listed under `name`; `None` where there is no list.
+    fn granted(&self, fields: &Fields<'_>, name: &str) -> Option<Vec<Arc<str>>> {
+        let problems = fields.problems();
+        let granted = fields.list(name)?.iter().filter_map(|item| {
+            let text = Text::of(item, problems)?;
+            provider_named(&text, self.providers, problems)
+        });
+        Some(granted.collect())
+    }
+}
+
+/// The name of a provider that was written.
+pub(super) fn provider_named(text: &Text<'_>, providers: &Providers, problems: &Problems) -> Option<Arc<str>> {
+    let mut named = providers.named.iter().map(String::as_str);
+    if !named.any(|name| name == text.value) {
+        let hint = suggest(text.value, providers.named.iter().map(String::as_str));
+        problems.add(text.place, format!("no provider is named {}", text.shown()), hint);
+        return None;
+    }
+    Some(Arc::from(text.value))
 }
 
 fn key_of<'a>(fields: &Fields<'a>) -> Option<(KeyHash, &'a Place)> {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod models;
+mod operations;
 mod providers;
 mod server;
 
@@ -50,7 +51,8 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
         access_log: server::access_log(&fields, files.folder),
         metrics: server::metrics(&fields),
         models,
-        clients: clients::clients(&fields),
+        operations: operations::operations(&fields, &providers),
+        clients: clients::clients(&fields, &providers),
         sealing_key,
         providers: providers.built,
         files: Vec::new(),

@@ -54,6 +54,7 @@ const ADDRESSING: Addressing = Addressing {
     events_query: "alt=sse",
     versions: &["/v1beta", "/v1"],
     client_headers: &["x-goog-api-key", "x-goog-api-client"],
+    model_members: &[&["model"], &["requests", "model"], &["generateContentRequest", "model"]],
     key_parameter: "key",
 };
 
@@ -61,7 +62,11 @@ const SPEC: Spec = Spec {
     format: Format::GeminiGenerate,
     title: "Gemini generateContent",
     path: "/v1beta/models/{model}:generateContent",
-    same_format_paths: &["/v1beta/models/{model}:countTokens"],
+    same_format_paths: &[
+        "/v1beta/models/{model}:countTokens",
+        "/v1beta/models/{model}:embedContent",
+        "/v1beta/models/{model}:batchEmbedContents",
+    ],
     addressing: Some(&ADDRESSING),
     version_header: None,
     beta_header: None,

@@ -1,0 +1,251 @@
+//! What providers serve beside answers of models: embeddings, images, audio, files, batches. One table.
+//!
+//! Such an operation is passed through byte for byte, so a row says only what routing needs: which methods and paths,
+//! whether the body names a model, and which formats' providers serve it. A new one is a row here and one in
+//! `observe::Endpoint`, under the same name.
+
+use tidegate_codec::Format;
+
+/// An operation that is passed through.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name in the config's `operations`, in metrics and in the log.
+    pub name: &'static str,
+    /// Methods, separated by `, `, and the path that they are served at. `{id}` in it stands for one segment.
+    pub lines: &'static [(&'static str, &'static str)],
+    /// Where the model is named.
+    pub model: ModelAt,
+    /// Providers of these formats serve it; clients are answered in the first.
+    pub formats: &'static [Format],
+    /// The format whose `usage` its answers carry, where they carry one.
+    pub usage: Option<Format>,
+}
+
+/// Where a request names the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelAt {
+    /// In the body: the key `model` of a JSON object, or the field `model` of a form with files.
+    Body,
+    /// Nowhere: the provider is named by the config or by a header.
+    Nowhere,
+}
+
+/// Headers of clients that belong to these operations and say nothing secret; lower case.
+pub const HEADERS: &[&str] = &["openai-beta"];
+
+const OPENAI: &[Format] = &[Format::OpenaiChat, Format::OpenaiResponses];
+const ANTHROPIC: &[Format] = &[Format::AnthropicMessages];
+
+/// Every operation.
+///
+/// Sources: OpenAI's API reference (openai-python 2), Anthropic's (anthropic-sdk-python 0.7x), Cohere's and Jina's for
+/// reranking.
+pub const ALL: &[Service] = &[
+    named("embeddings", &[("POST", "/v1/embeddings")], Some(Format::OpenaiChat)),
+    named("completions", &[("POST", "/v1/completions")], Some(Format::OpenaiChat)),
+    named("images_generations", &[("POST", "/v1/images/generations")], Some(Format::OpenaiResponses)),
+    named("images_edits", &[("POST", "/v1/images/edits")], Some(Format::OpenaiResponses)),
+    named("images_variations", &[("POST", "/v1/images/variations")], None),
+    named("audio_speech", &[("POST", "/v1/audio/speech")], Some(Format::OpenaiResponses)),
+    named("audio_transcriptions", &[("POST", "/v1/audio/transcriptions")], Some(Format::OpenaiResponses)),
+    named("audio_translations", &[("POST", "/v1/audio/translations")], None),
+    named("moderations", &[("POST", "/v1/moderations")], None),
+    named("rerank", &[("POST", "/v1/rerank"), ("POST", "/v2/rerank")], None),
+    Service {
+        name: "stored_responses",
+        lines: &[
+            ("GET, DELETE", "/v1/responses/{id}"),
+            ("POST", "/v1/responses/{id}/cancel"),
+            ("GET", "/v1/responses/{id}/input_items"),
+        ],
+        model: ModelAt::Nowhere,
+        formats: &[Format::OpenaiResponses],
+        usage: None,
+    },
+    unnamed("files", FILES, OPENAI),
+    unnamed(
+        "batches",
+        &[("GET, POST", "/v1/batches"), ("GET", "/v1/batches/{id}"), ("POST", "/v1/batches/{id}/cancel")],
+        OPENAI,
+    ),
+    unnamed("anthropic_files", FILES, ANTHROPIC),
+    unnamed(
+        "message_batches",
+        &[
+            ("GET, POST", "/v1/messages/batches"),
+            ("GET, DELETE", "/v1/messages/batches/{id}"),
+            ("POST", "/v1/messages/batches/{id}/cancel"),
+            ("GET", "/v1/messages/batches/{id}/results"),
+        ],
+        ANTHROPIC,
+    ),
+];
+
+const FILES: &[(&str, &str)] =
+    &[("GET, POST", "/v1/files"), ("GET, DELETE", "/v1/files/{id}"), ("GET", "/v1/files/{id}/content")];
+
+/// An operation of OpenAI's family whose body names a model.
+const fn named(name: &'static str, lines: &'static [(&'static str, &'static str)], usage: Option<Format>) -> Service {
+    Service { name, lines, model: ModelAt::Body, formats: OPENAI, usage }
+}
+
+const fn unnamed(
+    name: &'static str,
+    lines: &'static [(&'static str, &'static str)],
+    formats: &'static [Format],
+) -> Service {
+    Service { name, lines, model: ModelAt::Nowhere, formats, usage: None }
+}
+
+/// The operation of that name.
+#[must_use]
+pub fn named_as(name: &str) -> Option<&'static Service> {
+    ALL.iter().find(|service| service.name == name)
+}
+
+/// The operation that is served at `path`, with its methods. Where two families share a path, it is the one of the
+/// format that the client `speaks`.
+#[must_use]
+pub fn find(path: &str, speaks: Format) -> Option<(&'static Service, &'static str)> {
+    let found = || ALL.iter().filter_map(|service| Some((service, service.methods_at(path)?)));
+    found().find(|(service, _)| service.formats.contains(&speaks)).or_else(|| found().next())
+}
+
+impl Service {
+    fn methods_at(&self, path: &str) -> Option<&'static str> {
+        self.lines.iter().find(|(_, template)| leads_to(template, path)).map(|(methods, _)| *methods)
+    }
+
+    /// The format that clients are answered in.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.formats.first().copied().unwrap_or(Format::DEFAULT)
+    }
+}
+
+/// Whether one of `methods` is `method`. Who may `GET` may ask for the head alone.
+#[must_use]
+pub fn allows(methods: &str, method: &str) -> bool {
+    let wanted = if method == "HEAD" { "GET" } else { method };
+    methods.split(", ").any(|known| known == wanted)
+}
+
+fn leads_to(template: &str, path: &str) -> bool {
+    let (mut wanted, mut found) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some("{id}"), Some(segment)) if is_id(segment) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a segment is an id. What is not could lead elsewhere once a server decodes or shortens the path.
+fn is_id(segment: &str) -> bool {
+    let plain = segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~:@=+".contains(&byte));
+    plain && (1..=512).contains(&segment.len()) && !segment.bytes().all(|byte| byte == b'.')
+}
+
+/// Whether a path stays below the place that it is put behind, however often a server decodes it.
+#[must_use]
+pub fn stays_below(path: &str) -> bool {
+    let mut text = path.as_bytes().to_vec();
+    for _ in 0..4 {
+        let climbs = text.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| {
+            // Some servers take what is behind a `;` for a parameter.
+            let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+            matches!(name, b"." | b"..")
+        });
+        if climbs || text.contains(&0) {
+            return false;
+        }
+        let decoded = decoded(&text);
+        if decoded == text {
+            return true;
+        }
+        text = decoded;
+    }
+    false
+}
+
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).filter(|_| first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_operations() {
+        let check = |path: &str, speaks: Format, expected: Option<(&str, &str)>| {
+            let found = find(path, speaks).map(|(service, methods)| (service.name, methods));
+            assert_eq!(found, expected, "{path}");
+        };
+        let openai = Format::OpenaiChat;
+        check("/v1/embeddings", openai, Some(("embeddings", "POST")));
+        check("/v2/rerank", openai, Some(("rerank", "POST")));
+        check("/v1/files/file-a.1", openai, Some(("files", "GET, DELETE")));
+        check("/v1/files/f/content", Format::AnthropicMessages, Some(("anthropic_files", "GET")));
+        check("/v1/files", Format::GeminiGenerate, Some(("files", "GET, POST")));
+        check("/v1/messages/batches/b/results", openai, Some(("message_batches", "GET")));
+        check("/v1/responses/resp_1/cancel", openai, Some(("stored_responses", "POST")));
+        for nowhere in [
+            "/v1/embeddings/",
+            "/v1/files/",
+            "/v1/files/..",
+            "/v1/files/.",
+            "/v1/files/%2e%2e",
+            "/v1/files/a%2Fb",
+            "/v1/files/a;b",
+            "/v1/files/a/content/b",
+            "/v1/file",
+            "",
+        ] {
+            check(nowhere, openai, None);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_methods_known() {
+        for service in ALL {
+            assert_eq!(named_as(service.name), Some(service), "{}", service.name);
+            assert!(!service.formats.is_empty() && !service.lines.is_empty());
+            for (methods, path) in service.lines {
+                assert!(methods.split(", ").all(|method| ["GET", "POST", "DELETE"].contains(&method)), "{methods}");
+                assert!(path.starts_with('/') && !path.ends_with('/'));
+            }
+        }
+        assert!(allows("GET, DELETE", "HEAD") && allows("GET, DELETE", "DELETE") && !allows("POST", "HEAD"));
+        assert!(!allows("GET, POST", "GET, POST"));
+    }
+
+    #[test]
+    fn raw_paths_stay_below_their_base() {
+        for fine in ["/v1/x", "/", "/v1/models%2Fa", "/a..b/...", "/v1/x%20y", "/100%"] {
+            assert!(stays_below(fine), "{fine}");
+        }
+        for climbing in
+            ["/..", "/v1/../x", "/a/./b", "/%2e%2e/x", "/%252e%252e/x", "/a%2f..%2fb", "/a\\..\\b", "/..;a/b", "/a%00"]
+        {
+            assert!(!stays_below(climbing), "{climbing}");
+        }
+    }
+}

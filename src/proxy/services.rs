@@ -1,0 +1,393 @@
+//! Operations that are passed through: embeddings, images, audio, files, batches, and whatever a raw path names.
+//!
+//! What they are is a table of `provider::services`; here is the one way of them all. A request that names a model is
+//! routed by it, any other goes to the provider that a header or the config names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderName, Method, Version};
+use pingora::http::RequestHeader;
+use pingora_proxy::Session;
+use tidegate_codec::hub::{Fault, FaultKind, Refusal};
+use tidegate_codec::json::{self, Envelope};
+use tidegate_codec::{Format, Framing, wire};
+
+use super::admit::{self, forbidden_model, invalid, own_header, shorten, unknown_model, wrong_method};
+use super::body::{self, Reservation};
+use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
+use super::receive::no_answer;
+use super::refuse::Rejection;
+use super::tail::Tail;
+use super::upload::Upload;
+use super::{Edge, form, names, send};
+use crate::config::{Caller, Snapshot};
+use crate::provider::services::{self, ModelAt, Service};
+use crate::provider::{Layout, Provider};
+use crate::routing::{OnLoss, Route, Strategy, Target};
+
+/// Headers of the client that go on beside those of every request, as they are.
+const PASSED: [HeaderName; 7] = [
+    header::CONTENT_TYPE,
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// What a client asks for, by its path.
+pub(super) enum Asked {
+    /// An operation, and the methods that its path knows.
+    Service(&'static Service, &'static str),
+    /// Anything of a provider.
+    Raw {
+        /// Its name, as the client wrote it.
+        provider: String,
+        /// What is asked of it.
+        path: String,
+    },
+}
+
+/// What is asked for at `path`; `speaks` tells the client's format.
+pub(super) fn find(path: &str, speaks: impl FnOnce() -> Format) -> Option<Asked> {
+    if let Some(rest) = path.strip_prefix("/raw/") {
+        let (provider, path) = rest.split_once('/').unwrap_or((rest, ""));
+        return Some(Asked::Raw { provider: provider.to_owned(), path: format!("/{path}") });
+    }
+    services::find(path, speaks()).map(|(service, methods)| Asked::Service(service, methods))
+}
+
+/// What is known of a request before its body.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) caller: Caller,
+    pub(super) snapshot: Arc<Snapshot>,
+    /// The provider that the client names.
+    pub(super) wish: Option<String>,
+}
+
+/// Takes a request in.
+///
+/// # Errors
+///
+/// It is refused.
+pub(super) async fn take_in(
+    edge: &Edge,
+    session: &mut Session,
+    exchange: &mut Exchange,
+    (asked, keys): (Asked, &[String]),
+) -> Result<Admitted, Rejection> {
+    let method = session.req_header().method.clone();
+    if let Asked::Service(_, methods) = &asked
+        && !services::allows(methods, method.as_str())
+    {
+        return Err(wrong_method(methods));
+    }
+    let snapshot = edge.live.load_full();
+    let caller = admit::authenticate(edge, keys, exchange, &snapshot)?;
+    let wish = own_header(session, Some(names::PROVIDER)).map(|name| name.trim().to_owned());
+    let head = Head { caller, snapshot, wish };
+    match asked {
+        Asked::Raw { provider, path } => raw(session, exchange, head, (&provider, &path)).await,
+        Asked::Service(service, _) => {
+            let path = session.req_header().uri.path().to_owned();
+            let call = Call { service: Some(service), method, target: target(session, &path), upload: None };
+            match service.model {
+                ModelAt::Body if form::is_form(session) => {
+                    form::take_in(edge, session, exchange, (head, service, call)).await
+                }
+                ModelAt::Body => held(edge, session, exchange, (head, service, call)).await,
+                ModelAt::Nowhere => {
+                    let route = head.unnamed(service, &call)?;
+                    stream(session, head, (service.format(), route, call)).await
+                }
+            }
+        }
+    }
+}
+
+/// A JSON body: held, so that it can be sent again.
+async fn held(
+    edge: &Edge,
+    session: &mut Session,
+    exchange: &mut Exchange,
+    (head, service, call): (Head, &'static Service, Call),
+) -> Result<Admitted, Rejection> {
+    let server = &head.snapshot.settings.server;
+    let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
+    let body = body::read(session, server, &mut room).await?;
+    exchange.trail.bytes_in = body.len();
+    let envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
+    exchange.trail.stream = envelope.stream;
+    exchange.trail.model.clone_from(&envelope.model);
+    let route = match envelope.model.as_deref().filter(|model| !model.is_empty()) {
+        Some(model) => {
+            let (name, route) = head.named(service, model)?;
+            exchange.trail.route = Some(name);
+            route
+        }
+        None => head.unnamed(service, &call)?,
+    };
+    let stream = envelope.stream.then_some(Framing::Events);
+    let format = service.format();
+    Ok(Admitted { stream, body, room, envelope, ..admitted(session, head, (format, route, call)) })
+}
+
+/// Any other body: it streams through unseen.
+async fn stream(
+    session: &mut Session,
+    head: Head,
+    (format, route, mut call): (Format, Arc<Route>, Call),
+) -> Result<Admitted, Rejection> {
+    call.upload = Some(Upload::open(session, &head.snapshot.settings.server).await?);
+    Ok(admitted(session, head, (format, route, call)))
+}
+
+async fn raw(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    head: Head,
+    (name, path): (&str, &str),
+) -> Result<Admitted, Rejection> {
+    // Whoever may not ask is not told whether there is such a provider.
+    let provider = head.snapshot.settings.providers.get(name).filter(|_| head.caller.may_ask_raw(name));
+    let provider = Arc::clone(provider.ok_or_else(|| {
+        let message = format!("This API key may not ask `{}` by its raw path.", shorten(name));
+        Rejection::new(Fault::new(FaultKind::Permission, message).with_code("raw_not_allowed")).closing()
+    })?);
+    if !services::stays_below(path) {
+        let message = "The path leads out of the provider's address: it must not hold `.` or `..` as a segment.";
+        return Err(Rejection::new(Fault::new(FaultKind::InvalidRequest, message).with_code("bad_path")).closing());
+    }
+    exchange.trail.format = Some(provider.format);
+    let method = session.req_header().method.clone();
+    let call = Call { service: None, method, target: target(session, path), upload: None };
+    let route = route_to("raw", &provider);
+    stream(session, head, (provider.format, route, call)).await
+}
+
+/// `path` with the query that came.
+fn target(session: &Session, path: &str) -> String {
+    match session.req_header().uri.query() {
+        Some(query) if !query.is_empty() => format!("{path}?{query}"),
+        _ => path.to_owned(),
+    }
+}
+
+pub(super) fn admitted(session: &Session, head: Head, (format, route, call): (Format, Arc<Route>, Call)) -> Admitted {
+    let spec = wire(format).spec();
+    Admitted {
+        api_version: own_header(session, spec.version_header),
+        betas: own_header(session, spec.beta_header),
+        format,
+        task: Task::Service(Box::new(call)),
+        stream: None,
+        caller: head.caller,
+        body: Bytes::new(),
+        room: Reservation::default(),
+        envelope: Envelope::default(),
+        route,
+        snapshot: head.snapshot,
+    }
+}
+
+impl Head {
+    /// Where a request for `model` goes, with the configured name that it met: those of the model's targets that serve
+    /// the operation and, if the client names a provider, are of it.
+    pub(super) fn named(&self, service: &Service, model: &str) -> Result<(Arc<str>, Arc<Route>), Rejection> {
+        let settings = &self.snapshot.settings;
+        let route = settings.models.resolve(model).ok_or_else(|| unknown_model(model))?;
+        if !self.caller.may_use(model) {
+            return Err(forbidden_model(model));
+        }
+        let serves = |target: &&Target| {
+            let provider = settings.providers.get(&target.provider);
+            provider.is_some_and(|provider| service.formats.contains(&provider.format))
+                && self.wish.as_ref().is_none_or(|wish| **wish == *target.provider)
+        };
+        let targets: Vec<Target> = route.targets.iter().filter(serves).cloned().collect();
+        if targets.is_empty() {
+            return Err(no_target(service, model, self.wish.as_deref()));
+        }
+        let name = Arc::clone(&route.name);
+        let all = targets.len() == route.targets.len();
+        Ok((name, if all { route } else { Arc::new(Route { targets, ..Route::clone(&route) }) }))
+    }
+
+    /// Where a request goes that names no model.
+    pub(super) fn unnamed(&self, service: &Service, call: &Call) -> Result<Arc<Route>, Rejection> {
+        self.provider_for(service, call, |name| self.caller.may_call(name))
+    }
+
+    /// The way to the provider that is named, or to the only one that there is, of those that the client `may` call.
+    pub(super) fn provider_for(
+        &self,
+        service: &Service,
+        call: &Call,
+        may: impl Fn(&str) -> bool,
+    ) -> Result<Arc<Route>, Rejection> {
+        let provider = self.provider(service, may)?;
+        // Some providers have the model in the path.
+        let path = |model: &str| provider.layout.path("", &call.target, model);
+        if path("a") != path("b") {
+            let message = format!("The provider `{}` wants to be told the model: name one.", provider.name);
+            let fault = Fault::new(FaultKind::InvalidRequest, message);
+            return Err(Rejection::new(fault.with_code("model_missing").with_param("model")).closing());
+        }
+        Ok(route_to(service.name, provider))
+    }
+
+    fn provider(&self, service: &Service, may: impl Fn(&str) -> bool) -> Result<&Arc<Provider>, Rejection> {
+        let settings = &self.snapshot.settings;
+        let named = match &self.wish {
+            Some(wish) => Some(wish.as_str()),
+            None => settings.operations.get(service.name).map(|name| &**name),
+        };
+        if let Some(name) = named {
+            if !may(name) {
+                return Err(forbidden_provider(service, Some(name)));
+            }
+            let provider = settings.providers.get(name).filter(|provider| serves(service, provider));
+            return provider.ok_or_else(|| no_provider(service, name));
+        }
+        let mut serving = settings.providers.values().filter(|provider| serves(service, provider)).peekable();
+        if serving.peek().is_none() {
+            return Err(unserved(service));
+        }
+        let callable: Vec<_> = serving.filter(|provider| may(&provider.name)).collect();
+        match callable.as_slice() {
+            [] => Err(forbidden_provider(service, None)),
+            [one] => Ok(one),
+            several => Err(ambiguous(service, several)),
+        }
+    }
+}
+
+fn serves(service: &Service, provider: &Provider) -> bool {
+    service.formats.contains(&provider.format)
+}
+
+/// The way to one provider, where no model is named.
+fn route_to(name: &str, provider: &Provider) -> Arc<Route> {
+    let target = Target { provider: Arc::clone(&provider.name), model: String::new(), weight: 1 };
+    Arc::new(Route {
+        name: Arc::from(name),
+        strategy: Strategy::Priority,
+        targets: vec![target],
+        on_loss: OnLoss::Allow,
+        max_output: None,
+        retries: Arc::default(),
+    })
+}
+
+fn formats(service: &Service) -> String {
+    service.formats.iter().map(|format| wire(*format).spec().title).collect::<Vec<_>>().join(" or ")
+}
+
+fn no_target(service: &Service, model: &str, wish: Option<&str>) -> Rejection {
+    let at = wish.map(|wish| format!(" at the provider `{}`", shorten(wish))).unwrap_or_default();
+    let message = format!(
+        "The model `{}` has no target{at} that serves `{}`: it takes a provider that speaks {}.",
+        shorten(model),
+        service.name,
+        formats(service)
+    );
+    let fault = Fault::new(FaultKind::InvalidRequest, message);
+    Rejection::new(fault.with_code("unsupported_operation").with_param("model"))
+}
+
+fn unserved(service: &Service) -> Rejection {
+    let message = format!("No provider here serves `{}`: it takes one that speaks {}.", service.name, formats(service));
+    Rejection::new(Fault::new(FaultKind::NotFound, message).with_code("unsupported_operation")).closing()
+}
+
+fn no_provider(service: &Service, name: &str) -> Rejection {
+    let message = format!(
+        "No provider is named `{}` that serves `{}`: it takes one that speaks {}.",
+        shorten(name),
+        service.name,
+        formats(service)
+    );
+    Rejection::new(Fault::new(FaultKind::InvalidRequest, message).with_code("unknown_provider")).closing()
+}
+
+pub(super) fn forbidden_provider(service: &Service, name: Option<&str>) -> Rejection {
+    let which = name.map_or_else(|| "a provider".to_owned(), |name| format!("the provider `{}`", shorten(name)));
+    let message = format!("This API key may not call {which} for `{}` without naming a model.", service.name);
+    Rejection::new(Fault::new(FaultKind::Permission, message).with_code("provider_not_allowed")).closing()
+}
+
+fn ambiguous(service: &Service, providers: &[&Arc<Provider>]) -> Rejection {
+    let names = providers.iter().map(|provider| format!("`{}`", provider.name)).collect::<Vec<_>>().join(", ");
+    let message =
+        format!("Several providers serve `{}`: name one in the header `{}`: {names}.", service.name, names::PROVIDER);
+    Rejection::new(Fault::new(FaultKind::InvalidRequest, message).with_code("ambiguous_provider")).closing()
+}
+
+/// The request's head for the provider: the client's own, but for what is secret, of a connection, or ours.
+///
+/// # Errors
+///
+/// A value cannot stand in a header.
+pub(super) fn head(
+    session: &Session,
+    (admitted, call, attempt): (&Admitted, &Call, &Attempt),
+    version: Version,
+    (request_id, traceparent): (&str, Option<String>),
+) -> pingora::Result<RequestHeader> {
+    let client = session.req_header();
+    let base = attempt.lease.base_path();
+    let target = match call.service {
+        Some(_) => attempt.provider.layout.path(base, &call.target, &attempt.model),
+        None => Layout::default().path(base, &call.target, ""),
+    };
+    let mut head = RequestHeader::build_no_case(call.method.clone(), target.as_bytes(), Some(16))?;
+    head.set_version(version);
+    head.insert_header(header::HOST, attempt.lease.host_header())?;
+    let held = || client.method == Method::POST && call.upload.is_none();
+    let length = match &call.upload {
+        Some(upload) => upload.length(),
+        None => held().then_some(attempt.body.len()),
+    };
+    if let Some(length) = length {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?;
+    }
+    head.insert_header(names::REQUEST_ID_TEXT, request_id)?;
+    if let Some(traceparent) = traceparent {
+        head.insert_header(names::TRACEPARENT_TEXT, traceparent)?;
+    }
+    let own = services::HEADERS.iter().map(|name| HeaderName::from_static(name));
+    let passed = PASSED.into_iter().chain(own).chain(send::PASSED.map(|(_, name)| name));
+    for name in passed {
+        if let Some(value) = client.headers.get(&name) {
+            head.insert_header(name, value.clone())?;
+        }
+    }
+    if attempt.provider.format == admitted.format {
+        send::own_headers(admitted, attempt, &mut head)?;
+    }
+    send::provider_headers(admitted, &attempt.provider, &mut head)?;
+    Ok(head)
+}
+
+/// What is done with the answer: its errors are the provider's own words, but for those that are about our key.
+pub(super) fn answer_mode(status: u16, call: &Call) -> Mode {
+    match status {
+        401 | 403 => Mode::Error { status, same: true, body: Collected::default() },
+        304 => Mode::PassBlind,
+        300..=399 => no_answer(status),
+        200 => {
+            let usage = call.service.and_then(|service| service.usage);
+            usage.map_or(Mode::PassBlind, |format| Mode::PassTail(Tail::new(format)))
+        }
+        _ => Mode::PassBlind,
+    }
+}
+
+/// Whether the request is for an answer's head alone.
+pub(super) fn asks_for_head(admitted: &Admitted) -> bool {
+    matches!(&admitted.task, Task::Service(call) if call.method == Method::HEAD)
+}

@@ -1,0 +1,330 @@
+//! Bodies that stream through: forms with files, uploads of any size, and what breaks on the way.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::client::{Ask, Client, Response, Sent};
+use crate::support::client_h2::H2Client;
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::Wire;
+use crate::support::gate::Gate;
+use crate::support::http1::Ended;
+use crate::support::provider::{Provider, refused};
+use crate::support::script::{End, Reply};
+use crate::support::within;
+
+const KEYS: &str =
+    "- {name: all, key: key-of-all, raw: [oa]}\n- {name: some, key: key-of-some, models: [whisper, same]}";
+
+async fn house(provider: &Provider, more: impl FnOnce(Conf) -> Conf) -> Edge {
+    let conf = Conf::with_clients(KEYS)
+        .provider("oa", "openai", provider)
+        .model("whisper", "oa/gpt-4o-transcribe")
+        .model("same", "oa/same")
+        .model("other", "oa/other");
+    Edge::start(&more(conf)).await
+}
+
+fn noise(size: usize) -> Vec<u8> {
+    (0..size as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+enum Order {
+    ModelFirst,
+    FileFirst,
+}
+
+/// A form with a file of `size` bytes, which names `model` if it is not empty.
+fn form(model: &str, size: usize, order: Order) -> Vec<u8> {
+    let field = format!("--XyZ\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n");
+    let field = if model.is_empty() { Vec::new() } else { field.into_bytes() };
+    let head = b"--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg\r\n\r\n";
+    let file = [head, noise(size).as_slice(), b"\r\n"].concat();
+    let parts = match order {
+        Order::ModelFirst => [field, file],
+        Order::FileFirst => [file, field],
+    };
+    [parts.concat(), b"--XyZ--\r\n".to_vec()].concat()
+}
+
+fn ask(body: Vec<u8>) -> Ask {
+    let headers = vec![("content-type".to_owned(), "multipart/form-data; boundary=XyZ".to_owned())];
+    Ask { headers, ..Ask::post("/v1/audio/transcriptions", body) }.header("authorization", "Bearer key-of-all")
+}
+
+fn raw(body: Vec<u8>) -> Ask {
+    Ask::post("/raw/oa/v1/x", body).header("authorization", "Bearer key-of-all")
+}
+
+/// `form` as the provider should see it.
+fn renamed(form: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let (from, to) = (format!("\r\n\r\n{from}\r\n--XyZ").into_bytes(), format!("\r\n\r\n{to}\r\n--XyZ").into_bytes());
+    let at = form.windows(from.len()).position(|window| window == from).expect("the field is there");
+    [&form[..at], &to, &form[at + from.len()..]].concat()
+}
+
+fn code(response: &Response) -> String {
+    Wire::Chat.error(response);
+    response.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+}
+
+const WAYS: [Sent; 3] = [Sent::Length, Sent::Chunked(7_000), Sent::Chunked(200_000)];
+
+#[tokio::test]
+async fn a_form_streams_through_with_its_model_exchanged() {
+    let provider = Provider::always(Reply::json(200, "{\"text\":\"hi\"}")).await;
+    let edge = house(&provider, |conf| conf).await;
+    let h2 = H2Client::connect(edge.addr).await;
+    for size in [0, 1_000, 40_000, 65_300, 70_000, 400_000] {
+        for (asked, sent_as) in [("whisper", "gpt-4o-transcribe"), ("same", "same")] {
+            let body = form(asked, size, Order::ModelFirst);
+            let expected = renamed(&body, asked, sent_as);
+            for sent in WAYS {
+                for way in ["h1", "expect", "h2"] {
+                    let ask = ask(body.clone()).sent(sent);
+                    let response = match way {
+                        "h1" => ask.send(edge.addr).await,
+                        "expect" => ask.expecting().send(edge.addr).await,
+                        _ => h2.ask(&ask).await,
+                    };
+                    let what = format!("{asked}, {size} bytes, {sent:?}, {way}");
+                    assert_eq!((response.status, response.text().as_str()), (200, "{\"text\":\"hi\"}"), "{what}");
+                    let request = provider.last();
+                    assert!(request.body == expected && request.ended == Ended::Complete, "{what}");
+                    assert_eq!(request.header("content-type"), Some("multipart/form-data; boundary=XyZ"));
+                    let length = expected.len().to_string();
+                    let announced = if sent == Sent::Length { Some(length.as_str()) } else { None };
+                    assert_eq!(request.header("content-length"), announced, "{what}");
+                    assert_eq!(request.header("expect"), None);
+                }
+            }
+        }
+    }
+    let mut client = Client::connect(edge.addr).await;
+    for size in [10, 300_000, 10] {
+        let response = client.ask(&ask(form("same", size, Order::ModelFirst))).await;
+        assert_eq!(response.status, 200);
+        assert_ne!(response.header("connection"), Some("close"), "the connection stays");
+    }
+    edge.metric_reaches("gateway_requests_total", &["endpoint=\"audio_transcriptions\"", "model=\"whisper\""], 54.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_model_behind_its_file_is_served_where_that_can_be() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| conf).await;
+    for size in [1_000, 40_000] {
+        for sent in WAYS {
+            let body = form("whisper", size, Order::FileFirst);
+            assert_eq!(ask(body.clone()).sent(sent).send(edge.addr).await.status, 200, "{size} {sent:?}");
+            assert!(provider.last().body == renamed(&body, "whisper", "gpt-4o-transcribe"), "within what is looked at");
+        }
+    }
+    for size in [60_000, 64_000, 65_400, 70_000, 300_000] {
+        for sent in WAYS {
+            let body = form("same", size, Order::FileFirst);
+            let response = ask(body.clone()).sent(sent).header("x-request-id", "late-one").send(edge.addr).await;
+            assert_eq!(response.status, 200, "{size} {sent:?} {}", response.text());
+            assert!(provider.last().body == body, "{size} {sent:?}");
+        }
+        let body = form("whisper", size, Order::FileFirst);
+        let chunked = ask(body.clone()).sent(Sent::Chunked(9_000)).send(edge.addr).await;
+        assert_eq!(chunked.status, 200, "{}", chunked.text());
+        assert!(provider.last().body == renamed(&body, "whisper", "gpt-4o-transcribe"), "{size}");
+    }
+    let line = edge.log_line("the late one", |line| line.contains("\"late-one\"")).await;
+    assert!(line.contains("\"requested_model\":\"same\""), "{line}");
+    let late = ask(form("whisper", 300_000, Order::FileFirst)).send(edge.addr).await;
+    assert_eq!((late.status, code(&late).as_str()), (400, "model_not_first"), "the length was announced already");
+    let two = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| conf.provider("two", "vllm", &two).model("two", "two/two")).await;
+    let unclear = ask(form("two", 300_000, Order::FileFirst)).send(edge.addr).await;
+    assert_eq!((unclear.status, code(&unclear).as_str()), (400, "model_not_first"));
+    assert!(unclear.text().contains("x-tidegate-provider"), "it says how to mend it: {}", unclear.text());
+    let named = ask(form("two", 300_000, Order::FileFirst)).header("x-tidegate-provider", "two");
+    assert_eq!(named.send(edge.addr).await.status, 200);
+    let wrong = ask(form("same", 300_000, Order::FileFirst)).header("x-tidegate-provider", "two");
+    assert_eq!(code(&wrong.send(edge.addr).await), "unsupported_operation", "the model is not of that provider");
+}
+
+#[tokio::test]
+async fn trap_no_model_is_smuggled_behind_a_file() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| conf).await;
+    let some = |body: Vec<u8>, sent: Sent| {
+        let mut ask = ask(body).sent(sent);
+        ask.headers.retain(|(name, _)| name != "authorization");
+        ask.header("x-api-key", "key-of-some")
+    };
+    let twice = [
+        form("same", 300_000, Order::ModelFirst).strip_suffix(b"--XyZ--\r\n").expect("so it ends"),
+        &form("other", 10, Order::ModelFirst),
+    ]
+    .concat();
+    for sent in WAYS {
+        for (body, expected) in [
+            (form("other", 300_000, Order::FileFirst), "model_not_allowed"),
+            (form("other", 300_000, Order::ModelFirst), "model_not_allowed"),
+            (form("", 300_000, Order::FileFirst), "provider_not_allowed"),
+            (form("", 1_000, Order::FileFirst), "provider_not_allowed"),
+            (form("nope", 300_000, Order::FileFirst), "model_not_found"),
+            (twice.clone(), "invalid_form"),
+        ] {
+            let refused = some(body, sent).send(edge.addr).await;
+            assert_eq!(code(&refused), expected, "{sent:?}");
+        }
+        assert_eq!(some(form("same", 300_000, Order::FileFirst), sent).send(edge.addr).await.status, 200);
+    }
+    // A request that was refused on its way may have begun, but is never whole.
+    for request in provider.requests() {
+        let whole = request.ended == Ended::Complete;
+        assert_eq!(whole, renamed(&form("same", 300_000, Order::FileFirst), "same", "same") == request.body);
+    }
+    let nameless = ask(form("", 1_000, Order::FileFirst)).send(edge.addr).await;
+    assert_eq!(nameless.status, 200, "who may ask for every model may leave it to the provider");
+    let bad = Ask { headers: Vec::new(), ..ask(form("same", 9, Order::ModelFirst)) };
+    let bad = bad.header("content-type", "multipart/form-data").header("x-api-key", "key-of-all").send(edge.addr).await;
+    assert_eq!((bad.status, code(&bad).as_str()), (400, "invalid_form"));
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_pass_without_being_held() {
+    const MEGABYTE: usize = 1 << 20;
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| conf).await;
+    let start = form("whisper", 100 * MEGABYTE, Order::ModelFirst);
+    let before = edge.resident();
+    let mut client = Client::connect(edge.addr).await;
+    let head = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: e\r\nauthorization: Bearer key-of-all\r\n\
+         content-type: multipart/form-data; boundary=XyZ\r\ncontent-length: {}\r\n\r\n",
+        start.len()
+    );
+    client.raw(head.as_bytes()).await.expect("it is taken");
+    let (mut most, mut resident) = (0.0_f64, before);
+    for (number, part) in start.chunks(MEGABYTE).enumerate() {
+        client.raw(part).await.expect("it is taken");
+        if number % 10 == 5 {
+            most = most.max(edge.metric("gateway_buffered_request_bytes", &[]).await);
+            resident = resident.max(edge.resident());
+        }
+    }
+    assert_eq!(client.response().await.status, 200);
+    assert!(provider.last().body == renamed(&start, "whisper", "gpt-4o-transcribe"));
+    assert!(most <= 128.0 * 1024.0, "{most} bytes were held");
+    let grown = resident.saturating_sub(before) / MEGABYTE as u64;
+    assert!(grown < 40, "the edge grew by {grown} MiB");
+    let left = edge.metric("gateway_buffered_request_bytes", &[]).await;
+    assert!(left.abs() < 0.5, "{left} bytes are still held");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_the_upload_with_it() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| conf).await;
+    for whole in [ask(form("same", 500_000, Order::ModelFirst)), raw(noise(500_000))] {
+        for reset in [false, true] {
+            let before = provider.requests().len();
+            let mut client = Client::connect(edge.addr).await;
+            let mut head =
+                format!("POST {} HTTP/1.1\r\nhost: e\r\ncontent-length: {}\r\n", whole.path, whole.body.len());
+            whole.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+            client.raw(format!("{head}\r\n").as_bytes()).await.expect("it is taken");
+            client.raw(&whole.body[..300_000]).await.expect("it is taken");
+            edge.metric_reaches("gateway_requests_in_flight", &[], 1.0).await;
+            if reset {
+                client.reset()
+            } else {
+                drop(client)
+            }
+            let request = provider.request(before).await;
+            assert!(request.ended != Ended::Complete, "the provider sees that it is not whole");
+        }
+    }
+    edge.log_line("a client that left", |line| line.contains("\"aborted_by\":\"client\"")).await;
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
+    let early = Provider::early(Reply::json(413, "{\"error\":{\"message\":\"too long\"}}")).await;
+    let conf =
+        Conf::with_clients(KEYS).provider_at("oa", "openai", &format!("http://{early}"), "").model("same", "oa/same");
+    let edge = Edge::start(&conf).await;
+    for sent in [Sent::Length, Sent::Chunked(20_000)] {
+        for ask in [ask(form("same", 3_000_000, Order::ModelFirst)), raw(noise(3_000_000))] {
+            let response = ask.sent(sent).send(edge.addr).await;
+            assert_eq!(
+                (response.status, response.json()),
+                (413, json!({"error": {"message": "too long"}})),
+                "{sent:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_on_is_not_sent_again() {
+    let dies = Provider::always(Reply::no_answer(End::Reset)).await;
+    let second = Provider::always(Reply::json(200, "{\"second\":true}")).await;
+    let edge = house(&dies, |conf| {
+        conf.provider("two", "openai", &second)
+            .provider_at("gone", "openai", &format!("http://{}", refused()), "")
+            .model("chain", "{targets: [gone/a, oa/bb, two/ccc], fallback_on: [connect, reset]}")
+    })
+    .await;
+    // Little enough to be kept: another target gets it whole.
+    for size in [100, 50_000] {
+        let body = form("chain", size, Order::ModelFirst);
+        assert_eq!(ask(body.clone()).send(edge.addr).await.json()["second"], true, "{size}");
+        assert!(second.last().body == renamed(&body, "chain", "ccc"), "{size}");
+    }
+    let asked = second.requests().len();
+    let body = form("chain", 300_000, Order::ModelFirst);
+    let broken = ask(body.clone()).send(edge.addr).await;
+    assert_eq!(broken.status, 502, "{}", broken.text());
+    assert!(dies.last().body == renamed(&body, "chain", "bb"), "a refused connection cost nothing of it");
+    assert_eq!(second.requests().len(), asked, "what was spent cannot be sent again");
+}
+
+#[tokio::test]
+async fn uploads_are_bounded() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| conf.server("upload_limit: 200KiB")).await;
+    for ask in [raw(noise(190_000)), ask(form("same", 190_000, Order::ModelFirst))] {
+        assert_eq!(ask.sent(Sent::Chunked(5_000)).send(edge.addr).await.status, 200);
+    }
+    let whole = provider.requests().len();
+    for ask in [raw(noise(210_000)), ask(form("same", 210_000, Order::ModelFirst))] {
+        for sent in [Sent::Length, Sent::Chunked(5_000)] {
+            let refused = ask.clone().sent(sent).send(edge.addr).await;
+            assert_eq!(refused.status, 413, "{sent:?}");
+            Wire::Chat.error(&refused);
+        }
+    }
+    let encoded = raw(noise(10)).header("content-encoding", "gzip").send(edge.addr).await;
+    assert_eq!(encoded.status, 415);
+    assert!(provider.requests().iter().skip(whole).all(|request| request.ended != Ended::Complete));
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_passed_on_as_it_comes() {
+    let gate = Gate::new();
+    let provider = Provider::always(Reply::json(200, "{}").hold(&gate)).await;
+    let edge = house(&provider, |conf| conf).await;
+    let mut client = Client::connect(edge.addr).await;
+    let body = noise(1_000);
+    client
+        .raw(b"POST /v1/files HTTP/1.1\r\nhost: e\r\nx-api-key: key-of-all\r\ncontent-type: multipart/form-data; boundary=B\r\ncontent-length: 1000\r\n\r\n")
+        .await
+        .expect("it is taken");
+    for part in body.chunks(100) {
+        client.raw(part).await.expect("it is taken");
+        tokio::task::yield_now().await;
+    }
+    assert!(provider.request(0).await.body == body);
+    gate.open();
+    let answer = within(Duration::from_secs(10), "the answer", client.response()).await;
+    assert_eq!(answer.status, 200);
+}
