@@ -1,0 +1,117 @@
+//! What may be written of models, of the rules that lead to them, and of those who may call.
+
+use super::Absent::{Default, Otherwise, Required};
+use super::{Section, field};
+
+pub(in crate::config) static MODEL: Section = Section {
+    path: "models.NAME",
+    about: "A name that clients ask for. `provider/model` alone stands for one target with the defaults.",
+    fields: &[
+        field("targets", "list of `provider/model` or targets", Required, "Where it goes."),
+        field("strategy", "`priority`", Default("priority"), "`priority`: the first target that answers."),
+        field(
+            "on_loss",
+            "`allow`, `warn` or `refuse`",
+            Default("warn"),
+            "What happens where the target's format cannot carry a part of the request: `allow` sends the rest, `warn` also says so in the header `x-tidegate-loss` and the log, `refuse` answers 400.",
+        ),
+        field(
+            "max_output",
+            "count, 1 to 10000000",
+            Otherwise("the provider's own"),
+            "The limit of output tokens where the client sets none and the target's format wants one.",
+        ),
+        field(
+            "fallback_on",
+            "list of `connect`, `reset`, `timeout`, `bad_answer`, `rate_limit`, `server_error`, `context_length` and statuses",
+            Otherwise("`[connect, reset, bad_answer, rate_limit, server_error]`"),
+            "Failures that move a request on to the next endpoint or target while nothing has gone to the client. What the provider ended is tried elsewhere by default: no connection, a broken one (`reset`), an answer that is none (`bad_answer`), 429, 408 and all from 500 on. What a deadline of ours ended (`timeout`) may still be worked on and be paid for.",
+        ),
+        field("retries", "map", Otherwise("its defaults"), "How often, and how soon, a request is tried again."),
+    ],
+};
+
+pub(in crate::config) static RETRIES: Section = Section {
+    path: "models.NAME.retries",
+    about: "How often, and how soon, a request is tried again, within `server.max_attempts`. Another endpoint or target is tried at once; the same ones after a wait.",
+    fields: &[
+        field(
+            "rounds",
+            "count, 0 to 10",
+            Default("1"),
+            "Times that the targets are gone through again once each has failed.",
+        ),
+        field(
+            "backoff",
+            "duration, 1ms to 1m",
+            Default("100ms"),
+            "Before a further round a random time up to this is waited; up to twice as much before each further one.",
+        ),
+        field("backoff_max", "duration, 1ms to 1m", Default("2s"), "The bound of that."),
+        field(
+            "retry_after_max",
+            "duration, 0s to 1m",
+            Default("5s"),
+            "The longest `retry-after` of a provider that is waited for; a longer one is told to the client at once.",
+        ),
+        field(
+            "budget",
+            "percent, 0 to 1000",
+            Default("20"),
+            "Further attempts that the requests for this model may cause together, of their number. What is over it is not tried again.",
+        ),
+        field(
+            "budget_floor",
+            "count, 0 to 10000",
+            Default("10"),
+            "Further attempts a second that are allowed beside that.",
+        ),
+    ],
+};
+
+pub(in crate::config) static TARGET: Section = Section {
+    path: "models.NAME.targets[]",
+    about: "One target of a model. `provider/model` alone stands for one with the defaults.",
+    fields: &[
+        field("to", "`provider/model`", Required, "The provider's name, and the model's name there."),
+        field("weight", "count, 1 to 1000", Default("1"), "Its share, for strategies that share."),
+    ],
+};
+
+pub(in crate::config) static CLIENT: Section = Section {
+    path: "clients[]",
+    about: "Who may call. A key is accepted as `Authorization: Bearer`, `x-api-key` or `api-key`; its hash alone is kept.",
+    fields: &[
+        field("name", "text", Required, "Stands for the client in logs and metrics."),
+        field(
+            "key",
+            "secret, 8 characters or more",
+            Otherwise("`key_hash`"),
+            "The key, best as `${NAME}` or `${file:/path}`.",
+        ),
+        field(
+            "key_hash",
+            "`sha256:` and 64 hex digits",
+            Otherwise("`key`"),
+            "The key's SHA-256, so that the file holds no key: `printf %s \"$KEY\" | sha256sum`.",
+        ),
+        field(
+            "models",
+            "list of names and patterns",
+            Otherwise("`[\"*\"]`: all"),
+            "What it may ask for; `*` stands for any text.",
+        ),
+        field(
+            "providers",
+            "list of names of providers",
+            Otherwise("all for a client that may ask for every model, else none"),
+            "Where its operations that name no model may go, such as `files` and `batches`: a batch may hold requests for any model.",
+        ),
+        field(
+            "raw",
+            "list of names of providers",
+            Otherwise("none"),
+            "Providers that it may ask for anything at all, by `/raw/PROVIDER/…`, with our credentials.",
+        ),
+    ],
+};
