@@ -1,4 +1,4 @@
-//! The process: listeners, services, reload, drain.
+//! The process: listeners, services, reload, upgrade, drain.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use pingora::apps::{HttpServerApp, HttpServerOptions};
 use pingora::protocols::http::v2::server::default_h2_options;
-use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server};
 use pingora::services::ServiceWithDependents;
 use pingora::services::background::background_service;
 use pingora_proxy::HttpProxy;
+use tokio::sync::{Semaphore, watch};
 
 use crate::admin;
 use crate::config::{Environment, Settings};
@@ -20,12 +21,17 @@ use crate::proxy::{Edge, Unreads};
 mod control;
 mod front;
 mod gate;
+mod handover;
+mod lifecycle;
 mod listen;
 mod socket;
 mod tls;
 
-use control::{Control, Drain, Reload};
-use front::Front;
+use control::{Control, Reload};
+use front::{Back, Front};
+use handover::Giver;
+pub use handover::Inherited;
+use lifecycle::{Drain, Handover, Signals};
 use listen::{Bound, Listening};
 use tls::Certificate;
 
@@ -54,6 +60,12 @@ pub enum StartError {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// No process hands its sockets over.
+    #[error("cannot take over: {reason}")]
+    TakeOver {
+        /// Why not.
+        reason: String,
+    },
     /// Metrics or the access log cannot be made.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -76,11 +88,22 @@ pub struct Source {
 /// # Errors
 ///
 /// The process cannot start; once it serves, it does not return.
-pub fn run(source: Source, settings: Settings, extras: Vec<Extra>) -> Result<(), StartError> {
-    probe(settings.admin.listen)?;
-    let bound = bind(&settings)?;
+pub fn run(
+    source: Source,
+    settings: Settings,
+    extras: Vec<Extra>,
+    inherited: Option<Inherited>,
+) -> Result<(), StartError> {
+    let upgrade_socket = upgrade_socket(&source.environment, &settings);
+    let mut inherited = inherited;
+    let bound = bind(&settings, inherited.as_mut())?;
+    let address = settings.admin.listen;
+    let admin =
+        Bound::bind(address, None, inherited.as_mut()).map_err(|reason| StartError::Listen { address, reason })?;
+    let giver = upgrade_socket.map(|path| giver(path, bound.iter().chain([&admin]))).transpose()?;
     let observer = Arc::new(Observer::new(metrics_options(&settings), log_target(&settings))?);
     let certificates = bound.iter().filter_map(|bound| Some((bound.address, bound.certificate.clone()?))).collect();
+    let manager = source.environment.get("NOTIFY_SOCKET").cloned();
     let control = Control::new(source, settings, observer, certificates);
     let settings = Arc::clone(&control.live.load().settings);
     let mut server = Server::new_with_opt_and_conf(None, process_conf(&settings));
@@ -91,24 +114,58 @@ pub fn run(source: Source, settings: Settings, extras: Vec<Extra>) -> Result<(),
     let underway = Arc::clone(&edge.underway);
     let unreads = edge.unreads();
     let app = edge_app(&server.configuration, edge, &settings);
-    server.add_service(edge_service(&control, app, unreads, bound));
-    let metrics = Arc::clone(control.observer.metrics());
-    server.add_service(admin::service(&settings.admin.listen.to_string(), Arc::new(control.clone()), metrics));
+    let (handed_over, left) = watch::channel(false);
+    let handover = Handover {
+        inherited: inherited.into(),
+        giver: giver.into(),
+        accepting: Arc::new(Semaphore::new(0)),
+        services: 2,
+        handed_over,
+        manager,
+    };
+    server.add_service(edge_service(&control, app, unreads, (bound, &handover)));
+    server.add_service(admin_service(&control, admin, (left.clone(), &handover)));
     server.add_service(background_service("upstream", control.fleet.service()));
     server.add_service(background_service("reload", Reload { control: control.clone() }));
     server.add_service(background_service("drain", Drain { control, settings, underway }));
+    server.add_service(background_service("handover", handover));
     for extra in extras {
         server.add_boxed_service(extra);
     }
-    server.run_forever()
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { handed_over: left }) });
+    Ok(())
 }
 
-/// Fails early and in words if an address is taken: Pingora would end the process with a panic.
-fn probe(address: SocketAddr) -> Result<(), StartError> {
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(reason) => Err(StartError::Listen { address, reason }),
-    }
+/// Where this process is asked for its sockets, and asks the one before it.
+fn upgrade_socket(environment: &Environment, settings: &Settings) -> Option<PathBuf> {
+    let written = settings.server.upgrade_socket.clone();
+    let runtime = || environment.get("RUNTIME_DIRECTORY")?.split(':').next().map(PathBuf::from);
+    written.or_else(|| Some(runtime()?.join("upgrade.sock")))
+}
+
+/// Takes the listening sockets over from the process that runs, and its standard output and error: to be done before
+/// anything is written there.
+///
+/// # Errors
+///
+/// There is none, or it does not answer.
+pub fn take_over(environment: &Environment, settings: &Settings) -> Result<Inherited, StartError> {
+    let Some(path) = upgrade_socket(environment, settings) else {
+        let reason = "the config has no `server.upgrade_socket`, and there is no RUNTIME_DIRECTORY".to_owned();
+        return Err(StartError::TakeOver { reason });
+    };
+    let asked = Inherited::ask(&path);
+    asked.map_err(|error| StartError::TakeOver { reason: format!("nobody hands over at {}: {error}", path.display()) })
+}
+
+/// Who hands `bound` to the next process.
+fn giver<'a>(path: PathBuf, bound: impl Iterator<Item = &'a Bound>) -> Result<Giver, StartError> {
+    let copy = |bound: &Bound| {
+        let address = bound.address;
+        let copied = bound.socket.try_clone().map(|socket| (address, socket));
+        copied.map_err(|reason| StartError::Listen { address, reason })
+    };
+    Ok(Giver { path, sockets: bound.map(copy).collect::<Result<_, _>>()? })
 }
 
 fn process_conf(settings: &Settings) -> ServerConf {
@@ -153,13 +210,39 @@ fn log_target(settings: &Settings) -> Option<crate::observe::Target> {
     })
 }
 
-fn edge_service<A>(control: &Control, app: A, front: Unreads, bound: Vec<Bound>) -> Listening<Front<A>>
+fn edge_service<A>(
+    control: &Control,
+    app: A,
+    unreads: Unreads,
+    (bound, handover): (Vec<Bound>, &Handover),
+) -> Listening<Front<A>>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let (live, observer) = (Arc::clone(&control.live), Arc::clone(&control.observer));
-    let serve = Arc::new(Front { app: Arc::new(app), live, observer, unreads: front });
-    Listening { name: "edge", threads: None, bound, gate: Some(Arc::clone(&control.gate)), serve }
+    let serve = Arc::new(Front { app: Arc::new(app), live, observer, unreads });
+    let (gate, accepting) = (Some(Arc::clone(&control.gate)), Arc::clone(&handover.accepting));
+    Listening { name: "edge", threads: None, bound, gate, serve, accepting, until: None }
+}
+
+/// The admin listener: it answers while the process drains, until another one serves. It has one thread of its own, so
+/// that a large scrape delays no request on the public port.
+fn admin_service(
+    control: &Control,
+    bound: Bound,
+    (left, handover): (watch::Receiver<bool>, &Handover),
+) -> Listening<Back> {
+    let metrics = Arc::clone(control.observer.metrics());
+    let app = Arc::new(admin::App::new(Arc::new(control.clone()), metrics));
+    Listening {
+        name: "admin",
+        threads: Some(1),
+        bound: vec![bound],
+        gate: None,
+        serve: Arc::new(Back { app, live: Arc::clone(&control.live) }),
+        accepting: Arc::clone(&handover.accepting),
+        until: Some(left),
+    }
 }
 
 fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> HttpProxy<Edge> {
@@ -177,13 +260,14 @@ fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> HttpProx
 }
 
 /// Opens the public listeners.
-fn bind(settings: &Settings) -> Result<Vec<Bound>, StartError> {
+fn bind(settings: &Settings, mut inherited: Option<&mut Inherited>) -> Result<Vec<Bound>, StartError> {
     let listeners = settings.server.listen.iter().map(|listener| {
         let address = listener.address;
         let load = |files| tls::load(files).map_err(|reason| StartError::Certificate { address, reason });
         let certificate = listener.tls.as_ref().map(load).transpose()?;
         let certificate = certificate.map(|config| Arc::new(Certificate::new(config)));
-        Bound::bind(address, certificate).map_err(|reason| StartError::Listen { address, reason })
+        Bound::bind(address, certificate, inherited.as_deref_mut())
+            .map_err(|reason| StartError::Listen { address, reason })
     });
     listeners.collect()
 }

@@ -17,11 +17,13 @@
 mod support;
 
 mod edge {
+    mod access;
     mod bodies;
     mod callers;
     mod connections;
     mod fallback;
     mod faults;
+    mod floods;
     mod framing;
     mod gemini;
     mod harness;
@@ -39,6 +41,7 @@ mod edge {
     mod streams;
     mod translate;
     mod unusable;
+    mod upgrade;
     mod uploads;
     mod vendors;
 }

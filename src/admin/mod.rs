@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use http::Response;
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::services::listening::Service;
 
 use self::answer::Answer;
 use crate::observe::Metrics;
@@ -72,16 +71,6 @@ pub struct Health {
     pub version: &'static str,
     /// Time since the process was ready to serve.
     pub uptime: Duration,
-}
-
-/// The admin listener as a service for Pingora's server, on `listen` (`127.0.0.1:9090`).
-///
-/// It has one thread of its own, so that a large scrape delays no request on the public port.
-pub fn service(listen: &str, state: Arc<dyn State>, metrics: Arc<Metrics>) -> Service<App> {
-    let mut service = Service::new("admin".to_owned(), App::new(state, metrics));
-    service.threads = Some(1);
-    service.add_tcp(listen);
-    service
 }
 
 /// Answers the admin listener's requests.

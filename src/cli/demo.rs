@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Failure::output(std::io::stdout().lock().write_all(welcome(args).as_bytes()))?;
     // The demo is compiled in: the environment and files of this place have no say in it.
     let source = Source { file: None, environment: Environment::new() };
-    server::run(source, settings, vec![Box::new(simulator)])
+    server::run(source, settings, vec![Box::new(simulator)], None)
         .map_err(|e| Failure::new(exit::FAILED, e.to_string()).hint("see tidegate demo --help"))
 }
 

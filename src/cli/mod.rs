@@ -16,6 +16,7 @@ mod run;
 mod serving;
 mod simulate;
 mod translate;
+mod upgrade;
 
 pub use failure::{Failure, exit};
 
@@ -53,6 +54,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Upgrade(upgrade::Args),
     Demo(demo::Args),
     Check(check::Args),
     Models(models::Args),
@@ -75,6 +77,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Translate(args) => translate::run(&args),
             Command::Run(args) => run::run(args),
+            Command::Upgrade(args) => upgrade::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::Simulate(args) => simulate::run(args),
             Command::Health(args) => health::run(&args),

@@ -11,7 +11,7 @@ use crate::server::{self, Source};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The config is read again on SIGHUP, when one of its files changes, and on `POST /reload` at the admin listener; one
-with problems changes nothing. SIGTERM lets running requests end.
+with problems changes nothing. SIGTERM lets running requests end, and a second signal, SIGINT, does not.
 
 Examples:
   tidegate run --config /etc/tidegate/tidegate.yaml
@@ -27,6 +27,9 @@ pub(super) struct Args {
     /// How it says it: `json` or `text`.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     log_format: LogFormat,
+    /// Takes the place of the running process, see `tidegate upgrade`.
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 /// Runs until a signal ends it.
@@ -34,7 +37,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let environment = config::environment();
     let settings = config::load(&args.config, &environment)
         .map_err(|report| Failure::new(exit::CONFIG, report.to_string()).hint("nothing was started"))?;
+    let taken = args.take_over.then(|| server::take_over(&environment, &settings)).transpose();
+    let inherited = taken.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     log::init(args.log, args.log_format).map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let source = Source { file: Some(args.config), environment };
-    server::run(source, settings, Vec::new()).map_err(|error| Failure::new(exit::FAILED, error.to_string()))
+    server::run(source, settings, Vec::new(), inherited).map_err(|error| Failure::new(exit::FAILED, error.to_string()))
 }

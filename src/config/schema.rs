@@ -154,6 +154,14 @@ pub(super) static SERVER: Section = Section {
             Default("1h"),
             "How long requests that are under way may go on after SIGTERM or an upgrade. The process ends as soon as the last one is over, and at most then.",
         ),
+        field(
+            "upgrade_socket",
+            "path",
+            Otherwise(
+                "`upgrade.sock` in `RUNTIME_DIRECTORY`, which systemd sets; without either there are no upgrades",
+            ),
+            "Where `tidegate upgrade` asks the running process for its listening sockets. Its folder must be writable; only its owner can ask. A change needs a restart.",
+        ),
         field("timeouts", "map", Otherwise("its defaults"), "How long the edge waits for a client."),
         field("limits", "map", Otherwise("its defaults"), "How much a client may send or hold."),
         field(

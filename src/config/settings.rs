@@ -54,6 +54,7 @@ impl Settings {
         };
         note("server.listen", listeners(&self.server) != listeners(&next.server));
         note("server.threads", self.server.threads != next.server.threads);
+        note("server.upgrade_socket", self.server.upgrade_socket != next.server.upgrade_socket);
         note("server.limits.h2_streams", self.server.limits.h2_streams != next.server.limits.h2_streams);
         note("admin.listen", self.admin.listen != next.admin.listen);
         note("access_log.path", self.access_log.path != next.access_log.path);
@@ -78,6 +79,8 @@ pub struct Server {
     pub max_attempts: usize,
     /// How long requests that are under way may go on after SIGTERM or an upgrade.
     pub drain_deadline: Duration,
+    /// Where a new process asks for the listening sockets; `None` for where the service manager has room for it.
+    pub upgrade_socket: Option<PathBuf>,
     /// How long the edge waits for a client.
     pub timeouts: ClientTimeouts,
     /// How much a client may send or hold.

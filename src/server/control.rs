@@ -1,10 +1,9 @@
-//! What can be done to a running process: reload, drain, and questions of its state.
+//! What can be done to a running process: reload, and questions of its state.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
@@ -23,12 +22,6 @@ use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
 use crate::observe::{Observer, Scrape};
 use crate::proxy::Edge;
 use crate::upstream::{EndpointView, Fleet, Stage};
-
-/// Longest wait for the access log's last lines when the process ends.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long connections without a request stay open once the process drains.
-const FAREWELL: Duration = Duration::from_millis(700);
 
 /// What the admin listener and the signals act on.
 #[derive(Clone)]
@@ -260,39 +253,4 @@ impl Reload {
             None => Vec::new(),
         }
     }
-}
-
-/// Ends the process once nothing is in flight after a stop began: Pingora itself would sleep its whole grace period.
-pub(super) struct Drain {
-    pub(super) control: Control,
-    pub(super) settings: Arc<Settings>,
-    pub(super) underway: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl BackgroundService for Drain {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        if shutdown.changed().await.is_err() {
-            return;
-        }
-        self.control.draining.store(true, Ordering::Relaxed);
-        let began = clock::now();
-        let patience = self.settings.server.drain_deadline;
-        // Clients that are between two requests get the time to send the next and be told that it is the last.
-        tokio::time::sleep(FAREWELL.min(patience)).await;
-        while self.underway.load(Ordering::Relaxed) > 0 && clock::now().duration_since(began) < patience {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        self.control.observer.flush(LOG_PATIENCE);
-        log::logger().flush();
-        end();
-    }
-}
-
-#[allow(
-    clippy::exit,
-    reason = "Pingora would sleep its whole grace period; every exchange is over and the log is written"
-)]
-fn end() -> ! {
-    std::process::exit(0)
 }

@@ -18,6 +18,7 @@ use self::frames::{Frames, PREFACE};
 use self::guard::{Guard, Next, Patience};
 use self::head::{Bounds, Fault};
 use super::listen::Serve;
+use crate::admin::App;
 use crate::config::{Live, Server};
 use crate::observe::Observer;
 use crate::proxy::{Unread, Unreads};
@@ -61,6 +62,27 @@ where
     fn refused(&self, client: IpAddr, reason: &'static str) {
         log::debug!("connection of {client} refused: {reason}");
         self.observer.connection_refused(reason);
+    }
+
+    fn live(&self) -> &Live {
+        &self.live
+    }
+}
+
+/// Hands operators' connections to the admin listener's app.
+pub(super) struct Back {
+    pub(super) app: Arc<App>,
+    pub(super) live: Arc<Live>,
+}
+
+#[async_trait]
+impl Serve for Back {
+    async fn serve(self: Arc<Self>, io: Stream, _: IpAddr, shutdown: ShutdownWatch) {
+        self.app.process_new(io, &shutdown).await;
+    }
+
+    fn refused(&self, client: IpAddr, reason: &'static str) {
+        log::debug!("connection of {client} to the admin listener refused: {reason}");
     }
 
     fn live(&self) -> &Live {

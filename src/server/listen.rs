@@ -10,9 +10,11 @@ use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::gate::{Gate, Pass};
+use super::handover::Inherited;
 use super::socket::Socket;
 use super::tls::Certificate;
 use crate::config::Live;
@@ -41,13 +43,20 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Listens on `address`.
+    /// Listens on `address`: with the socket of the process before, if it had one there.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub(super) fn bind(address: SocketAddr, certificate: Option<Arc<Certificate>>) -> io::Result<Self> {
-        let socket = TcpListener::bind(address)?;
+    pub(super) fn bind(
+        address: SocketAddr,
+        certificate: Option<Arc<Certificate>>,
+        inherited: Option<&mut Inherited>,
+    ) -> io::Result<Self> {
+        let socket = match inherited.and_then(|inherited| inherited.take(address)) {
+            Some(socket) => socket,
+            None => TcpListener::bind(address)?,
+        };
         Ok(Self { address, socket, certificate })
     }
 }
@@ -61,6 +70,10 @@ pub(super) struct Listening<S> {
     /// Who may connect; `None` for everyone.
     pub(super) gate: Option<Arc<Gate>>,
     pub(super) serve: Arc<S>,
+    /// Gets a permit once it accepts.
+    pub(super) accepting: Arc<Semaphore>,
+    /// When to stop accepting; `None` for when the process begins to drain.
+    pub(super) until: Option<ShutdownWatch>,
 }
 
 #[async_trait]
@@ -74,8 +87,10 @@ impl<S: Serve> Service for Listening<S> {
         });
         let mut open = tokio::task::JoinSet::new();
         for (listener, door) in doors {
-            open.spawn(Arc::new(door).keep(listener, shutdown.clone()));
+            let until = self.until.clone().unwrap_or_else(|| shutdown.clone());
+            open.spawn(Arc::new(door).keep(listener, until, shutdown.clone()));
         }
+        self.accepting.add_permits(1);
         open.join_all().await;
     }
 
@@ -96,15 +111,23 @@ struct Door<S> {
 }
 
 impl<S: Serve> Door<S> {
-    /// Accepts until the process shuts down.
-    async fn keep(self: Arc<Self>, listener: tokio::net::TcpListener, mut shutdown: ShutdownWatch) {
-        while !*shutdown.borrow() {
+    /// Accepts until it is time to stop.
+    async fn keep(
+        self: Arc<Self>,
+        listener: tokio::net::TcpListener,
+        mut until: ShutdownWatch,
+        shutdown: ShutdownWatch,
+    ) {
+        let stop = async move {
+            if until.wait_for(|stop| *stop).await.is_err() {
+                // Nobody is left to say so: the end of the process is the end of this.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::pin!(stop);
+        loop {
             tokio::select! {
-                changed = shutdown.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
+                () = &mut stop => break,
                 accepted = listener.accept() => self.accepted(accepted, &shutdown).await,
             }
         }

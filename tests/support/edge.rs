@@ -115,6 +115,9 @@ pub struct Edge {
     /// Its config file.
     pub file: PathBuf,
     child: Child,
+    env: Vec<(String, String)>,
+    /// Processes that took its place.
+    heirs: Mutex<Vec<String>>,
     log: Arc<Mutex<String>>,
     dir: TempDir,
 }
@@ -131,12 +134,14 @@ impl Edge {
         let file = dir.path().join("tidegate.yaml");
         let text = conf.render(addr, admin, &dir.path().to_string_lossy());
         std::fs::write(&file, text).expect("the test's directory takes files");
+        let folder = dir.path().to_string_lossy().into_owned();
+        let env: Vec<_> = conf.env.iter().map(|(n, v)| (n.clone(), v.replace("@DIR", &folder))).collect();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .arg("run")
             .arg("--config")
             .arg(&file)
             .env_clear()
-            .envs(conf.env.iter().map(|(n, v)| (n, v.replace("@DIR", &dir.path().to_string_lossy()))))
+            .envs(env.iter().map(|(n, v)| (n, v)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -146,7 +151,7 @@ impl Edge {
         let log = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().expect("piped"), Arc::clone(&log));
         follow(child.stderr.take().expect("piped"), Arc::clone(&log));
-        let mut edge = Self { addr, admin, file, child, log, dir };
+        let mut edge = Self { addr, admin, file, child, env, heirs: Mutex::default(), log, dir };
         edge.ready().await;
         edge
     }
@@ -234,6 +239,34 @@ impl Edge {
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
+    /// Runs `tidegate upgrade` to its end; what it said, and whether it succeeded.
+    pub async fn upgrade(&self, more: &[&str]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("upgrade").arg("--config").arg(&self.file).args(more).env_clear();
+        command.envs(self.env.iter().map(|(n, v)| (n, v))).current_dir(self.dir.path()).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it ends").expect("it starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if let Some((_, process)) = said.split_once("serving: process ") {
+            let mut heirs = self.heirs.lock().unwrap_or_else(PoisonError::into_inner);
+            heirs.push(process.split_whitespace().next().unwrap_or_default().to_owned());
+        }
+        (output.status.success(), said)
+    }
+
+    /// Waits until the process that was started first has ended; false if it does not within `limit`.
+    pub async fn ended_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                assert!(status.success(), "{status}:\n{}", self.log());
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
+    }
+
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -246,6 +279,9 @@ impl Drop for Edge {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for heir in self.heirs.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = Command::new("kill").arg("-KILL").arg(heir).status();
+        }
         if std::thread::panicking() {
             eprintln!("--- the edge's log ---\n{}", super::show(self.log().as_bytes()));
         }

@@ -42,6 +42,7 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
         max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
         drain_deadline: fields.duration("drain_deadline", &(Duration::ZERO..=DAY)),
+        upgrade_socket: fields.text("upgrade_socket").map(|text| files.folder.join(text.value)),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::SERVER_TIMEOUTS)),
         limits: limits(&fields.section_or_empty("limits", &schema::SERVER_LIMITS)),
         access: Access {

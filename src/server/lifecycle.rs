@@ -1,0 +1,187 @@
+//! The beginning and the end of a process's service: when it says that it serves, to whom it hands over, and when it
+//! may go.
+
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::BackgroundService;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+
+use super::control::Control;
+use super::handover::{self, Giver, Inherited};
+use crate::clock;
+use crate::config::Settings;
+
+/// Longest wait for the access log's last lines when the process ends.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long connections without a request stay open once the process drains: clients that are between two requests get
+/// the time to send the next, and to be told that it is the last.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// How often a draining process looks whether it may go.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What ends a process: a signal, or another process in its place.
+pub(super) struct Signals {
+    pub(super) handed_over: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let watched = [SignalKind::terminate(), SignalKind::quit(), SignalKind::interrupt()].map(signal);
+        let [Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)] = watched else {
+            log::error!("signals cannot be watched: the process ends by force only");
+            return std::future::pending().await;
+        };
+        let mut handed_over = self.handed_over.clone();
+        tokio::select! {
+            _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
+            _ = quit.recv() => ShutdownSignal::GracefulTerminate,
+            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            Ok(_) = handed_over.wait_for(|done| *done) => ShutdownSignal::GracefulTerminate,
+        }
+    }
+}
+
+/// Says that the process serves, takes over from an old one, and hands over to a new one.
+pub(super) struct Handover {
+    /// From whom the sockets came.
+    pub(super) inherited: Mutex<Option<Inherited>>,
+    /// To whom they go; `None` where there is no place for an upgrade socket.
+    pub(super) giver: Mutex<Option<Giver>>,
+    /// Holds a permit for each service that accepts.
+    pub(super) accepting: Arc<Semaphore>,
+    /// How many of them there are.
+    pub(super) services: u32,
+    pub(super) handed_over: watch::Sender<bool>,
+    /// Socket of the service manager.
+    pub(super) manager: Option<String>,
+}
+
+#[async_trait]
+impl BackgroundService for Handover {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if self.accepting.acquire_many(self.services).await.is_err() {
+            return;
+        }
+        let process = std::process::id();
+        let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let took_over = inherited.is_some();
+        if let Some(inherited) = inherited {
+            let told = tokio::task::spawn_blocking(|| inherited.ready()).await;
+            if !matches!(told, Ok(Ok(()))) {
+                log::warn!("the old process was not heard to drain; it may be gone");
+            }
+        }
+        // Whoever asks for the next upgrade must find this process as soon as it is known to serve.
+        let giver = self.giver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = giver.map(|giver| giver.open().map(|listener| (giver, listener))).transpose();
+        handover::notify(self.manager.as_ref(), &format!("READY=1\nMAINPID={process}\n"));
+        log::info!("serving: process {process}");
+        if took_over {
+            handover::report(&format!("serving: process {process}"));
+        }
+        match open {
+            Ok(Some((giver, listener))) => self.offer(Arc::new(giver), listener, &mut shutdown).await,
+            Ok(None) => {}
+            Err(error) => log::error!("no upgrade is possible: the upgrade socket cannot be opened: {error}"),
+        }
+    }
+}
+
+impl Handover {
+    /// Waits for a process that takes over. The sockets are let go when this returns.
+    async fn offer(&self, giver: Arc<Giver>, listener: std::os::unix::net::UnixListener, shutdown: &mut ShutdownWatch) {
+        let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener));
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => return log::error!("no upgrade is possible: {error}"),
+        };
+        while !*shutdown.borrow() {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = shutdown.changed() => continue,
+            };
+            let Ok(Ok(mut new)) = accepted.map(|(stream, _)| stream.into_std()) else { continue };
+            let giving = Arc::clone(&giver);
+            let given = tokio::task::spawn_blocking(move || giving.give(&mut new).map(|()| new)).await;
+            match given {
+                Ok(Ok(new)) => return self.leave(new).await,
+                Ok(Err(error)) => log::warn!("not handed over, this process goes on: {error}"),
+                Err(error) => log::error!("not handed over, this process goes on: {error}"),
+            }
+        }
+    }
+
+    async fn leave(&self, mut new: UnixStream) {
+        log::info!("handed over: another process serves from now on");
+        self.handed_over.send_replace(true);
+        // It does not block: the words fit into any buffer.
+        Giver::done(&mut new);
+    }
+}
+
+/// Ends the process once nothing is in flight after a stop began: Pingora itself would sleep its whole grace period.
+pub(super) struct Drain {
+    pub(super) control: Control,
+    pub(super) settings: Arc<Settings>,
+    pub(super) underway: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl BackgroundService for Drain {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.changed().await.is_err() {
+            return;
+        }
+        self.control.draining.store(true, Ordering::Relaxed);
+        let underway = || self.underway.load(Ordering::Relaxed);
+        log::info!("draining: {} requests are under way", underway());
+        let patience = self.settings.server.drain_deadline;
+        tokio::select! {
+            () = tokio::time::sleep(patience) => {}
+            () = self.last_request() => {}
+            () = interrupted() => log::warn!("interrupted while draining"),
+        }
+        if underway() > 0 {
+            log::warn!("the drain ends with {} requests under way", underway());
+        }
+        self.control.observer.flush(LOG_PATIENCE);
+        log::logger().flush();
+        end();
+    }
+}
+
+impl Drain {
+    async fn last_request(&self) {
+        let began = clock::now();
+        while self.underway.load(Ordering::Relaxed) > 0 || clock::now().duration_since(began) < FAREWELL {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
+
+/// SIGINT: whoever sends it while the process drains does not want to wait.
+async fn interrupted() {
+    match signal(SignalKind::interrupt()) {
+        Ok(mut interrupt) => {
+            interrupt.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[allow(
+    clippy::exit,
+    reason = "Pingora would sleep its whole grace period; every exchange is over and the log is written"
+)]
+fn end() -> ! {
+    std::process::exit(0)
+}

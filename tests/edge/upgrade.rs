@@ -1,0 +1,210 @@
+//! The end of a process, and another one in its place: what is under way goes on, and nothing new is refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Ask, Client, Response};
+use crate::support::client_h2::H2Client;
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::{Fold, Wire};
+use crate::support::gate::Gate;
+use crate::support::http1::{Ended, Framing, Piece};
+use crate::support::provider::Provider;
+use crate::support::script::Reply;
+use crate::support::{PATIENCE, sse, within};
+
+/// Streams wait before their last events until the gate opens; whole answers come at once.
+async fn house(lines: &[&str]) -> (Provider, Gate, Edge) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let provider = Provider::start(move |request| {
+        if String::from_utf8_lossy(&request.body).contains("\"stream\":true") {
+            let events = sse::count(Wire::Chat.stream().as_bytes());
+            Reply::sse(Wire::Chat.stream()).wait_before(events - 2, &held)
+        } else {
+            Wire::Chat.reply(false)
+        }
+    })
+    .await;
+    let conf = Conf::open().server("upgrade_socket: \"@DIR/upgrade.sock\"").provider("p", "openai", &provider);
+    let conf = lines.iter().fold(conf.model("m", "p/model-1"), |conf, line| conf.server(line));
+    let edge = Edge::start(&conf).await;
+    (provider, gate, edge)
+}
+
+/// A stream of which the first event has come.
+struct Open {
+    client: Client<tokio::net::TcpStream>,
+    framing: Framing,
+    response: Response,
+}
+
+impl Open {
+    async fn new(edge: &Edge, wire: Wire) -> Self {
+        let mut client = wire.ask("m", true).open(edge.addr).await;
+        let (mut response, mut framing) = client.head().await;
+        assert_eq!(response.status, 200);
+        assert!(client.until_events(&mut framing, &mut response.body, 1).await);
+        Self { client, framing, response }
+    }
+
+    /// Reads it to its end, which must be that of a whole stream.
+    async fn finish(mut self, wire: Wire) {
+        let ended = loop {
+            match self.client.piece(&mut self.framing).await {
+                Piece::Data(data) => self.response.body.extend_from_slice(&data),
+                Piece::End(ended) => break ended,
+            }
+        };
+        assert_eq!(ended, Ended::Complete);
+        let events = sse::events(&self.response.body);
+        assert!(matches!(wire.fold(&events), Fold::Whole(_)), "{}", self.response.text());
+    }
+}
+
+#[tokio::test]
+async fn sigterm_waits_for_open_streams_and_no_longer() {
+    let (_, gate, mut edge) = house(&[]).await;
+    let streams = [Open::new(&edge, Wire::Chat).await, Open::new(&edge, Wire::Messages).await];
+    let mut idle = Client::connect(edge.addr).await;
+    assert_eq!(idle.ask(&Ask::get("/health")).await.status, 200);
+    edge.signal("TERM");
+    edge.log_line("the drain", |line| line.contains("draining: 2 requests")).await;
+    let ready = edge.admin("GET", "/health/ready").await;
+    assert_eq!(ready.status, 503, "readiness is false at once, and told: {}", ready.text());
+    let last = idle.ask(&Wire::Chat.ask("m", false)).await;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")), "a kept connection serves once more");
+    assert!(tokio::net::TcpStream::connect(edge.addr).await.is_err(), "no new connection is taken");
+    assert!(!edge.ended_within(Duration::from_millis(1200)).await, "it waits for its streams");
+    gate.open();
+    let [one, two] = streams;
+    one.finish(Wire::Chat).await;
+    two.finish(Wire::Messages).await;
+    assert!(edge.ended_within(Duration::from_secs(1)).await, "and ends with the last");
+}
+
+#[tokio::test]
+async fn an_idle_process_ends_at_once_and_a_deadline_ends_the_others() {
+    let (_, _gate, mut edge) = house(&["drain_deadline: 1s"]).await;
+    edge.signal("TERM");
+    assert!(edge.ended_within(Duration::from_secs(3)).await, "nothing is under way");
+
+    let (_, _gate, mut edge) = house(&["drain_deadline: 1s"]).await;
+    let _open = Open::new(&edge, Wire::Chat).await;
+    edge.signal("TERM");
+    assert!(edge.ended_within(Duration::from_secs(5)).await, "the deadline is kept");
+}
+
+#[tokio::test]
+async fn http2_clients_are_told_to_go() {
+    let (_, gate, mut edge) = house(&[]).await;
+    let client = H2Client::connect(edge.addr).await;
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.ask(&Wire::Chat.ask("m", true)).await }
+    });
+    edge.metric_reaches("gateway_requests_in_flight", &["chat"], 1.0).await;
+    edge.signal("TERM");
+    edge.log_line("the drain", |line| line.contains("draining: 1 request")).await;
+    let refused = async {
+        while client.ask(&Ask::get("/health")).await.status == 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(PATIENCE, "a GOAWAY", refused).await;
+    gate.open();
+    let answer = asking.await.expect("asked");
+    assert_eq!((answer.status, &answer.ended), (200, &Ended::Complete), "{answer:?}");
+    assert!(edge.ended_within(Duration::from_secs(2)).await);
+}
+
+/// Asks without a pause until told to stop; how many answers came, and what was wrong.
+async fn load(addr: std::net::SocketAddr, keep: bool, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut client = Client::connect(addr).await;
+    while !stop.load(Ordering::Relaxed) {
+        let answer = client.ask(&Wire::Chat.ask("m", false)).await;
+        if answer.status != 200 || answer.ended != Ended::Complete {
+            faults.push(format!("{answer:?}"));
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        if !keep || answer.header("connection") == Some("close") || answer.status != 200 {
+            client = Client::connect(addr).await;
+        }
+    }
+    faults
+}
+
+#[tokio::test]
+async fn upgrades_cut_no_stream_and_fail_no_request() {
+    let (_, gate, mut edge) = house(&[]).await;
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let loads: Vec<_> = [true, true, false, false]
+        .map(|keep| tokio::spawn(load(edge.addr, keep, Arc::clone(&stop), Arc::clone(&count))))
+        .into();
+    let mut streams = Vec::new();
+    for number in 0..3 {
+        streams.push(Open::new(&edge, Wire::Chat).await);
+        streams.push(Open::new(&edge, Wire::Messages).await);
+        let (done, said) = edge.upgrade(&[]).await;
+        assert!(done && said.contains("serving: process "), "{number}: {said}");
+        let before = count.load(Ordering::Relaxed);
+        let some = async {
+            while count.load(Ordering::Relaxed) < before + 50 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(PATIENCE, "the new process to serve", some).await;
+    }
+    // The first process still holds two streams; the admin listener is the newest process's.
+    assert_eq!(edge.metric("gateway_draining", &[]).await, 0.0);
+    assert!(!edge.ended_within(Duration::from_millis(100)).await, "the first process waits for its streams");
+    gate.open();
+    for (number, stream) in streams.into_iter().enumerate() {
+        stream.finish(if number % 2 == 0 { Wire::Chat } else { Wire::Messages }).await;
+    }
+    assert!(edge.ended_within(Duration::from_secs(2)).await, "and ends with the last");
+    stop.store(true, Ordering::Relaxed);
+    for load in loads {
+        let faults = load.await.expect("it asked");
+        assert!(faults.is_empty(), "{} of {}: {:?}", faults.len(), count.load(Ordering::Relaxed), faults.first());
+    }
+    edge.log_line("the newest process's own line", |line| line.contains("\"status\":200")).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_fails_changes_nothing() {
+    let (_, gate, mut edge) = house(&[]).await;
+    let stream = Open::new(&edge, Wire::Chat).await;
+    let sound = std::fs::read_to_string(&edge.file).expect("the config");
+
+    // A config with a fault: nothing is started.
+    edge.rewrite_text(&sound.replace("auth: off", "auth: maybe"));
+    let (done, said) = edge.upgrade(&[]).await;
+    assert!(!done && said.contains("auth") && said.contains("goes on as before"), "{said}");
+
+    // A port that is taken: the new process has the sockets already and must give up.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let public = format!("address: \"{}\"", edge.addr);
+    edge.rewrite_text(&sound.replace(&public, &format!("{public}}}, {{address: \"127.0.0.1:{port}\"")));
+    let (done, said) = edge.upgrade(&[]).await;
+    assert!(!done && said.contains("not upgraded"), "{said}");
+
+    // No upgrade socket where the config says.
+    edge.rewrite_text(&sound.replace("upgrade.sock", "other.sock"));
+    let (done, said) = edge.upgrade(&[]).await;
+    assert!(!done && said.contains("nobody hands over"), "{said}");
+
+    edge.rewrite_text(&sound);
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200, "the old process serves");
+    gate.open();
+    stream.finish(Wire::Chat).await;
+    assert!(!edge.ended_within(Duration::from_millis(50)).await);
+    let (done, said) = edge.upgrade(&[]).await;
+    assert!(done, "and can still be upgraded: {said}");
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+    let began = Instant::now();
+    assert!(edge.ended_within(Duration::from_secs(3)).await, "{:?}", began.elapsed());
+}
