@@ -18,6 +18,7 @@ mod support;
 
 mod edge {
     mod access;
+    mod answers;
     mod bodies;
     mod callers;
     mod connections;

@@ -52,16 +52,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
     ours.set_read_timeout(Some(Duration::from_secs(args.wait))).map_err(|error| failed(&error))?;
     start(args, Stdio::from(OwnedFd::from(theirs)), &["upgrade", "--detach"], true)?;
-    let mut report = String::new();
-    let read = BufReader::new(ours).read_line(&mut report);
-    match (read, report.trim()) {
-        (Ok(1..), report) if report.starts_with("serving") => {
-            Failure::output(std::io::stdout().lock().write_all(format!("{report}\n").as_bytes()))
+    // The wait is for each of the two things that it says.
+    for line in BufReader::new(ours).lines() {
+        let line = line.map_err(|_| failed(&format!("the new process did not serve within {} s", args.wait)))?;
+        if line.starts_with("serving") {
+            return Failure::output(std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()));
         }
-        (Ok(1..), report) => Err(failed(&report)),
-        (Ok(0), _) => Err(failed(&"the new process ended before it served; its log says why")),
-        (Err(_), _) => Err(failed(&format!("the new process did not serve within {} s", args.wait))),
     }
+    Err(failed(&"the new process ended before it served; its log says why"))
 }
 
 /// Starts this binary with `words`, and the arguments that the new process wants.

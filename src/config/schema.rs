@@ -162,6 +162,14 @@ pub(super) static SERVER: Section = Section {
             ),
             "Where `tidegate upgrade` asks the running process for its listening sockets. Its folder must be writable; only its owner can ask. A change needs a restart.",
         ),
+        field(
+            "response_headers",
+            "list of names, `*` at the end for any rest",
+            Otherwise(
+                "limits, costs and ids that vendors tell of: see `RESPONSE_HEADERS` in `src/config/lower/server.rs`",
+            ),
+            "Headers of a provider that clients see, besides `content-type`, `cache-control`, `retry-after` and the like; all others end here. Behind a translation none of them passes.",
+        ),
         field("timeouts", "map", Otherwise("its defaults"), "How long the edge waits for a client."),
         field("limits", "map", Otherwise("its defaults"), "How much a client may send or hold."),
         field(

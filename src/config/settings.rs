@@ -81,12 +81,25 @@ pub struct Server {
     pub drain_deadline: Duration,
     /// Where a new process asks for the listening sockets; `None` for where the service manager has room for it.
     pub upgrade_socket: Option<PathBuf>,
+    /// Headers of a provider that pass to a client of its format: names in lower case, `*` at the end for any rest.
+    pub response_headers: Vec<String>,
     /// How long the edge waits for a client.
     pub timeouts: ClientTimeouts,
     /// How much a client may send or hold.
     pub limits: ClientLimits,
     /// Who may call.
     pub access: Access,
+}
+
+impl Server {
+    /// True if a provider's header of this name passes to a client of its format.
+    #[must_use]
+    pub fn passes_header(&self, name: &str) -> bool {
+        self.response_headers.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(front) => name.starts_with(front),
+            None => name == pattern,
+        })
+    }
 }
 
 /// How long the edge waits for a client.

@@ -546,7 +546,7 @@ fn a_faulty_override_is_told_by_its_name_and_never_shown() {
 fn what_a_placeholder_stands_for_is_never_shown() {
     // The same secret at every place where a value can be wrong.
     for source in [
-        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', drain_deadline: '${KEY}', max_attempts: '${KEY}', timeouts: {tls: '${KEY}'}, limits: {header_size: '${KEY}', connections: '${KEY}'}, allow: ['${KEY}'], deny: ['${KEY}/8'], trusted_proxies: ['${KEY}']}",
+        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', drain_deadline: '${KEY}', max_attempts: '${KEY}', timeouts: {tls: '${KEY}'}, limits: {header_size: '${KEY}', connections: '${KEY}'}, allow: ['${KEY}'], deny: ['${KEY}/8'], trusted_proxies: ['${KEY}'], response_headers: ['a ${KEY}']}",
         "admin: {listen: '${KEY}'}",
         "access_log: {enabled: '${KEY}'}\nmetrics: {aliases: ['${KEY}'], key_label: '${KEY}'}",
         "auth: '${KEY}'",

@@ -5,11 +5,9 @@
 
 use http::HeaderName;
 
-pub(super) const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) const LOSS: &str = "x-tidegate-loss";
 /// Anthropic's name for it.
 pub(super) const PLAIN_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

@@ -20,6 +20,7 @@ use super::refuse::{self, credential_fault};
 use super::retry;
 use super::services;
 use crate::clock;
+use crate::config::Server;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
 
@@ -31,15 +32,24 @@ const ERROR_LIMIT: usize = 1 << 20;
 /// Headers of a provider that mean the same behind a translation.
 const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names::SHOULD_RETRY, header::DATE];
 
-/// Headers of a provider that speak of its own connection or host, not of the answer.
-const STRIPPED: [HeaderName; 7] = [
-    names::ALT_SVC,
-    header::SET_COOKIE,
-    header::STRICT_TRANSPORT_SECURITY,
-    names::REQUEST_ID,
-    header::CONNECTION,
-    names::KEEP_ALIVE,
-    header::PROXY_AUTHENTICATE,
+/// Headers of a provider that pass within its format whatever the config says: what the answer is, and when to ask again.
+const PASSED: [HeaderName; 16] = [
+    header::ACCEPT_RANGES,
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::RETRY_AFTER,
+    header::TRANSFER_ENCODING,
+    names::PLAIN_REQUEST_ID,
+    names::RETRY_AFTER_MS,
+    names::SHOULD_RETRY,
 ];
 
 /// Decides what becomes of an answer by its head, and writes the head that the client sees.
@@ -83,9 +93,10 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     }
     let Some(Sending { admitted, attempt: Some(attempt), .. }) = exchange.sending() else { return Ok(()) };
     let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
+    let snapshot = Arc::clone(&admitted.snapshot);
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
-    write_head(head, &mode, (format, framing))?;
+    write_head(head, &mode, (format, framing), &snapshot.settings.server)?;
     head.insert_header(names::REQUEST_ID_TEXT, &request_id)?;
     if let Some(loss) = loss {
         head.insert_header(names::LOSS, loss)?;
@@ -215,11 +226,16 @@ pub(super) fn no_answer(status: u16) -> Mode {
 }
 
 /// Makes the provider's head the client's.
-fn write_head(head: &mut ResponseHeader, mode: &Mode, (client, framing): (Format, Framing)) -> pingora::Result<()> {
+fn write_head(
+    head: &mut ResponseHeader,
+    mode: &Mode,
+    (client, framing): (Format, Framing),
+    server: &Server,
+) -> pingora::Result<()> {
     let upstream_id = text(head, names::REQUEST_ID).or_else(|| text(head, names::PLAIN_REQUEST_ID));
     match mode {
         Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassTail(_) | Mode::PassStream(_) => {
-            strip(head);
+            strip(head, server);
             if matches!(mode, Mode::PassStream(_)) {
                 head.remove_header(&header::CONTENT_LENGTH);
             }
@@ -232,7 +248,7 @@ fn write_head(head: &mut ResponseHeader, mode: &Mode, (client, framing): (Format
             if same && head.status.as_u16() >= 400 && kind_of(head) == Kind::Json && !credentials(head.status.as_u16())
             {
                 // The body will most likely pass as it is, and its headers mean the same.
-                strip(head);
+                strip(head, server);
                 return kept_head(head, upstream_id);
             }
             *head = translated_head(head, status, mode, framing)?;
@@ -257,9 +273,11 @@ fn kept_head(head: &mut ResponseHeader, upstream_id: Option<String>) -> pingora:
     tell_upstream_id(head, upstream_id)
 }
 
-/// Takes out what speaks of the provider's own connection or host.
-fn strip(head: &mut ResponseHeader) {
-    for name in &STRIPPED {
+/// Takes out what is not known to be for clients, such as what speaks of the provider's own connection or host.
+fn strip(head: &mut ResponseHeader, server: &Server) {
+    let strange = |name: &&HeaderName| !PASSED.contains(name) && !server.passes_header(name.as_str());
+    let strange: Vec<_> = head.headers.keys().filter(strange).cloned().collect();
+    for name in &strange {
         head.remove_header(name);
     }
 }

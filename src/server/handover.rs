@@ -143,11 +143,11 @@ impl Giver {
     }
 }
 
-/// Tells whoever started this process by `tidegate upgrade`, at the other end of standard input, that it serves.
-pub(super) fn report(text: &str) {
-    let told = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    // Nobody may be listening any more; then nobody has to know.
-    let _ = told.and_then(|mut starter| starter.write_all(format!("{text}\n").as_bytes()));
+/// Tells whoever started this process by `tidegate upgrade`, at the other end of standard input; false if nobody listens
+/// there any more.
+pub(super) fn report(text: &str) -> bool {
+    let starter = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    starter.and_then(|mut starter| starter.write_all(format!("{text}\n").as_bytes())).is_ok()
 }
 
 /// Tells the service manager, if there is one (see `sd_notify(3)`), as `address` names its socket.

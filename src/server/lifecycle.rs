@@ -75,6 +75,11 @@ impl BackgroundService for Handover {
         let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner).take();
         let took_over = inherited.is_some();
         if let Some(inherited) = inherited {
+            if !handover::report("starting") {
+                // It said that there was no upgrade: then there must be none.
+                log::error!("not taken over: who started this process waits no more");
+                end(1);
+            }
             let told = tokio::task::spawn_blocking(|| inherited.ready()).await;
             if !matches!(told, Ok(Ok(()))) {
                 log::warn!("the old process was not heard to drain; it may be gone");
@@ -113,14 +118,14 @@ impl Handover {
             let giving = Arc::clone(&giver);
             let given = tokio::task::spawn_blocking(move || giving.give(&mut new).map(|()| new)).await;
             match given {
-                Ok(Ok(new)) => return self.leave(new).await,
+                Ok(Ok(new)) => return self.leave(new),
                 Ok(Err(error)) => log::warn!("not handed over, this process goes on: {error}"),
                 Err(error) => log::error!("not handed over, this process goes on: {error}"),
             }
         }
     }
 
-    async fn leave(&self, mut new: UnixStream) {
+    fn leave(&self, mut new: UnixStream) {
         log::info!("handed over: another process serves from now on");
         self.handed_over.send_replace(true);
         // It does not block: the words fit into any buffer.
@@ -155,7 +160,7 @@ impl BackgroundService for Drain {
         }
         self.control.observer.flush(LOG_PATIENCE);
         log::logger().flush();
-        end();
+        end(0);
     }
 }
 
@@ -180,8 +185,8 @@ async fn interrupted() {
 
 #[allow(
     clippy::exit,
-    reason = "Pingora would sleep its whole grace period; every exchange is over and the log is written"
+    reason = "Pingora would sleep its whole grace period; every exchange is over, or none has begun, and the log is written"
 )]
-fn end() -> ! {
-    std::process::exit(0)
+fn end(code: i32) -> ! {
+    std::process::exit(code)
 }

@@ -11,7 +11,11 @@ async fn house(client_stream: bool, upstream: Wire) -> (Provider, Edge) {
             .reply(client_stream)
             .header("x-request-id", "req_from_upstream")
             .header("request-id", "req_from_upstream")
-            .header("x-upstream-note", "kept where the format is the same")
+            .header("x-ratelimit-remaining-requests", "17")
+            .header("x-upstream-note", "of no client's concern")
+            .header("server", "gunicorn")
+            .header("connection", "x-upstream-hop")
+            .header("x-upstream-hop", "1")
             .header("set-cookie", "spy=1")
             .header("keep-alive", "timeout=5"),
     )
@@ -81,6 +85,11 @@ async fn what_belongs_to_one_hop_ends_here() {
         assert_eq!(sent.header("host"), Some(provider.addr.to_string().as_str()), "the provider's own host");
         assert_eq!(response.header("keep-alive"), None);
         assert_eq!(response.header("set-cookie"), None, "a provider's cookie is not the client's");
+        for name in ["x-upstream-note", "x-upstream-hop", "server"] {
+            assert_eq!(response.header(name), None, "{client:?} from {upstream:?}: {name}");
+        }
+        let limit = response.header("x-ratelimit-remaining-requests");
+        assert_eq!(limit, (client == upstream).then_some("17"), "{client:?} from {upstream:?}");
     }
 }
 
@@ -148,4 +157,17 @@ async fn lengths_and_encodings_fit_what_is_sent() {
             assert!(!(stream && response.header("content-length").is_some()), "a stream has no length");
         }
     }
+}
+
+#[tokio::test]
+async fn the_config_says_which_headers_of_a_provider_pass() {
+    let reply =
+        Wire::Chat.reply(false).header("x-region", "eu").header("x-cost-cents", "3").header("x-ratelimit-a", "1");
+    let provider = Provider::always(reply).await;
+    let conf = Conf::open().server("response_headers: [X-Region, x-cost-*]").provider("p", "openai", &provider);
+    let edge = Edge::start(&conf.model("m", "p/model-1")).await;
+    let response = Wire::Chat.ask("m", false).send(edge.addr).await;
+    assert_eq!(response.status, 200);
+    assert_eq!((response.header("x-region"), response.header("x-cost-cents")), (Some("eu"), Some("3")));
+    assert_eq!(response.header("x-ratelimit-a"), None, "what is written takes the default's place");
 }

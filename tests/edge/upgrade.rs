@@ -198,6 +198,9 @@ async fn an_upgrade_that_fails_changes_nothing() {
     assert!(!done && said.contains("nobody hands over"), "{said}");
 
     edge.rewrite_text(&sound);
+    // Whoever waited for the new process has given up.
+    assert_eq!(edge.take_over_unasked().await, Some(1));
+
     assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200, "the old process serves");
     gate.open();
     stream.finish(Wire::Chat).await;

@@ -254,6 +254,14 @@ impl Edge {
         (output.status.success(), said)
     }
 
+    /// Starts a process that takes over although nobody waits for it; its exit code.
+    pub async fn take_over_unasked(&self) -> Option<i32> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["run", "--take-over", "--config"]).arg(&self.file).env_clear().stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        tokio::task::spawn_blocking(move || command.status()).await.expect("it ends").expect("it starts").code()
+    }
+
     /// Waits until the process that was started first has ended; false if it does not within `limit`.
     pub async fn ended_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

@@ -22,6 +22,27 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The shortest deadline of a client.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+/// What vendors tell of limits, costs and ids of an answer.
+const RESPONSE_HEADERS: [&str; 17] = [
+    "anthropic-*",
+    "apim-request-id",
+    "azureml-*",
+    "cerebras-*",
+    "cf-ray",
+    "fireworks-*",
+    "mistral-*",
+    "openai-*",
+    "ratelimit-*",
+    "server-timing",
+    "x-amzn-*",
+    "x-generation-id",
+    "x-goog-upload-*",
+    "x-groq-*",
+    "x-ms-*",
+    "x-ratelimit-*",
+    "x-together-*",
+];
+
 /// Bytes of a certificate or key file.
 const MAX_PEM: u64 = 1 << 20;
 
@@ -43,6 +64,7 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
         drain_deadline: fields.duration("drain_deadline", &(Duration::ZERO..=DAY)),
         upgrade_socket: fields.text("upgrade_socket").map(|text| files.folder.join(text.value)),
+        response_headers: response_headers(fields),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::SERVER_TIMEOUTS)),
         limits: limits(&fields.section_or_empty("limits", &schema::SERVER_LIMITS)),
         access: Access {
@@ -74,6 +96,24 @@ fn limits(fields: &Fields<'_>) -> ClientLimits {
         body_rate: fields.size("body_rate", &(1..=1 << 20)).max(1),
         h2_streams: fields.count("h2_streams", &(1..=10_000)).unwrap_or(1),
     }
+}
+
+fn response_headers(fields: &Fields<'_>) -> Vec<String> {
+    let Some(items) = fields.list("response_headers") else {
+        return RESPONSE_HEADERS.map(str::to_owned).to_vec();
+    };
+    let mut names = Vec::new();
+    for item in items {
+        let Some(text) = Text::of(item, fields.problems()) else { continue };
+        let front = text.value.strip_suffix('*').unwrap_or(text.value);
+        if front.is_empty() || front.parse::<http::HeaderName>().is_err() {
+            let hint = "write a name such as `x-region`, or the begin of some, such as `x-ratelimit-*`";
+            fields.problems().add(text.place, format!("{} is no header's name", text.shown()), hint);
+        } else {
+            names.push(text.value.to_ascii_lowercase());
+        }
+    }
+    names
 }
 
 fn networks(fields: &Fields<'_>, name: &str) -> Vec<Network> {
