@@ -35,6 +35,7 @@ mod ids;
 mod length;
 mod models;
 mod names;
+mod passing;
 mod plan;
 mod receive;
 mod refuse;

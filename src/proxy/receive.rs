@@ -16,6 +16,7 @@ use super::exchange::{
     Admitted, Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail,
 };
 use super::names;
+use super::passing::strip;
 use super::refuse::{self, credential_fault};
 use super::retry;
 use super::services;
@@ -31,26 +32,6 @@ const ERROR_LIMIT: usize = 1 << 20;
 
 /// Headers of a provider that mean the same behind a translation.
 const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names::SHOULD_RETRY, header::DATE];
-
-/// Headers of a provider that pass within its format whatever the config says: what the answer is, and when to ask again.
-const PASSED: [HeaderName; 16] = [
-    header::ACCEPT_RANGES,
-    header::CACHE_CONTROL,
-    header::CONTENT_DISPOSITION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_LENGTH,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::DATE,
-    header::ETAG,
-    header::LAST_MODIFIED,
-    header::RETRY_AFTER,
-    header::TRANSFER_ENCODING,
-    names::PLAIN_REQUEST_ID,
-    names::RETRY_AFTER_MS,
-    names::SHOULD_RETRY,
-];
 
 /// Decides what becomes of an answer by its head, and writes the head that the client sees.
 ///
@@ -271,15 +252,6 @@ fn tell_upstream_id(head: &mut ResponseHeader, upstream_id: Option<String>) -> p
 fn kept_head(head: &mut ResponseHeader, upstream_id: Option<String>) -> pingora::Result<()> {
     head.remove_header(&header::CONTENT_LENGTH);
     tell_upstream_id(head, upstream_id)
-}
-
-/// Takes out what is not known to be for clients, such as what speaks of the provider's own connection or host.
-fn strip(head: &mut ResponseHeader, server: &Server) {
-    let strange = |name: &&HeaderName| !PASSED.contains(name) && !server.passes_header(name.as_str());
-    let strange: Vec<_> = head.headers.keys().filter(strange).cloned().collect();
-    for name in &strange {
-        head.remove_header(name);
-    }
 }
 
 fn translated_head(
