@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidegate_codec::format::{Facts, RequestHead, Target, wire};
 use tidegate_codec::hub::{Losses, Place};
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Framing, Line, Operation, json, translate_request};
+use tidegate_codec::{Format, Framing, Line, Operation, json, translate_request, wants};
 
-use super::{Failure, exit, input, pretty};
+use super::{Failure, check, exit, input, pretty};
+use crate::config::{FactRules, Settings};
 
 /// Show a request as the provider would get it, and what the translation cannot carry.
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,7 @@ Nothing is sent. Thinking signatures that the edge sealed are not opened: that t
 Examples:
   tidegate explain request.json --from openai_chat --to anthropic_messages
   tidegate explain request.json --from openai_chat --to anthropic_messages --model claude-sonnet-4-5
+  tidegate explain request.json --from openai_chat --config conf/tidegate.yaml --provider claude --model claude-opus-4-8
   tidegate explain - --from anthropic_messages --to openai_chat --json < request.json | jq .losses
   tidegate explain request.json --from openai_chat --to anthropic_messages --refuse > /dev/null   in CI: fails if
                                                                                  a part of the request gets lost")]
@@ -32,8 +35,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT", value_parser = input::format())]
     from: Format,
     /// The provider's format.
-    #[arg(long, value_name = "FORMAT", value_parser = input::format())]
-    to: Format,
+    #[arg(long, value_name = "FORMAT", value_parser = input::format(), required_unless_present = "provider")]
+    to: Option<Format>,
+    /// A config: its providers' paths and quirks, and what it says of models.
+    #[arg(short, long, value_name = "FILE", requires = "provider")]
+    config: Option<PathBuf>,
+    /// The provider of the config that would get the request.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    provider: Option<String>,
     /// The provider's name of the model; the request's own if it is not given.
     #[arg(long)]
     model: Option<String>,
@@ -47,7 +56,13 @@ pub(super) struct Args {
 
 /// A request as it would go out.
 struct Explained {
-    path: Cow<'static, str>,
+    /// The format that it goes out in.
+    to: Format,
+    /// It goes out as it came, but for what its server refuses.
+    passed: bool,
+    /// What is known of the model, where it is not the usual.
+    facts: Vec<String>,
+    path: String,
     body: Vec<u8>,
     headers: Vec<(&'static str, String)>,
     losses: Losses,
@@ -68,35 +83,74 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     let envelope = json::guard(body)
         .map_err(|e| Failure::new(exit::DATA, format!("{}: {e}", args.request)).hint("a request is one JSON object"))?;
-    let spec = wire(args.to).spec();
-    let named_in_path = spec.addressing.is_some();
-    let path = |model: &str| spec.request_line(Operation::Generate, model, envelope.stream.then_some(Framing::Events));
-    if args.from == args.to {
-        let path = path(args.model.as_deref().or(envelope.model.as_deref()).unwrap_or("MODEL"));
-        let body = match (&args.model, &envelope.model) {
-            (Some(model), Some(_)) if !named_in_path => {
-                json::splice(body, &envelope.model_span, quoted(model).as_bytes())
-            }
-            _ => body.to_vec(),
-        };
-        return Ok(Explained { path, body, headers: Vec::new(), losses: Losses::default() });
-    }
-    let Some(model) = args.model.clone().or(envelope.model.clone()) else {
-        return Err(Failure::new(exit::DATA, format!("{} names no model", args.request)).hint("give one with --model"));
+    let named = args.model.clone().or(envelope.model.clone());
+    let model = named.clone().unwrap_or_else(|| "MODEL".to_owned());
+    let settings = configured(args)?;
+    let provider = settings.as_ref().and_then(|settings| settings.providers.get(args.provider.as_deref()?));
+    let known = match (&settings, provider) {
+        (Some(settings), Some(provider)) => settings.facts.model(provider, &model),
+        _ => FactRules::table(&model),
     };
     // The key of a running edge is its secret, and nothing here needs one to be good.
     let seal = Seal::new([0; 32]);
     let line = Line { model: Some(Cow::Borrowed(&model)), stream: None };
     let head = RequestHead { api_version: None, betas: None, line, seal: &seal };
-    let facts = Facts::default();
-    let target = Target { model: &model, facts: &facts, api_version: None };
-    let translated = translate_request(args.from, args.to, body, &head, &target).map_err(|fault| {
+    let own = provider.map(|provider| provider.format).or(args.to).unwrap_or(args.from);
+    let asks = || wants(args.from, body, &head).map_or((false, None), |wants| (wants.tools, wants.reasoning));
+    let to = args.to.or_else(|| known.responses.detour(own, asks)).unwrap_or(own);
+    let request_line =
+        wire(to).spec().request_line(Operation::Generate, &model, envelope.stream.then_some(Framing::Events));
+    let path = match provider {
+        Some(provider) => {
+            let base_path = provider.endpoints.first().map_or("", |endpoint| &endpoint.base_path);
+            provider.layout.path(base_path, &request_line, &model)
+        }
+        None => request_line.into_owned(),
+    };
+    let facts = FactRules::lines(&known);
+    let passed = args.from == to && !wire(to).must_be_rewritten(body, &known.facts);
+    let mut explained =
+        Explained { to, passed, facts, path, body: body.to_vec(), headers: Vec::new(), losses: Losses::default() };
+    if passed {
+        pass(args, &known.facts, &mut explained);
+        return Ok(explained);
+    }
+    if named.is_none() {
+        return Err(Failure::new(exit::DATA, format!("{} names no model", args.request)).hint("give one with --model"));
+    }
+    let target = Target { model: &model, facts: &known.facts, api_version: None };
+    let translated = translate_request(args.from, to, body, &head, &target).map_err(|fault| {
         let place = fault.param.as_ref().map(|param| format!("{param}: ")).unwrap_or_default();
         Failure::new(exit::DATA, format!("{place}{}", fault.message))
     })?;
     let outgoing = translated.outgoing;
-    let path = path(&model);
-    Ok(Explained { path, body: outgoing.body, headers: outgoing.headers, losses: outgoing.losses })
+    Ok(Explained { body: outgoing.body, headers: outgoing.headers, losses: outgoing.losses, ..explained })
+}
+
+/// The config, which has the provider that the request would go to.
+fn configured(args: &Args) -> Result<Option<Settings>, Failure> {
+    let (Some(config), Some(name)) = (&args.config, &args.provider) else { return Ok(None) };
+    let settings = check::load(config)?;
+    if !settings.providers.contains_key(name.as_str()) {
+        return Err(Failure::new(exit::DATA, format!("the config has no provider `{name}`")));
+    }
+    Ok(Some(settings))
+}
+
+/// The request within its format: the very bytes, without what the server refuses and with the model's name there.
+fn pass(args: &Args, facts: &Facts, explained: &mut Explained) {
+    let format = wire(explained.to);
+    if let Ok(Some(trimmed)) = format.trim(&explained.body, facts, &mut explained.losses) {
+        explained.losses.resolve(&explained.body);
+        explained.body = trimmed;
+    }
+    let envelope = json::guard(&explained.body).ok();
+    if let (Some(model), Some(envelope)) = (&args.model, envelope)
+        && envelope.model.is_some()
+        && format.spec().addressing.is_none()
+    {
+        explained.body = json::splice(&explained.body, &envelope.model_span, quoted(model).as_bytes());
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -113,20 +167,23 @@ fn pointer(place: &Place) -> &str {
 
 /// The report for a person.
 fn person(args: &Args, explained: &Explained) -> Vec<u8> {
-    let mut out = format!("POST {}    {} -> {}\n", explained.path, args.from.name(), args.to.name());
+    let mut out = format!("POST {}    {} -> {}\n", explained.path, args.from.name(), explained.to.name());
+    if !explained.facts.is_empty() {
+        let _ = writeln!(out, "known of the model: {}", explained.facts.join("; "));
+    }
     for (name, value) in &explained.headers {
         let _ = writeln!(out, "{name}: {value}");
     }
     let mut out = out.into_bytes();
     out.push(b'\n');
     // Of the same format, the very bytes are the point.
-    let same = args.from == args.to;
+    let same = explained.passed;
     out.extend(if same { explained.body.clone() } else { pretty::indent(&explained.body) });
     let mut tail = String::from("\n\n");
     match (same, explained.losses.iter().count()) {
-        (true, _) => tail.push_str("The same format: passed on byte for byte, but for the model's name.\n"),
+        (true, 0) => tail.push_str("The same format: passed on byte for byte, but for the model's name.\n"),
         (false, 0) => tail.push_str("Nothing is lost.\n"),
-        (false, count) => {
+        (_, count) => {
             let _ = writeln!(tail, "Losses: {count}");
         }
     }
@@ -141,6 +198,8 @@ fn person(args: &Args, explained: &Explained) -> Vec<u8> {
 #[derive(Serialize)]
 struct Machine<'a> {
     path: &'a str,
+    format: &'a str,
+    facts: &'a [String],
     headers: Vec<(&'a str, &'a str)>,
     request: &'a RawValue,
     losses: Vec<MachineLoss<'a>>,
@@ -164,6 +223,8 @@ fn machine(explained: &Explained) -> Result<Vec<u8>, Failure> {
     });
     let report = Machine {
         path: &explained.path,
+        format: explained.to.name(),
+        facts: &explained.facts,
         headers: explained.headers.iter().map(|(name, value)| (*name, value.as_str())).collect(),
         request: serde_json::from_slice(&explained.body).map_err(broken)?,
         losses: losses.collect(),
@@ -178,7 +239,16 @@ mod tests {
     use super::*;
 
     fn args(from: Format, to: Format, model: Option<&str>) -> Args {
-        Args { request: "r.json".into(), from, to, model: model.map(str::to_owned), json: false, refuse: false }
+        Args {
+            request: "r.json".into(),
+            from,
+            to: Some(to),
+            config: None,
+            provider: None,
+            model: model.map(str::to_owned),
+            json: false,
+            refuse: false,
+        }
     }
 
     #[test]
@@ -197,6 +267,30 @@ mod tests {
             assert_eq!(renamed.body, br#"{ "x_new" : 1.0, "model" :"b\"", "messages":[] }"#);
             assert!(text.starts_with(&format!("POST {}", wire(format).spec().path)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_provider_of_a_config_is_asked_as_it_is_configured() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("t.yaml");
+        let yaml = "providers:\n  az: {kind: azure, url: 'https://r', key: k, quirks: {strip_fields: [seed]}}\n\
+                    models: {m: az/m}\nauth: off\n";
+        std::fs::write(&config, yaml).unwrap();
+        let chat = Format::OpenaiChat;
+        let asked = |model: &str| {
+            let args = args(chat, chat, Some(model));
+            let args = Args { to: None, config: Some(config.clone()), provider: Some("az".to_owned()), ..args };
+            let body =
+                br#"{"model":"a","seed":1, "tools":[{"type":"function","function":{"name":"f"}}],"messages":[]}"#;
+            explain(&args, body).unwrap()
+        };
+        let passed = asked("gpt-4.1");
+        assert_eq!((passed.path.as_str(), passed.to), ("/openai/v1/chat/completions", chat));
+        assert_eq!(passed.losses.header(99), "dropped:/seed");
+        assert!(String::from_utf8(passed.body).unwrap().starts_with(r#"{"model":"gpt-4.1", "tools""#));
+        let detour = asked("gpt-5.6");
+        assert_eq!((detour.path.as_str(), detour.to), ("/openai/v1/responses", Format::OpenaiResponses));
+        assert!(detour.facts.contains(&"responses: tools".to_owned()), "{:?}", detour.facts);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use format::{
 pub use gather::Gatherer;
 pub use outcome::Outcome;
 pub use transcode::{Transcoder, Watch};
-pub use translate::{TranslatedRequest, TranslatedResponse, translate_request, translate_response};
+pub use translate::{TranslatedRequest, TranslatedResponse, Wants, translate_request, translate_response, wants};
 
 /// A wire format: how a request, an answer, a stream and an error of one API family are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -44,6 +44,30 @@ pub fn translate_request(
     Ok(TranslatedRequest { reply: reply_to(&request, head), outgoing })
 }
 
+/// What a request has to do with tools and reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    /// It has tools.
+    pub tools: bool,
+    /// It asks for reasoning, or says that there shall be none; `None` where it says neither.
+    pub reasoning: Option<bool>,
+}
+
+/// Reads what a client's request has to do with tools and reasoning; `None` where it cannot be read.
+#[must_use]
+pub fn wants(from: Format, body: &[u8], head: &RequestHead<'_>) -> Option<Wants> {
+    let request = wire(from).read_request(body, head).ok()?;
+    let asked = &request.reasoning;
+    let reasoning = match (asked.effort, asked.form, asked.budget) {
+        (Some(Effort::None), ..) | (None, Some(ReasoningForm::Disabled), _) | (None, _, Some(0)) => Some(false),
+        (Some(_), ..) | (None, Some(ReasoningForm::Adaptive | ReasoningForm::Budget), _) | (None, _, Some(_)) => {
+            Some(true)
+        }
+        (None, None, None) => None,
+    };
+    Some(Wants { tools: !request.tools.is_empty(), reasoning })
+}
+
 /// Reports name fields by the format's own words; a client that used its server's is told those.
 fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
     for native in &request.native {

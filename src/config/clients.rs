@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::routing::Glob;
+use crate::routing::{Glob, OnLoss};
 
 /// SHA-256 of a client's key.
 pub(super) type KeyHash = [u8; 32];
@@ -23,6 +23,8 @@ pub(super) struct Grant {
     pub(super) providers: Option<Vec<Arc<str>>>,
     /// Providers that it may ask for anything.
     pub(super) raw: Vec<Arc<str>>,
+    /// What happens to its requests where a part of them is lost; `None` where the model's own rule holds.
+    pub(super) on_loss: Option<OnLoss>,
 }
 
 /// An authenticated client. Cheap to clone.
@@ -32,6 +34,12 @@ pub struct Caller(Arc<Grant>);
 impl Caller {
     pub(super) fn new(grant: Grant) -> Self {
         Self(Arc::new(grant))
+    }
+
+    /// What happens to its requests where a part of them is lost; `None` where the model's own rule holds.
+    #[must_use]
+    pub fn on_loss(&self) -> Option<OnLoss> {
+        self.0.on_loss
     }
 
     /// Its name in the config, from a bounded set; `anonymous` where `auth: off`.
@@ -112,7 +120,8 @@ impl Clients {
     /// Everyone is served.
     pub(super) fn open() -> Self {
         let everything = vec![Glob::new("*")];
-        let grant = Grant { name: Arc::from("anonymous"), models: everything, providers: None, raw: Vec::new() };
+        let grant =
+            Grant { name: Arc::from("anonymous"), models: everything, providers: None, raw: Vec::new(), on_loss: None };
         Self(Arc::new(Access::Open(Caller::new(grant))))
     }
 
@@ -177,7 +186,13 @@ mod tests {
     fn clients_are_known_by_their_key() {
         let client = |name: &str, models: &[&str]| {
             let models = models.iter().map(|model| Glob::new(*model)).collect();
-            Caller::new(Grant { name: Arc::from(name), models, providers: Some(vec!["p".into()]), raw: Vec::new() })
+            Caller::new(Grant {
+                name: Arc::from(name),
+                models,
+                providers: Some(vec!["p".into()]),
+                raw: Vec::new(),
+                on_loss: None,
+            })
         };
         let web = client("web", &["gpt-*", "smart"]);
         let clients = Clients::with_keys([(hash("secret-1"), web), (hash("secret-2"), client("b", &[]))]);

@@ -36,8 +36,8 @@ pub use network::Network;
 pub use problem::{Place, Problem, Report};
 pub use redact::redacted;
 pub use settings::{
-    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server,
-    Settings, Tls,
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, FactRule, FactRules, KeyLabel, Listener, LogPath,
+    MetricAlias, Metrics, Server, Settings, Tls,
 };
 pub use snapshot::{Header, Headers, Live, Snapshot};
 

@@ -4,8 +4,10 @@
 //! `docs/config.md` is printed from it.
 
 mod models;
+mod providers;
 
 pub(super) use models::{CLIENT, MODEL, RETRIES, TARGET};
+pub(super) use providers::{BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUIRKS, TIMEOUTS};
 
 /// What the name of an overriding environment variable begins with.
 pub(super) const PREFIX: &str = "TIDEGATE__";
@@ -75,6 +77,7 @@ pub(super) const ALL: &[&Section] = &[
     &TIMEOUTS,
     &BREAKER,
     &QUIRKS,
+    &FACTS,
     &MODEL,
     &RETRIES,
     &TARGET,
@@ -90,6 +93,12 @@ pub(super) static ROOT: Section = Section {
         field("access_log", "map", Otherwise("its defaults"), "One line of JSON a request."),
         field("metrics", "map", Otherwise("its defaults"), "Names and labels of the metrics."),
         field("providers", "map: name → provider", Required, "Vendor accounts and self-hosted fleets."),
+        field(
+            "facts_file",
+            "path",
+            Otherwise("none"),
+            "A YAML file of what models accept, by patterns of their names, as `facts` of a provider: of models at any provider. It is watched and taken on as this file is.",
+        ),
         field(
             "models",
             "map: name → target or model",
@@ -321,255 +330,6 @@ pub(super) static METRICS: Section = Section {
             "`name`, `hash` or `none`",
             Default("name"),
             "What stands for the client in the label `key`.",
-        ),
-    ],
-};
-
-pub(super) static PROVIDER: Section = Section {
-    path: "providers.NAME",
-    about: "A vendor account or a self-hosted fleet. What its `kind` sets can be set otherwise here.",
-    fields: &[
-        field(
-            "kind",
-            "a kind, see the table of kinds",
-            Required,
-            "What it is: sets format, address, paths, authentication and quirks.",
-        ),
-        field(
-            "key",
-            "secret",
-            Otherwise("by kind: required, or none is sent"),
-            "The key that is sent to it, best as `${NAME}` or `${file:/path}`. No client's credential is ever sent.",
-        ),
-        field(
-            "url",
-            "URL",
-            Otherwise("by kind"),
-            "Its one address. A path before the format's own is kept; a `/v1` at its end may stand or not. `http://` only toward loopback and private networks.",
-        ),
-        field(
-            "endpoints",
-            "list of URLs or endpoints",
-            Otherwise("`url` alone"),
-            "Several addresses instead of `url`.",
-        ),
-        field(
-            "allow_plain",
-            "`true` or `false`",
-            Default("false"),
-            "Allows `http://` toward a public address: keys and prompts can be read on the way.",
-        ),
-        field(
-            "format",
-            "`openai_chat`, `openai_responses`, `anthropic_messages` or `gemini_generate`",
-            Otherwise("by kind"),
-            "The wire format that it speaks.",
-        ),
-        field(
-            "paths",
-            "map: path → template",
-            Otherwise("by kind, or the format's own"),
-            "Where its paths are: by the beginning of the format's own path without the version (`chat/completions`, \
-             `files`; the longest counts), or `*` for all others. In a template stand `{path}` for the format's path \
-             without the version, `{version}` for that, `{model}` for the model's name and `{api_version}`: \
-             `{\"*\": \"/{path}\"}` is a server without `/v1`.",
-        ),
-        field("api_version", "text", Otherwise("by kind"), "What `{api_version}` stands for in `paths`."),
-        field("auth_header", "header name, or `none`", Otherwise("by kind"), "The header that carries the key."),
-        field(
-            "auth_prefix",
-            "text",
-            Otherwise("by kind"),
-            "What stands before the key: `Bearer ` with its space, or nothing.",
-        ),
-        field("headers", "map: name → text", Otherwise("by kind"), "Further headers of every request."),
-        field(
-            "anthropic_version",
-            "date",
-            Otherwise("`2023-06-01` for that format"),
-            "The header `anthropic-version` where the client sent none.",
-        ),
-        field(
-            "ca",
-            "path",
-            Otherwise("the system's roots"),
-            "A PEM file of the authorities that its certificate must come from, in place of the system's.",
-        ),
-        field(
-            "http",
-            "`auto`, `h1` or `h2`",
-            Default("auto"),
-            "HTTP version: `auto` is what ALPN agrees on over TLS, HTTP/1.1 without TLS.",
-        ),
-        field(
-            "balance",
-            "`round_robin`, `weighted`, `random`, `least_busy` or `consistent_hash`",
-            Default("round_robin"),
-            "Which endpoint takes a request. All but `consistent_hash` mind the weights (`weighted` is `round_robin`); `consistent_hash` sends the same caller and model to the same endpoint.",
-        ),
-        field("health", "map", Otherwise("no active checks"), "Active checks of the endpoints."),
-        field("timeouts", "map", Otherwise("their defaults"), "Deadlines."),
-        field(
-            "breaker",
-            "map",
-            Otherwise("its defaults"),
-            "When an endpoint, or a model at one, is left alone because requests failed.",
-        ),
-        field("quirks", "map", Otherwise("by kind"), "What the server deviates from its format in."),
-    ],
-};
-
-pub(super) static ENDPOINT: Section = Section {
-    path: "providers.NAME.endpoints[]",
-    about: "One address of a provider. A URL alone stands for one with the defaults.",
-    fields: &[
-        field("url", "URL", Required, "The address."),
-        field("weight", "count, 1 to 1000", Default("1"), "Its share of the requests."),
-        field("http", "`auto`, `h1` or `h2`", Otherwise("the provider's"), "HTTP version toward it."),
-    ],
-};
-
-pub(super) static HEALTH: Section = Section {
-    path: "providers.NAME.health",
-    about: "Active checks. `{}` checks by connecting.",
-    fields: &[
-        field(
-            "path",
-            "path",
-            Otherwise("a TCP connect"),
-            "Asked by HTTP GET; any 2xx is healthy. It begins at the host's root.",
-        ),
-        field("interval", "duration, 100ms to 1h", Default("5s"), "Between two checks."),
-        field("timeout", "duration, 10ms to 1m", Default("2s"), "For one check."),
-        field("unhealthy_after", "count, 1 to 100", Default("3"), "Failures in a row that take an endpoint out."),
-        field("healthy_after", "count, 1 to 100", Default("2"), "Successes in a row that take it back in."),
-    ],
-};
-
-pub(super) static TIMEOUTS: Section = Section {
-    path: "providers.NAME.timeouts",
-    about: "Deadlines toward a provider.",
-    fields: &[
-        field("connect", "duration, 10ms to 5m", Default("5s"), "For TCP and TLS together."),
-        field(
-            "read",
-            "duration, 10ms to 24h",
-            Default("5m"),
-            "The longest silence: before the answer's first byte and between any two.",
-        ),
-        field("write", "duration, 10ms to 24h", Default("1m"), "The longest wait for it to take more of the request."),
-        field("idle", "duration, 1s to 24h", Default("75s"), "How long an unused connection is kept."),
-    ],
-};
-
-pub(super) static BREAKER: Section = Section {
-    path: "providers.NAME.breaker",
-    about: "When an endpoint, or a model at one, is left alone because requests failed. Broken connections and missed deadlines count against the endpoint; statuses from 500 on and streams that break off against the model at it; a client's own faults (4xx) against nobody. After a while one request may try; passing active checks take an endpoint back in at once. What is left alone still serves where nothing else is left.",
-    fields: &[
-        field("failures", "count, 1 to 1000", Default("5"), "Failures in a row that take it out."),
-        field("open", "duration, 10ms to 1h", Default("1s"), "For how long at first; each further time twice as long."),
-        field("open_max", "duration, 10ms to 24h", Default("30s"), "For how long at most."),
-        field(
-            "cooldown",
-            "duration, 0s to 1h",
-            Default("1s"),
-            "For how long a model is left alone at an endpoint after a 429 without `retry-after`. That is no failure.",
-        ),
-        field("cooldown_max", "duration, 0s to 24h", Default("1m"), "The longest `retry-after` that is believed."),
-        field(
-            "ejected_max",
-            "percent, 0 to 100",
-            Default("50"),
-            "Most endpoints of the provider that may be out at a time. The first may always go, unless this is 0.",
-        ),
-        field(
-            "panic",
-            "percent, 0 to 100",
-            Default("50"),
-            "With a smaller share of endpoints passing their active checks the checks are not believed.",
-        ),
-        field(
-            "slow_start",
-            "duration, 0s to 1h",
-            Default("30s"),
-            "The time in which an endpoint that comes back gets back its share; `0s` for at once.",
-        ),
-    ],
-};
-
-pub(super) static QUIRKS: Section = Section {
-    path: "providers.NAME.quirks",
-    about: "What a server deviates from its format in.",
-    fields: &[
-        field(
-            "compatible",
-            "`true` or `false`",
-            Otherwise("by kind"),
-            "It is not the format's own vendor: it knows the older parts of the format and has extensions of its own. A \
-             server of Anthropic Messages is sent only the fields that every such server takes.",
-        ),
-        field(
-            "legacy_max_tokens",
-            "`true` or `false`",
-            Otherwise("by kind"),
-            "It wants the limit as `max_tokens`, not `max_completion_tokens`.",
-        ),
-        field(
-            "no_developer_role",
-            "`true` or `false`",
-            Otherwise("by kind"),
-            "It knows no role `developer`: `system` is sent.",
-        ),
-        field(
-            "no_documents",
-            "`true` or `false`",
-            Otherwise("by kind"),
-            "It reads no documents: a line of text says that one was there.",
-        ),
-        field(
-            "no_images",
-            "`true` or `false`",
-            Otherwise("by kind"),
-            "It sees no images: a line of text says that one was there.",
-        ),
-        field("no_names", "`true` or `false`", Otherwise("by kind"), "It refuses `name` of a message."),
-        field("no_parallel_tools", "`true` or `false`", Otherwise("by kind"), "It refuses `parallel_tool_calls`."),
-        field("no_stream_options", "`true` or `false`", Otherwise("by kind"), "It refuses `stream_options`."),
-        field(
-            "tool_choice",
-            "`all`, `unnamed` or `auto`",
-            Otherwise("by kind, or `all`"),
-            "How it can be told to use tools: `unnamed` takes `required`, but no tool by its name; `auto` takes neither.",
-        ),
-        field(
-            "structured",
-            "`json_schema`, `json_object` or `none`",
-            Otherwise("by kind, or `json_schema`"),
-            "Which forms of an answer it takes; one that it does not take is asked for in the instructions.",
-        ),
-        field(
-            "reasoning",
-            "`reasoning_content`, `reasoning` or `none`",
-            Otherwise("by kind"),
-            "The field of a message that it wants reasoning of earlier turns in.",
-        ),
-        field(
-            "strip_fields",
-            "list of names",
-            Otherwise("by kind"),
-            "Fields at the top of a request that it refuses: they are taken out and reported; every other byte stays.",
-        ),
-        field(
-            "rename_fields",
-            "map: name → name",
-            Otherwise("by kind"),
-            "Fields at the top of a request that it calls otherwise: the format's name, and its own.",
-        ),
-        field(
-            "betas",
-            "list of items",
-            Otherwise("all; none of a server that is `compatible`"),
-            "Which items of a client's `anthropic-beta` it takes; the others are left out and reported.",
         ),
     ],
 };

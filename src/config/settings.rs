@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::provider::Provider;
-use crate::routing::Models;
+use crate::provider::facts::{self, Model, Said};
+use crate::provider::{Provider, Quirks};
+use crate::routing::{Glob, Models};
 use crate::secret::SealingKey;
 
 use super::clients::Clients;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub metrics: Metrics,
     /// Providers by name. Every target of `models` names one of them.
     pub providers: BTreeMap<Arc<str>, Arc<Provider>>,
+    /// What is said of models, beside the table that is compiled in.
+    pub facts: FactRules,
     /// What clients may ask for.
     pub models: Models,
     /// Where operations go that name no model, by the operation's name.
@@ -59,6 +62,47 @@ impl Settings {
         note("admin.listen", self.admin.listen != next.admin.listen);
         note("access_log.path", self.access_log.path != next.access_log.path);
         keys
+    }
+}
+
+/// What the operator says of models, by patterns of their names.
+#[derive(Debug, Clone, Default)]
+pub struct FactRules {
+    /// Of models at any provider; less specific patterns first.
+    pub everywhere: Vec<FactRule>,
+    /// Of models at one provider, by its name; less specific patterns first.
+    pub here: BTreeMap<Arc<str>, Vec<FactRule>>,
+}
+
+/// What the operator says of the models that a pattern fits.
+#[derive(Debug, Clone)]
+pub struct FactRule {
+    /// The pattern.
+    pub pattern: Glob,
+    /// What is said.
+    pub said: Said,
+}
+
+impl FactRules {
+    /// What is known of `model` at `provider`.
+    #[must_use]
+    pub fn model(&self, provider: &Provider, model: &str) -> Model {
+        let fits = |rule: &&FactRule| rule.pattern.matches(model);
+        let here = self.here.get(&provider.name).into_iter().flatten();
+        let everywhere = self.everywhere.iter().filter(fits).map(|rule| &rule.said);
+        facts::of(model, &provider.quirks, everywhere, here.filter(fits).map(|rule| &rule.said))
+    }
+
+    /// What the table that is compiled in knows of `model` at its own vendor.
+    #[must_use]
+    pub fn table(model: &str) -> Model {
+        facts::of(model, &Quirks::default(), [], [])
+    }
+
+    /// What is known of a model where it is not the usual, as one would write it.
+    #[must_use]
+    pub fn lines(model: &Model) -> Vec<String> {
+        facts::lines(model)
     }
 }
 

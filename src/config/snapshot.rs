@@ -7,11 +7,11 @@ use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use tidegate_codec::Facts;
 use tidegate_codec::seal::Seal;
 
 use super::Settings;
-use crate::provider::{self, Provider};
+use crate::provider::Provider;
+use crate::provider::facts::Model;
 use crate::upstream::{Budgets, Fleet, Pools};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
@@ -24,8 +24,8 @@ pub struct Snapshot {
     pub budgets: Budgets,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
     pub headers: AHashMap<Arc<str>, Headers>,
-    /// What the configured targets accept, by provider and model.
-    facts: AHashMap<Arc<str>, AHashMap<String, Facts>>,
+    /// What is known of the configured targets, by provider and model.
+    facts: AHashMap<Arc<str>, AHashMap<String, Arc<Model>>>,
     /// Seals opaque state.
     pub seal: Arc<Seal>,
     /// Counts up with every reload, from 1.
@@ -68,12 +68,12 @@ impl Snapshot {
         }
     }
 
-    /// What `model` at `provider` accepts.
+    /// What is known of `model` at `provider`.
     #[must_use]
-    pub fn facts(&self, provider: &Provider, model: &str) -> Facts {
-        // A name that a pattern let through is looked up in the table itself.
+    pub fn known(&self, provider: &Provider, model: &str) -> Arc<Model> {
+        // A name that a pattern let through is looked up in the tables themselves.
         let known = self.facts.get(&provider.name).and_then(|models| models.get(model)).cloned();
-        known.unwrap_or_else(|| provider::facts::of(model, &provider.quirks))
+        known.unwrap_or_else(|| Arc::new(self.settings.facts.model(provider, model)))
     }
 }
 
@@ -85,12 +85,13 @@ impl fmt::Debug for Snapshot {
 }
 
 /// The table of models is searched by parts of their names, which takes longer than a request should wait.
-fn facts(settings: &Settings) -> AHashMap<Arc<str>, AHashMap<String, Facts>> {
+fn facts(settings: &Settings) -> AHashMap<Arc<str>, AHashMap<String, Arc<Model>>> {
     let mut facts: AHashMap<_, AHashMap<_, _>> = AHashMap::new();
     for target in settings.models.list().chain(settings.models.patterns()).flat_map(|route| &route.targets) {
         if let Some(provider) = settings.providers.get(&target.provider) {
             let models = facts.entry(Arc::clone(&provider.name)).or_default();
-            models.entry(target.model.clone()).or_insert_with(|| provider::facts::of(&target.model, &provider.quirks));
+            let known = || Arc::new(settings.facts.model(provider, &target.model));
+            models.entry(target.model.clone()).or_insert_with(known);
         }
     }
     facts

@@ -311,6 +311,53 @@ fn quirks_of_a_provider_are_set_and_their_faults_told() {
 }
 
 #[test]
+fn facts_of_models_are_set_and_their_faults_told() {
+    let check = |facts: &str, expect: &str| {
+        let provider = format!("{{kind: openai, key: abcdefgh, facts: {facts}}}");
+        assert_eq!(messages(&with_provider(&provider), &[]), expect, "{facts}");
+    };
+    check("{'gpt-9*': {vision: false, efforts: [low, high], responses: always, thinking: none}}", "ok");
+    check("[gpt]", "4: a map is wanted here, not a list");
+    check("{gpt: yes}", "4: a map is wanted here, not `yes`");
+    check("{gpt: {vison: false}}", "4: unknown key `vison`");
+    check("{gpt: {vision: maybe}}", "4: `maybe` is not a value of `vision`");
+    check("{gpt: {efforts: [lots]}}", "4: `lots` is no effort");
+    check(
+        "{gpt: {responses: sometimes, thinking: hard}}",
+        "4: `sometimes` is not a value of `responses`\n4: `hard` is not a value of `thinking`",
+    );
+    check("{gpt: {most_output: 0}}", "4: `0` is not a number that fits here");
+    check("{gpt: {strip_fields: [model]}}", "4: `model` is no field that can go");
+    check("{'': {}}", "4: this is no pattern of models");
+    let source = with_provider(
+        "{kind: openai, key: abcdefgh, facts: {'gpt-9-x': {max_output: 3}, '*': {max_output: 1, prefill: false}, 'gpt-9*': {max_output: 2}}}",
+    );
+    let settings = good(&source, &[]);
+    let known = |model: &str| settings.facts.model(&settings.providers["p"], model).facts;
+    assert_eq!(["m", "gpt-9", "gpt-9-x"].map(|model| known(model).max_output), [1, 2, 3]);
+    assert!(!known("gpt-9-x").prefill, "what a more specific pattern leaves out is as the others say");
+}
+
+#[test]
+fn a_file_of_facts_is_read_watched_and_its_faults_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("t.yaml"), format!("{LEAST}facts_file: facts.yaml\n").replace("${KEY}", "abcdefgh")).unwrap();
+    let load = || load(&at("t.yaml"), &Environment::new());
+    let report = load().unwrap_err();
+    assert_eq!(report.files(), [at("t.yaml"), at("facts.yaml")], "a missing file is watched for");
+    assert!(report.to_string().contains("cannot use `facts.yaml`: No such file"), "{report}");
+    std::fs::write(at("facts.yaml"), "gpt-9:\n  vison: true\n'x*': {max_output: many}\n").unwrap();
+    let report = load().unwrap_err().to_string();
+    assert!(report.contains("in `facts.yaml`:2:3: unknown key `vison`"), "{report}");
+    assert!(report.contains("in `facts.yaml`:3:20: `many` is not a number"), "{report}");
+    std::fs::write(at("facts.yaml"), "'gpt-9*': {max_output: 77}\n").unwrap();
+    let settings = load().unwrap();
+    assert_eq!(settings.files, [at("t.yaml"), at("facts.yaml")]);
+    assert_eq!(settings.facts.model(&settings.providers["p"], "gpt-9-mini").facts.max_output, 77);
+}
+
+#[test]
 fn paths_of_a_provider_are_set_and_their_faults_told() {
     let check =
         |provider: &str, expect: &str| assert_eq!(messages(&with_provider(provider), &[]), expect, "{provider}");
@@ -393,6 +440,8 @@ fn faults_of_clients_are_told() {
     check(&format!("clients: [{{name: a, key_hash: '{hash}'}}]"), "ok");
     check("clients: [{name: a}]", "3: this client has no key");
     check("clients: [{key: abcdefgh}]", "3: `name` is missing");
+    check("clients: [{name: a, key: abcdefgh, on_loss: refuse}]", "ok");
+    check("clients: [{name: a, key: abcdefgh, on_loss: panic}]", "3: `panic` is not a value of `on_loss`");
     check("clients: [{name: a, key: abcdefg}]", "3: the key is so short that it can be guessed");
     check("clients: [{name: a, key: 'abc defgh'}]", "3: no client could send this key in a header");
     check("clients: [{name: a, key_hash: abc}]", "3: this is no hash of a key");
@@ -474,7 +523,7 @@ fn faults_of_the_server_are_told() {
 fn a_file_that_is_no_map_or_no_yaml_is_told() {
     check(
         "- a\n- b\n",
-        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, models, operations, auth, clients\n\n1 problem in t.yaml",
+        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, facts_file, models, operations, auth, clients\n\n1 problem in t.yaml",
     );
     let found = messages("providers:\n  p: {kind: openai, key: sk-canary-0123456789\nmodels: {}\n", &[]);
     assert!(found.contains("this is not YAML"), "{found}");
@@ -586,6 +635,7 @@ fn every_key_is_read() {
         ("providers.NAME.timeouts", "PROVIDERS__Q__TIMEOUTS__"),
         ("providers.NAME.breaker", "PROVIDERS__Q__BREAKER__"),
         ("providers.NAME.quirks", "PROVIDERS__Q__QUIRKS__"),
+        ("providers.NAME.facts.PATTERN", "PROVIDERS__Q__FACTS__X__"),
         ("models.NAME", "MODELS__N__"),
         ("models.NAME.retries", "MODELS__N__RETRIES__"),
         ("models.NAME.targets[]", "MODELS__N__TARGETS__0__"),

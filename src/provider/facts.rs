@@ -1,101 +1,256 @@
-//! What models and their servers accept: `models.yaml`, which is compiled in, and the provider's quirks.
+//! What models and their servers accept: `models.yaml`, which is compiled in, what the operator says of models, and the
+//! provider's quirks.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use tidegate_codec::{Facts, ThinkingForm};
+use tidegate_codec::hub::Effort;
+use tidegate_codec::{Efforts, Facts, Format, ThinkingForm};
 
 use super::Quirks;
 
 const SOURCE: &str = include_str!("models.yaml");
 
-/// What an entry says; what it leaves out is the default.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    thinking: Option<Thinking>,
-    max_output: Option<u64>,
-    sampling: Option<bool>,
-    forced_tool: Option<bool>,
-    prefill: Option<bool>,
-    mid_system: Option<bool>,
-    structured: Option<bool>,
-    developer_role: Option<bool>,
-    custom_tools: Option<bool>,
-    cache_breakpoints: Option<bool>,
-    json_schema: Option<bool>,
-    structured_with_tools: Option<bool>,
-    rich_results: Option<bool>,
-    least_budget: Option<u64>,
+/// What is known of a model at a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Model {
+    /// What it accepts.
+    pub facts: Facts,
+    /// When it must be asked in its vendor's other format.
+    pub responses: Responses,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// When a model of a provider that speaks Chat Completions is asked by Responses instead: newer models of the vendor
+/// refuse function tools on the older path where they reason.
+///
+/// Sources: <https://github.com/openai/openai-openapi/issues/541>, <https://github.com/BerriAI/litellm/pull/34569>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Responses {
+    /// Never.
+    #[default]
+    Never,
+    /// Where tools meet reasoning that was asked for.
+    ToolsWithReasoning,
+    /// Where there are tools, unless reasoning is turned off: the model reasons without being asked.
+    Tools,
+    /// Always.
+    Always,
+}
+
+impl Responses {
+    /// Every value, by its word in the config.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("never", Self::Never),
+        ("tools_with_reasoning", Self::ToolsWithReasoning),
+        ("tools", Self::Tools),
+        ("always", Self::Always),
+    ];
+
+    /// The format in which a provider of `format` must be asked; `tools` tells whether the request has tools, and
+    /// whether it asks for reasoning (`None` where it says neither yes nor no).
+    #[must_use]
+    pub fn detour(self, format: Format, tools: impl FnOnce() -> (bool, Option<bool>)) -> Option<Format> {
+        if format != Format::OpenaiChat {
+            return None;
+        }
+        let goes = match self {
+            Self::Never => false,
+            Self::ToolsWithReasoning => tools() == (true, Some(true)),
+            Self::Tools => matches!(tools(), (true, None | Some(true))),
+            Self::Always => true,
+        };
+        goes.then_some(Format::OpenaiResponses)
+    }
+}
+
+/// What somebody says of a model; what is left out is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "each is the fact of its name, see `Facts`")]
+pub struct Said {
+    pub thinking: Option<Thinking>,
+    pub efforts: Option<Vec<String>>,
+    pub least_budget: Option<u64>,
+    pub max_output: Option<u64>,
+    pub most_output: Option<u64>,
+    pub responses: Option<Responses>,
+    pub strip_fields: Vec<String>,
+    pub cache_breakpoints: Option<bool>,
+    pub custom_tools: Option<bool>,
+    pub developer_role: Option<bool>,
+    pub documents: Option<bool>,
+    pub forced_tool: Option<bool>,
+    pub json_schema: Option<bool>,
+    pub mid_system: Option<bool>,
+    pub parallel_tools: Option<bool>,
+    pub prefill: Option<bool>,
+    pub rich_results: Option<bool>,
+    pub sampling: Option<bool>,
+    pub structured: Option<bool>,
+    pub structured_with_tools: Option<bool>,
+    pub vision: Option<bool>,
+}
+
+/// How a model is asked to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Thinking {
+#[allow(missing_docs, reason = "see `ThinkingForm`")]
+pub enum Thinking {
     None,
     Budget,
     Adaptive,
     Always,
 }
 
-impl From<Thinking> for ThinkingForm {
-    fn from(thinking: Thinking) -> Self {
-        match thinking {
-            Thinking::None => Self::None,
-            Thinking::Budget => Self::Budget,
-            Thinking::Adaptive => Self::Adaptive,
-            Thinking::Always => Self::Always,
+impl Thinking {
+    /// Every value, by its word.
+    pub const NAMED: [(&'static str, Self); 4] =
+        [("none", Self::None), ("budget", Self::Budget), ("adaptive", Self::Adaptive), ("always", Self::Always)];
+
+    fn form(self) -> ThinkingForm {
+        match self {
+            Self::None => ThinkingForm::None,
+            Self::Budget => ThinkingForm::Budget,
+            Self::Adaptive => ThinkingForm::Adaptive,
+            Self::Always => ThinkingForm::Always,
         }
     }
 }
 
-/// What `model` at a server with `quirks` accepts.
+/// A fact that is there or not: how it is said, and where it goes.
+struct Flag {
+    name: &'static str,
+    said: fn(&mut Said) -> &mut Option<bool>,
+    fact: fn(&mut Facts) -> &mut bool,
+}
+
+const FLAGS: [Flag; 14] = [
+    flag("cache_breakpoints", |said| &mut said.cache_breakpoints, |facts| &mut facts.cache_breakpoints),
+    flag("custom_tools", |said| &mut said.custom_tools, |facts| &mut facts.custom_tools),
+    flag("developer_role", |said| &mut said.developer_role, |facts| &mut facts.developer_role),
+    flag("documents", |said| &mut said.documents, |facts| &mut facts.documents),
+    flag("forced_tool", |said| &mut said.forced_tool, |facts| &mut facts.forced_tool),
+    flag("json_schema", |said| &mut said.json_schema, |facts| &mut facts.json_schema),
+    flag("mid_system", |said| &mut said.mid_system, |facts| &mut facts.mid_system),
+    flag("parallel_tools", |said| &mut said.parallel_tools, |facts| &mut facts.parallel_tools),
+    flag("prefill", |said| &mut said.prefill, |facts| &mut facts.prefill),
+    flag("rich_results", |said| &mut said.rich_results, |facts| &mut facts.rich_results),
+    flag("sampling", |said| &mut said.sampling, |facts| &mut facts.sampling),
+    flag("structured", |said| &mut said.structured, |facts| &mut facts.structured),
+    flag("structured_with_tools", |said| &mut said.structured_with_tools, |facts| &mut facts.structured_with_tools),
+    flag("vision", |said| &mut said.vision, |facts| &mut facts.vision),
+];
+
+const fn flag(name: &'static str, said: fn(&mut Said) -> &mut Option<bool>, fact: fn(&mut Facts) -> &mut bool) -> Flag {
+    Flag { name, said, fact }
+}
+
+impl Said {
+    /// The names of facts that are there or not.
+    pub fn flags() -> impl Iterator<Item = &'static str> {
+        FLAGS.iter().map(|flag| flag.name)
+    }
+
+    /// Says the fact of that name, one of [`flags`](Self::flags).
+    pub fn set(&mut self, name: &str, on: bool) {
+        if let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) {
+            *(flag.said)(self) = Some(on);
+        }
+    }
+
+    /// What is said, into `model`.
+    fn apply(&self, model: &mut Model) {
+        let facts = &mut model.facts;
+        let mut said = self.clone();
+        for flag in &FLAGS {
+            if let Some(on) = *(flag.said)(&mut said) {
+                *(flag.fact)(facts) = on;
+            }
+        }
+        facts.thinking = self.thinking.map_or(facts.thinking, Thinking::form);
+        facts.least_budget = self.least_budget.unwrap_or(facts.least_budget);
+        facts.max_output = self.max_output.unwrap_or(facts.max_output);
+        facts.most_output = self.most_output.unwrap_or(facts.most_output);
+        if let Some(words) = &self.efforts {
+            let efforts: Vec<Effort> = words.iter().filter_map(|word| Effort::from_word(word)).collect();
+            facts.efforts = Efforts::of(&efforts);
+        }
+        if !self.strip_fields.is_empty() {
+            facts.strip = facts.strip.iter().chain(&self.strip_fields).cloned().collect();
+        }
+        model.responses = self.responses.unwrap_or(model.responses);
+    }
+
+    /// True if it says that a model takes less than its vendor's format has: requests are cut to it then, of that
+    /// format's own clients too.
+    fn narrows(&self) -> bool {
+        let limits = self.most_output.is_some() || self.efforts.is_some();
+        limits || [self.documents, self.parallel_tools, self.vision].contains(&Some(false))
+    }
+}
+
+/// What `model` at a server with `quirks` accepts. What the operator says of models of that name comes on top of the
+/// table: `everywhere` before the quirks, `here` behind them, each with the least specific first.
 #[must_use]
-pub fn of(model: &str, quirks: &Quirks) -> Facts {
-    let mut facts = Facts::default();
-    if let Some(entry) = find(model) {
-        apply(entry, &mut facts);
+pub fn of<'s>(
+    model: &str,
+    quirks: &Quirks,
+    everywhere: impl IntoIterator<Item = &'s Said>,
+    here: impl IntoIterator<Item = &'s Said>,
+) -> Model {
+    let mut known = Model::default();
+    let mut narrow = false;
+    if let Some(said) = find(model) {
+        said.apply(&mut known);
     }
-    quirks.apply(&mut facts);
-    facts
+    for said in everywhere {
+        said.apply(&mut known);
+        narrow |= said.narrows();
+    }
+    quirks.apply(&mut known.facts);
+    for said in here {
+        said.apply(&mut known);
+        narrow |= said.narrows();
+    }
+    known.facts.exact &= !narrow;
+    known
 }
 
-fn apply(entry: &Entry, facts: &mut Facts) {
-    if let Some(thinking) = entry.thinking {
-        facts.thinking = thinking.into();
-    }
-    if let Some(max_output) = entry.max_output {
-        facts.max_output = max_output;
-    }
-    if let Some(least_budget) = entry.least_budget {
-        facts.least_budget = least_budget;
-    }
-    for (said, fact) in [
-        (entry.sampling, &mut facts.sampling),
-        (entry.forced_tool, &mut facts.forced_tool),
-        (entry.prefill, &mut facts.prefill),
-        (entry.mid_system, &mut facts.mid_system),
-        (entry.structured, &mut facts.structured),
-        (entry.developer_role, &mut facts.developer_role),
-        (entry.custom_tools, &mut facts.custom_tools),
-        (entry.cache_breakpoints, &mut facts.cache_breakpoints),
-        (entry.json_schema, &mut facts.json_schema),
-        (entry.structured_with_tools, &mut facts.structured_with_tools),
-        (entry.rich_results, &mut facts.rich_results),
-    ] {
-        if let Some(said) = said {
-            *fact = said;
-        }
-    }
-}
-
-fn find(model: &str) -> Option<&'static Entry> {
-    static ENTRIES: OnceLock<BTreeMap<String, Entry>> = OnceLock::new();
+fn find(model: &str) -> Option<&'static Said> {
+    static ENTRIES: OnceLock<BTreeMap<String, Said>> = OnceLock::new();
     // The text is ours and a test reads it, so the fallback never runs.
     let entries = ENTRIES.get_or_init(|| serde_yaml::from_str(SOURCE).unwrap_or_default());
     let known = entries.iter().filter(|(part, _)| model.contains(part.as_str()));
-    known.max_by_key(|(part, _)| part.len()).map(|(_, entry)| entry)
+    known.max_by_key(|(part, _)| part.len()).map(|(_, said)| said)
+}
+
+/// The facts in which `model` differs from what any model of its format is taken for, as one would write them.
+#[must_use]
+pub fn lines(model: &Model) -> Vec<String> {
+    let (mut facts, mut usual) = (model.facts.clone(), Facts::default());
+    let mut lines = Vec::new();
+    let mut line = |name: &str, value: String, differs: bool| {
+        if differs {
+            lines.push(format!("{name}: {value}"));
+        }
+    };
+    let word = Thinking::NAMED.into_iter().find(|(_, thinking)| thinking.form() == facts.thinking);
+    line("thinking", word.map_or("", |(word, _)| word).to_owned(), facts.thinking != usual.thinking);
+    let efforts: Vec<&str> = Effort::ALL.into_iter().filter(|e| facts.efforts.has(*e)).map(Effort::word).collect();
+    line("efforts", format!("[{}]", efforts.join(", ")), facts.efforts != usual.efforts);
+    line("least_budget", facts.least_budget.to_string(), facts.least_budget != usual.least_budget);
+    line("max_output", facts.max_output.to_string(), facts.max_output != usual.max_output);
+    line("most_output", facts.most_output.to_string(), facts.most_output != usual.most_output);
+    let word = Responses::NAMED.into_iter().find(|(_, responses)| *responses == model.responses);
+    line("responses", word.map_or("", |(word, _)| word).to_owned(), model.responses != Responses::Never);
+    line("strip_fields", format!("[{}]", facts.strip.join(", ")), !facts.strip.is_empty());
+    for flag in &FLAGS {
+        let (is, was) = (*(flag.fact)(&mut facts), *(flag.fact)(&mut usual));
+        line(flag.name, is.to_string(), is != was);
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -104,28 +259,95 @@ mod tests {
 
     use super::*;
 
+    fn plain(model: &str) -> Model {
+        of(model, &Quirks::default(), [], [])
+    }
+
     #[test]
     fn the_table_is_sound() {
-        let entries: BTreeMap<String, Entry> = serde_yaml::from_str(SOURCE).unwrap();
+        let entries: BTreeMap<String, Said> = serde_yaml::from_str(SOURCE).unwrap();
         assert!(entries.len() > 10);
+        for (name, said) in &entries {
+            let words = said.efforts.iter().flatten();
+            assert!(words.into_iter().all(|word| Effort::from_word(word).is_some()), "{name}: {:?}", said.efforts);
+            assert!(said.strip_fields.iter().all(|field| Quirks::may_name(field)), "{name}");
+        }
+        assert!(Said::flags().collect::<Vec<_>>().is_sorted());
     }
 
     #[test]
     fn the_longest_part_of_a_name_counts() {
-        let of = |model: &str| of(model, &Quirks::default());
-        assert_eq!(of("claude-sonnet-4-5-20250929").thinking, ThinkingForm::Budget);
-        assert_eq!(of("claude-opus-4-8").thinking, ThinkingForm::Adaptive);
-        assert!(!of("anthropic/claude-opus-5-5").forced_tool);
-        assert_eq!(of("nobody-knows-me"), Facts { ..Facts::default() });
+        assert_eq!(plain("claude-sonnet-4-5-20250929").facts.thinking, ThinkingForm::Budget);
+        assert_eq!(plain("claude-opus-4-8").facts.thinking, ThinkingForm::Adaptive);
+        assert!(!plain("anthropic/claude-opus-5-5").facts.forced_tool);
+        assert_eq!(plain("nobody-knows-me"), Model::default());
+        assert_eq!(plain("gpt-5.6-sol").responses, Responses::Tools);
+        assert_eq!(plain("gpt-5.4").responses, Responses::ToolsWithReasoning);
+        assert_eq!(plain("gpt-5").responses, Responses::Never);
     }
 
     #[test]
-    fn quirks_have_the_last_word() {
+    fn quirks_go_before_the_table_and_the_operator_before_quirks() {
         let quirks = Quirks { legacy_max_tokens: true, no_stream_options: true, ..Quirks::default() };
-        let facts = of("gpt-5", &quirks);
-        assert!(facts.legacy_max_tokens && !facts.stream_options);
+        let facts = of("gpt-5", &quirks, [], []).facts;
+        assert!(facts.legacy_max_tokens && !facts.stream_options && !facts.exact);
         assert_eq!(facts.fields, FieldSet::All);
-        let facts = of("claude-opus-4-8", &Quirks { compatible: true, ..Quirks::default() });
-        assert_eq!(facts.fields, FieldSet::Core);
+        let compatible = Quirks { compatible: true, no_images: true, ..Quirks::default() };
+        let facts = of("claude-opus-4-8", &compatible, [], []).facts;
+        assert_eq!((facts.fields, facts.vision, facts.custom_tools), (FieldSet::Core, false, false));
+        let said = Said { vision: Some(true), max_output: Some(7), ..Said::default() };
+        assert!(!of("m", &compatible, [&said], []).facts.vision, "what is said everywhere is not said of this server");
+        let facts = of("m", &compatible, [], [&said]).facts;
+        assert_eq!((facts.vision, facts.max_output), (true, 7));
+        let again = Said { max_output: Some(8), ..Said::default() };
+        assert_eq!(of("m", &compatible, [&said], [&said, &again]).facts.max_output, 8);
+    }
+
+    #[test]
+    fn requests_are_cut_where_a_model_is_said_to_take_less() {
+        assert!(plain("gpt-4").facts.exact, "the vendor's own clients are left alone");
+        for said in [
+            Said { vision: Some(false), ..Said::default() },
+            Said { most_output: Some(9), ..Said::default() },
+            Said { efforts: Some(vec!["low".to_owned()]), ..Said::default() },
+        ] {
+            assert!(!of("gpt-4", &Quirks::default(), [], [&said]).facts.exact, "{said:?}");
+        }
+        let said = Said { max_output: Some(9), vision: Some(true), ..Said::default() };
+        assert!(of("gpt-4", &Quirks::default(), [&said], []).facts.exact);
+    }
+
+    #[test]
+    fn facts_are_shown_as_they_are_written() {
+        assert!(lines(&Model::default()).is_empty());
+        let said = Said {
+            thinking: Some(Thinking::Budget),
+            efforts: Some(vec!["high".to_owned(), "low".to_owned()]),
+            responses: Some(Responses::Always),
+            vision: Some(false),
+            strip_fields: vec!["seed".to_owned()],
+            ..Said::default()
+        };
+        let shown = lines(&of("m", &Quirks::default(), [&said], []));
+        let expected =
+            ["thinking: budget", "efforts: [low, high]", "responses: always", "strip_fields: [seed]", "vision: false"];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn the_detour_is_for_tools_and_reasoning() {
+        let check = |responses: Responses, tools: bool, reasoning: Option<bool>, goes: bool| {
+            let found = responses.detour(Format::OpenaiChat, || (tools, reasoning));
+            assert_eq!(found, goes.then_some(Format::OpenaiResponses), "{responses:?} {tools} {reasoning:?}");
+            assert_eq!(responses.detour(Format::AnthropicMessages, || (tools, reasoning)), None);
+        };
+        for (tools, reasoning) in
+            [(false, None), (false, Some(true)), (true, None), (true, Some(true)), (true, Some(false))]
+        {
+            check(Responses::Never, tools, reasoning, false);
+            check(Responses::Always, tools, reasoning, true);
+            check(Responses::ToolsWithReasoning, tools, reasoning, tools && reasoning == Some(true));
+            check(Responses::Tools, tools, reasoning, tools && reasoning != Some(false));
+        }
     }
 }

@@ -150,6 +150,8 @@ pub struct Attempt {
     pub provider: Arc<Provider>,
     /// The endpoint; counts as busy until this is dropped.
     pub lease: Lease,
+    /// The format in which it is asked.
+    pub format: Format,
     /// The provider's name of the model.
     pub model: String,
     /// The body for it.

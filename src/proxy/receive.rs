@@ -98,7 +98,7 @@ fn answer_mode(
 ) -> Option<Mode> {
     // A stream that is one array reads as an answer that is whole: it is passed on as it is, or asked for as events.
     let array = admitted.stream == Some(Framing::JsonArray);
-    let passes_array = array && attempt.provider.format == admitted.format && !attempt.translated;
+    let passes_array = array && attempt.format == admitted.format && !attempt.translated;
     let reframed = array && !passes_array;
     let shape = Shape {
         status: head.status.as_u16(),
@@ -106,7 +106,7 @@ fn answer_mode(
         wanted: (operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
     };
     // What was done to a request within one format must be undone in its answer too.
-    let passes = attempt.provider.format == admitted.format && attempt.undo == Undo::default() && !reframed;
+    let passes = attempt.format == admitted.format && attempt.undo == Undo::default() && !reframed;
     match reshape_mode(&shape, admitted.format, attempt) {
         Some(mode) => Some(mode),
         None if passes => Some(pass_mode(&shape, attempt)),
@@ -166,14 +166,14 @@ fn reshape_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<
     }
     if !wanted_stream && shape.kind == Kind::Stream {
         let undo = std::mem::take(&mut attempt.undo);
-        return Some(Mode::Gathered(Some(Box::new(Gatherer::new(attempt.provider.format, undo)))));
+        return Some(Mode::Gathered(Some(Box::new(Gatherer::new(attempt.format, undo)))));
     }
     None
 }
 
 fn transcoder(client: Format, attempt: &mut Attempt) -> Box<Transcoder> {
     let undo = std::mem::take(&mut attempt.undo);
-    Box::new(Transcoder::new(attempt.provider.format, client, Arc::clone(&attempt.reply), undo))
+    Box::new(Transcoder::new(attempt.format, client, Arc::clone(&attempt.reply), undo))
 }
 
 /// The provider speaks the client's format.
@@ -183,7 +183,7 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
         300.. => Mode::Error { status: shape.status, same: true, body: Collected::default() },
         _ if shape.wanted.is_some() && shape.kind == Kind::Other => no_answer(shape.status),
         _ if shape.kind == Kind::Stream => {
-            Mode::PassStream(Box::new(Watch::new(attempt.provider.format, Arc::clone(&attempt.reply))))
+            Mode::PassStream(Box::new(Watch::new(attempt.format, Arc::clone(&attempt.reply))))
         }
         _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
     }
@@ -396,7 +396,7 @@ fn keep(kept: &mut Vec<Bytes>, overflow: &mut bool, piece: Option<&Bytes>) {
 fn pass_outcome(sending: &Sending, kept: &mut Vec<Bytes>, overflow: bool) -> Outcome {
     let mut outcome = Outcome { complete: true, ..Outcome::default() };
     if let (false, Some(attempt)) = (overflow, &sending.attempt) {
-        let wire = wire(attempt.provider.format);
+        let wire = wire(attempt.format);
         outcome.usage = match kept.as_slice() {
             [one] => wire.find_usage(one),
             several => wire.find_usage(&several.concat()),
@@ -452,7 +452,7 @@ fn whole(trail: &mut Trail, sending: &mut Sending, collected: &mut Collected) ->
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Ok(Bytes::new()) };
     let client = sending.admitted.format;
-    let translated = translate_response(attempt.provider.format, client, &bytes, &attempt.reply, &attempt.undo);
+    let translated = translate_response(attempt.format, client, &bytes, &attempt.reply, &attempt.undo);
     give(trail, sending, translated)
 }
 
@@ -531,10 +531,10 @@ fn gather(
 fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Bytes::new() };
-    let mut fault = fault_for(attempt.provider.format, status, &bytes);
+    let mut fault = fault_for(attempt.format, status, &bytes);
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
-    if same && status >= 400 && !credentials(status) && wire(attempt.provider.format).is_error(&bytes) {
+    if same && status >= 400 && !credentials(status) && wire(attempt.format).is_error(&bytes) {
         trail.error = Some(fault.kind.label());
         return Bytes::from(bytes);
     }

@@ -13,7 +13,9 @@ use pingora_proxy::Session;
 use tidegate_codec::hub::{Action, Fault, FaultKind, Field, Losses, Place};
 use tidegate_codec::json::{Envelope, Text, guard, splice};
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Facts, Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wire};
+use tidegate_codec::{
+    Facts, Format, Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wants, wire,
+};
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task};
 use super::names;
@@ -23,6 +25,7 @@ use super::services;
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::provider::Provider;
+use crate::provider::facts::Model;
 use crate::routing::OnLoss;
 
 /// Most bytes of the header that reports losses.
@@ -148,19 +151,55 @@ fn nothing_left(sending: &Sending) -> Rejection {
 struct Prepared {
     attempt: Attempt,
     losses: Vec<(&'static str, &'static str)>,
-    translated: Option<(tidegate_codec::Format, tidegate_codec::Format)>,
+    translated: Option<(Format, Format)>,
 }
 
 fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
-    let same = step.provider.format == admitted.format;
-    let facts = admitted.snapshot.facts(&step.provider, &step.model);
+    let known = admitted.snapshot.known(&step.provider, &step.model);
+    let target = Aim { format: format_for(admitted, &step, &known), facts: known.facts.clone() };
+    let same = target.format == admitted.format;
     let sealed = Seal::may_be_in(&admitted.body);
-    let rewritten = || sealed || wire(admitted.format).must_be_rewritten(&admitted.body, &facts);
+    let rewritten = || sealed || wire(admitted.format).must_be_rewritten(&admitted.body, &target.facts);
     match admitted.task {
-        Task::Service(_) => Ok(same_format(admitted, step)),
-        Task::Format(Operation::SameFormat(_)) if same => passed(admitted, step, &facts, sealed),
-        Task::Format(Operation::Generate) if same && !rewritten() => passed(admitted, step, &facts, false),
-        Task::Format(operation) => translated(admitted, operation, step, facts),
+        Task::Service(_) => {
+            let own = step.provider.format;
+            let mut prepared = same_format(admitted, step);
+            prepared.attempt.format = own;
+            Ok(prepared)
+        }
+        Task::Format(Operation::SameFormat(_)) if same => passed(admitted, step, &target.facts, sealed),
+        Task::Format(Operation::Generate) if same && !rewritten() => passed(admitted, step, &target.facts, false),
+        Task::Format(operation) => translated(admitted, operation, step, target),
+    }
+}
+
+/// In which format a provider is asked, and what its model takes.
+struct Aim {
+    format: Format,
+    facts: Facts,
+}
+
+/// The provider's own format, or the vendor's other one where the model wants that.
+fn format_for(admitted: &Admitted, step: &Step, known: &Model) -> Format {
+    let own = step.provider.format;
+    if !matches!(admitted.task, Task::Format(Operation::Generate)) {
+        return own;
+    }
+    let wants = || {
+        let wants = wants(admitted.format, &admitted.body, &head_of(admitted));
+        // A body that cannot be read is refused, in whichever format.
+        wants.map_or((false, None), |wants| (wants.tools, wants.reasoning))
+    };
+    known.responses.detour(own, wants).unwrap_or(own)
+}
+
+/// What belongs to the client's request beside its body.
+fn head_of(admitted: &Admitted) -> RequestHead<'_> {
+    RequestHead {
+        api_version: admitted.api_version.as_deref(),
+        betas: admitted.betas.as_deref(),
+        line: Line { model: admitted.envelope.model.as_deref().map(Cow::Borrowed), stream: admitted.stream },
+        seal: &admitted.snapshot.seal,
     }
 }
 
@@ -212,10 +251,11 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
 
 /// Notes what was lost, or refuses it where the route says so.
 fn account(admitted: &Admitted, losses: &Losses, prepared: &mut Prepared) -> Result<(), Fault<'static>> {
-    if admitted.route.on_loss == OnLoss::Refuse && losses.any_dropped() {
+    let on_loss = admitted.caller.on_loss().unwrap_or(admitted.route.on_loss);
+    if on_loss == OnLoss::Refuse && losses.any_dropped() {
         return Err(refused_loss(&losses.header(LOSS_HEADER)));
     }
-    let warn = admitted.route.on_loss != OnLoss::Allow && !losses.is_empty();
+    let warn = on_loss != OnLoss::Allow && !losses.is_empty();
     prepared.losses = losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
     prepared.attempt.loss_header = warn.then(|| losses.header(LOSS_HEADER));
     Ok(())
@@ -248,15 +288,11 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
         seal: Arc::clone(&admitted.snapshot.seal),
         created: clock::unix_now().as_secs(),
     };
-    Prepared { attempt: attempt(step, body, reply), losses: Vec::new(), translated: None }
+    Prepared { attempt: attempt(step, admitted.format, body, reply), losses: Vec::new(), translated: None }
 }
 
-fn translated(
-    admitted: &Admitted,
-    operation: Operation,
-    step: Step,
-    mut facts: Facts,
-) -> Result<Prepared, Fault<'static>> {
+fn translated(admitted: &Admitted, operation: Operation, step: Step, aim: Aim) -> Result<Prepared, Fault<'static>> {
+    let Aim { format, mut facts } = aim;
     let provider = Arc::clone(&step.provider);
     if let Operation::SameFormat(_) = operation {
         let message = format!(
@@ -267,31 +303,25 @@ fn translated(
             .with_code("unsupported_operation")
             .with_param("model"));
     }
-    let head = RequestHead {
-        api_version: admitted.api_version.as_deref(),
-        betas: admitted.betas.as_deref(),
-        line: Line { model: admitted.envelope.model.as_deref().map(Cow::Borrowed), stream: admitted.stream },
-        seal: &admitted.snapshot.seal,
-    };
     if let Some(max_output) = admitted.route.max_output {
         facts.max_output = u64::from(max_output);
     }
-    let same = provider.format == admitted.format;
+    let same = format == admitted.format;
     // Within a format the client's version goes on to the provider, see `own_headers`.
     let own_version = if same { admitted.api_version.as_deref() } else { None };
     let api_version = own_version.or_else(|| version_of(&provider));
     let target = Target { model: &step.model, facts: &facts, api_version };
-    let mut result = translate_request(admitted.format, provider.format, &admitted.body, &head, &target)?;
+    let mut result = translate_request(admitted.format, format, &admitted.body, &head_of(admitted), &target)?;
     result.reply.created = clock::unix_now().as_secs();
     let mut outgoing = result.outgoing;
     if same {
         refused_betas(admitted, &facts, &mut outgoing.losses);
     }
-    let mut attempt = attempt(step, Bytes::from(outgoing.body), result.reply);
+    let mut attempt = attempt(step, format, Bytes::from(outgoing.body), result.reply);
     attempt.translated = true;
     attempt.headers = outgoing.headers;
     attempt.undo = outgoing.undo;
-    let translated = (!same).then_some((admitted.format, provider.format));
+    let translated = (!same).then_some((admitted.format, format));
     let mut prepared = Prepared { attempt, losses: Vec::new(), translated };
     account(admitted, &outgoing.losses, &mut prepared)?;
     Ok(prepared)
@@ -309,10 +339,11 @@ fn refused_loss(report: &str) -> Fault<'static> {
     Fault::new(FaultKind::InvalidRequest, message).with_code("translation_loss")
 }
 
-fn attempt(step: Step, body: Bytes, reply: Reply) -> Attempt {
+fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
     Attempt {
         provider: step.provider,
         lease: step.lease,
+        format,
         model: step.model,
         body,
         translated: false,
@@ -344,8 +375,8 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
             return Ok(());
         }
     };
-    let spec = wire(attempt.provider.format).spec();
-    let same = attempt.provider.format == admitted.format;
+    let spec = wire(attempt.format).spec();
+    let same = attempt.format == admitted.format;
     // What is passed on untouched keeps its framing; what is read comes as events.
     let stream = admitted.stream.map(|framing| if same && !attempt.translated { framing } else { Framing::Events });
     let line = spec.request_line(operation, &attempt.model, stream);
@@ -400,9 +431,9 @@ pub(super) fn own_headers(admitted: &Admitted, attempt: &Attempt, head: &mut Req
         head.insert_header(name, version)?;
     }
     if let (Some(name), Some(betas)) = (spec.beta_header, &admitted.betas) {
-        let facts = admitted.snapshot.facts(&attempt.provider, &attempt.model);
-        let taken: Vec<&str> = items(betas).filter(|beta| facts.takes_beta(beta)).collect();
-        if facts.betas.is_none() {
+        let known = admitted.snapshot.known(&attempt.provider, &attempt.model);
+        let taken: Vec<&str> = items(betas).filter(|beta| known.facts.takes_beta(beta)).collect();
+        if known.facts.betas.is_none() {
             head.insert_header(name, betas)?;
         } else if !taken.is_empty() {
             head.insert_header(name, taken.join(","))?;

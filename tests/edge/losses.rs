@@ -164,3 +164,76 @@ async fn foreign_thinking_never_reaches_a_provider_of_the_clients_own_format() {
         assert_eq!(sent.get("max_tokens").is_some(), path == "/v1/messages", "{path}: {sent}");
     }
 }
+
+/// A client may be stricter or laxer than the model that it asks for.
+#[tokio::test]
+async fn a_client_has_its_own_rule_for_losses() {
+    let messages = Provider::always(Wire::Messages.reply(false)).await;
+    let clients = "- {name: strict, key: key-of-strict, on_loss: refuse}\n- {name: lax, key: key-of-lax, on_loss: allow}\n\
+                   - {name: plain, key: key-of-plain}";
+    let conf = Conf::with_clients(clients)
+        .provider("an", "anthropic", &messages)
+        .model("warn", "an/claude-sonnet-4-5")
+        .model("refuse", "{targets: [an/claude-sonnet-4-5], on_loss: refuse}");
+    let edge = Edge::start(&conf).await;
+    for (client, model, status, told) in [
+        ("strict", "warn", 400, false),
+        ("strict", "refuse", 400, false),
+        ("lax", "warn", 200, false),
+        ("lax", "refuse", 200, false),
+        ("plain", "warn", 200, true),
+        ("plain", "refuse", 400, false),
+    ] {
+        let ask =
+            Wire::Chat.ask_with(lossy(Wire::Chat, model)).header("authorization", &format!("Bearer key-of-{client}"));
+        let response = ask.send(edge.addr).await;
+        assert_eq!(response.status, status, "{client} {model}: {}", response.text());
+        assert_eq!(response.header("x-tidegate-loss").is_some(), told, "{client} {model}");
+    }
+}
+
+/// However much is lost, the header is short and counts the rest; the log tells each class once.
+#[tokio::test]
+async fn the_report_is_bounded() {
+    let (_, _, edge) = house().await;
+    let parts: Vec<_> = (0..200).map(|n| json!({"type": "text", "text": "t", "vendor_invented": n})).collect();
+    let body = json!({"model": "warn", "messages": [{"role": "user", "content": parts}]});
+    let response = Wire::Chat.ask_with(body).header("x-request-id", "r-many").send(edge.addr).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let header = response.header("x-tidegate-loss").unwrap_or_default();
+    assert!(
+        header.starts_with("dropped:/messages/0/content/0/vendor_invented")
+            || header.contains("dropped:/messages/0/content/0/"),
+        "{header}"
+    );
+    let rest = header.rsplit(", +").next().and_then(|count| count.parse::<usize>().ok());
+    assert!(header.len() <= 1024 && rest.is_some_and(|rest| rest > 100), "{header}");
+    let line = edge.log_line("the request", |line| line.contains("r-many") && line.contains("\"losses\"")).await;
+    assert!(line.contains("\"field\":\"unknown\",\"action\":\"dropped\",\"count\":20") && line.len() < 4000, "{line}");
+}
+
+/// What an answer loses is too late for the header: the metric and the log have it, whole and streamed.
+#[tokio::test]
+async fn what_an_answer_loses_is_in_the_metric_and_the_log() {
+    let citation = json!({"type": "char_location", "cited_text": "x", "document_index": 0, "document_title": "t",
+        "start_char_index": 0, "end_char_index": 1});
+    let mut answer: serde_json::Value = serde_json::from_str(Wire::Messages.answer()).expect("JSON");
+    answer["content"][0]["citations"] = json!([citation]);
+    let delta =
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": citation}});
+    let stop = "event: content_block_stop\n";
+    let stream = Wire::Messages.stream();
+    let at = stream.find(stop).expect("the block ends");
+    let stream = format!("{}event: content_block_delta\ndata: {delta}\n\n{}", &stream[..at], &stream[at..]);
+    for (streamed, reply) in [(false, Reply::json(200, answer.to_string())), (true, Reply::sse(stream))] {
+        let provider = Provider::always(reply).await;
+        let conf = Conf::open().provider("an", "anthropic", &provider).model("m", "an/claude-sonnet-4-5");
+        let edge = Edge::start(&conf).await;
+        let response = Wire::Chat.ask("m", streamed).header("x-request-id", "r-late").send(edge.addr).await;
+        assert_eq!((response.status, response.header("x-tidegate-loss")), (200, None), "{}", response.text());
+        let labels = ["field=\"citations\"", "from=\"openai_chat\"", "to=\"anthropic_messages\""];
+        edge.metric_reaches("gateway_translation_dropped_fields_total", &labels, 1.0).await;
+        let line = edge.log_line("the request", |line| line.contains("r-late")).await;
+        assert!(line.contains("\"losses\":[{\"field\":\"citations\""), "{line}");
+    }
+}

@@ -78,12 +78,12 @@ async fn a_responses_client_reaches_every_provider() {
     }
 }
 
-const ANSWER: &str = r#"{"id":"resp_1", "object":"response","created_at":5,"status":"completed","model":"gpt-5.4","output":[
+pub(super) const ANSWER: &str = r#"{"id":"resp_1", "object":"response","created_at":5,"status":"completed","model":"gpt-5.4","output":[
  {"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"gAAAB"},
  {"id":"msg_1","type":"message","role":"assistant","status":"completed","content":[{"type":"output_text","text":"Hello!","annotations":[]}]}],
  "usage":{"input_tokens":20,"input_tokens_details":{"cached_tokens":8},"output_tokens":5,"output_tokens_details":{"reasoning_tokens":1},"total_tokens":25}, "x_new":[1.0]}"#;
 
-fn stream() -> String {
+pub(super) fn stream() -> String {
     let event =
         |name: &str, rest: &str| format!("event: response.{name}\ndata: {{\"type\":\"response.{name}\",{rest}}}\n\n");
     [

@@ -2,9 +2,13 @@
 
 use serde_json::json;
 
+use super::responses;
+use crate::support::client::Ask;
+
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::provider::Provider;
+use crate::support::script::Reply;
 
 /// Paths come from the entry of the kind and from the config; the key goes where the vendor wants it.
 #[tokio::test]
@@ -141,4 +145,142 @@ async fn unfinished_features_go_only_to_servers_that_take_them() {
     }
     let response = Wire::Messages.ask("strict", false).header("anthropic-beta", "b-1").send(edge.addr).await;
     assert_eq!(response.status, 400, "{}", response.text());
+}
+
+/// A vendor that answers each request at the path that it came by.
+async fn vendor() -> Provider {
+    Provider::start(|request| {
+        let stream = request.json()["stream"] == true;
+        match (request.target.as_str(), stream) {
+            ("/v1/responses", true) => Reply::sse(responses::stream()),
+            ("/v1/responses", false) => Reply::json(200, responses::ANSWER),
+            _ => Wire::Chat.reply(stream),
+        }
+    })
+    .await
+}
+
+fn chat_body(model: &str, stream: bool, more: &str) -> String {
+    format!(
+        r#"{{ "model":"{model}", "stream":{stream} ,{more} "seed":1.0,"messages":[{{"role":"user","content":"Say hello."}}]}}"#
+    )
+}
+
+const TOOLS: &str = r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"#;
+
+/// Models that refuse tools with reasoning in one format of their vendor are asked in the other, and nobody notices.
+#[tokio::test]
+async fn a_model_that_wants_the_vendors_other_format_is_asked_in_it() {
+    let provider = vendor().await;
+    let facts = "facts: {\"always-*\": {responses: always}, gpt-5.6-plain: {responses: never}}";
+    let edge = Edge::start(&Conf::open().provider_at("oa", "openai", &provider.url(), facts).model("*", "oa/*")).await;
+    let (both, off) =
+        (format!("{TOOLS}\"reasoning_effort\":\"low\","), format!("{TOOLS}\"reasoning_effort\":\"none\","));
+    let (chat, other) = ("/v1/chat/completions", "/v1/responses");
+    for (model, more, path) in [
+        ("gpt-5.4", both.as_str(), other),
+        ("gpt-5.4", TOOLS, chat),
+        ("gpt-5.4", "\"reasoning_effort\":\"low\",", chat),
+        ("gpt-5.4", &off, chat),
+        ("gpt-5.6", TOOLS, other),
+        ("gpt-5.6", &off, chat),
+        ("gpt-5.6", "", chat),
+        ("gpt-5.6-plain", &both, chat),
+        ("gpt-4.1", &both, chat),
+        ("always-x", "", other),
+    ] {
+        for stream in [false, true] {
+            let body = chat_body(model, stream, more);
+            let response = Wire::Chat.ask_bytes(body.clone()).send(edge.addr).await;
+            let answer = Wire::Chat.read(&response, stream);
+            let sent = provider.last();
+            assert_eq!(sent.target, path, "{model} {more}");
+            assert_eq!(sent.header("authorization"), Some("Bearer sk-upstream-oa"));
+            let loss = response.header("x-tidegate-loss");
+            if path == chat {
+                assert_eq!((String::from_utf8_lossy(&sent.body).as_ref(), loss), (body.as_str(), None), "{model}");
+                assert_eq!(Wire::Chat.text(&answer), "Hello, 北🙂!");
+                continue;
+            }
+            assert_eq!(Wire::Chat.text(&answer), "Hello!", "{answer}");
+            assert_eq!((&answer["model"], Wire::Chat.stop(&answer)), (&json!(model), json!("stop")), "{answer}");
+            let request = sent.json();
+            assert!(request["input"].to_string().contains("Say hello."), "{request}");
+            assert_eq!(request["tools"][0]["name"].as_str(), (!more.is_empty()).then_some("f"), "{request}");
+            let effort = more.contains("low").then_some("low");
+            assert_eq!(request["reasoning"]["effort"].as_str(), effort, "{request}");
+            assert_eq!(loss, Some("dropped:/seed"), "what the other format cannot say is told");
+        }
+    }
+}
+
+/// Clients of every format are led the same way; one of the other format passes byte for byte.
+#[tokio::test]
+async fn clients_of_every_format_take_the_detour() {
+    let provider = vendor().await;
+    let edge = Edge::start(&Conf::open().provider("oa", "openai", &provider).model("*", "oa/*")).await;
+    let body = json!({"model": "gpt-5.4", "max_tokens": 2048, "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "messages": [{"role": "user", "content": "Say hello."}]});
+    let response = Wire::Messages.ask_with(body.clone()).send(edge.addr).await;
+    assert_eq!((response.status, provider.last().target.as_str()), (200, "/v1/responses"), "{}", response.text());
+    assert_eq!(Wire::Messages.text(&response.json()), "Hello!");
+    let mut plain = body;
+    plain["thinking"] = json!({"type": "disabled"});
+    assert_eq!(Wire::Messages.ask_with(plain).send(edge.addr).await.status, 200);
+    assert_eq!(provider.last().target, "/v1/chat/completions");
+    let own = r#"{ "input":"q", "model":"gpt-5.4","reasoning":{"effort":"low"} ,"tools":[{"type":"function","name":"f"}],"x":1.0}"#;
+    let response = Ask::post("/v1/responses", own).send(edge.addr).await;
+    assert_eq!((response.status, response.text().as_str()), (200, responses::ANSWER));
+    assert_eq!((provider.last().target.as_str(), show_body(&provider)), ("/v1/responses", own.to_owned()));
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}],
+        "generationConfig": {"thinkingConfig": {"thinkingBudget": 1024}},
+        "tools": [{"functionDeclarations": [{"name": "f"}]}]});
+    let response = Ask::post("/v1beta/models/gpt-5.4:generateContent", gemini.to_string()).send(edge.addr).await;
+    assert_eq!((response.status, provider.last().target.as_str()), (200, "/v1/responses"), "{}", response.text());
+    assert!(response.json()["candidates"][0]["content"].to_string().contains("Hello!"), "{}", response.text());
+}
+
+fn show_body(provider: &Provider) -> String {
+    String::from_utf8_lossy(&provider.last().body).into_owned()
+}
+
+/// What the vendor's other format says when it fails reaches the client in the client's own.
+#[tokio::test]
+async fn a_failure_of_the_other_format_is_told_in_the_clients() {
+    let error = r#"{"error":{"message":"no","type":"invalid_request_error","param":"input","code":"bad"}}"#;
+    let provider = Provider::always(Reply::json(400, error)).await;
+    let edge = Edge::start(&Conf::open().provider("oa", "openai", &provider).model("*", "oa/*")).await;
+    let body = chat_body("gpt-5.6", false, TOOLS);
+    let response = Wire::Chat.ask_bytes(body).send(edge.addr).await;
+    assert_eq!(response.status, 400);
+    assert_eq!(Wire::Chat.error(&response)["message"], "no");
+}
+
+/// Facts of models come from the config and from a file beside it, and change with them.
+#[tokio::test]
+async fn facts_are_taken_on_while_the_edge_runs() {
+    let provider = Provider::always(Wire::Messages.reply(false)).await;
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = dir.path().join("facts.yaml");
+    std::fs::write(&file, "\"new-*\": {max_output: 11}\n").expect("it takes files");
+    let conf = Conf::open()
+        .provider_at("an", "anthropic", &provider.url(), "facts: {new-2: {max_output: 22}}")
+        .model("*", "an/*")
+        .top("facts_file: facts.yaml");
+    let edge = Edge::start_in(&conf, dir).await;
+    let asked = async |model: &str| {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "q"}]});
+        assert_eq!(Wire::Chat.ask_with(body).send(edge.addr).await.status, 200);
+        provider.last().json()["max_tokens"].clone()
+    };
+    assert_eq!((asked("new-1").await, asked("new-2").await), (json!(11), json!(22)));
+    std::fs::write(&file, "\"new-*\": {max_output: 33}\n").expect("it takes files");
+    let reloaded = edge.admin("POST", "/reload").await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    assert_eq!((asked("new-1").await, asked("new-2").await), (json!(33), json!(22)));
+    std::fs::write(&file, "\"new-*\": {max_outptu: 44}\n").expect("it takes files");
+    let refused = edge.admin("POST", "/reload").await;
+    assert!(refused.status >= 400 && refused.text().contains("max_outptu"), "{}", refused.text());
+    assert_eq!(asked("new-1").await, json!(33), "a faulty file changes nothing");
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::routing::Glob;
+use crate::routing::{Glob, OnLoss};
 
 use super::super::clients::{Caller, Clients, Grant, KeyHash, hash};
 use super::super::fields::{Fields, Text, scalar_of};
@@ -62,6 +62,8 @@ impl Reader<'_> {
             (!models.iter().any(|glob| glob.as_str() == "*")).then(Vec::new)
         });
         let raw = self.granted(&fields, "raw").unwrap_or_default();
+        let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
+        let on_loss = fields.choice("on_loss", &on_loss);
         let text = fields.required_text("name")?;
         let (name, place) = (text.value, text.place);
         if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
@@ -78,7 +80,7 @@ impl Reader<'_> {
         if !self.keys.insert(key) {
             problems.add(place, "another client has the same key", "give each client its own");
         }
-        Some((key, Caller::new(Grant { name: Arc::from(name), models, providers, raw })))
+        Some((key, Caller::new(Grant { name: Arc::from(name), models, providers, raw, on_loss })))
     }
 
     /// The providers listed under `name`; `None` where there is no list.

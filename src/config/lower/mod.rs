@@ -1,6 +1,7 @@
 //! From what is written to what runs. Each part notes every fault it meets and goes on.
 
 mod clients;
+mod facts;
 mod models;
 mod operations;
 mod providers;
@@ -44,12 +45,14 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
     let admin = server::admin(&fields, &server);
     let providers = providers::providers(&fields, files);
     let models = models::models(&fields, &providers);
+    let facts = facts::rules(&fields, files);
     let sealing_key = sealing_key(&server_fields, providers.built.values().map(AsRef::as_ref));
     Settings {
         server,
         admin,
         access_log: server::access_log(&fields, files.folder),
         metrics: server::metrics(&fields),
+        facts,
         models,
         operations: operations::operations(&fields, &providers),
         clients: clients::clients(&fields, &providers),

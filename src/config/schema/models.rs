@@ -102,6 +102,12 @@ pub(in crate::config) static CLIENT: Section = Section {
             "What it may ask for; `*` stands for any text.",
         ),
         field(
+            "on_loss",
+            "`allow`, `warn` or `refuse`",
+            Otherwise("the model's"),
+            "What happens to its requests where a target cannot carry a part of them, in place of the model's `on_loss`.",
+        ),
+        field(
             "providers",
             "list of names of providers",
             Otherwise("all for a client that may ask for every model, else none"),

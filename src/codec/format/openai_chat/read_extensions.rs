@@ -8,8 +8,9 @@
 //! 3. `thinking: {type, budget_tokens}` (`DeepSeek`, GLM, Kimi, Doubao)
 //! 4. `enable_thinking`, `thinking_budget`, `chat_template_kwargs`, `reasoning_format` (Qwen, vLLM, `SGLang`, Groq)
 //!
-//! Each attribute (effort, budget, form, display) is the first that is said; a wish that contradicts an earlier one
-//! (off, where that one says on) is left out and reported. A provider of the same format gets all of them as they came.
+//! Each attribute (effort, budget, form, display) is the first that is said; a wish that is opposed to an earlier one
+//! (off, where that one says on) is left out. Either, and one that says another effort, budget or display, is reported. A
+//! provider of the same format gets all of them as they came.
 
 use std::borrow::Cow;
 
@@ -113,10 +114,12 @@ impl<'a> Wishes<'a> {
         for wish in self.list {
             let Wish { asked, said, .. } = &wish;
             let into = &mut request.reasoning;
-            into.show = into.show.or(asked.show);
-            if on.is_some_and(|on| wish.is_on().is_some_and(|too| too != on)) {
+            let opposed = on.is_some_and(|on| wish.is_on().is_some_and(|too| too != on));
+            if opposed || contradicts(into, asked) {
                 request.extras.push(said.clone());
-            } else {
+            }
+            into.show = into.show.or(asked.show);
+            if !opposed {
                 on = on.or(wish.is_on());
                 into.effort = into.effort.or(asked.effort);
                 into.budget = into.budget.or(asked.budget);
@@ -125,6 +128,14 @@ impl<'a> Wishes<'a> {
             request.native.push(wish.said);
         }
     }
+}
+
+/// True if a later wish says an effort, a budget or a display other than an earlier one.
+fn contradicts(earlier: &Reasoning, later: &Reasoning) -> bool {
+    fn differ<T: Copy + PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+        one.is_some() && other.is_some() && one != other
+    }
+    differ(earlier.effort, later.effort) || differ(earlier.budget, later.budget) || differ(earlier.show, later.show)
 }
 
 fn effort(value: &mut Cursor<'_>) -> Result<Option<Effort>, Refusal> {

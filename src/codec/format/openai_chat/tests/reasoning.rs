@@ -80,7 +80,13 @@ fn the_formats_own_word_comes_first_and_what_contradicts_it_is_reported() {
         json!({"thinking": {"type": "enabled"}, "reasoning_effort": "low", "reasoning": {"effort": "high"}}),
         adaptive.clone(),
         json!("low"),
-        &[],
+        &["dropped:/reasoning"],
+    );
+    check(
+        json!({"reasoning_effort": "low", "reasoning": {"effort": "low", "exclude": true}, "include_reasoning": true}),
+        json!({"type": "adaptive", "display": "summarized"}),
+        json!("low"),
+        &["dropped:/reasoning"],
     );
     check(
         json!({"thinking": {"type": "enabled"}, "reasoning": {"enabled": false}}),
