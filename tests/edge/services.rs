@@ -88,7 +88,7 @@ async fn a_json_body_changes_at_the_models_name_alone() {
 
 #[tokio::test]
 async fn what_goes_on_is_the_clients_but_for_its_credentials() {
-    let house = House::new(|_| Reply::json(200, "{}").header("x-note", "kept").header("set-cookie", "spy=1")).await;
+    let house = House::new(|_| Reply::json(200, "{}").header("etag", "kept").header("set-cookie", "spy=1")).await;
     let ask = Ask::post("/v1/embeddings?a=b&key=key-of-all&c=%20d", r#"{"model":"same"}"#)
         .header("authorization", "Bearer key-of-nobody")
         .header("x-api-key", "key-of-nobody")
@@ -103,7 +103,7 @@ async fn what_goes_on_is_the_clients_but_for_its_credentials() {
         .header("range", "bytes=0-9")
         .header("if-none-match", "\"e\"");
     let response = ask.send(house.edge.addr).await;
-    assert_eq!((response.status, response.header("x-note")), (200, Some("kept")), "{}", response.text());
+    assert_eq!((response.status, response.header("etag")), (200, Some("kept")), "{}", response.text());
     assert_eq!(response.header("set-cookie"), None);
     let sent = house.oa.last();
     assert_eq!(sent.target, "/v1/embeddings?a=b&c=%20d", "the query without the key");
@@ -289,7 +289,7 @@ async fn methods_and_paths_that_are_not_served_are_refused() {
 #[tokio::test]
 async fn requests_without_a_body_stay_without_one() {
     let house = House::new(|request| match request.method.as_str() {
-        "HEAD" => Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 99\r\nx-note: n\r\n\r\n", End::Hang),
+        "HEAD" => Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 99\r\netag: n\r\n\r\n", End::Hang),
         _ => Reply::json(200, "{}"),
     })
     .await;
@@ -300,7 +300,7 @@ async fn requests_without_a_body_stay_without_one() {
         let (response, _) = client.head().await;
         assert_eq!(response.status, 200, "{verb}");
         if verb == "HEAD" {
-            assert_eq!((response.header("content-length"), response.header("x-note")), (Some("99"), Some("n")));
+            assert_eq!((response.header("content-length"), response.header("etag")), (Some("99"), Some("n")));
         }
         let sent = house.oa.last();
         assert_eq!(sent.method, verb);
