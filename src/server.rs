@@ -10,7 +10,6 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::ServiceWithDependents;
 use pingora::services::background::background_service;
-use pingora_proxy::HttpProxy;
 use tokio::sync::{Semaphore, watch};
 
 use crate::admin;
@@ -18,6 +17,7 @@ use crate::config::{Environment, Settings};
 use crate::observe::{MetricsOptions, ObserveError, Observer};
 use crate::proxy::{Edge, Unreads};
 
+mod app;
 mod control;
 mod front;
 mod gate;
@@ -27,6 +27,7 @@ mod listen;
 mod socket;
 mod tls;
 
+use app::App;
 use control::{Control, Reload};
 use front::{Back, Front};
 use handover::Giver;
@@ -66,6 +67,9 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// The proxy cannot be made.
+    #[error("the proxy cannot be made, for which a socket on loopback is opened for a moment: {0}")]
+    Proxy(std::io::Error),
     /// Metrics or the access log cannot be made.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -113,7 +117,7 @@ pub fn run(
     control.report_at_scrape(&edge);
     let underway = Arc::clone(&edge.underway);
     let unreads = edge.unreads();
-    let app = edge_app(&server.configuration, edge, &settings);
+    let app = edge_app(&server.configuration, edge, &settings)?;
     let (handed_over, left) = watch::channel(false);
     let handover = Handover {
         inherited: inherited.into(),
@@ -245,18 +249,15 @@ fn admin_service(
     }
 }
 
-fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> HttpProxy<Edge> {
-    let mut proxy = pingora_proxy::http_proxy(conf, edge);
+fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> Result<App, StartError> {
     let server = &settings.server;
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(server.timeouts.keep_alive);
-    proxy.server_options = Some(options);
     let mut h2 = default_h2_options();
     h2.max_concurrent_streams(server.limits.h2_streams);
     h2.max_header_list_size(u32::try_from(server.limits.header_size).unwrap_or(u32::MAX));
-    proxy.h2_options = Some(h2);
-    proxy
+    App::new(conf, edge, options, h2).map_err(StartError::Proxy)
 }
 
 /// Opens the public listeners.

@@ -19,6 +19,7 @@ pub mod fuzzing;
 pub mod gather;
 pub mod hub;
 pub mod json;
+pub mod opening;
 pub mod outcome;
 pub mod reshape;
 pub mod seal;
@@ -31,6 +32,7 @@ pub use format::{
     Spec, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
 };
 pub use gather::Gatherer;
+pub use opening::{Opening, Seen};
 pub use outcome::Outcome;
 pub use transcode::{Transcoder, Watch};
 pub use translate::{TranslatedRequest, TranslatedResponse, Wants, translate_request, translate_response, wants};

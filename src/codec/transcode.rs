@@ -106,6 +106,11 @@ impl Transcoder {
         self.rewriter.stages.event(Event::Fault(fault), out);
     }
 
+    /// The provider is silent: tells the client that the stream is alive, in its format's own way, unless it is over.
+    pub fn ping(&mut self, out: &mut Vec<u8>) {
+        self.rewriter.stages.event(Event::Ping, out);
+    }
+
     /// What is known of the stream so far.
     #[must_use]
     pub fn outcome(&self) -> &Outcome {
@@ -303,6 +308,18 @@ impl Watch {
         }
         self.outcome.note(&Event::Fault(fault.clone()));
         self.error(fault)
+    }
+
+    /// The provider is silent: what tells the client that the stream is alive. What was passed on so far ended with a
+    /// whole event, so this stands between two.
+    #[must_use]
+    pub fn ping(&self) -> Bytes {
+        let mut out = Vec::new();
+        if !self.blind && !self.outcome.is_over() {
+            let mut writer = self.wire.stream_writer(Arc::clone(&self.reply));
+            writer.event(&Event::Ping, &mut out, &mut |_| {});
+        }
+        Bytes::from(out)
     }
 
     /// What is known of the stream so far.

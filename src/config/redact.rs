@@ -89,6 +89,7 @@ struct ProviderView<'a> {
     balance: &'static str,
     health: Option<HealthView<'a>>,
     timeouts: BTreeMap<&'static str, String>,
+    streams: BTreeMap<&'static str, String>,
     breaker: BreakerView,
     quirks: Vec<String>,
 }
@@ -263,6 +264,9 @@ impl<'a> ProviderView<'a> {
         let deadlines = [
             ("connect", timeouts.connect),
             ("read", timeouts.read),
+            ("first_byte", timeouts.first_byte),
+            ("between", timeouts.between),
+            ("stream", timeouts.stream),
             ("write", timeouts.write),
             ("idle", timeouts.idle),
         ];
@@ -289,6 +293,9 @@ impl<'a> ProviderView<'a> {
                 healthy_after: health.healthy_after,
             }),
             timeouts: deadlines.into_iter().map(|(name, time)| (name, duration_text(time))).collect(),
+            streams: [("hold", provider.streams.hold), ("heartbeat", provider.streams.heartbeat)]
+                .map(|(name, time)| (name, duration_text(time)))
+                .into(),
             breaker: BreakerView::of(&provider.breaker),
             quirks: provider.quirks.lines().collect(),
         }

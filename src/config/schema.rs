@@ -7,7 +7,7 @@ mod models;
 mod providers;
 
 pub(super) use models::{CLIENT, MODEL, RETRIES, TARGET};
-pub(super) use providers::{BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUIRKS, TIMEOUTS};
+pub(super) use providers::{BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUIRKS, STREAMS, TIMEOUTS};
 
 /// What the name of an overriding environment variable begins with.
 pub(super) const PREFIX: &str = "TIDEGATE__";
@@ -75,6 +75,7 @@ pub(super) const ALL: &[&Section] = &[
     &ENDPOINT,
     &HEALTH,
     &TIMEOUTS,
+    &STREAMS,
     &BREAKER,
     &QUIRKS,
     &FACTS,

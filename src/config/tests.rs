@@ -633,6 +633,7 @@ fn every_key_is_read() {
         ("providers.NAME.endpoints[]", "PROVIDERS__Q__ENDPOINTS__0__"),
         ("providers.NAME.health", "PROVIDERS__Q__HEALTH__"),
         ("providers.NAME.timeouts", "PROVIDERS__Q__TIMEOUTS__"),
+        ("providers.NAME.streams", "PROVIDERS__Q__STREAMS__"),
         ("providers.NAME.breaker", "PROVIDERS__Q__BREAKER__"),
         ("providers.NAME.quirks", "PROVIDERS__Q__QUIRKS__"),
         ("providers.NAME.facts.PATTERN", "PROVIDERS__Q__FACTS__X__"),

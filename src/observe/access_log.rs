@@ -233,6 +233,7 @@ mod tests {
             ttft: Some(Duration::from_millis(90)),
             stream_duration: Some(Duration::from_secs(1)),
             events: 12,
+            heartbeats: 0,
             usage: Usage {
                 input_uncached: Some(10),
                 cache_read: Some(5),

@@ -50,6 +50,8 @@ pub struct Settled<'a> {
     pub stream_duration: Option<Duration>,
     /// Events sent to the client; streams only.
     pub events: u64,
+    /// Signs of life sent while the provider was silent; streams only.
+    pub heartbeats: u64,
     /// Tokens, as the provider reported them.
     pub usage: Usage,
     /// How much of `usage` can be trusted.

@@ -44,6 +44,8 @@ pub struct Provider {
     pub health: Option<HealthSpec>,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// How streams of it are treated.
+    pub streams: Streams,
     /// When an endpoint, or a model at it, is left alone.
     pub breaker: Breaker,
     /// Whom its TLS certificate must come from; `None` for the system's roots.
@@ -67,6 +69,7 @@ impl fmt::Debug for Provider {
             .field("balance", &self.balance)
             .field("health", &self.health)
             .field("timeouts", &self.timeouts)
+            .field("streams", &self.streams)
             .field("breaker", &self.breaker)
             .field("authorities", &self.authorities)
             .field("quirks", &self.quirks)
@@ -168,8 +171,14 @@ pub struct HealthSpec {
 pub struct Timeouts {
     /// TCP and TLS together.
     pub connect: Duration,
-    /// The longest silence: before the first byte and between any two.
+    /// The longest silence of a whole answer: before the first byte and between any two.
     pub read: Duration,
+    /// From the last byte of the request to the head of a stream.
+    pub first_byte: Duration,
+    /// Between two pieces of a stream.
+    pub between: Duration,
+    /// From the last byte of the request to the end of a stream.
+    pub stream: Duration,
     /// The longest wait for the provider to take more of the request.
     pub write: Duration,
     /// How long an idle connection is kept.
@@ -181,9 +190,27 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             read: Duration::from_secs(300),
+            first_byte: Duration::from_secs(300),
+            between: Duration::from_secs(300),
+            stream: Duration::from_secs(3600),
             write: Duration::from_secs(60),
             idle: Duration::from_secs(75),
         }
+    }
+}
+
+/// How streams of a provider are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streams {
+    /// For how long the head of a stream is held until there is content; zero for not at all.
+    pub hold: Duration,
+    /// The silence after which the client hears from us; zero for never.
+    pub heartbeat: Duration,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { hold: Duration::from_secs(10), heartbeat: Duration::from_secs(15) }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::Route;
+use crate::upstream::seam::Course;
 use crate::upstream::{Lease, RetryBudget};
 
 /// One request with its answer: Pingora's per-request context.
@@ -170,6 +171,8 @@ pub struct Attempt {
     pub started: Instant,
     /// The connection was a pooled one.
     pub reused: bool,
+    /// What it asks of the seam; `None` on the plain way.
+    pub course: Option<Course>,
 }
 
 /// A request whose answer is coming.
@@ -270,6 +273,8 @@ pub struct Trail {
     pub overhead: Duration,
     /// From the arrival to the first byte of the answer's body.
     pub first_byte: Option<Duration>,
+    /// Signs of life that the client was sent while the provider was silent.
+    pub heartbeats: u64,
     /// What was lost.
     pub losses: Vec<(&'static str, &'static str)>,
     /// What became of the answer.
@@ -320,6 +325,7 @@ impl Exchange {
                 fallback: None,
                 overhead: Duration::ZERO,
                 first_byte: None,
+                heartbeats: 0,
                 losses: Vec::new(),
                 outcome: None,
                 error: None,

@@ -1,5 +1,7 @@
 //! Failures between us and a provider: what is tried next, and what the client is told in the end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
@@ -11,6 +13,7 @@ use super::{receive, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
+use crate::upstream::seam::{STREAM_TOO_LONG, Told};
 
 /// Times that one attempt may meet a pooled connection that had died.
 const MAX_STALE: usize = 2;
@@ -43,7 +46,10 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     let mut error = error;
     let by_client = *error.esource() == ErrorSource::Downstream;
     if !untouched {
-        if let (false, Some(attempt)) = (by_client, exchange.sending().and_then(|sending| sending.attempt.as_ref())) {
+        let ours = matches!(error.etype(), ErrorType::Custom(STREAM_TOO_LONG));
+        if let (false, Some(attempt)) =
+            (by_client || ours, exchange.sending().and_then(|sending| sending.attempt.as_ref()))
+        {
             attempt.lease.model_failed(&attempt.model);
         }
         error.set_retry(false);
@@ -62,7 +68,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     } else {
         let failure = failure_of(&error);
         if let Some(attempt) = attempt {
-            blame(&attempt, failure);
+            blame(&attempt, failure, told(&error));
         }
         retry::follows(sending, failure)
     };
@@ -72,8 +78,15 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
 
 /// What went wrong between us and a provider.
 fn failure_of(error: &Error) -> Failure {
+    if let Some(fault) = told(error) {
+        return match fault.kind {
+            _ if fault.is_context_length() => Failure::ContextLength,
+            FaultKind::StreamIncomplete => Failure::BadAnswer,
+            _ => Failure::Status(fault.status),
+        };
+    }
     match error.etype() {
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Timeout,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::Custom(STREAM_TOO_LONG) => Failure::Timeout,
         ErrorType::HTTPStatus(status) => Failure::Status(*status),
         ErrorType::InvalidHTTPHeader
         | ErrorType::H1Error
@@ -84,13 +97,23 @@ fn failure_of(error: &Error) -> Failure {
     }
 }
 
+/// What the provider itself said of its failure, before anything of its answer went out.
+fn told(error: &Error) -> Option<&Fault<'static>> {
+    error.root_cause().downcast_ref::<Told>().map(|told| &*told.0)
+}
+
 /// Who is to blame: an endpoint for its connections and its silence, a model at it for what it says.
-fn blame(attempt: &Attempt, failure: Failure) {
+fn blame(attempt: &Attempt, failure: Failure, told: Option<&Fault<'static>>) {
     match failure {
         Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(),
         Failure::BadAnswer => attempt.lease.model_failed(&attempt.model),
-        // The head of the answer has said so.
-        Failure::Status(_) | Failure::ContextLength => {}
+        Failure::Status(status) => {
+            // Any other status came as the head of an answer, which has said so.
+            if let Some(fault) = told {
+                attempt.lease.answered(&attempt.model, status, fault.retry_after_s.map(Duration::from_secs));
+            }
+        }
+        Failure::ContextLength => {}
     }
 }
 
@@ -130,8 +153,11 @@ pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mu
     let failed_status = exchange.sending().and_then(|sending| sending.failed_status);
     let retry_after = exchange.sending().and_then(|sending| sending.retry_after.clone());
     let verdict = exchange.sending().and_then(|sending| sending.verdict.take());
+    let said =
+        told(error).map(|fault| (fault.clone(), refuse::fault_of(error, None).map_or("api", |(_, label)| label)));
     let told = match verdict {
         Some(verdict) if !by_client => Some(*verdict),
+        _ if said.is_some() => said,
         _ => refuse::fault_of(error, failed_status).or_else(|| client_fault(error)),
     };
     let Some((fault, label)) = told else {

@@ -43,6 +43,7 @@ mod retry;
 mod send;
 mod services;
 mod settle;
+mod silence;
 mod tail;
 mod unread;
 mod upload;

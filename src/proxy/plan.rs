@@ -95,6 +95,12 @@ impl Plan {
         self.left > 0 && self.round < self.route.retries.rounds && (limited || self.route.targets.iter().any(open))
     }
 
+    /// Tries no more endpoints of the current target.
+    pub fn leave_target(&mut self) {
+        self.at += 1;
+        self.tried.clear();
+    }
+
     /// Goes through the targets once more.
     pub fn begin_again(&mut self) {
         self.round += 1;

@@ -18,12 +18,13 @@ use super::exchange::{
 use super::names;
 use super::passing::strip;
 use super::refuse::{self, credential_fault};
-use super::retry;
 use super::services;
+use super::{retry, silence};
 use crate::clock;
 use crate::config::Server;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
+use crate::upstream::seam::is_heartbeat;
 
 /// Longest answer that is collected to be translated as a whole, in bytes.
 const WHOLE_LIMIT: usize = 64 << 20;
@@ -324,6 +325,11 @@ fn fault_for(provider: Format, status: u16, body: &[u8]) -> Fault<'static> {
 pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<Option<usize>> {
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
     let Receiving { sending, mode } = receiving.as_mut();
+    if body.as_ref().is_some_and(is_heartbeat) {
+        *body = silence::sign(mode);
+        trail.heartbeats += u64::from(body.is_some());
+        return Ok(None);
+    }
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         trail.first_byte = Some(clock::now().duration_since(trail.started));
         if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {

@@ -10,6 +10,7 @@ use tidegate_codec::{Format, wire};
 use super::body::BodyError;
 use super::exchange::Exchange;
 use crate::config::AuthFailure;
+use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG};
 
 /// The error of an answer without the body that it must have.
 pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
@@ -205,6 +206,15 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol")
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
+        ErrorType::Custom(STREAM_FAILED) => {
+            (FaultKind::Api, 502, "The provider's stream failed before its first word.", STREAM_FAILED)
+        }
+        ErrorType::Custom(STREAM_TOO_LONG) => {
+            (FaultKind::Timeout, 504, "The stream took longer than it may here.", STREAM_TOO_LONG)
+        }
+        ErrorType::Custom(CONTEXT_LENGTH) => {
+            (FaultKind::InvalidRequest, 400, "The prompt is longer than the model takes.", CONTEXT_LENGTH)
+        }
         ErrorType::Custom(EMPTY_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that has no body.", EMPTY_ANSWER)
         }

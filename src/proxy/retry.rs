@@ -16,12 +16,18 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
         return false;
     }
     let snapshot = &sending.admitted.snapshot;
+    if failure == Failure::ContextLength {
+        // The same model takes no more elsewhere.
+        sending.plan.leave_target();
+    }
     let mut wait = Duration::ZERO;
     let mut again = false;
     if !sending.plan.has_next(snapshot) {
         // A rate limit is over when the provider said so, and the model is left alone until then.
         let limited = failure == Failure::Status(429) && sending.asked.is_some();
-        if !sending.plan.may_begin_again(snapshot, limited) {
+        // What cannot be translated, and a prompt that is too long, will be the same next time.
+        let hopeless = failure == Failure::ContextLength || sending.verdict.is_some();
+        if hopeless || !sending.plan.may_begin_again(snapshot, limited) {
             return false;
         }
         let Some(patience) = retries.wait(sending.plan.round(), sending.asked, random()) else { return false };

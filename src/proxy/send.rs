@@ -26,7 +26,8 @@ use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::provider::Provider;
 use crate::provider::facts::Model;
-use crate::routing::OnLoss;
+use crate::routing::{Failure, OnLoss};
+use crate::upstream::seam::{self, Course};
 
 /// Most bytes of the header that reports losses.
 const LOSS_HEADER: usize = 1024;
@@ -50,11 +51,7 @@ pub(super) async fn next_attempt(
     rejection: &mut Option<Rejection>,
 ) -> pingora::Result<Box<HttpPeer>> {
     begin(exchange);
-    if let Some(wait) = exchange.sending().map(|sending| std::mem::take(&mut sending.wait))
-        && !wait.is_zero()
-    {
-        tokio::time::sleep(wait).await;
-    }
+    wait(exchange).await;
     let Exchange { trail, phase: Phase::Sending(sending), .. } = exchange else {
         return Err(Error::explain(ErrorType::InternalError, "no request to send"));
     };
@@ -84,9 +81,14 @@ pub(super) async fn next_attempt(
         trail.losses = attempt.losses;
         trail.translated = attempt.translated;
         match attempt.attempt.lease.peer().await {
-            Ok(peer) => {
-                let model = attempt.attempt.model.clone();
-                sending.attempt = Some(attempt.attempt);
+            Ok(mut peer) => {
+                let mut attempt = attempt.attempt;
+                let model = attempt.model.clone();
+                attempt.course = course(&sending.admitted, &attempt);
+                if attempt.course.is_some() {
+                    seam::take(&mut peer);
+                }
+                sending.attempt = Some(attempt);
                 if let Task::Service(call) = &mut sending.admitted.task
                     && let Some(upload) = &mut call.upload
                 {
@@ -103,6 +105,14 @@ pub(super) async fn next_attempt(
                 }
             }
         }
+    }
+}
+
+/// Waits for as long as the attempt before has made us.
+async fn wait(exchange: &mut Exchange) {
+    let wait = exchange.sending().map(|sending| std::mem::take(&mut sending.wait));
+    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -134,6 +144,32 @@ fn begin(exchange: &mut Exchange) {
         }
         other => other,
     };
+}
+
+/// What the attempt asks of the seam. A whole answer needs nothing of it, and the plain way is cheaper.
+fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
+    // What is passed through beside answers keeps the plain way: its body may still be coming.
+    let Task::Format(operation) = admitted.task else { return None };
+    let stream = admitted.stream.is_some() && operation == Operation::Generate;
+    let context_length = admitted.route.retries.wants(Failure::ContextLength);
+    let (timeouts, streams) = (&attempt.provider.timeouts, &attempt.provider.streams);
+    let course = Course {
+        format: attempt.format,
+        first_byte: timeouts.first_byte,
+        between: timeouts.between,
+        whole: timeouts.stream,
+        hold: streams.hold,
+        heartbeat: streams.heartbeat,
+        context_length,
+    };
+    if stream {
+        return Some(course);
+    }
+    let read = timeouts.read;
+    let plain = Duration::ZERO;
+    let whole =
+        Course { first_byte: read, between: read, whole: Duration::MAX, hold: plain, heartbeat: plain, ..course };
+    context_length.then_some(whole)
 }
 
 fn nothing_left(sending: &Sending) -> Rejection {
@@ -353,6 +389,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         loss_header: None,
         started: clock::now(),
         reused: false,
+        course: None,
     }
 }
 
@@ -403,6 +440,9 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
         fresh.insert_header(*name, value)?;
     }
     provider_headers(admitted, &attempt.provider, &mut fresh)?;
+    if let Some(course) = attempt.course.take() {
+        fresh.extensions_mut().insert(course);
+    }
     *head = fresh;
     Ok(())
 }

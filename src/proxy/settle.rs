@@ -43,6 +43,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         ttft: trail.first_byte.filter(|_| trail.stream),
         stream_duration: trail.first_byte.filter(|_| trail.stream).map(|first| latency.saturating_sub(first)),
         events: outcome.events,
+        heartbeats: trail.heartbeats,
         usage: outcome.usage.as_ref().map(usage).unwrap_or_default(),
         usage_source: usage_source(&outcome),
         attempts: &trail.attempts,

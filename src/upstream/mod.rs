@@ -25,6 +25,7 @@ mod peer;
 mod pool;
 mod probe;
 mod resolve;
+pub mod seam;
 mod select;
 #[cfg(test)]
 mod testing;

@@ -7,7 +7,7 @@ use tidegate_codec::Format;
 
 use super::{EndpointView, Fleet};
 use crate::clock;
-use crate::provider::{Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts};
+use crate::provider::{Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Streams, Timeouts};
 
 /// An endpoint from `host:port`.
 pub(super) fn endpoint(address: &str) -> EndpointSpec {
@@ -35,6 +35,7 @@ pub(super) fn provider(endpoints: Vec<EndpointSpec>) -> Provider {
         balance: Balance::RoundRobin,
         health: None,
         timeouts: Timeouts::default(),
+        streams: Streams::default(),
         // Shares are exact at once.
         breaker: Breaker { slow_start: Duration::ZERO, ..Breaker::default() },
         authorities: None,

@@ -56,6 +56,29 @@ impl<'a> Fault<'a> {
     }
 }
 
+impl Fault<'_> {
+    /// True when a provider says that the prompt is longer than its model takes. Some have a code for it, the others
+    /// words: these are what the vendors and the usual servers of open models say.
+    #[must_use]
+    pub fn is_context_length(&self) -> bool {
+        const WORDS: [&str; 8] = [
+            "context length",
+            "context window",
+            "context limit",
+            "context size",
+            "prompt is too long",
+            "input is too long",
+            "input token count",
+            "maximum prompt length",
+        ];
+        if !matches!(self.kind, FaultKind::InvalidRequest | FaultKind::TooLarge | FaultKind::Unprocessable) {
+            return false;
+        }
+        let message = self.message.to_ascii_lowercase();
+        self.code.as_deref() == Some("context_length_exceeded") || WORDS.iter().any(|words| message.contains(words))
+    }
+}
+
 /// Kinds of errors; `MAPPING` table type ↔ status. Anthropic has a type for each, `OpenAI` a status and a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
@@ -256,6 +279,25 @@ mod tests {
         let fault = Refusal::at(at, "expected a string").into_fault(body);
         assert_eq!(fault.message, "messages[0].content: expected a string");
         assert_eq!(fault.param.as_deref(), Some("messages[0].content"));
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_known_by_code_or_words() {
+        let check = |kind: FaultKind, message: &str, expected: bool| {
+            assert_eq!(Fault::new(kind, message.to_owned()).is_context_length(), expected, "{message}");
+        };
+        for message in [
+            "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+            "prompt is too long: 210000 tokens > 200000 maximum",
+            "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+            "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+            "Your input exceeds the context window of this model.",
+        ] {
+            check(FaultKind::InvalidRequest, message, true);
+            check(FaultKind::RateLimit, message, false);
+        }
+        check(FaultKind::InvalidRequest, "max_tokens must be positive", false);
+        assert!(Fault::new(FaultKind::InvalidRequest, "no").with_code("context_length_exceeded").is_context_length());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::provider::address::{Address, Reach};
 use crate::provider::catalog::{self, KeyNeed, Vendor};
 use crate::provider::layout::{self, Layout};
 use crate::provider::{
-    Auth, Authorities, Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Timeouts,
+    Auth, Authorities, Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Streams, Timeouts,
 };
 use crate::secret::Secret;
 use crate::upstream::{AuthoritiesError, read_authorities};
@@ -99,6 +99,7 @@ fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option
         balance: balance(fields),
         health: fields.section("health", &schema::HEALTH).map(|fields| health(&fields)),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
+        streams: streams(&fields.section_or_empty("streams", &schema::STREAMS)),
         breaker: breaker(&fields.section_or_empty("breaker", &schema::BREAKER)),
         authorities: authorities(fields, files),
         quirks: quirks(fields, vendor),
@@ -363,12 +364,22 @@ fn health(fields: &Fields<'_>) -> HealthSpec {
 
 fn timeouts(fields: &Fields<'_>) -> Timeouts {
     let (short, day) = (Duration::from_millis(10), Duration::from_secs(24 * 3600));
+    let read = fields.duration("read", &(short..=day));
+    let or_read = |name| if fields.entry(name).is_some() { fields.duration(name, &(short..=day)) } else { read };
     Timeouts {
         connect: fields.duration("connect", &(short..=Duration::from_secs(300))),
-        read: fields.duration("read", &(short..=day)),
+        read,
+        first_byte: or_read("first_byte"),
+        between: or_read("between"),
+        stream: fields.duration("stream", &(short..=day)),
         write: fields.duration("write", &(short..=day)),
         idle: fields.duration("idle", &(Duration::from_secs(1)..=day)),
     }
+}
+
+fn streams(fields: &Fields<'_>) -> Streams {
+    let bounds = Duration::ZERO..=Duration::from_secs(600);
+    Streams { hold: fields.duration("hold", &bounds), heartbeat: fields.duration("heartbeat", &bounds) }
 }
 
 fn breaker(fields: &Fields<'_>) -> Breaker {

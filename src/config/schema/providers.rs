@@ -87,6 +87,7 @@ pub(in crate::config) static PROVIDER: Section = Section {
         ),
         field("health", "map", Otherwise("no active checks"), "Active checks of the endpoints."),
         field("timeouts", "map", Otherwise("their defaults"), "Deadlines."),
+        field("streams", "map", Otherwise("their defaults"), "How its streams are treated."),
         field(
             "breaker",
             "map",
@@ -141,8 +142,35 @@ pub(in crate::config) static TIMEOUTS: Section = Section {
             Default("5m"),
             "The longest silence: before the answer's first byte and between any two.",
         ),
+        field(
+            "first_byte",
+            "duration, 10ms to 24h",
+            Otherwise("`read`"),
+            "From the end of the request to the head of a stream.",
+        ),
+        field("between", "duration, 10ms to 24h", Otherwise("`read`"), "Between two pieces of a stream."),
+        field("stream", "duration, 10ms to 24h", Default("1h"), "From the end of the request to the end of a stream."),
         field("write", "duration, 10ms to 24h", Default("1m"), "The longest wait for it to take more of the request."),
         field("idle", "duration, 1s to 24h", Default("75s"), "How long an unused connection is kept."),
+    ],
+};
+
+pub(in crate::config) static STREAMS: Section = Section {
+    path: "providers.NAME.streams",
+    about: "How its streams are treated.",
+    fields: &[
+        field(
+            "hold",
+            "duration, 0s to 10m",
+            Default("10s"),
+            "The head of a stream is held back until its first content, at most for so long: a stream that fails or ends before that is tried elsewhere, and the client sees one clean stream. `0s` holds nothing.",
+        ),
+        field(
+            "heartbeat",
+            "duration, 0s to 10m",
+            Default("15s"),
+            "A silence of the provider after which the client is sent a sign of life, such as a comment, between two events. `0s` sends none.",
+        ),
     ],
 };
 

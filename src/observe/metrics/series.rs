@@ -138,6 +138,9 @@ impl ExchangeSeries {
         if let Some(first_token) = settled.ttft {
             self.first_token(metrics).observe(first_token);
         }
+        if settled.heartbeats > 0 {
+            metrics.counter(Metric::StreamHeartbeatsTotal, &[self.provider()]).inc_by(settled.heartbeats);
+        }
         if let Some(duration) = settled.stream_duration {
             let stream = self.stream(metrics);
             stream.events.inc_by(settled.events);

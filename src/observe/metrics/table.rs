@@ -100,6 +100,8 @@ metrics! {
         "Events sent to clients in streams.";
     StreamBytesTotal: Kind::Counter, "gateway_stream_bytes_total", [provider],
         "Bytes sent to clients in streams.";
+    StreamHeartbeatsTotal: Kind::Counter, "gateway_stream_heartbeats_total", [provider],
+        "Signs of life sent to clients in streams while the provider was silent.";
     StreamDuration: Kind::Histogram(&DURATION), "gateway_stream_duration_seconds", [provider],
         "Time from the first byte of a stream to its last.";
     TimeToFirstToken: Kind::Histogram(&FIRST_TOKEN), "gateway_time_to_first_token_seconds", [provider model],

@@ -97,8 +97,12 @@ impl StreamWriter for Writer {
                 }
             }
             Event::Usage(usage) => self.usage = Some(usage.clone()),
-            // A comment would reach a JSON parser in the vendor's SDK.
-            Event::Ping | Event::Dropped { .. } => {}
+            // A comment would reach a JSON parser in the vendor's SDK; an empty event, and space within an array, do not.
+            Event::Ping => out.extend_from_slice(match self.reply.framing {
+                Framing::Events => b"\n\n",
+                Framing::JsonArray => b"\n",
+            }),
+            Event::Dropped { .. } => {}
             Event::Fault(fault) => self.fault(fault, out),
             Event::End => self.end(out),
         }

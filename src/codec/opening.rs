@@ -1,0 +1,156 @@
+//! The beginning of a stream: whether the provider has said anything yet.
+
+use crate::Format;
+use crate::format::{StreamReader, wire};
+use crate::frame::sse::{EVENT_LIMIT, Framer};
+use crate::hub::{Event, Fault, FaultKind, Head};
+
+/// Reads the beginning of a provider's stream until its first content.
+///
+/// Frames of the stream's life (that it began, that a block opened, a ping) are no content; words, thinking, arguments,
+/// sources, state and a reason to stop are: an answer that is complete and empty is one. While there is none, a failed stream has told its client nothing, and another
+/// can take its place unseen.
+pub struct Opening {
+    framer: Framer,
+    reader: Box<dyn StreamReader>,
+    seen: Seen,
+}
+
+/// What the beginning of a stream is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// Nothing that a client could miss.
+    Lifecycle,
+    /// The answer has begun.
+    Content,
+    /// The provider failed.
+    Failed(Fault<'static>),
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}
+
+impl Opening {
+    /// The beginning of a stream of `provider`.
+    #[must_use]
+    pub fn new(provider: Format) -> Self {
+        Self { framer: Framer::new(EVENT_LIMIT), reader: wire(provider).stream_reader(), seen: Seen::Lifecycle }
+    }
+
+    /// Takes the stream's next bytes, cut anywhere, and says what is known with them.
+    pub fn chunk(&mut self, chunk: &[u8]) -> &Seen {
+        let Self { framer, reader, seen } = self;
+        let read = framer.push::<Fault<'static>>(chunk, |frame| {
+            if *seen == Seen::Lifecycle {
+                reader.frame(&frame, &mut |event| note(seen, &event))?;
+            }
+            Ok(())
+        });
+        if let (Err(fault), Seen::Lifecycle) = (read, &*seen) {
+            *seen = Seen::Failed(fault);
+        }
+        seen
+    }
+
+    /// The provider closed the stream: what its beginning is, now that it is all. Never [`Seen::Lifecycle`].
+    pub fn finish(mut self) -> Seen {
+        // A last event whose closing empty line is missing is whole if it reads as such.
+        self.chunk(b"\n\n");
+        let Self { reader, seen, .. } = &mut self;
+        reader.end(&mut |event| note(seen, &event));
+        if self.seen == Seen::Lifecycle {
+            let message = "The provider's stream ended before its first word";
+            return Seen::Failed(Fault::new(FaultKind::StreamIncomplete, message).with_code("stream_empty"));
+        }
+        self.seen
+    }
+}
+
+fn note(seen: &mut Seen, event: &Event<'_>) {
+    if *seen != Seen::Lifecycle {
+        return;
+    }
+    match event {
+        Event::TextDelta { text: words, .. } | Event::ArgumentsDelta { fragment: words, .. } if words.is_empty() => {}
+        Event::TextDelta { .. }
+        | Event::ArgumentsDelta { .. }
+        | Event::Opaque { .. }
+        | Event::Citation { .. }
+        | Event::Logprobs { .. }
+        | Event::Stop { .. }
+        | Event::BlockStart { head: Head::ServerTool { .. }, .. } => *seen = Seen::Content,
+        Event::Fault(fault) => *seen = Seen::Failed(fault.clone().into_owned()),
+        Event::Start { .. }
+        | Event::BlockStart { .. }
+        | Event::BlockStop { .. }
+        | Event::Usage(_)
+        | Event::Ping
+        | Event::Dropped { .. }
+        | Event::End => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGES: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n";
+
+    /// What is known after each cut of `stream` at `|`, by its first letter, and at its end.
+    fn check(format: Format, stream: &str, expected: &str) {
+        let letter = |seen: &Seen| match seen {
+            Seen::Lifecycle => 'l',
+            Seen::Content => 'c',
+            Seen::Failed(_) => 'f',
+        };
+        let mut opening = Opening::new(format);
+        let mut seen: String = stream.split('|').map(|part| letter(opening.chunk(part.as_bytes()))).collect();
+        seen.push(letter(&opening.finish()));
+        assert_eq!(seen, expected, "{format:?}: {stream}");
+    }
+
+    #[test]
+    fn content_is_told_from_lifecycle_in_every_format() {
+        let open = r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+        let delta = r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#;
+        let thinking =
+            r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#;
+        let thought =
+            r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#;
+        let stop = r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#;
+        let error = r#"data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let format = Format::AnthropicMessages;
+        check(format, &format!("{MESSAGES}|{open}\n\n|{delta}\n\n"), "llcc");
+        check(format, &format!("{MESSAGES}|{thinking}\n\n|{thought}\n\n"), "llcc");
+        check(format, &format!("{MESSAGES}|{stop}\n\n|data: {{\"type\":\"message_stop\"}}\n\n"), "llcc");
+        check(format, &format!("{MESSAGES}|{open}\n\n|{error}\n\n"), "llff");
+        check(format, &format!("{MESSAGES}|{open}\n\n"), "llf");
+        check(format, MESSAGES, "lf");
+        let role = r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+        let word = role.replace(r#""content":"""#, r#""content":"a""#);
+        let format = Format::OpenaiChat;
+        check(format, &format!("{role}\n\n|{word}\n\n"), "lcc");
+        check(format, &format!(": a comment\n\n|{role}\n\n"), "llf");
+        // By the format's own end the answer is whole, and an empty one.
+        check(format, &format!("{role}\n\n|data: [DONE]\n\n"), "lcc");
+        check(format, "data: [DONE]\n\n", "cc");
+        check(format, &format!("{role}\n\n|data: {{\"error\":{{\"message\":\"no\",\"code\":502}}}}\n\n"), "lff");
+        check(format, "data: {nonsense\n\n", "ff");
+        let created = r#"data: {"type":"response.created","sequence_number":0,"response":{"id":"r","model":"m","status":"in_progress","output":[]}}"#;
+        let failed = r#"data: {"type":"response.failed","sequence_number":1,"response":{"id":"r","status":"failed","error":{"code":"server_error","message":"no"},"output":[]}}"#;
+        check(Format::OpenaiResponses, &format!("{created}\n\n|{failed}\n\n"), "lff");
+        let piece = r#"data: {"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"index":0}]}"#;
+        check(Format::GeminiGenerate, &format!("{piece}\n\n"), "cc");
+        check(Format::GeminiGenerate, "", "lf");
+    }
+
+    #[test]
+    fn a_last_event_without_its_empty_line_counts() {
+        let word =
+            r#"data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+        check(Format::OpenaiChat, word, "lc");
+    }
+}

@@ -1,0 +1,108 @@
+//! The seam below Pingora's proxy loop: what a stream needs and the loop's filters cannot do.
+//!
+//! The filters see an answer only when something comes, and let its head go before its first piece. So deadlines of a
+//! stream, signs of life while a provider is silent, and the hold of a head until there is content live below them, in
+//! a session of our own that wraps Pingora's client session, HTTP/1.1 or HTTP/2, with TLS or without:
+//!
+//! ```text
+//! filters ── Pingora's loop ── SeamSession ── pingora_core's HttpSession ── provider
+//!                                  │ Course: deadlines, hold, heartbeat (in the request head's extensions)
+//! ```
+//!
+//! A peer takes the seam when [`take`] has marked it; every filter runs as on the plain way. Pingora knows the mark as a
+//! protocol of ours (`ALPN::Custom`), which is never offered to a provider: the connector connects with the versions that
+//! were configured. The seam's connections are pooled apart from those of the plain way.
+
+mod connector;
+mod hold;
+mod session;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora_core::protocols::ALPN;
+use pingora_core::protocols::tls::CustomALPN;
+use pingora_core::upstreams::peer::HttpPeer;
+use tidegate_codec::Format;
+use tidegate_codec::hub::Fault;
+
+pub use connector::Seam;
+
+/// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.
+const GROUP: u64 = 0x7365_616d;
+
+/// The error of a stream that failed before its first content; its cause is a [`Told`].
+pub const STREAM_FAILED: &str = "stream_failed";
+/// The error of an answer that says that the prompt is too long; its cause is a [`Told`].
+pub const CONTEXT_LENGTH: &str = "context_length";
+/// The error of a stream that went on for longer than it may.
+pub const STREAM_TOO_LONG: &str = "stream_too_long";
+
+/// What one attempt asks of the seam: travels in the extensions of the request's head.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// The format of the provider's answer.
+    pub format: Format,
+    /// From the last byte of the request to the answer's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer.
+    pub between: Duration,
+    /// From the last byte of the request to the answer's end.
+    pub whole: Duration,
+    /// For how long the head of a stream is held until there is content; zero for not at all.
+    pub hold: Duration,
+    /// The silence after which a [heartbeat](is_heartbeat) stands in for a piece of a stream; zero for never.
+    pub heartbeat: Duration,
+    /// A refusal because of the prompt's length is an error, so that another target can be tried.
+    pub context_length: bool,
+}
+
+/// What a provider said when it failed: the cause of [`STREAM_FAILED`] and [`CONTEXT_LENGTH`].
+#[derive(Debug)]
+pub struct Told(pub Arc<Fault<'static>>);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Told {}
+
+/// What stands for a heartbeat among the pieces of an answer; told from them by where it lies, so never mistaken.
+static HEARTBEAT: [u8; 12] = *b": heartbeat\n";
+
+/// True for a piece that no provider sent: the provider is silent, and the client should hear from us.
+#[must_use]
+pub fn is_heartbeat(piece: &Bytes) -> bool {
+    std::ptr::eq(piece.as_ptr(), HEARTBEAT.as_ptr()) && piece.len() == HEARTBEAT.len()
+}
+
+/// Lets `peer` take the seam.
+pub fn take(peer: &mut HttpPeer) {
+    let versions = (peer.options.alpn.get_max_http_version(), peer.options.alpn.get_min_http_version());
+    let name: &[u8] = match versions {
+        (2, 2) => b"tidegate/2",
+        (2, _) => b"tidegate/2,1",
+        _ => b"tidegate/1",
+    };
+    peer.options.alpn = ALPN::Custom(CustomALPN::new(name.to_vec()));
+    peer.group_key ^= GROUP;
+}
+
+/// The peer as it was before [`take`], but for the pool that its connections belong to.
+fn plain(peer: &HttpPeer) -> HttpPeer {
+    let mut peer = peer.clone();
+    if let ALPN::Custom(name) = &peer.options.alpn {
+        let (most, least) = match name.protocol() {
+            b"tidegate/2" => (2, 2),
+            b"tidegate/2,1" => (2, 1),
+            _ => (1, 1),
+        };
+        peer.options.set_http_version(most, least);
+    }
+    peer
+}

@@ -1,0 +1,388 @@
+//! One request and its answer on the seam.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Uri, Version, header};
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::custom::{BodyWrite, CustomMessageWrite, client};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::{Digest, UniqueID, UniqueIDType};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tidegate_codec::Format;
+use tokio::sync::mpsc;
+
+use super::hold::Kind;
+use super::writer::{NoMessages, Part, Writer, way};
+use super::{Course, HEARTBEAT, STREAM_TOO_LONG};
+use crate::clock::{self, Instant};
+
+/// Interim answers (1xx) that are read before the final one.
+const INTERIM: usize = 16;
+
+/// What is read.
+#[derive(Clone, Copy)]
+enum What {
+    Head,
+    Piece,
+}
+
+/// What reading came to.
+pub(super) enum Read {
+    /// Bytes; none where an empty frame came.
+    Piece(Bytes),
+    /// The body is over.
+    End,
+    /// Nothing came in time.
+    Nothing,
+}
+
+/// A session of the seam around one of Pingora's.
+pub struct SeamSession {
+    inner: HttpSession,
+    tls: bool,
+    pub(super) course: Course,
+    /// The request's body, until all of it was written.
+    parts: Option<mpsc::Receiver<Part>>,
+    writer: Option<Writer>,
+    /// All of the request was written.
+    sent: bool,
+    /// When that was, or when the request began.
+    since: Instant,
+    kind: Kind,
+    /// Pieces that were read while the head was held.
+    pub(super) ahead: VecDeque<Bytes>,
+    /// How long the provider has been silent while it was listened to.
+    silence: Duration,
+    /// How much of that was before the last heartbeat.
+    heard: Duration,
+    /// The inner body is over.
+    over: bool,
+    /// Something went wrong; the connection is not used again.
+    failed: bool,
+}
+
+impl SeamSession {
+    pub(super) fn new(inner: HttpSession, peer: &HttpPeer) -> Self {
+        let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
+        let course = Course {
+            format: Format::DEFAULT,
+            first_byte: forever,
+            between: forever,
+            whole: Duration::MAX,
+            hold: Duration::ZERO,
+            heartbeat: Duration::ZERO,
+            context_length: false,
+        };
+        Self {
+            inner,
+            tls: peer.is_tls(),
+            course,
+            parts: None,
+            writer: None,
+            sent: false,
+            since: clock::now(),
+            kind: Kind::default(),
+            ahead: VecDeque::new(),
+            silence: Duration::ZERO,
+            heard: Duration::ZERO,
+            over: false,
+            failed: false,
+        }
+    }
+
+    /// The inner session, if its connection may be used again; any other is closed.
+    pub(super) async fn into_reusable(mut self) -> Option<HttpSession> {
+        let done = self.sent && !self.failed && self.inner.response_header().is_some();
+        // Of an HTTP/2 connection only the stream ends with it: what is dropped unfinished is reset.
+        if matches!(self.inner, HttpSession::H2(_)) || (done && self.inner.response_done()) {
+            return Some(self.inner);
+        }
+        self.inner.shutdown().await;
+        None
+    }
+
+    /// Reads the next piece, for at most `wait` and within the deadlines, and writes what is there of the request's body
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or a deadline passed.
+    pub(super) async fn read(&mut self, wait: Duration) -> Result<Read> {
+        let piece = self.read_within(wait).await;
+        self.failed |= piece.is_err();
+        piece
+    }
+
+    async fn read_within(&mut self, wait: Duration) -> Result<Read> {
+        let left = self.course.whole.saturating_sub(clock::now().duration_since(self.since));
+        let patience = self.course.between.saturating_sub(self.silence);
+        let began = clock::now();
+        let Some(piece) = self.with_body(wait.min(left).min(patience), What::Piece).await? else {
+            self.silence += clock::now().duration_since(began);
+            if self.silence >= self.course.between {
+                return Err(Error::explain(ErrorType::ReadTimedout, "the deadline between two pieces"));
+            }
+            if clock::now().duration_since(self.since) >= self.course.whole {
+                return Err(Error::explain(ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream"));
+            }
+            return Ok(Read::Nothing);
+        };
+        (self.silence, self.heard) = (Duration::ZERO, Duration::ZERO);
+        match piece {
+            Some(piece) => Ok(Read::Piece(piece)),
+            None => {
+                self.over = true;
+                Ok(Read::End)
+            }
+        }
+    }
+
+    /// Reads for at most `wait`, and before and beside that writes what comes of the request's body; `None` when the time
+    /// is over. Pingora's own reading bears to be dropped and begun again: its loop does the same.
+    async fn with_body(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
+        loop {
+            let reading = tokio::time::timeout(wait, read(&mut self.inner, what));
+            let Some(parts) = self.parts.as_mut() else { return reading.await.ok().transpose() };
+            let part = tokio::select! {
+                biased;
+                part = parts.recv() => part,
+                done = reading => return done.ok().transpose(),
+            };
+            self.write(part).await?;
+        }
+    }
+
+    async fn write(&mut self, part: Option<Part>) -> Result<()> {
+        match part {
+            Some(Part::Data(data)) => {
+                if self.inner.write_request_body(data, false).await.is_err() {
+                    // It may have answered early, such as with a 413: what it said is read. If not, reading fails too.
+                    self.parts = None;
+                }
+            }
+            Some(Part::End) => {
+                self.parts = None;
+                self.sent = self.inner.finish_request_body().await.is_ok();
+                self.since = clock::now();
+            }
+            None => self.parts = None,
+        }
+        Ok(())
+    }
+
+    /// What Pingora's loop does to a head for HTTP/1.1 and for HTTP/2, and not for other protocols.
+    fn suit(&self, head: &mut RequestHeader) -> Result<()> {
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE] {
+            head.remove_header(&name);
+        }
+        if !matches!(self.inner, HttpSession::H2(_)) {
+            head.set_version(Version::HTTP_11);
+            return Ok(());
+        }
+        head.set_version(Version::HTTP_2);
+        let host = head.remove_header(&header::HOST);
+        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let scheme = if self.tls { "https" } else { "http" };
+        let uri = Uri::try_from(format!("{scheme}://{host}{path}"));
+        head.set_uri(uri.map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "no URI for HTTP/2", error))?);
+        Ok(())
+    }
+
+    async fn read_head(&mut self) -> Result<()> {
+        for _ in 0..INTERIM {
+            let left = self.course.first_byte.saturating_sub(clock::now().duration_since(self.since));
+            if self.with_body(left, What::Head).await?.is_none() {
+                // A body that is still being written has moved the beginning of the wait.
+                if clock::now().duration_since(self.since) < self.course.first_byte {
+                    continue;
+                }
+                return Err(Error::explain(ErrorType::ReadTimedout, "the deadline of the first byte"));
+            }
+            let Some(head) = self.inner.response_header() else { break };
+            if !head.status.is_informational() || head.status == 101 {
+                self.kind = Kind::of(head);
+                return Ok(());
+            }
+        }
+        Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer"))
+    }
+}
+
+async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
+    match what {
+        What::Piece => inner.read_response_body().await,
+        What::Head => inner.read_response_header().await.map(|()| None),
+    }
+}
+
+#[async_trait]
+impl client::Session for SeamSession {
+    async fn write_request_header(&mut self, mut head: Box<RequestHeader>, end: bool) -> Result<()> {
+        if let Some(course) = head.extensions_mut().remove::<Course>() {
+            self.course = course;
+        }
+        self.suit(&mut head)?;
+        self.inner.set_read_timeout(None);
+        self.inner.write_request_header(head).await?;
+        let (writer, parts) = way();
+        self.writer = Some(writer);
+        self.since = clock::now();
+        if end {
+            self.write(Some(Part::End)).await?;
+        } else {
+            self.parts = Some(parts);
+        }
+        Ok(())
+    }
+
+    async fn write_request_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.write(Some(Part::Data(data))).await?;
+        if end { self.write(Some(Part::End)).await } else { Ok(()) }
+    }
+
+    async fn finish_request_body(&mut self) -> Result<()> {
+        self.write(Some(Part::End)).await
+    }
+
+    fn set_read_timeout(&mut self, _: Option<Duration>) {
+        // The course has a deadline for each wait.
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.set_write_timeout(timeout);
+    }
+
+    async fn read_response_header(&mut self) -> Result<()> {
+        if let Err(error) = self.read_head().await {
+            self.failed = true;
+            return Err(error);
+        }
+        // What ends with its head has no beginning to wait for.
+        if self.inner.response_done() {
+            return Ok(());
+        }
+        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
+        if self.kind.stream && !self.course.hold.is_zero() {
+            self.hold().await
+        } else if self.kind.refusal && self.course.context_length {
+            self.hear_refusal(status).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
+        if let Some(piece) = self.ahead.pop_front() {
+            return Ok(Some(piece));
+        }
+        if self.over {
+            return Ok(None);
+        }
+        let beats = self.kind.stream && !self.course.heartbeat.is_zero();
+        loop {
+            let unheard = self.silence.saturating_sub(self.heard);
+            let wait = if beats { self.course.heartbeat.saturating_sub(unheard) } else { self.course.between };
+            match self.read(wait).await? {
+                Read::Piece(piece) => return Ok(Some(piece)),
+                // An empty piece carries the end, which `check_response_end_or_error` tells.
+                Read::End => return Ok(Some(Bytes::new())),
+                Read::Nothing if beats && self.silence.saturating_sub(self.heard) >= self.course.heartbeat => {
+                    self.heard = self.silence;
+                    return Ok(Some(Bytes::from_static(&HEARTBEAT)));
+                }
+                Read::Nothing => {}
+            }
+        }
+    }
+
+    fn response_finished(&self) -> bool {
+        self.over && self.ahead.is_empty()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {
+        self.failed = true;
+        self.inner.shutdown().await;
+    }
+
+    fn response_header(&self) -> Option<&ResponseHeader> {
+        self.inner.response_header()
+    }
+
+    fn was_upgraded(&self) -> bool {
+        false
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.inner.digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.inner.digest_mut()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.inner.server_addr()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.inner.client_addr()
+    }
+
+    async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
+        // The body has ended for the client by then, and no format says anything behind it.
+        Ok(None)
+    }
+
+    fn fd(&self) -> UniqueIDType {
+        match &self.inner {
+            HttpSession::H1(session) => session.id(),
+            HttpSession::H2(session) => session.fd(),
+            HttpSession::Custom(()) => 0,
+        }
+    }
+
+    async fn check_response_end_or_error(&mut self, _head: bool) -> Result<bool> {
+        if !self.ahead.is_empty() {
+            return Ok(false);
+        }
+        if self.over {
+            return Ok(true);
+        }
+        let ended = match &mut self.inner {
+            HttpSession::H1(session) => Ok(session.is_body_done()),
+            HttpSession::H2(session) => session.check_response_end_or_error(),
+            HttpSession::Custom(()) => Ok(true),
+        };
+        self.failed |= ended.is_err();
+        self.over = matches!(ended, Ok(true));
+        ended
+    }
+
+    fn take_request_body_writer(&mut self) -> Option<Box<dyn BodyWrite>> {
+        self.writer.take().map(|writer| Box::new(writer) as Box<dyn BodyWrite>)
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+        Some(Box::new(NoMessages))
+    }
+
+    async fn drain_custom_messages(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        Some(Box::new(NoMessages))
+    }
+}

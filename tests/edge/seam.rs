@@ -1,0 +1,418 @@
+//! Streams: an early failure moves on unseen, silence is filled, and every wait has its own deadline.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Ask, Response};
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::{Fold, Wire};
+use crate::support::gate::Gate;
+use crate::support::http1::Piece as Got;
+use crate::support::provider::{Provider, Speaks};
+use crate::support::script::{End, Piece, Reply};
+use crate::support::tls::Authority;
+use crate::support::{PATIENCE, show, within};
+
+/// The four formats of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Known(Wire),
+    Responses,
+    Gemini,
+}
+
+const CLIENTS: [Client; 4] =
+    [Client::Known(Wire::Chat), Client::Known(Wire::Messages), Client::Responses, Client::Gemini];
+
+impl Client {
+    fn ask(self, model: &str) -> Ask {
+        match self {
+            Self::Known(wire) => wire.ask(model, true),
+            Self::Responses => Ask::post(
+                "/v1/responses",
+                json!({"model": model, "stream": true, "max_output_tokens": 64, "input": "Say hello."}).to_string(),
+            ),
+            Self::Gemini => Ask::post(
+                &format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
+                json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}).to_string(),
+            ),
+        }
+    }
+
+    /// What fills a silence.
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Known(Wire::Messages) => "event: ping",
+            Self::Known(Wire::Chat) | Self::Responses => ": keepalive\n\n",
+            Self::Gemini => "\n\n\n\n",
+        }
+    }
+
+    /// The words of one clean, whole stream; anything else fails the test.
+    fn words(self, what: &str, response: &Response) -> String {
+        assert_eq!(response.status, 200, "{what}: {}", response.text());
+        let kind = response.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with("text/event-stream"), "{what}: {kind}");
+        let events = response.events();
+        let all: Vec<Value> =
+            events.iter().map(|event| serde_json::from_str(&event.data).unwrap_or_default()).collect();
+        let deltas = |name: &str| -> String {
+            let of = all.iter().filter(|event| event["type"] == name);
+            of.filter_map(|event| event["delta"].as_str()).collect()
+        };
+        match self {
+            Self::Known(wire) => match wire.fold(&events) {
+                Fold::Whole(whole) => wire.text(&whole),
+                other => panic!("{what}: {other:?}\n{}", response.text()),
+            },
+            Self::Responses => {
+                let begun = all.iter().filter(|event| event["type"] == "response.created").count();
+                assert_eq!(begun, 1, "{what}: {}", response.text());
+                for (number, event) in all.iter().enumerate() {
+                    assert_eq!(event["sequence_number"], number, "{what}: {}", response.text());
+                }
+                assert_eq!(all.last().expect("there is one")["type"], "response.completed", "{what}");
+                deltas("response.output_text.delta")
+            }
+            Self::Gemini => {
+                let finished = all.iter().filter(|piece| piece["candidates"][0]["finishReason"].is_string()).count();
+                assert_eq!(finished, 1, "{what}: {}", response.text());
+                let parts = all.iter().filter_map(|piece| piece["candidates"][0]["content"]["parts"].as_array());
+                parts.flatten().filter_map(|part| part["text"].as_str()).collect()
+            }
+        }
+    }
+}
+
+const WORDS: &str = "Hello, 北🙂!";
+
+/// A stream's frames before its first word.
+fn lifecycle(wire: Wire) -> &'static str {
+    let stream = wire.stream();
+    let word = stream.find("Hello, ").expect("the words are there");
+    let at = stream[..word].rfind("\n\n").expect("something is before them") + 2;
+    &stream[..at]
+}
+
+/// Ways to fail before the first word.
+fn early_failures(wire: Wire) -> Vec<(&'static str, Reply)> {
+    let error = match wire {
+        Wire::Chat => "data: {\"error\":{\"message\":\"no\",\"type\":\"server_error\",\"code\":null}}\n\n",
+        Wire::Messages => {
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"no\"}}\n\n"
+        }
+    };
+    let begun = lifecycle(wire);
+    vec![
+        ("closed", Reply::sse(begun).end(End::Fin)),
+        ("reset", Reply::sse(begun).end(End::Reset)),
+        ("a clean end", Reply::sse(begun)),
+        ("nothing but a clean end", Reply::sse(": hi\n\n")),
+        ("an error event", Reply::sse(format!("{begun}{error}"))),
+        ("half an event", Reply::sse(format!("{begun}data: {{\"cho")).end(End::Fin)),
+    ]
+}
+
+#[tokio::test]
+async fn an_early_failure_of_a_stream_moves_on_unseen() {
+    const TIMES: usize = 4;
+    let mut conf = Conf::open();
+    let mut cases = Vec::new();
+    let (chat, messages) =
+        (Provider::always(Wire::Chat.reply(true)).await, Provider::always(Wire::Messages.reply(true)).await);
+    conf = conf.provider("chat", "openai", &chat).provider("messages", "anthropic", &messages);
+    for upstream in [Wire::Chat, Wire::Messages] {
+        for (name, reply) in early_failures(upstream) {
+            let first = Provider::always(reply).await;
+            for client in CLIENTS {
+                let number = cases.len();
+                // A pair of one format is among them, from the first target to the last.
+                let next = if client == Client::Known(upstream) { upstream } else { Wire::Chat };
+                let next = if next == Wire::Chat { "chat/gpt" } else { "messages/claude" };
+                conf = conf
+                    .provider_at(&format!("p{number}"), upstream.kind(), &first.url(), "breaker: {failures: 1000}")
+                    .model(&format!("m{number}"), &format!("{{targets: [p{number}/a, {next}]}}"));
+                cases.push((format!("{client:?}, first {upstream:?} {name}, then {next}"), client));
+            }
+            // The provider lives as long as the test: its tasks end with the runtime.
+            drop(first);
+        }
+    }
+    let edge = Edge::start(&conf).await;
+    for (number, (what, client)) in cases.iter().enumerate() {
+        for _ in 0..TIMES {
+            let response = client.ask(&format!("m{number}")).send(edge.addr).await;
+            assert_eq!(client.words(what, &response), WORDS, "{what}");
+        }
+    }
+    let moved = edge.metric("gateway_retry_attempts_total", &[]).await;
+    assert!(moved >= (cases.len() * TIMES) as f64, "each of them met a failure first: {moved}");
+}
+
+#[tokio::test]
+async fn without_another_target_an_early_failure_is_a_plain_error() {
+    for client in [Client::Known(Wire::Chat), Client::Known(Wire::Messages)] {
+        let provider = Provider::always(early_failures(Wire::Messages).swap_remove(4).1).await;
+        let model = "{targets: [up/m], retries: {rounds: 0}}";
+        let edge = Edge::start(&Conf::open().provider("up", "anthropic", &provider).model("m", model)).await;
+        let response = client.ask("m").send(edge.addr).await;
+        assert!(matches!(response.status, 503 | 529), "{}", response.text());
+        assert_eq!(provider.requests().len(), 1);
+        let Client::Known(wire) = client else { continue };
+        assert_eq!(wire.error(&response)["message"], "no");
+    }
+}
+
+/// A stream that stands still in the middle of an event, behind its first words, until the gate opens.
+fn halting(wire: Wire, gate: &Gate) -> Reply {
+    let stream = wire.stream();
+    let word = stream.find("Hello, ").expect("the words are there");
+    let at = word + stream[word..].find("\n\n").expect("the event ends") + 20;
+    let mut reply = Reply::sse("");
+    reply.pieces = vec![
+        Piece::Data(stream.as_bytes()[..at].to_vec()),
+        Piece::Wait(gate.clone()),
+        Piece::Data(stream.as_bytes()[at..].to_vec()),
+    ];
+    reply
+}
+
+/// Reads until the body holds `mark` so many times, then opens the gate and reads the rest.
+async fn through_silence(ask: &Ask, edge: &Edge, (mark, times): (&str, usize), gate: &Gate) -> Response {
+    let mut client = ask.clone().open(edge.addr).await;
+    let (mut response, mut framing) = client.head().await;
+    loop {
+        match client.piece(&mut framing).await {
+            Got::Data(data) => response.body.extend_from_slice(&data),
+            Got::End(ended) => {
+                response.ended = ended;
+                return response;
+            }
+        }
+        if show(&response.body).matches(mark).count() >= times {
+            gate.open();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_silence_is_filled_between_events_in_every_format() {
+    let mut conf = Conf::open();
+    let mut cases = Vec::new();
+    for client in CLIENTS {
+        for upstream in [Wire::Chat, Wire::Messages] {
+            let (number, gate) = (cases.len(), Gate::new());
+            let provider = Provider::always(halting(upstream, &gate)).await;
+            conf = conf
+                .provider_at(&format!("p{number}"), upstream.kind(), &provider.url(), "streams: {heartbeat: 100ms}")
+                .model(&format!("m{number}"), &format!("p{number}/x"));
+            cases.push((client, upstream, gate));
+        }
+    }
+    let edge = Edge::start(&conf).await;
+    for (number, (client, upstream, gate)) in cases.iter().enumerate() {
+        let what = format!("{client:?} from {upstream:?}");
+        let ask = client.ask(&format!("m{number}"));
+        let wait = through_silence(&ask, &edge, (client.sign(), 3), gate);
+        let response = within(PATIENCE, "signs of life", wait).await;
+        assert!(response.text().matches(client.sign()).count() >= 3, "{what}: {}", response.text());
+        assert_eq!(client.words(&what, &response), WORDS, "{what}");
+    }
+    // Some of the signs were the providers' own.
+    edge.metric_reaches("gateway_stream_heartbeats_total", &[], 16.0).await;
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_never_padded() {
+    let gate = Gate::new();
+    let provider = Provider::always(Wire::Chat.reply(false).hold(&gate)).await;
+    let more = "streams: {heartbeat: 50ms}";
+    let edge = Edge::start(&Conf::open().provider_at("up", "openai", &provider.url(), more).model("m", "up/m")).await;
+    let client = Wire::Chat.ask("m", false).open(edge.addr).await;
+    provider.request(0).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    gate.open();
+    let mut client = client;
+    let response = client.response().await;
+    assert_eq!((response.status, response.text().as_str()), (200, Wire::Chat.answer()));
+}
+
+#[tokio::test]
+async fn the_hold_ends_in_time_and_can_be_switched_off() {
+    let gate = Gate::new();
+    let mut slow = Reply::sse("");
+    let (begun, stream) = (lifecycle(Wire::Messages), Wire::Messages.stream());
+    slow.pieces = vec![
+        Piece::Data(begun.as_bytes().to_vec()),
+        Piece::Wait(gate.clone()),
+        Piece::Data(stream.as_bytes()[begun.len()..].to_vec()),
+    ];
+    let slow = Provider::always(slow).await;
+    let dying = Provider::always(Reply::sse(begun).end(End::Fin)).await;
+    let well = Provider::always(Wire::Chat.reply(true)).await;
+    let conf = Conf::open()
+        .provider_at("slow", "anthropic", &slow.url(), "streams: {hold: 300ms, heartbeat: 100ms}")
+        .provider_at("dying", "anthropic", &dying.url(), "streams: {hold: 0s}")
+        .provider("well", "openai", &well)
+        .model("slow", "{targets: [slow/m, well/m]}")
+        .model("dying", "{targets: [dying/m, well/m]}");
+    let edge = Edge::start(&conf).await;
+    let client = Client::Known(Wire::Messages);
+    // The head is there although there is no content, and signs of life follow it.
+    let ask = client.ask("slow");
+    let wait = through_silence(&ask, &edge, (client.sign(), 3), &gate);
+    let response = within(PATIENCE, "the head", wait).await;
+    assert_eq!(client.words("slow", &response), WORDS);
+    let response = client.ask("dying").send(edge.addr).await;
+    assert!(matches!(Wire::Messages.fold(&response.events()), Fold::Failed { .. }), "{}", response.text());
+    assert!(well.requests().is_empty());
+}
+
+#[tokio::test]
+async fn every_wait_has_its_own_deadline() {
+    let words = Wire::Chat.stream().find("Hello, ").expect("there") + 200;
+    let begun = Reply::sse(Wire::Chat.stream()).stop_at(words, End::Hang);
+    let mut conf = Conf::open();
+    let mut cases = Vec::new();
+    for (name, reply, timeouts, status, says) in [
+        ("head", Reply::no_answer(End::Hang), "first_byte: 400ms, between: 20s, stream: 20s", 504, "in time"),
+        ("held", Reply::sse(lifecycle(Wire::Chat)).end(End::Hang), "between: 400ms, stream: 20s", 504, "in time"),
+        ("piece", begun.clone(), "first_byte: 20s, between: 400ms, stream: 20s", 200, "in time"),
+        ("whole", begun.clone(), "first_byte: 20s, between: 20s, stream: 400ms", 200, "longer than it may"),
+    ] {
+        let provider = Provider::always(reply).await;
+        let more = format!("timeouts: {{read: 20s, {timeouts}}}, streams: {{heartbeat: 100ms}}");
+        conf = conf.provider_at(name, "openai", &provider.url(), &more).model(name, &format!("{name}/m"));
+        cases.push((name, status, says, provider));
+    }
+    let edge = Edge::start(&conf).await;
+    for (name, status, says, provider) in cases {
+        let began = Instant::now();
+        let response = Wire::Messages.ask(name, true).send(edge.addr).await;
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(15), "{name}: {took:?}");
+        assert_eq!(response.status, status, "{name}: {}", response.text());
+        assert!(response.text().contains(says), "{name}: {}", response.text());
+        if status == 200 {
+            assert!(matches!(Wire::Messages.fold(&response.events()), Fold::Failed { .. }), "{name}");
+        }
+        provider.left(0).await;
+        assert_eq!(provider.requests().len(), 1, "{name}: what a deadline ended is not tried again");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_held_stream_ends_it_upstream() {
+    let provider = Provider::always(Reply::sse(lifecycle(Wire::Chat)).end(End::Hang)).await;
+    let edge = Edge::start(&Conf::open().provider("up", "openai", &provider).model("m", "up/m")).await;
+    let client = Wire::Chat.ask("m", true).open(edge.addr).await;
+    provider.request(0).await;
+    drop(client);
+    within(Duration::from_secs(5), "the provider to see it", provider.left(0)).await;
+}
+
+#[tokio::test]
+async fn every_transport_takes_the_seam() {
+    let authority = Authority::new();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    authority.write(&dir.path().join("ca.pem"));
+    let tls = |protocols: &[&[u8]]| Speaks::Tls(authority.issue(&["localhost"]).server(protocols));
+    let mut conf = Conf::open();
+    let well = Provider::always(Wire::Messages.reply(true)).await;
+    conf = conf.provider("well", "anthropic", &well);
+    let mut cases = Vec::new();
+    for (name, speaks, more, version) in [
+        ("h1", Speaks::Http1, "", "HTTP/1.1"),
+        ("h2c", Speaks::H2c, "http: h2", "HTTP/2"),
+        ("tls-h1", tls(&[b"http/1.1"]), "ca: \"@DIR/ca.pem\"", "HTTP/1.1"),
+        ("tls-h2", tls(&[b"h2", b"http/1.1"]), "ca: \"@DIR/ca.pem\"", "HTTP/2"),
+    ] {
+        let gate = Gate::new();
+        let silent = halting(Wire::Chat, &gate);
+        let provider = Provider::speaking(speaks, move |request| match request.json()["model"].as_str() {
+            Some("whole") => Wire::Chat.reply(true).interim(103),
+            Some("trailed") => Wire::Chat.reply(true).trailer("x-sum", "1"),
+            Some("silent") => silent.clone(),
+            Some("closed") => Reply::sse(lifecycle(Wire::Chat)),
+            _ => Reply::sse(lifecycle(Wire::Chat)).end(End::Reset),
+        })
+        .await;
+        let more = format!("streams: {{heartbeat: 100ms}}{}{more}", if more.is_empty() { "" } else { ", " });
+        conf = conf.provider_at(name, "openai", &provider.url(), &more);
+        for model in ["whole", "trailed", "silent", "closed", "reset"] {
+            conf = conf.model(&format!("{name}-{model}"), &format!("{{targets: [{name}/{model}, well/m]}}"));
+        }
+        cases.push((name, version, provider, gate));
+    }
+    let edge = Edge::start_in(&conf, dir).await;
+    for (name, version, provider, gate) in cases {
+        let client = Client::Known(Wire::Messages);
+        for model in ["whole", "trailed", "whole", "closed", "reset"] {
+            let what = format!("{name} {model}");
+            let response = client.ask(&format!("{name}-{model}")).send(edge.addr).await;
+            assert_eq!(client.words(&what, &response), WORDS, "{what}");
+        }
+        let ask = client.ask(&format!("{name}-silent"));
+        let wait = through_silence(&ask, &edge, (client.sign(), 3), &gate);
+        let response = within(PATIENCE, "signs of life", wait).await;
+        assert_eq!(client.words(name, &response), WORDS, "{name}");
+        assert_eq!(provider.last().version, version, "{name}");
+        // What ended well is used again; a stream that was given up costs HTTP/1.1 its connection.
+        let connections = provider.connections();
+        assert!(connections <= 2, "{name}: {connections} connections for 6 requests");
+    }
+    assert_eq!(well.requests().len(), 8, "two early failures of each");
+}
+
+#[tokio::test]
+async fn big_bodies_and_stale_connections_pass_the_seam() {
+    let stream = Wire::Chat.stream();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n", stream.len());
+    let first = format!("{head}{stream}");
+    let provider = Provider::start(move |request| match request.number {
+        // Ends in order, and the kept connection is closed without a word.
+        0 => Reply::raw(first.clone(), End::Fin),
+        _ => Wire::Chat.reply(true),
+    })
+    .await;
+    let edge = Edge::start(&Conf::open().provider("up", "openai", &provider).model("m", "up/m")).await;
+    let text = "z".repeat(3 << 20);
+    let body = json!({"model": "m", "stream": true, "max_tokens": 9, "messages": [{"role": "user", "content": text}]});
+    for _ in 0..3 {
+        let response = Wire::Messages.ask_with(body.clone()).send(edge.addr).await;
+        assert_eq!(Client::Known(Wire::Messages).words("big", &response), WORDS);
+    }
+    assert!(provider.last().body.len() > 3 << 20);
+    assert_eq!(provider.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_goes_to_a_bigger_model_where_the_route_says_so() {
+    let refusal = json!({"error": {"message": "This model's maximum context length is 8192 tokens.",
+        "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}});
+    let small = Provider::always(Reply::json(400, refusal.to_string())).await;
+    let odd = Provider::always(Reply::json(400, Wire::Chat.error_body("invalid_request_error", "no such tool"))).await;
+    let big = Provider::start(|request| Wire::Messages.reply(request.json()["stream"] == true)).await;
+    let conf = Conf::open()
+        .provider("small", "openai", &small)
+        .provider("odd", "openai", &odd)
+        .provider("big", "anthropic", &big)
+        .model("on", "{targets: [small/s, big/b], fallback_on: [context_length]}")
+        .model("odd", "{targets: [odd/s, big/b], fallback_on: [context_length]}")
+        .model("off", "{targets: [small/s, big/b]}")
+        .model("last", "{targets: [small/s], fallback_on: [context_length]}");
+    let edge = Edge::start(&conf).await;
+    for stream in [false, true] {
+        let response = Wire::Chat.ask("on", stream).send(edge.addr).await;
+        assert_eq!(Wire::Chat.text(&Wire::Chat.read(&response, stream)), WORDS);
+        for (model, says) in [("off", "maximum context"), ("last", "maximum context"), ("odd", "no such tool")] {
+            let response = Wire::Messages.ask(model, stream).send(edge.addr).await;
+            assert_eq!(response.status, 400, "{model}: {}", response.text());
+            assert!(response.text().contains(says), "{model}: {}", response.text());
+        }
+    }
+    assert_eq!((big.requests().len(), odd.requests().len(), small.requests().len()), (2, 2, 6));
+    assert!(edge.metric("gateway_upstream_ejections_total", &[]).await < 0.5, "it is the client's fault");
+}
