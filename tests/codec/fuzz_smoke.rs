@@ -84,6 +84,9 @@ const FOUND: &[&str] = &[
     // An event exactly as long as the bound was refused when its end came in pieces.
     "data: 01234567890123456 y\r\n\r\n",
     "data: 012345678901234567\r\n\r\n",
+    // A server's own item without the id by which it is known.
+    "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"model\":\"m\"}}\n\ndata: \
+     {\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{\"type\":\"local_shell_call\",\"status\":\"completed\",\"action\":{}}}\n\n",
 ];
 
 /// What mutations put in: the bytes that mean something to a framer or a reader.

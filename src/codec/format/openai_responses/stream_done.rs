@@ -152,6 +152,10 @@ impl Items {
     }
 
     fn server_tool(&mut self, item: &Item<'_>, sink: Sink<'_>) {
+        if item.id.is_none() {
+            // Nobody could refer to it, and the vendor's SDKs want one.
+            return sink(Event::Dropped { field: Field::ServerTool });
+        }
         let block = self.next;
         self.next = self.next.saturating_add(1);
         sink(Event::BlockStart { block, candidate: 0, head: Head::ServerTool { format: OWN, raw: item.raw() } });
