@@ -47,6 +47,9 @@ fn refusal<'a>(details: Option<&Json<'_>>) -> Stop<'a> {
     Stop::Refusal { category, explanation }
 }
 
+/// The categories that clients know; another vendor's word for one is none.
+const CATEGORIES: [&str; 5] = ["bio", "cyber", "frontier_llm", "general_harms", "reasoning_extraction"];
+
 /// Writes `stop_reason`, `stop_sequence` and, for a refusal, `stop_details`.
 pub(super) fn write(stop: &Stop<'_>, json: &mut Writer<'_>) {
     json.key("stop_reason").plain(word(stop)).key("stop_sequence");
@@ -55,7 +58,9 @@ pub(super) fn write(stop: &Stop<'_>, json: &mut Writer<'_>) {
         _ => json.null(),
     };
     let (category, explanation) = match stop {
-        Stop::Refusal { category, explanation } => (category.as_ref(), explanation.as_ref()),
+        Stop::Refusal { category, explanation } => {
+            (category.as_ref().filter(|word| CATEGORIES.contains(&word.escaped())), explanation.as_ref())
+        }
         Stop::Filtered(native) => (None, Some(native)),
         _ => return,
     };

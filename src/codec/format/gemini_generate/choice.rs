@@ -8,6 +8,15 @@ use crate::json::{Text, Writer};
 /// Most text that is kept to say the places of sources in it, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
 
+/// State without words, on its way to the part that follows: clients drop parts that say nothing.
+#[derive(Debug)]
+pub(super) struct Signature {
+    /// The value of `thoughtSignature`.
+    pub value: Text<'static>,
+    /// Another provider's: it may stand at words too, and is reasoning where it stands alone.
+    pub foreign: bool,
+}
+
 /// One of the answers.
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -18,7 +27,7 @@ pub(super) struct Choice {
     /// Its sources.
     pub sources: Sources,
     /// A signature that waits for the part that it belongs to.
-    pub signature: Option<Text<'static>>,
+    pub signature: Option<Signature>,
     /// A call had no object for its arguments.
     pub malformed: bool,
     /// All text so far, escaped.

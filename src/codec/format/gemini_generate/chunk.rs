@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::stop;
 use super::wire::{count, fields, keep, loose_text};
 use crate::hub::{Extra, Field};
 use crate::json::{Cursor, JsonError, Kind, Text};
@@ -75,6 +76,8 @@ pub(super) struct Answer<'a> {
     pub parts: Option<Cursor<'a>>,
     /// `finishReason`
     pub finish: Option<Text<'a>>,
+    /// `finishMessage`, where the reason has a place for it; else it is among the extras.
+    pub message: Option<Text<'a>>,
     /// `groundingMetadata`
     pub grounding: Option<Cursor<'a>>,
     /// `citationMetadata`
@@ -96,6 +99,9 @@ pub(super) fn answers<'a, E: From<JsonError>>(
         }
         let mut answer = Answer::default();
         fields::<JsonError>(value, |name, key, value| answer.field(name, key, value))?;
+        if answer.finish.as_ref().is_some_and(stop::takes_message) && answer.message.is_some() {
+            answer.extras.retain(|extra| extra.field != Field::StopReason);
+        }
         each(answer)
     })
 }
@@ -119,7 +125,10 @@ impl<'a> Answer<'a> {
             "logprobsResult" => self.logprobs = kept(value, Kind::Object)?,
             "safetyRatings" => keep(&mut self.extras, Field::Safety, key, value)?,
             "avgLogprobs" => keep(&mut self.extras, Field::Logprobs, key, value)?,
-            "finishMessage" => keep(&mut self.extras, Field::StopReason, key, value)?,
+            "finishMessage" => {
+                self.message = loose_text(&mut value.clone())?.filter(|words| !words.is_empty());
+                keep(&mut self.extras, Field::StopReason, key, value)?;
+            }
             "tokenCount" => keep(&mut self.extras, Field::UsageDetail, key, value)?,
             "urlContextMetadata" => keep(&mut self.extras, Field::ServerTool, key, value)?,
             _ => keep(&mut self.extras, Field::Unknown, key, value)?,

@@ -15,6 +15,8 @@ pub(super) struct Part<'a> {
     pub block: Block<'a>,
     /// The tool that a result is of.
     pub tool: Option<Cow<'a, str>>,
+    /// Another provider's state that the part carried; it stands before the part.
+    before: Option<Block<'a>>,
 }
 
 /// Reads an array of parts, or one part, or a string.
@@ -26,14 +28,27 @@ pub(super) fn read_parts<'a>(
     match cursor.peek()? {
         Kind::Null => cursor.skip(),
         Kind::Array => cursor.array(|_, value| {
-            each(read_part(value, seal)?);
+            read_part(value, seal)?.give(each);
             Ok(())
         }),
         Kind::Object | Kind::String => {
-            each(read_part(cursor, seal)?);
+            read_part(cursor, seal)?.give(each);
             Ok(())
         }
         Kind::Number | Kind::Bool => Err(cursor.wrong("an array of parts")),
+    }
+}
+
+impl<'a> Part<'a> {
+    fn new(block: Block<'a>, tool: Option<Cow<'a, str>>) -> Self {
+        Self { block, tool, before: None }
+    }
+
+    fn give(mut self, each: &mut dyn FnMut(Part<'a>)) {
+        if let Some(before) = self.before.take() {
+            each(Part::new(before, None));
+        }
+        each(self);
     }
 }
 
@@ -64,7 +79,7 @@ const KINDS: [&str; 8] = [
 pub(super) fn read_part<'a>(cursor: &mut Cursor<'a>, seal: Option<&Seal>) -> Result<Part<'a>, JsonError> {
     let at = cursor.offset();
     if cursor.peek()? == Kind::String {
-        return Ok(Part { block: Block::text(cursor.text()?, at), tool: None });
+        return Ok(Part::new(Block::text(cursor.text()?, at), None));
     }
     let raw = cursor.clone();
     let mut part = Fields::default();
@@ -116,10 +131,7 @@ impl<'a> Fields<'a> {
             Some((name, _)) => {
                 let result = matches!(name, "codeExecutionResult" | "toolResponse");
                 // Its extras and its signature stay in the raw JSON.
-                return Ok(Part {
-                    block: Block::new(BlockKind::ServerTool { raw: raw.json()?, result }, at),
-                    tool: None,
-                });
+                return Ok(Part::new(Block::new(BlockKind::ServerTool { raw: raw.json()?, result }, at), None));
             }
             None => match self.text.take() {
                 Some(text) if self.thought && text.is_empty() && is_secret => BlockKind::Redacted,
@@ -132,7 +144,7 @@ impl<'a> Fields<'a> {
         };
         if let BlockKind::Unknown { .. } = kind {
             let raw = raw.json()?;
-            return Ok(Part { block: Block::new(BlockKind::Unknown { format: OWN, raw }, at), tool });
+            return Ok(Part::new(Block::new(BlockKind::Unknown { format: OWN, raw }, at), tool));
         }
         // A signature of thinking is told from one of words or of a call, which has no text of its own elsewhere.
         let signature = match kind {
@@ -140,19 +152,39 @@ impl<'a> Fields<'a> {
             _ => OpaqueKind::ThoughtSignature,
         };
         let mut block = Block { kind, cache: None, opaque: Vec::new(), extras: self.extras, at };
+        let mut before = None;
         match opened {
             None => {}
             Some((Opened::Bare, data, _)) => {
                 block.opaque.push(Opaque { kind: signature, maker: OWN, data });
             }
+            Some((Opened::Ours(opaque), ..)) if is_passenger(&block.kind, &opaque) => before = Some(alone(opaque, at)),
             Some((Opened::Ours(opaque), ..)) => block.opaque.push(opaque),
             Some((Opened::Forged, _, at)) => {
                 let key = Cow::Borrowed("thoughtSignature");
                 block.extras.push(Extra { field: Field::OpaqueState, key, value: Json::NULL, at });
             }
         }
-        Ok(Part { block, tool })
+        Ok(Part { block, tool, before })
     }
+}
+
+/// True for state that came before words or a call, and travelled with them because it has no words of its own.
+fn is_passenger(kind: &BlockKind<'_>, opaque: &Opaque<'_>) -> bool {
+    let carries = match kind {
+        BlockKind::Text { text, .. } => !text.is_empty(),
+        kind => matches!(kind, BlockKind::ToolCall { .. }),
+    };
+    carries && opaque.kind != OpaqueKind::ThoughtSignature
+}
+
+/// The block that `opaque` was.
+fn alone(opaque: Opaque<'_>, at: usize) -> Block<'_> {
+    let kind = match opaque.kind {
+        OpaqueKind::ThinkingSignature => BlockKind::Thinking { text: Text::EMPTY, kind: ThinkingKind::Summary },
+        _ => BlockKind::Redacted,
+    };
+    Block { opaque: vec![opaque], ..Block::new(kind, at) }
 }
 
 /// `{"id":…,"name":…,"args":{…}}`

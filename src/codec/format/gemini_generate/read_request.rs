@@ -128,7 +128,7 @@ fn read_turn<'a>(value: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, JsonEr
 const BY_NAME: &str = "\0";
 
 fn named(part: Part<'_>) -> Block<'_> {
-    let Part { mut block, tool } = part;
+    let Part { mut block, tool, .. } = part;
     if let BlockKind::ToolResult { id, .. } = &mut block.kind
         && id.is_empty()
     {

@@ -100,7 +100,7 @@ fn candidate<'a>(answer: Answer<'a>, response_id: &Text<'a>) -> Result<Candidate
     };
     // Without a reason the answer is not known to be whole.
     let stop = match &answer.finish {
-        Some(word) => stop::read(word, calls > 0),
+        Some(word) => stop::read(word, answer.message, calls > 0),
         None if calls > 0 => Stop::ToolUse,
         None => Stop::EndTurn,
     };

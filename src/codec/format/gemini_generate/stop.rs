@@ -29,8 +29,17 @@ const FAILED: [&str; 5] = [
     "MALFORMED_RESPONSE",
 ];
 
-/// Reads a `finishReason`; `called` where a tool of the client was called, which the format does not say by itself.
-pub(super) fn read<'a>(word: &Text<'a>, called: bool) -> Stop<'a> {
+/// True where a `finishMessage` is the provider's words on why it declined.
+pub(super) fn takes_message(word: &Text<'_>) -> bool {
+    FILTERED.contains(&word.escaped())
+}
+
+/// Reads a `finishReason` and its `finishMessage`; `called` where a tool of the client was called, which the format does
+/// not say by itself.
+pub(super) fn read<'a>(word: &Text<'a>, message: Option<Text<'a>>, called: bool) -> Stop<'a> {
+    if message.is_some() && takes_message(word) {
+        return Stop::Refusal { category: Some(word.clone()), explanation: message };
+    }
     match word.escaped() {
         "STOP" | "" if called => Stop::ToolUse,
         "STOP" | "" => Stop::EndTurn,
@@ -53,7 +62,9 @@ pub(super) fn word<'s>(stop: &'s Stop<'_>) -> Option<&'s str> {
     Some(match stop {
         Stop::EndTurn | Stop::StopSequence(_) | Stop::ToolUse => "STOP",
         Stop::MaxTokens | Stop::ContextWindow | Stop::Pause | Stop::Compaction => "MAX_TOKENS",
-        Stop::Filtered(native) if FILTERED.contains(&native.escaped()) && native.escaped() != "JAILBREAK" => {
+        Stop::Filtered(native) | Stop::Refusal { category: Some(native), .. }
+            if FILTERED.contains(&native.escaped()) && native.escaped() != "JAILBREAK" =>
+        {
             native.escaped()
         }
         Stop::Refusal { .. } | Stop::Filtered(_) => "SAFETY",
@@ -90,24 +101,35 @@ mod tests {
             ("BRAND_NEW", false, "other"),
             ("CONTINUATION", false, "pause"),
         ] {
-            assert_eq!(read(&Text::from_escaped(native), called).label(), label, "{native}");
+            assert_eq!(read(&Text::from_escaped(native), None, called).label(), label, "{native}");
         }
     }
 
     #[test]
+    fn what_a_filter_says_is_told_and_comes_back_as_it_was() {
+        let words = Text::from_escaped("no");
+        let stop = read(&Text::from_escaped("PROHIBITED_CONTENT"), Some(words.clone()), true);
+        assert_eq!(stop.label(), "refusal");
+        assert_eq!((word(&stop), message(&stop)), (Some("PROHIBITED_CONTENT"), Some(words)));
+        // Elsewhere it is the provider's remark, and no refusal.
+        let cut = read(&Text::from_escaped("MAX_TOKENS"), Some(Text::from_escaped("cut")), false);
+        assert_eq!(cut, Stop::MaxTokens);
+    }
+
+    #[test]
     fn trap_b25_calls_make_a_normal_stop_a_tool_use() {
-        assert_eq!(read(&Text::from_escaped("STOP"), true), Stop::ToolUse);
+        assert_eq!(read(&Text::from_escaped("STOP"), None, true), Stop::ToolUse);
     }
 
     #[test]
     fn trap_b28_a_limit_stays_one_behind_a_call() {
-        assert_eq!(read(&Text::from_escaped("MAX_TOKENS"), true), Stop::MaxTokens);
+        assert_eq!(read(&Text::from_escaped("MAX_TOKENS"), None, true), Stop::MaxTokens);
     }
 
     #[test]
     fn trap_c30_a_malformed_call_is_a_failure() {
         for native in FAILED {
-            assert_eq!(read(&Text::from_escaped(native), false).label(), "failed", "{native}");
+            assert_eq!(read(&Text::from_escaped(native), None, false).label(), "failed", "{native}");
         }
     }
 
@@ -115,7 +137,7 @@ mod tests {
     fn every_own_reason_comes_back() {
         for native in FILTERED.iter().chain(&FAILED).chain(&["STOP", "MAX_TOKENS", "OTHER", "NO_IMAGE"]) {
             let text = Text::from_escaped(*native);
-            let stop = read(&text, false);
+            let stop = read(&text, None, false);
             let expected = if *native == "JAILBREAK" { "SAFETY" } else { native };
             assert_eq!(word(&stop), Some(expected), "{native}");
         }

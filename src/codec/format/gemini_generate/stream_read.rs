@@ -152,7 +152,7 @@ impl Reader {
             talk.keep_citations(raw.json()?);
         }
         if let Some(word) = answer.finish {
-            talk.finish = Some(stop::read(&word, talk.called()).into_owned());
+            talk.finish = Some(stop::read(&word, answer.message, talk.called()).into_owned());
         } else if matches!(talk.finish, Some(Stop::EndTurn)) && talk.called() {
             talk.finish = Some(Stop::ToolUse);
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::calls::{Call, Calls};
-use super::choice::Choice;
+use super::choice::{Choice, Signature};
 use super::wire::{is_own, signature};
 use super::{error, logprobs, stop, usage};
 use crate::format::{Framing, Reply, StreamWriter};
@@ -42,6 +42,8 @@ struct Block {
     suffix: Vec<u8>,
     /// Where its words begin in the answer's text, and its sources among the answer's.
     mark: (usize, usize),
+    /// It has words.
+    said: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +204,8 @@ impl Writer {
                 (Kind::Hidden, TEXT)
             }
         };
-        if kind != Kind::Call {
+        // Words that come take what is foreign.
+        if kind != Kind::Call && (kind != Kind::Text || !self.waits_foreign(choice)) {
             self.flush_signature(choice, out);
         }
         let suffix = match kind {
@@ -215,23 +218,29 @@ impl Writer {
         };
         if let Head::ToolCall { id, name, flavor } = head {
             let signature = self.choices.get_mut(choice).and_then(|choice| choice.signature.take());
+            let signature = signature.map(|signature| signature.value);
             let block = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
             let id = self.ids.next(id);
             self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, signature));
         }
         let mark = self.choices.get(choice).map(Choice::mark).unwrap_or_default();
-        self.blocks.push(Block { choice, kind, prefix, suffix, mark });
+        self.blocks.push(Block { choice, kind, prefix, suffix, mark, said: false });
     }
 
     fn text(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
-        let Some(Block { choice, kind: kind @ (Kind::Text | Kind::Thinking), .. }) = at(&self.blocks, block) else {
-            return;
-        };
+        let slot = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at));
+        let Some(slot) = slot.filter(|slot| matches!(slot.kind, Kind::Text | Kind::Thinking)) else { return };
         if text.is_empty() {
             return;
         }
-        if let (Kind::Text, Some(choice)) = (kind, self.choices.get_mut(*choice)) {
+        slot.said = true;
+        let at_choice = slot.choice;
+        if let (Kind::Text, Some(choice)) = (slot.kind, self.choices.get_mut(at_choice)) {
             choice.note(text);
+            if let Some(signature) = choice.signature.take_if(|signature| signature.foreign) {
+                let signed = Some(&signature.value);
+                return self.part(at_choice, out, |json| super::part_write::words(text, false, signed, json));
+            }
         }
         self.open(out);
         if let Some(Block { prefix, suffix, .. }) = at(&self.blocks, block) {
@@ -280,32 +289,47 @@ impl Writer {
     }
 
     fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
-        let Some(Block { choice, kind, .. }) = at(&self.blocks, block) else { return };
-        let (choice, kind) = (*choice, *kind);
+        let Some(Block { choice, kind, said, .. }) = at(&self.blocks, block) else { return };
+        let (choice, kind, said) = (*choice, *kind, *said);
         let value = signature(opaque, &self.reply.seal).into_owned();
         match kind {
             Kind::Call => self.calls.sign(block, value),
             // The provider's own stands at the part that follows, if that is a call.
             Kind::Redacted | Kind::Text if is_own(opaque) => {
-                self.flush_signature(choice, out);
-                if let Some(choice) = self.choices.get_mut(choice) {
-                    choice.signature = Some(value);
-                }
+                self.wait(choice, Signature { value, foreign: false }, out)
             }
+            // Another's that has no words stands at the part that follows, words or a call.
+            Kind::Redacted => self.wait(choice, Signature { value, foreign: true }, out),
+            Kind::Thinking if !said && !is_own(opaque) => self.wait(choice, Signature { value, foreign: true }, out),
             Kind::Text => {
                 self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json));
             }
-            Kind::Redacted | Kind::Thinking => {
+            Kind::Thinking => {
                 self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, true, Some(&value), json));
             }
             Kind::Hidden => {}
         }
     }
 
-    /// Writes the signature that no call took: in a part without words.
+    /// Holds a signature back until the part that it belongs to comes.
+    fn wait(&mut self, choice: usize, signature: Signature, out: &mut Vec<u8>) {
+        self.flush_signature(choice, out);
+        if let Some(choice) = self.choices.get_mut(choice) {
+            choice.signature = Some(signature);
+        }
+    }
+
+    fn waits_foreign(&self, choice: usize) -> bool {
+        let waiting = self.choices.get(choice).and_then(|choice| choice.signature.as_ref());
+        waiting.is_some_and(|signature| signature.foreign)
+    }
+
+    /// Writes the signature that nothing took: in a part without words.
     fn flush_signature(&mut self, choice: usize, out: &mut Vec<u8>) {
-        if let Some(value) = self.choices.get_mut(choice).and_then(|choice| choice.signature.take()) {
-            self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json));
+        if let Some(Signature { value, foreign }) =
+            self.choices.get_mut(choice).and_then(|choice| choice.signature.take())
+        {
+            self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, foreign, Some(&value), json));
         }
     }
 

@@ -74,22 +74,26 @@ impl Pen<'_> {
     fn candidate(mut self, candidate: &Candidate<'_>, json: &mut Writer<'_>) {
         json.open_object().key("content").open_object().key("parts").open_array();
         let mut text = String::new();
-        // The provider's own signature stands at the call that follows, or in a part without words.
-        let mut waiting: Option<Text<'_>> = None;
+        let mut waiting: Option<Waiting<'_>> = None;
         for block in &candidate.blocks {
-            if let Some(value) = waiting.take_if(|_| !matches!(block.kind, BlockKind::ToolCall { .. })) {
-                part_write::words(&Text::EMPTY, false, Some(&value), json);
+            if let Some(left) = waiting.take_if(|waiting| !waiting.fits(block)) {
+                left.write(json);
             }
-            match (&block.kind, block.opaque.first()) {
-                (BlockKind::Redacted, Some(opaque)) if is_own(opaque) => {
-                    waiting = Some(opaque.data.by_ref());
+            match wordless(block) {
+                Some(opaque) => {
+                    if let Some(left) = waiting.replace(Waiting::of(opaque, self.reply)) {
+                        left.write(json);
+                    }
                     self.opaque_left(block, 1);
+                    if !self.is_own {
+                        report_extras(&block.extras, self.losses);
+                    }
                 }
-                _ => self.block(block, waiting.take(), &mut text, json),
+                None => self.block(block, waiting.take().map(|waiting| waiting.value), &mut text, json),
             }
         }
-        if let Some(value) = waiting {
-            part_write::words(&Text::EMPTY, false, Some(&value), json);
+        if let Some(left) = waiting {
+            left.write(json);
         }
         json.close_array().key("role").plain("model").close_object();
         match &candidate.stop {
@@ -133,7 +137,8 @@ impl Pen<'_> {
                 }
                 carried = 1;
                 if !words.is_empty() || first.is_some() {
-                    part_write::words(words, false, first.map(own).as_ref(), json);
+                    let signature = first.map(own).or(waiting.map(Text::into_owned));
+                    part_write::words(words, false, signature.as_ref(), json);
                 }
             }
             BlockKind::Refusal { text: words } => {
@@ -191,6 +196,42 @@ impl Pen<'_> {
             self.losses.dropped(Field::OpaqueState, block.at, "the part has no slot for more state");
         }
     }
+}
+
+/// State without words, on its way to the part that follows: clients drop parts that say nothing.
+struct Waiting<'p> {
+    value: Text<'p>,
+    /// Another provider's: it may stand at words too, and is reasoning where it stands alone.
+    foreign: bool,
+}
+
+impl<'p> Waiting<'p> {
+    fn of(opaque: &'p Opaque<'_>, reply: &Reply) -> Self {
+        Self { value: signature(opaque, &reply.seal), foreign: !is_own(opaque) }
+    }
+
+    fn fits(&self, block: &Block<'_>) -> bool {
+        let takes = match &block.kind {
+            BlockKind::Text { text, .. } => self.foreign && !text.is_empty(),
+            kind => matches!(kind, BlockKind::ToolCall { .. }),
+        };
+        takes && block.opaque.is_empty()
+    }
+
+    fn write(&self, json: &mut Writer<'_>) {
+        part_write::words(&Text::EMPTY, self.foreign, Some(&self.value), json);
+    }
+}
+
+/// The state of a block that has nothing else.
+fn wordless<'b>(block: &'b Block<'_>) -> Option<&'b Opaque<'b>> {
+    let opaque = block.opaque.first()?;
+    let alone = match &block.kind {
+        BlockKind::Redacted => true,
+        BlockKind::Thinking { text, .. } => text.is_empty() && !is_own(opaque),
+        _ => false,
+    };
+    alone.then_some(opaque)
 }
 
 /// What a block counts as when it cannot be carried.

@@ -82,9 +82,14 @@ fn trap_c25_cut_arguments_are_not_executable() {
 fn trap_f10_refusals_and_filters_have_details() {
     let refusal =
         Stop::Refusal { category: Some(Text::from_escaped("bio")), explanation: Some(Text::from_escaped("no")) };
-    for (stop, category, explanation) in
-        [(refusal, Some("bio"), "no"), (Stop::Filtered(Text::from_escaped("content_filter")), None, "content_filter")]
-    {
+    // A word of another vendor is no category that clients of this one know.
+    let foreign =
+        Stop::Refusal { category: Some(Text::from_escaped("SAFETY")), explanation: Some(Text::from_escaped("no")) };
+    for (stop, category, explanation) in [
+        (refusal, Some("bio"), "no"),
+        (foreign, None, "no"),
+        (Stop::Filtered(Text::from_escaped("content_filter")), None, "content_filter"),
+    ] {
         let (body, _) = write(&answer(Vec::new(), stop)).unwrap();
         assert_eq!(body["stop_reason"], "refusal");
         assert_eq!(body["stop_details"]["type"], "refusal");

@@ -219,6 +219,16 @@ fn a_refusal_says_why() {
 }
 
 #[test]
+fn what_a_filter_says_reaches_clients_of_every_format() {
+    let mut blocked = answer(json!([]), "SAFETY");
+    blocked["candidates"][0]["finishMessage"] = json!("not that");
+    for client in Format::ALL.into_iter().filter(|format| *format != Format::GeminiGenerate) {
+        let done = translated(Format::GeminiGenerate, client, &blocked).unwrap();
+        assert!(done.to_string().contains("not that"), "{client:?}: {done}");
+    }
+}
+
+#[test]
 fn media_of_an_answer_are_read() {
     let body = answer(json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0K"}}, {"text": "x"}]), "STOP");
     let text = body.to_string();
@@ -228,4 +238,91 @@ fn media_of_an_answer_are_read() {
     let mut losses = Losses::default();
     let own = GeminiGenerate.write_response(&response, &reply(), &mut losses).unwrap();
     assert!(String::from_utf8(own).unwrap().contains("iVBORw0K") && losses.is_empty());
+}
+
+/// The parts of a stream of messages for a client of this format.
+fn streamed_parts(message: &Value) -> Vec<Value> {
+    let event = |kind: &str, data: Value| format!("event: {kind}\ndata: {data}\n\n");
+    let mut head = message.clone();
+    head["content"] = json!([]);
+    let mut stream = event("message_start", json!({"type": "message_start", "message": head}));
+    for (index, block) in message["content"].as_array().unwrap().iter().enumerate() {
+        let (mut begun, mut deltas) = (block.clone(), Vec::new());
+        for (key, delta, field) in [
+            ("text", "text_delta", "text"),
+            ("signature", "signature_delta", "signature"),
+            ("input", "input_json_delta", "partial_json"),
+        ] {
+            let Some(value) = block.get(key) else { continue };
+            begun[key] = if value.is_object() { json!({}) } else { json!("") };
+            let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            for half in [&said[..said.len() / 2], &said[said.len() / 2..]] {
+                let whole = key == "signature";
+                let words = if whole { &said } else { half };
+                deltas.push(
+                    json!({"type": "content_block_delta", "index": index, "delta": {"type": delta, field: words}}),
+                );
+                if whole {
+                    break;
+                }
+            }
+        }
+        let start = json!({"type": "content_block_start", "index": index, "content_block": begun});
+        stream.push_str(&event("content_block_start", start));
+        deltas.into_iter().for_each(|delta| stream.push_str(&event("content_block_delta", delta)));
+        stream.push_str(&event("content_block_stop", json!({"type": "content_block_stop", "index": index})));
+    }
+    let delta = json!({"stop_reason": message["stop_reason"]});
+    stream.push_str(&event(
+        "message_delta",
+        json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 1}}),
+    ));
+    stream.push_str(&event("message_stop", json!({"type": "message_stop"})));
+    let mut out = Vec::new();
+    let mut transcoder = crate::Transcoder::new(
+        Format::AnthropicMessages,
+        Format::GeminiGenerate,
+        std::sync::Arc::new(reply()),
+        crate::format::Undo::default(),
+    );
+    transcoder.chunk(stream.as_bytes(), &mut out);
+    transcoder.finish(&mut out);
+    let parts = super::pieces(&out).into_iter().map(|piece| piece["candidates"][0]["content"]["parts"].clone());
+    parts.flat_map(|parts| parts.as_array().cloned().unwrap_or_default()).collect()
+}
+
+#[test]
+fn state_without_words_travels_with_the_part_that_follows() {
+    let call = json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}});
+    let text = json!({"type": "text", "text": "Let me look."});
+    let silent = json!({"type": "thinking", "thinking": "", "signature": "EqQBCgIYAhIM+/="});
+    let hidden = json!({"type": "redacted_thinking", "data": "c2VjcmV0"});
+    for content in [
+        json!([silent, call]),
+        json!([hidden, call]),
+        json!([silent, text, call]),
+        json!([hidden, text, hidden, call]),
+        json!([hidden, silent, text, call]),
+    ] {
+        let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
+            "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
+        let seen = translated(Format::AnthropicMessages, Format::GeminiGenerate, &message).unwrap();
+        let whole = seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone();
+        let pending = content[1]["type"] == "thinking";
+        for parts in [whole, streamed_parts(&message)] {
+            let unsaid = |part: &&Value| part["text"] == "" && part.get("thoughtSignature").is_some();
+            assert_eq!(parts.iter().filter(unsaid).count(), usize::from(pending), "{parts:?}");
+            let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
+                {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
+            let reply = reply();
+            let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
+            let facts = Facts::default();
+            let target = Target { model: "c", facts: &facts, api_version: None };
+            let body = history.to_string();
+            let (from, to) = (Format::GeminiGenerate, Format::AnthropicMessages);
+            let done = translate_request(from, to, body.as_bytes(), &head, &target).unwrap();
+            let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
+            assert_eq!(body["messages"][1]["content"], content, "{parts:?}");
+        }
+    }
 }
