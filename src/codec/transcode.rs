@@ -290,6 +290,8 @@ impl Watch {
         if self.blind {
             return Bytes::new();
         }
+        // What was not finished is not handed on where an error follows.
+        let given = self.outcome.events;
         let _ = self.push(b"\n\n");
         let Self { reader, outcome, .. } = self;
         if !outcome.is_over() {
@@ -298,7 +300,7 @@ impl Watch {
         if self.outcome.complete || (self.outcome.fault.is_some() && !self.is_cut()) {
             return Bytes::from(std::mem::take(&mut self.held));
         }
-        self.error(incomplete())
+        self.error(incomplete(), given)
     }
 
     /// The stream cannot go on: what tells the client so, unless it was over.
@@ -307,7 +309,7 @@ impl Watch {
             return Bytes::from(std::mem::take(&mut self.held));
         }
         self.outcome.note(&Event::Fault(fault.clone()));
-        self.error(fault)
+        self.error(fault, self.outcome.events)
     }
 
     /// The provider is silent: what tells the client that the stream is alive. What was passed on so far ended with a
@@ -332,13 +334,16 @@ impl Watch {
         matches!(self.outcome.fault, Some((FaultKind::StreamIncomplete, _)))
     }
 
-    fn error(&mut self, fault: Fault<'_>) -> Bytes {
+    /// The error in the client's format, behind the `given` events that it has.
+    fn error(&mut self, fault: Fault<'_>, given: u64) -> Bytes {
         self.held.clear();
         if self.outcome.fault.is_none() {
             self.outcome.note(&Event::Fault(fault.clone()));
         }
         let mut out = Vec::new();
-        self.wire.stream_writer(Arc::clone(&self.reply)).event(&Event::Fault(fault), &mut out, &mut |_| {});
+        let mut writer = self.wire.stream_writer(Arc::clone(&self.reply));
+        writer.resume(given);
+        writer.event(&Event::Fault(fault), &mut out, &mut |_| {});
         Bytes::from(out)
     }
 

@@ -164,6 +164,12 @@ pub trait StreamWriter: Send + Sync {
     /// Events come in the order of [`crate::hub::grammar`]. `lost` is told the class of what the format cannot carry; the
     /// same class may be told again.
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field));
+
+    /// The client has had `events` events of the stream already, which were not written here: where a format numbers its
+    /// events, it goes on behind them.
+    fn resume(&mut self, events: u64) {
+        let _ = events;
+    }
 }
 
 /// What a format is, as data.

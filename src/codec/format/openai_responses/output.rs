@@ -245,6 +245,12 @@ pub(super) fn call_status(flavor: Flavor, input: &str) -> &'static str {
     if flavor == Flavor::Custom || whole() { "completed" } else { "incomplete" }
 }
 
+/// Where reasoning stands. Clients made for this format's own vendor, which gives out nothing but summaries, look for
+/// nothing else: who asked to see reasoning gets all of it there.
+pub(super) fn shown(kind: ThinkingKind, reply: &Reply) -> ThinkingKind {
+    if reply.show_reasoning { ThinkingKind::Summary } else { kind }
+}
+
 /// What stands in `encrypted_content`, escaped: this format's own as it was, another's in an envelope.
 pub(super) fn sealed(opaque: &Opaque<'_>, seal: &Seal) -> String {
     if opaque.maker == OWN && opaque.kind == OpaqueKind::EncryptedReasoning {

@@ -38,6 +38,11 @@ impl Out {
         Self { identity, sequence: 0, slots: Vec::new(), kept: 0 }
     }
 
+    /// The next event stands behind `events` others.
+    pub(super) fn resume(&mut self, events: u64) {
+        self.sequence = events;
+    }
+
     /// True while no item began.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()

@@ -57,6 +57,10 @@ enum Kind {
 }
 
 impl StreamWriter for Writer {
+    fn resume(&mut self, events: u64) {
+        self.out.resume(events);
+    }
+
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         if self.over {
             return;
@@ -142,7 +146,7 @@ impl Writer {
             _ if candidate > 0 => Kind::Hidden,
             Head::Text => Kind::Words { refusal: false },
             Head::Refusal => Kind::Words { refusal: true },
-            Head::Thinking(kind) => Kind::Thought { kind: *kind, sealed: None },
+            Head::Thinking(kind) => Kind::Thought { kind: output::shown(*kind, &self.reply), sealed: None },
             Head::Redacted => Kind::Thought { kind: ThinkingKind::Summary, sealed: None },
             Head::ToolCall { id, name, flavor } => {
                 self.pending = Some(self.blocks.len());

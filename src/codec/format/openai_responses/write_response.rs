@@ -148,7 +148,7 @@ impl Pen<'_> {
         if block.opaque.len() > 1 {
             self.losses.dropped(Field::OpaqueState, block.at, "the item has no slot for more state");
         }
-        self.reasoning(kind, text.to_owned(), encrypted);
+        self.reasoning(output::shown(kind, self.reply), text.to_owned(), encrypted);
     }
 
     fn reasoning(&mut self, kind: ThinkingKind, text: String, encrypted: Option<String>) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{OpenaiResponses, frames, reply};
 use crate::Format;
-use crate::format::WireFormat as _;
+use crate::format::{Reply, WireFormat as _};
 use crate::hub::{
     Block, BlockKind, Candidate, Citation, Event, Field, Flavor, Head, Losses, Opaque, OpaqueKind, Response, Stop,
     ThinkingKind, Usage,
@@ -103,10 +103,14 @@ fn events<'r>(response: &'r Response<'r>) -> Vec<Event<'r>> {
 
 /// The whole answer; its stream must end in the same.
 fn write(response: &Response<'_>) -> Value {
+    write_to(response, reply())
+}
+
+fn write_to(response: &Response<'_>, reply: Reply) -> Value {
     let mut losses = Losses::default();
-    let written = OpenaiResponses.write_response(response, &reply(), &mut losses).unwrap();
+    let written = OpenaiResponses.write_response(response, &reply, &mut losses).unwrap();
     let whole: Value = serde_json::from_slice(&written).unwrap();
-    let mut writer = OpenaiResponses.stream_writer(Arc::new(reply()));
+    let mut writer = OpenaiResponses.stream_writer(Arc::new(reply));
     let mut out = Vec::new();
     for event in events(response) {
         writer.event(&event, &mut out, &mut |_| {});
@@ -190,7 +194,23 @@ fn own_state_stays_as_it_was_and_reasoning_without_any_is_marked() {
     assert_eq!(whole["output"][0]["encrypted_content"], "gAAA=");
     let mark = whole["output"][1]["encrypted_content"].as_str().unwrap();
     assert!(matches!(Seal::new(super::KEY).open(mark), Opened::Ours(Opaque { kind: OpaqueKind::Unsigned, .. })));
-    assert_eq!(whole["output"][1]["content"], json!([{"type": "reasoning_text", "text": "u"}]));
+}
+
+#[test]
+fn reasoning_that_was_asked_for_stands_where_the_vendors_own_clients_look() {
+    let summary = json!([{"type": "summary_text", "text": "u"}]);
+    let raw = json!([{"type": "reasoning_text", "text": "u"}]);
+    for (kind, asked, said) in [
+        (ThinkingKind::Raw, true, (&summary, &Value::Null)),
+        (ThinkingKind::Summary, true, (&summary, &Value::Null)),
+        (ThinkingKind::Raw, false, (&json!([]), &raw)),
+        (ThinkingKind::Summary, false, (&summary, &Value::Null)),
+    ] {
+        let answered = answer(vec![thinking("u", kind), text("a")], Stop::EndTurn);
+        let whole = write_to(&answered, Reply { show_reasoning: asked, ..reply() });
+        let item = &whole["output"][0];
+        assert_eq!((&item["summary"], &item["content"]), said, "{kind:?} {asked}");
+    }
 }
 
 #[test]

@@ -414,6 +414,21 @@ fn trap_a10_a_failure_is_a_fault_and_nothing_follows() {
 }
 
 #[test]
+fn trap_b12_the_error_behind_a_stream_that_is_passed_on_goes_on_with_its_numbers() {
+    let delta = r#"{"type":"response.output_text.delta","sequence_number":1,"output_index":0,"delta":"a"}"#;
+    let whole = up(&[CREATED, delta]);
+    // The second event is not finished where the stream is cut.
+    for (len, number) in [(whole.len(), 2), (whole.len() - 9, 1)] {
+        let mut watch = crate::transcode::Watch::new(Format::OpenaiResponses, Arc::new(reply()));
+        let mut passed = watch.chunk(bytes::Bytes::copy_from_slice(&whole[..len])).to_vec();
+        passed.extend_from_slice(&watch.finish());
+        let text = String::from_utf8(passed).unwrap();
+        let last: serde_json::Value = serde_json::from_str(text.rsplit_once("data: ").unwrap().1.trim()).unwrap();
+        assert_eq!((&last["type"], &last["sequence_number"]), (&json!("error"), &json!(number)), "{len}");
+    }
+}
+
+#[test]
 fn a_cut_stream_is_a_fault() {
     let folded = fold(&[&up(&[CREATED, r#"{"type":"response.output_text.delta","output_index":0,"delta":"a"}"#])]);
     assert!(folded.fault.is_some() && !folded.ended);
