@@ -9,36 +9,83 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 
-import anthropic
-import mock_anthropic
-import mock_openai
-import openai
+import clients
+import matrix
+import mock_chat
+import mock_gemini
+import mock_messages
+import mock_responses
 import pytest
+from client_anthropic import Anthropic
+from client_genai import GenAI
+from client_openai import OpenAIChat, OpenAIResponses
+from client_wire import WireChat, WireGemini, WireMessages, WireResponses
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-CLIENT_KEY = "sk-client-of-the-edge"
+WRITTEN = pathlib.Path(__file__).with_name("matrix.md")
 # The targets' names are those of real families: what a family can do is part of the translation.
 CONFIG = """
 server: {{listen: [{{address: "127.0.0.1:{port}"}}]}}
 admin: {{listen: "127.0.0.1:{admin}"}}
 providers:
-  oa: {{kind: openai, url: "{openai}", key: "{openai_key}"}}
-  co: {{kind: openai-compatible, url: "{compatible}", key: "{openai_key}"}}
-  an: {{kind: anthropic, url: "{anthropic}", key: "{anthropic_key}"}}
+  chat: {{kind: openai, url: "{chat}", key: "{chat_key}"}}
+  compatible: {{kind: openai-compatible, url: "{compatible}", key: "{chat_key}"}}
+  responses: {{kind: openai-responses, url: "{responses}", key: "{responses_key}"}}
+  messages: {{kind: anthropic, url: "{messages}", key: "{messages_key}"}}
+  gemini: {{kind: gemini, url: "{gemini}/v1beta", key: "{gemini_key}"}}
 models:
-  on-openai: oa/gpt-4.1
-  on-compatible: co/deepseek-reasoner
-  on-anthropic: an/claude-sonnet-4-5
-  on-adaptive: an/claude-opus-4-6
+  plain-chat: chat/gpt-4.1
+  plain-responses: responses/gpt-4.1
+  plain-messages: messages/claude-sonnet-4-5
+  plain-gemini: gemini/gemini-3-pro
+  think-chat: compatible/deepseek-reasoner
+  think-responses: responses/gpt-5.6
+  think-messages: messages/claude-sonnet-4-5
+  think-gemini: gemini/gemini-3-pro
+  think-adaptive: messages/claude-opus-4-6
 clients:
   - {{name: sdk, key: "{client}"}}
 """
+
+
+TABLE = matrix.Table()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keeps what became of each check of the matrix; a refusal is found after it, and counts."""
+    report = (yield).get_result()
+    item.whole = getattr(item, "whole", True) and not report.failed
+    if call.when == "teardown" and item.originalname == "test_matrix":
+        asked = item.callspec.params
+        TABLE.add(CLIENTS[asked["name"]], asked["provider"], asked["case"].row, item.whole)
+
+
+def pytest_sessionfinish(session) -> None:
+    """Where the whole matrix ran, the table in the repository says what it said."""
+    if TABLE.totals()[1] < matrix.checks(CLIENTS.values()):
+        return
+    if session.config.getoption("--write-matrix"):
+        WRITTEN.write_text(TABLE.markdown())
+    elif not WRITTEN.exists() or WRITTEN.read_text() != TABLE.markdown():
+        print(f"\n{WRITTEN.name} says otherwise: ./x matrix writes it anew")
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    passed, made = TABLE.totals()
+    terminalreporter.write_line(f"matrix: {passed} of {made} checks pass")
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--write-matrix", action="store_true", help=f"writes {WRITTEN.name} anew")
 
 
 def free_port() -> int:
@@ -47,31 +94,30 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def openai_provider():
-    return mock_openai.OpenAI()
+@pytest.fixture(scope="session", autouse=True)
+def only_loopback():
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
-def compatible_provider():
-    return mock_openai.Compatible()
+def providers():
+    """All mock providers, by name."""
+    kinds = {"chat": mock_chat.Chat, "compatible": mock_chat.Compatible, "responses": mock_responses.Responses,
+             "messages": mock_messages.Messages, "gemini": mock_gemini.Gemini}
+    return {name: kind() for name, kind in kinds.items()}
 
 
 @pytest.fixture(scope="session")
-def anthropic_provider():
-    return mock_anthropic.Anthropic()
-
-
-@pytest.fixture(scope="session")
-def edge(openai_provider, compatible_provider, anthropic_provider, tmp_path_factory):
+def edge(providers, tmp_path_factory):
     """The base URL of a running edge."""
     binary = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "target" / "debug" / "tidegate"))
     assert binary.exists(), f"{binary} is not there: build it, or name it in TIDEGATE_BIN"
     folder = tmp_path_factory.mktemp("edge")
     port, admin = free_port(), free_port()
-    config = CONFIG.format(port=port, admin=admin, openai=openai_provider.url,
-                           compatible=compatible_provider.url, anthropic=anthropic_provider.url,
-                           openai_key=mock_openai.KEY, anthropic_key=mock_anthropic.KEY, client=CLIENT_KEY)
+    config = CONFIG.format(port=port, admin=admin, client=clients.KEY, chat_key=mock_chat.KEY,
+                           responses_key=mock_responses.KEY, messages_key=mock_messages.KEY, gemini_key=mock_gemini.KEY,
+                           **{name: provider.url for name, provider in providers.items()})
     (folder / "tidegate.yaml").write_text(config)
     log = (folder / "log").open("wb")
     command = [str(binary), "run", "--config", str(folder / "tidegate.yaml")]
@@ -96,50 +142,37 @@ def _wait(process, url: str, log: pathlib.Path) -> None:
     pytest.exit(f"the edge did not start:\n{log.read_text()}", returncode=1)
 
 
-@pytest.fixture(autouse=True)
-def only_loopback(monkeypatch):
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
+PYTHON = (OpenAIChat, OpenAIResponses, Anthropic, GenAI)
+WIRE = (WireChat, WireResponses, WireMessages, WireGemini)
+NODE = (
+    clients.Node("openai-node chat", "chat"),
+    clients.Node("openai-node responses", "responses"),
+    clients.Node("anthropic-node", "messages"),
+    # It knows neither reasoning nor refusals in this format, nor anything that would bring state back.
+    clients.Node("ai chat", "chat", shows_thinking=False, shows_refusal=False, keeps_state=False),
+    clients.Node("ai responses", "responses", shows_refusal=False),
+    clients.Node("ai anthropic", "messages", shows_refusal=False, shows_sequence=False),
+    clients.Node("ai google", "gemini", shows_refusal=False, takes_addresses=False),
+)
+CLIENTS = {client.name: client for client in (*PYTHON, *NODE, *WIRE)}
+
+
+@pytest.fixture(scope="session")
+def sdks(edge):
+    """All clients, by name."""
+    process = clients.NodeProcess(os.environ.get("NODE", "node"), edge)
+    for client in NODE:
+        client.process = process
+    yield {**{kind.name: kind(edge) for kind in (*PYTHON, *WIRE)}, **{client.name: client for client in NODE}}
+    process.close()
 
 
 @pytest.fixture(autouse=True)
-def no_refusals(openai_provider, compatible_provider, anthropic_provider):
+def no_refusals(providers):
     """A request that a real provider would refuse fails the test that caused it."""
-    providers = (openai_provider, compatible_provider, anthropic_provider)
-    for provider in providers:
-        provider.refusals.clear()
-        provider.requests.clear()
-        provider.headers.clear()
+    for provider in providers.values():
+        provider.forget()
     yield
-    refused = [refusal for provider in providers for refusal in provider.refusals]
-    bodies = [body for provider in providers for body in provider.requests]
-    assert not refused, f"{refused}\nof {json.dumps(bodies, indent=1, ensure_ascii=False)[:4000]}"
-
-
-@pytest.fixture
-def chat(edge):
-    with openai.OpenAI(base_url=f"{edge}/v1", api_key=CLIENT_KEY, max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def messages(edge):
-    with anthropic.Anthropic(base_url=edge, api_key=CLIENT_KEY, max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture(params=["on-openai", "on-anthropic"])
-def model(request):
-    """A name behind which each provider stands in turn."""
-    return request.param
-
-
-@pytest.fixture(params=[False, True], ids=["whole", "stream"])
-def stream(request):
-    return request.param
-
-
-@pytest.fixture
-def provider(model, openai_provider, anthropic_provider):
-    """The provider behind `model`."""
-    return openai_provider if model == "on-openai" else anthropic_provider
+    refused = [refusal for provider in providers.values() for refusal in provider.refusals]
+    bodies = [body for provider in providers.values() for body in provider.requests]
+    assert not refused, f"{refused}\nof {json.dumps(bodies, indent=1, ensure_ascii=False)[:6000]}"

@@ -1,4 +1,4 @@
-"""What both mock providers share: a threaded HTTP server that validates, remembers, and answers by scenario."""
+"""What the mock providers share: a threaded HTTP server that validates, remembers, and answers by scenario."""
 
 import http.server
 import json
@@ -6,29 +6,38 @@ import socket
 import struct
 import threading
 
+import scenarios
 import strict
+from heard import BadRequest, Heard
+from scenarios import Answer, Failure, dumps
 
-
-class BadRequest(Exception):
-    """The provider would answer 400."""
+# An event of a stream: its name where the format has names, and its data.
+Event = tuple[str | None, dict | str]
 
 
 class Provider:
     """A mock provider on a loopback port. Subclasses say what their format is."""
 
-    path = ""
+    # The format, as the state that this provider mints is named by it.
+    name = ""
+    # The scheme of its errors' request ids.
+    request_id = "x-request-id"
 
     def __init__(self) -> None:
         self.requests: list[dict] = []
+        self.heard: list[Heard] = []
         self.headers: list = []
         self.refusals: list[str] = []
         provider = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:  # noqa: N802 (the base class's name)
                 provider.serve(self)
+                self.wfile.flush()
 
             def log_message(self, *_args) -> None:
                 pass
@@ -46,48 +55,98 @@ class Provider:
     def last(self) -> dict:
         return self.requests[-1]
 
+    def forget(self) -> None:
+        for kept in (self.requests, self.heard, self.headers, self.refusals):
+            kept.clear()
+
     def serve(self, handler) -> None:
         raw = handler.rfile.read(int(handler.headers["content-length"]))
         try:
-            if handler.path.split("?")[0] != self.path:
-                raise BadRequest(f"no such path: {handler.path}")
             body = json.loads(raw)
             self.requests.append(body)
             self.headers.append(handler.headers)
+            streaming = self.route(handler.path, body)
             self.validate(body, handler.headers)
-        except (BadRequest, strict.Refused, ValueError) as problem:
-            self.refusals.append(str(problem))
-            return self.send_json(handler, 400, self.error_body("invalid_request_error", f"mock: {problem}"))
-        self.answer(handler, body)
+            heard = self.hear(body)
+            heard.stream = streaming
+            self.heard.append(heard)
+            script = scenarios.pick(heard.asked())
+            said = script
+            if not isinstance(script, Failure):
+                said = heard.check(script)
+                self.check_state(body, heard, script)
+        except (BadRequest, strict.Refused, ValueError, KeyError, TypeError) as problem:
+            self.refusals.append(f"{self.name}: {problem}")
+            return self.send_json(handler, 400, self.error_body(400, "invalid_request_error", f"mock: {problem}"))
+        return self.answer(handler, body, heard, said)
+
+    def route(self, path: str, body: dict) -> bool:
+        """Refuses a wrong path; whether a stream is asked for."""
+        raise NotImplementedError
 
     def validate(self, body: dict, headers) -> None:
         raise NotImplementedError
 
-    def answer(self, handler, body: dict) -> None:
+    def hear(self, body: dict) -> Heard:
         raise NotImplementedError
 
-    def error_body(self, kind: str, message: str) -> dict:
+    def check_state(self, body: dict, heard: Heard, script: tuple[Answer, ...]) -> None:
+        """Opaque state that comes back is what was issued, and it is there where the format demands it."""
+
+    def whole(self, answer: Answer, body: dict) -> dict:
         raise NotImplementedError
 
-    def send_json(self, handler, status: int, body: dict, headers: dict | None = None) -> None:
-        data = json.dumps(body).encode()
+    def stream(self, answer: Answer, body: dict, framing: str) -> list[Event]:
+        raise NotImplementedError
+
+    def error_body(self, status: int, kind: str, message: str) -> dict:
+        raise NotImplementedError
+
+    def error_event(self, status: int, kind: str, message: str, number: int) -> Event:
+        """An error in the middle of a stream; `number` events have gone before it."""
+        raise NotImplementedError
+
+    def mint(self, label: str) -> str:
+        return scenarios.mint(self.name, label)
+
+    def answer(self, handler, body: dict, heard: Heard, said: Answer | Failure) -> None:
+        framing = scenarios.framing(heard.asked())
+        if isinstance(said, Answer):
+            if heard.stream:
+                return self.send_stream(handler, self.stream(said, body, framing), framing)
+            return self.send_json(handler, 200, self.whole(said, body), escape=framing != "plain")
+        if said.script is None:
+            headers = {"retry-after": "7"} if said.status in (429, 503, 529) else {}
+            error = self.error_body(said.status, said.kind, said.message)
+            return self.send_json(handler, said.status, error, {self.request_id: "req_mock", **headers})
+        events = self.stream(scenarios.SCENARIOS[said.script][0], body, "plain")
+        last = next(number for number, (_, data) in enumerate(events) if said.after in dumps(data))
+        events = events[: last + 1]
+        if said.by == "words":
+            events.append(self.error_event(said.status, said.kind, said.message, len(events)))
+        return self.send_stream(handler, events, framing, cut=said.by == "cut")
+
+    def send_json(self, handler, status: int, body: dict, headers: dict | None = None, escape: bool = False) -> None:
+        data = (json.dumps(body) if escape else dumps(body)).encode()
         handler.send_response(status)
         for name, value in {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}.items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(data)
 
-    def send_stream(self, handler, events: list[str], cut: bool = False) -> None:
+    def send_stream(self, handler, events: list[Event], framing: str, cut: bool = False) -> None:
         handler.send_response(200)
         handler.send_header("content-type", "text/event-stream")
         handler.send_header("transfer-encoding", "chunked")
         handler.end_headers()
         for event in events:
-            data = event.encode()
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            data = lay(event, framing)
+            pieces = [data[at:at + 1] for at in range(len(data))] if framing == "bytes" else [data]
+            for piece in pieces:
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                handler.wfile.flush()
         if cut:
             handler.close_connection = True
-            handler.wfile.flush()
             # A zero linger resets; nothing that was sent is taken back on loopback once it is delivered, but the
             # last chunk never comes. A plain close is the gentler and commoner cut.
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
@@ -96,7 +155,15 @@ class Provider:
         handler.wfile.write(b"0\r\n\r\n")
 
 
-def require(condition: bool, problem: str) -> None:
-    """What the provider would refuse with 400."""
-    if not condition:
-        raise BadRequest(problem)
+def lay(event: Event, framing: str) -> bytes:
+    """An event on the wire. The odd framings are all within the standard of server-sent events."""
+    name, data = event
+    text = data if isinstance(data, str) else dumps(data)
+    line, space = ("\r\n" if framing == "crlf" else "\n"), ("" if framing == "tight" else " ")
+    lines = [f"event:{space}{name}"] if name else []
+    lines.append(f"data:{space}{text}")
+    if framing == "comments":
+        lines = [": PROCESSING", "", "retry: 3000", *lines, ":"]
+    if framing == "reversed":
+        lines.reverse()
+    return (line.join(lines) + line * 2).encode()

@@ -1,31 +1,42 @@
-"""What a mock provider says, told once for both formats: the first user text names it as `[[name]]`.
+"""What a mock provider says, told once for all formats. The user's text names it as `[[name]]`.
 
-Usage is disjoint, as each vendor's documents let one derive it: `fresh` input, `read` from the cache, `written` to the
-cache, and `output`, of which `thought` is reasoning.
+A script has one answer for each round of tools; a mock holds the conversation against it, so that what comes back is
+what was said. Usage is disjoint, as each vendor's documents let one derive it: `fresh` input, `read` from the cache,
+`written` to the cache, and `output`, of which `thought` is reasoning.
 """
 
+import base64
 import dataclasses
+import hashlib
 import json
 import re
 from typing import Any
 
-SIGNATURE = "EqQBCgIYAhIM1gbcDa9GJwZA2b3hGgxBdjrkzLoky3dl1pkiMOYds+mock/1="
-REDACTED = "EmwKAhgBEgy3va3pzix/LafPsn4aDFIT2Xlxh0L5L8rLVyIwxtE3rAFBa8cr3qpP+mock"
-
 
 @dataclasses.dataclass(frozen=True)
 class Thinking:
+    """Reasoning that can be read, or `""`, and the state behind it, which each provider mints in its own way."""
+
     text: str
-    signature: str = SIGNATURE
+    label: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Redacted:
-    data: str = REDACTED
+    """Reasoning of which only the state is given out."""
+
+    label: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """Words by which the model declines."""
+
     text: str
 
 
@@ -48,89 +59,132 @@ class Usage:
 @dataclasses.dataclass(frozen=True)
 class Answer:
     blocks: tuple = (Text("Hello!"),)
-    stop: str = "end"  # end, length, call, refusal, or sequence
+    stop: str = "end"  # end, length, call, filter, refusal, or sequence
     usage: Usage = Usage()
+
+    def texts(self) -> str:
+        return "".join(block.text for block in self.blocks if isinstance(block, Text))
+
+    def calls(self) -> list[Call]:
+        return [block for block in self.blocks if isinstance(block, Call)]
+
+    def thinking(self) -> str:
+        return "".join(block.text for block in self.blocks if isinstance(block, Thinking))
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
+    """An HTTP error, or with `script` a stream that fails after its first event with `after` in it."""
+
     status: int
     kind: str
     message: str = "the provider's own words"
-    # Events of the stream that come before the failure; None for an HTTP error.
-    after: int | None = None
-    # Instead of an error event the connection is cut.
-    cut: bool = False
+    script: str | None = None
+    after: str = ""
+    # How the stream fails: by an error event, by a broken connection, or by an end that HTTP calls clean.
+    by: str = "words"
 
 
-UNICODE = "naïve 北京 🙂🏽 \u2028 \u0085 \"quoted\" \\ \n\ttab \u202eright-to-left"
-PARIS = {"city": "Paris, \"北\"", "days": 3, "big": 12345678901234567890}
+UNICODE = "naïve 北京 🙂🏽 👨‍👩‍👧 \u2028 \u2029 \u0085 \"quoted\" \\ \n\ttab \u202eright-to-left \u0000"
+EMOJI = "🙂🏽👨‍👩‍👧" * 8
+LONG = "word 北 " * 20000
+PARIS = {"city": "Paris, \"北\"", "days": 3}
 ROME = {"city": "Rome"}
+NUMBERS = {"city": "Paris", "days": 12345678901234567890}
 
-SCENARIOS: dict[str, Answer | Failure] = {
-    "hello": Answer(),
-    "unicode": Answer((Text(UNICODE),)),
-    "long": Answer((Text("word " * 2000),)),
-    "length": Answer((Text("Once upon a"),), stop="length"),
-    "refusal": Answer((Text("I can't help with that."),), stop="refusal"),
-    "sequence": Answer((Text("one two"),), stop="sequence"),
-    "cached": Answer(usage=Usage(fresh=10, read=512, written=1733, output=5)),
-    "json": Answer((Text('{"name": "北", "age": 3}'),)),
-    "tool": Answer((Call("call_one", "weather", PARIS),), stop="call"),
-    "empty-tool": Answer((Call("call_now", "now", {}),), stop="call"),
-    "parallel": Answer((Text("Let me look."), Call("call_one", "weather", PARIS), Call("call_two", "weather", ROME),
-                        Call("call_now", "now", {})), stop="call"),
-    "think": Answer((Thinking("First, the weather."), Text("Sunny.")), usage=Usage(output=50, thought=40)),
-    "think-tool": Answer((Thinking("I need the weather."), Call("call_one", "weather", PARIS)), stop="call",
-                         usage=Usage(output=50, thought=40)),
-    "redacted-tool": Answer((Redacted(), Call("call_one", "weather", PARIS)), stop="call"),
-    "silent-tool": Answer((Thinking(""), Call("call_one", "weather", PARIS)), stop="call"),
-    "done": Answer((Text("It is sunny in Paris."),)),
-    "broken-words": Failure(529, "overloaded_error", "Overloaded in the middle", after=4),
-    "broken-cut": Failure(0, "", after=4, cut=True),
+SCENARIOS: dict[str, tuple[Answer, ...] | Failure] = {
+    "hello": (Answer(),),
+    "unicode": (Answer((Text(UNICODE.replace("\u0000", "")),)),),
+    "emoji": (Answer((Text(EMOJI),)),),
+    "long": (Answer((Text(LONG),)),),
+    "length": (Answer((Text("Once upon a"),), stop="length"),),
+    "filter": (Answer((Text("Once upon"),), stop="filter"),),
+    "refusal": (Answer((Refused("I can't help with that."),), stop="refusal"),),
+    "sequence": (Answer((Text("one two"),), stop="sequence"),),
+    "cached": (Answer(usage=Usage(fresh=10, read=512, written=1733, output=5)),),
+    "json": (Answer((Text('{"name": "北", "age": 3}'),)),),
+    "numbers": (Answer((Call("call_one", "weather", NUMBERS),), stop="call"), Answer((Text("It is sunny."),))),
+    "empty-tool": (Answer((Call("call_now", "now", {}),), stop="call"), Answer((Text("It is noon."),))),
+    "tool": (Answer((Call("call_one", "weather", PARIS),), stop="call"), Answer((Text("It is sunny."),))),
+    "parallel": (
+        Answer((Text("Let me look."), Call("call_one", "weather", PARIS), Call("call_two", "weather", ROME),
+                Call("call_now", "now", {})), stop="call"),
+        Answer((Text("Sunny in both."),)),
+    ),
+    "loop": (
+        Answer((Text("Let me look."), Call("call_one", "weather", PARIS), Call("call_two", "weather", ROME)), stop="call"),
+        Answer((Call("call_now", "now", {}),), stop="call"),
+        Answer((Text("Once more."), Call("call_four", "weather", {"city": "Oslo"})), stop="call"),
+        Answer((Text("Sunny in all of them."),)),
+    ),
+    "think": (Answer((Thinking("First, the weather.", "plain"), Text("Sunny.")), usage=Usage(output=50, thought=40)),),
+    "think-loop": (
+        Answer((Thinking("I need the weather.", "one"), Text("Let me look."), Call("call_one", "weather", PARIS),
+                Call("call_two", "weather", ROME)), stop="call", usage=Usage(output=50, thought=40)),
+        Answer((Thinking("And the time.", "two"), Call("call_now", "now", {})), stop="call",
+               usage=Usage(output=30, thought=20)),
+        Answer((Thinking("That is all.", "three"), Text("It is sunny at noon.")), usage=Usage(output=30, thought=20)),
+    ),
+    "silent-loop": (
+        Answer((Thinking("", "silent"), Call("call_one", "weather", PARIS)), stop="call"),
+        Answer((Text("It is sunny."),)),
+    ),
+    "redacted-loop": (
+        Answer((Redacted("hidden"), Call("call_one", "weather", PARIS)), stop="call"),
+        Answer((Text("It is sunny."),)),
+    ),
+    # `"ll"` is the second fragment of `Hello!`, `"P` in the first of the arguments.
+    "broken-words": Failure(529, "overloaded_error", "Overloaded in the middle", script="hello", after='"ll"'),
+    "broken-cut": Failure(0, "", script="hello", after='"ll"', by="cut"),
+    "broken-end": Failure(0, "", script="hello", after='"ll"', by="end"),
+    "broken-call": Failure(0, "", script="tool", after='"P', by="end"),
 }
+# A lone NUL is legal JSON, but real providers do not send it; users may.
 
 
-def first_text(messages: list) -> str:
-    """The text of the first user turn, in either format."""
-    for message in messages:
-        if message.get("role") != "user":
-            continue
-        content = message.get("content")
-        if isinstance(content, str):
-            return content
-        return "".join(part.get("text", "") for part in content if part.get("type") == "text")
-    return ""
+def named(text: str) -> str:
+    """The scenario that a user's text names."""
+    return (re.search(r"\[\[([^\]]+)\]\]", text) or [None, "hello"])[1]
 
 
-def pick(messages: list) -> Answer | Failure:
-    """The scenario that the conversation asks for. Once tools have answered, it is `done`."""
-    text = first_text(messages)
-    name = (re.search(r"\[\[([^\]]+)\]\]", text) or [None, "hello"])[1]
+def pick(text: str) -> tuple[Answer, ...] | Failure:
+    name = named(text)
     if name.startswith("error "):
         _, status, kind = name.split(" ")
         return Failure(int(status), kind)
-    return SCENARIOS["done"] if _has_results(messages) else SCENARIOS[name]
+    return SCENARIOS[name]
 
 
-def _has_results(messages: list) -> bool:
-    """A result follows the last answer; a user's words may stand between it and the end."""
-    for message in reversed(messages):
-        if message.get("role") == "assistant":
-            return False
-        content = message.get("content")
-        blocks = content if isinstance(content, list) else []
-        if message.get("role") == "tool" or any(part.get("type") == "tool_result" for part in blocks):
-            return True
-    return False
+def framing(text: str) -> str:
+    """How the stream is laid on the wire: `((bytes))`, `((crlf))` and so on; plainly if nothing is said."""
+    return (re.search(r"\(\((\w+)\)\)", text) or [None, "plain"])[1]
 
 
-def halves(text: str) -> list[str]:
-    """A text in fragments, so that a stream has something to join."""
-    size = max(1, len(text) // 3)
+def result_of(name: str, arguments: dict) -> str:
+    """What the tool answers, so that a result at the wrong call is seen."""
+    return f"sun in {arguments.get('city')}" if name == "weather" else "noon"
+
+
+def mint(provider: str, label: str) -> str:
+    """State that only `provider` can have issued: base64, as all of them issue it."""
+    return base64.b64encode(hashlib.sha512(f"{provider} {label}".encode()).digest() * 3).decode()
+
+
+def halves(text: str, framing: str = "plain") -> list[str]:
+    """A text in fragments, so that a stream has something to join; `surrogates` cuts between those of a pair."""
+    if framing == "surrogates":
+        units = text.encode("utf-16-be", "surrogatepass")
+        size = 10  # five units: an odd count falls between the two of a pair sooner or later
+        return [units[at:at + size].decode("utf-16-be", "surrogatepass") for at in range(0, len(units), size)]
+    size = max(1, min(len(text) // 3, 4000))
     return [text[at:at + size] for at in range(0, len(text), size)] or [""]
 
 
 def dumps(value: Any) -> str:
-    """JSON as both vendors stream it: characters as they are."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON as the vendors stream it: characters as they are, but for half a pair, which has no other way."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return json.dumps(value)

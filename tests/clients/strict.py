@@ -76,6 +76,21 @@ def _hints(hint: Any) -> dict:
     return typing_extensions.get_type_hints(hint, include_extras=True)
 
 
+# What the types demand and the servers do not: the official AI SDK sends images without detail, and Codex reasoning
+# without its id (a wrong one would be refused).
+LENIENT = {("ResponseInputImageParam", "detail"), ("ResponseReasoningItemParam", "id")}
+
+
+@functools.cache
+def _required(hint: Any) -> frozenset:
+    """The keys that must be there. Where annotations are strings, `__required_keys__` does not know it of each."""
+    marks = {key: typing.get_origin(item) for key, item in _hints(hint).items()}
+    marked = {key for key, mark in marks.items() if mark in (typing.Required, typing_extensions.Required)}
+    free = {key for key, mark in marks.items() if mark in (typing.NotRequired, typing_extensions.NotRequired)}
+    lenient = {key for name, key in LENIENT if name == hint.__name__}
+    return frozenset((marked | (hint.__required_keys__ - free)) - lenient)
+
+
 def _typed_dict(value: Any, hint: Any, where: str) -> None:
     _expect(isinstance(value, dict), value, hint.__name__, where)
     hints = _hints(hint)
@@ -83,7 +98,7 @@ def _typed_dict(value: Any, hint: Any, where: str) -> None:
     # The tag first, so that a union's complaint is about the right alternative.
     for key in [key for key in ("type", "role") if key in hints and key in value and kind]:
         check(value[key], hints[key], f"{where}.{key}" if value[key] is None else where)
-    for key in hint.__required_keys__ - value.keys():
+    for key in _required(hint) - value.keys():
         raise Refused(f"{where}.{key}: is missing in {hint.__name__}")
     for key, item in value.items():
         if key not in hints:
