@@ -386,7 +386,12 @@ fn holds_gemini(maker: &Maker, written: &str, lost: &[Field]) {
     expected.sort();
     sources.sort();
     assert_eq!(sources, expected, "{written}");
-    assert_eq!(secrets, maker.secrets.iter().map(|(_, data)| data.clone()).collect::<Vec<_>>(), "{written}");
+    // A call that nobody signed is marked as such, by an envelope of nothing; state without words waits for what follows.
+    secrets.retain(|data| !data.is_empty());
+    secrets.sort();
+    let mut sealed: Vec<String> = maker.secrets.iter().map(|(_, data)| data.clone()).collect();
+    sealed.sort();
+    assert_eq!(secrets, sealed, "{written}");
     assert!(maker.logprobs == [0, 0] || lost.contains(&Field::Logprobs));
 }
 

@@ -30,6 +30,7 @@ pub(super) struct Choice {
     pub signature: Option<Signature>,
     /// A call had no object for its arguments.
     pub malformed: bool,
+    called: bool,
     /// All text so far, escaped.
     text: String,
     overflow: bool,
@@ -44,9 +45,15 @@ impl Choice {
             sources: Sources::default(),
             signature: None,
             malformed: false,
+            called: false,
             text: String::new(),
             overflow: false,
         }
+    }
+
+    /// A call comes; whether it is the first.
+    pub(super) fn is_first_call(&mut self) -> bool {
+        !std::mem::replace(&mut self.called, true)
     }
 
     /// Keeps text, for the places of sources in it.

@@ -158,6 +158,7 @@ impl<'a> Fields<'a> {
             Some((Opened::Bare, data, _)) => {
                 block.opaque.push(Opaque { kind: signature, maker: OWN, data });
             }
+            Some((Opened::Ours(opaque), ..)) if opaque.kind == OpaqueKind::Unsigned => {}
             Some((Opened::Ours(opaque), ..)) if is_passenger(&block.kind, &opaque) => before = Some(alone(opaque, at)),
             Some((Opened::Ours(opaque), ..)) => block.opaque.push(opaque),
             Some((Opened::Forged, _, at)) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::calls::{Call, Calls};
 use super::choice::{Choice, Signature};
-use super::wire::{is_own, signature};
+use super::wire::{is_own, signature, unsigned};
 use super::{error, logprobs, stop, usage};
 use crate::format::{Framing, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -218,7 +218,9 @@ impl Writer {
         };
         if let Head::ToolCall { id, name, flavor } = head {
             let signature = self.choices.get_mut(choice).and_then(|choice| choice.signature.take());
-            let signature = signature.map(|signature| signature.value);
+            let first = self.choices.get_mut(choice).is_some_and(Choice::is_first_call);
+            let mark = || first.then(|| unsigned(&self.reply.seal));
+            let signature = signature.map(|signature| signature.value).or_else(mark);
             let block = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
             let id = self.ids.next(id);
             self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, signature));
@@ -296,7 +298,7 @@ impl Writer {
             Kind::Call => self.calls.sign(block, value),
             // The provider's own stands at the part that follows, if that is a call.
             Kind::Redacted | Kind::Text if is_own(opaque) => {
-                self.wait(choice, Signature { value, foreign: false }, out)
+                self.wait(choice, Signature { value, foreign: false }, out);
             }
             // Another's that has no words stands at the part that follows, words or a call.
             Kind::Redacted => self.wait(choice, Signature { value, foreign: true }, out),

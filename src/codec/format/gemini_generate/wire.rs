@@ -124,6 +124,13 @@ pub(super) fn signature<'o>(opaque: &'o Opaque<'_>, seal: &Seal) -> Text<'o> {
     Text::from_escaped(STANDARD.encode(seal.wrap(opaque)))
 }
 
+/// What stands at the first call of an answer whose provider signs none: this vendor's newer models refuse a call without
+/// a signature, and the mark tells the edge, when the conversation goes on with one of them, that there never was any.
+pub(super) fn unsigned(seal: &Seal) -> Text<'static> {
+    let mark = Opaque { kind: OpaqueKind::Unsigned, maker: OWN, data: Text::EMPTY };
+    Text::from_escaped(STANDARD.encode(seal.wrap(&mark)))
+}
+
 /// True for state that this format's provider made.
 pub(super) fn is_own(opaque: &Opaque<'_>) -> bool {
     opaque.maker == OWN && matches!(opaque.kind, OpaqueKind::ThoughtSignature | OpaqueKind::ThinkingSignature)

@@ -3,7 +3,7 @@
 use super::choice::write_finish;
 use super::grounding::Sources;
 use super::part_write;
-use super::wire::{OWN, is_own, signature, write_extras};
+use super::wire::{OWN, is_own, signature, unsigned, write_extras};
 use super::{logprobs, stop, usage};
 use crate::format::Reply;
 use crate::hub::ids::Distinct;
@@ -34,8 +34,15 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let mut json = Writer::new(&mut out);
     json.open_object().key("candidates").open_array();
     for candidate in &response.candidates {
-        let pen =
-            Pen { reply, losses, ids: Distinct::default(), is_own, malformed: false, sources: Sources::default() };
+        let pen = Pen {
+            reply,
+            losses,
+            ids: Distinct::default(),
+            is_own,
+            calls: 0,
+            malformed: false,
+            sources: Sources::default(),
+        };
         pen.candidate(candidate, &mut json);
     }
     json.close_array();
@@ -66,6 +73,8 @@ struct Pen<'p> {
     losses: &'p mut Losses,
     ids: Distinct,
     is_own: bool,
+    /// Calls so far.
+    calls: u32,
     malformed: bool,
     sources: Sources,
 }
@@ -160,7 +169,11 @@ impl Pen<'_> {
             }
             BlockKind::ToolCall { .. } => {
                 carried = 1;
-                self.call(block, first.map(own).or(waiting.map(Text::into_owned)).as_ref(), json);
+                let signature = first.map(own).or(waiting.map(Text::into_owned));
+                let mark = || (!self.is_own && self.calls == 0).then(|| unsigned(seal));
+                let signature = signature.or_else(mark);
+                self.calls += 1;
+                self.call(block, signature.as_ref(), json);
             }
             BlockKind::ServerTool { raw, .. } | BlockKind::Unknown { raw, .. } if self.is_own => {
                 json.json(raw);

@@ -141,7 +141,9 @@ fn written_streams_read_as_the_recorded_ones() {
         assert_eq!(after.ended, before.ended, "{name}");
         if before.ended {
             let same = |folded: &Folded| {
-                let signatures: Vec<_> = folded.signatures.iter().map(|(_, value)| value.clone()).collect();
+                // A call that nobody signed is marked.
+                let signed = folded.signatures.iter().filter(|(_, value)| !value.starts_with("dGcxL"));
+                let signatures: Vec<_> = signed.map(|(_, value)| value.clone()).collect();
                 (folded.text.clone(), folded.thinking.clone(), folded.calls.clone(), signatures, folded.stop.clone())
             };
             assert_eq!(same(&after), same(&before), "{name}");

@@ -256,9 +256,10 @@ fn streamed_parts(message: &Value) -> Vec<Value> {
             let Some(value) = block.get(key) else { continue };
             begun[key] = if value.is_object() { json!({}) } else { json!("") };
             let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            for half in [&said[..said.len() / 2], &said[said.len() / 2..]] {
+            let (begin, rest) = said.split_at(said.len() / 2);
+            for half in [begin, rest] {
                 let whole = key == "signature";
-                let words = if whole { &said } else { half };
+                let words = if whole { said.as_str() } else { half };
                 deltas.push(
                     json!({"type": "content_block_delta", "index": index, "delta": {"type": delta, field: words}}),
                 );
@@ -269,7 +270,9 @@ fn streamed_parts(message: &Value) -> Vec<Value> {
         }
         let start = json!({"type": "content_block_start", "index": index, "content_block": begun});
         stream.push_str(&event("content_block_start", start));
-        deltas.into_iter().for_each(|delta| stream.push_str(&event("content_block_delta", delta)));
+        for delta in deltas {
+            stream.push_str(&event("content_block_delta", delta));
+        }
         stream.push_str(&event("content_block_stop", json!({"type": "content_block_stop", "index": index})));
     }
     let delta = json!({"stop_reason": message["stop_reason"]});
@@ -283,7 +286,7 @@ fn streamed_parts(message: &Value) -> Vec<Value> {
         Format::AnthropicMessages,
         Format::GeminiGenerate,
         std::sync::Arc::new(reply()),
-        crate::format::Undo::default(),
+        Undo::default(),
     );
     transcoder.chunk(stream.as_bytes(), &mut out);
     transcoder.finish(&mut out);
@@ -324,5 +327,34 @@ fn state_without_words_travels_with_the_part_that_follows() {
             let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
             assert_eq!(body["messages"][1]["content"], content, "{parts:?}");
         }
+    }
+}
+
+#[test]
+fn trap_d1_a_call_that_nobody_signed_is_known_when_the_conversation_moves_to_this_vendor() {
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call("a"), call("b")]});
+    let body = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+    let seen = translated(Format::OpenaiChat, Format::GeminiGenerate, &body).unwrap();
+    let parts = seen["candidates"][0]["content"]["parts"].clone();
+    assert!(parts[0]["thoughtSignature"].is_string() && parts[1]["thoughtSignature"].is_null(), "{parts}");
+    let result = |id: &str| json!({"functionResponse": {"id": id, "name": "f", "response": {"output": "1"}}});
+    let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
+        {"role": "user", "parts": [result("a"), result("b")]}]});
+    let reply = reply();
+    let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
+    let facts = Facts::default();
+    let target = Target { model: "g", facts: &facts, api_version: None };
+    let sent = |to: Format| -> Value {
+        let done =
+            translate_request(Format::GeminiGenerate, to, history.to_string().as_bytes(), &head, &target).unwrap();
+        serde_json::from_slice(&done.outgoing.body).unwrap()
+    };
+    let back = sent(Format::GeminiGenerate)["contents"][1]["parts"].clone();
+    assert_eq!(back[0]["thoughtSignature"], "skip_thought_signature_validator", "{back}");
+    assert!(back[1]["thoughtSignature"].is_null(), "{back}");
+    for to in [Format::AnthropicMessages, Format::OpenaiResponses, Format::OpenaiChat] {
+        assert!(!sent(to).to_string().contains("tg1."), "{to:?}");
     }
 }
