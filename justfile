@@ -12,6 +12,10 @@ demo:
 test:
     ./x test
 
+# the official SDKs through every pair of formats; writes the table of docs/formats.md
+matrix:
+    ./x matrix
+
 # what a change must pass
 ci:
     ./x ci

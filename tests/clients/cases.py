@@ -4,6 +4,7 @@ What differs from pair to pair differs by a rule of the translation, and the rul
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import scenarios
@@ -15,6 +16,7 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA6
 PDF = "JVBERi0xLjQKJcfsj6IKdHJhaWxlcgo8PCAvU2l6ZSAxID4+CiUlRU9GCg=="
 ADDRESS = "https://example.test/cat.png"
 BOTH = (False, True)
+FORMATS = ("chat", "responses", "messages", "gemini")
 
 
 @dataclasses.dataclass
@@ -27,7 +29,7 @@ class Seen:
     ask: dict
     answers: list[dict]
     heard: list[Heard]
-    # What a stranger to the SDK would see: the mock's record.
+    # What the mock was sent, as it was.
     bodies: list[dict]
 
     @property
@@ -195,6 +197,21 @@ def refused(seen: Seen) -> None:
     # A refusal in words is an end, but where a format has a reason of its own for it.
 
 
+def declined(seen: Seen) -> None:
+    """A prompt that the provider declines is no empty success: the answer has no words, and says why."""
+    answer = seen.answer
+    assert answer["raised"] is None, answer
+    same((answer["text"], answer["stop"]), ("", "filter"), "the end")
+
+
+def moves(seen: Seen) -> None:
+    """Half of the conversation elsewhere: the other provider has refused by now what it did not issue."""
+    well(seen)
+    text = scenarios.dumps(seen.bodies[-1]).replace("-", "+").replace("_", "/")
+    state = [scenarios.mint(seen.provider, block.label) for block in script_of(seen)[0].blocks if hasattr(block, "label")]
+    assert not any(value in text for value in state), "another provider's state was sent on"
+
+
 def fails(kind: str, status: int, more: Callable[[Seen, dict], None] = lambda _seen, _raised: None) -> Callable[[Seen], None]:
     def check(seen: Seen) -> None:
         raised = seen.answer["raised"]
@@ -254,9 +271,13 @@ def reasoning_lost(client: Client, provider: str) -> str | None:
     return "the client brings no reasoning back, and a server that wants it refuses" if lost else None
 
 
+def not_to(other: str, _client: Client, provider: str) -> str | None:
+    return "it is there already" if provider == other else None
+
+
 def tool_case(row: str, name: str, **more) -> Case:
     ask = {"text": f"[[{name}]]", "tools": ["weather", "now"], "rounds": 5, **more.pop("ask", {})}
-    return Case(row, name, ask, more.pop("check", tools_arrive), **more)
+    return Case(row, more.pop("name_of_it", name), ask, more.pop("check", tools_arrive), **more)
 
 
 def framed(framing: str) -> Case:
@@ -306,6 +327,8 @@ CASES = [
               without=lambda _client, provider: "it has no state" if provider == "chat" else None),
     tool_case("thinking loops", "redacted-loop", ask={"think": True}, check=state_survives, model="think",
               without=lambda _client, provider: "it has no state" if provider == "chat" else None),
+    *[tool_case("moved conversations", "think-loop", ask={"think": True, "to": f"plain-{other}"}, check=moves, model="think",
+                name_of_it=f"on to {other}", without=functools.partial(not_to, other)) for other in FORMATS],
     Case("structured output", "json", {"text": "[[json]]", "schema": True}, parsed),
     Case("vision", "bytes", {"text": "[[hello]]", "parts": [{"kind": "image", "data": PNG}] * 2}, media_arrives),
     Case("vision", "address", {"text": "[[hello]]", "parts": [{"kind": "image", "url": ADDRESS}]}, media_arrives, without=web_image),
@@ -315,6 +338,8 @@ CASES = [
     Case("length", "length", {"text": "[[length]]"}, well),
     Case("filter", "filter", {"text": "[[filter]]"}, well),
     Case("refusal", "refusal", {"text": "[[refusal]]"}, refused),
+    Case("filter", "prompt", {"text": "[[blocked]]"}, declined,
+         without=lambda _client, provider: None if provider == "gemini" else "only Gemini tells a prompt from an answer"),
     Case("usage", "cached", {"text": "[[cached]]"}, well),
     error(400, "invalid_request_error", fails("bad_request", 400, in_its_own_words)),
     # The client's key is not at fault: the edge's is, and the client is not told of it.
@@ -333,4 +358,3 @@ CASES = [
     *[framed(framing) for framing in ("bytes", "crlf", "comments", "tight", "reversed")],
 ]
 ROWS = list(dict.fromkeys(case.row for case in CASES))
-FORMATS = ("chat", "responses", "messages", "gemini")

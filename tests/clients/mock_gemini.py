@@ -128,10 +128,19 @@ class Gemini(Provider):
         return {"candidates": [candidate], "usageMetadata": _usage(answer.usage), "modelVersion": self.model,
                 "responseId": "resp-mock"}
 
+    def _blocked(self, answer: Answer) -> dict:
+        """A prompt that is declined has no answer at all."""
+        return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": _usage(answer.usage),
+                "modelVersion": self.model, "responseId": "resp-mock"}
+
     def whole(self, answer: Answer, body: dict) -> dict:
+        if answer.stop == "blocked":
+            return self._blocked(answer)
         return self._reply(answer, self._parts(answer) or None, last=True)
 
     def stream(self, answer: Answer, body: dict, framing: str) -> list[Event]:
+        if answer.stop == "blocked":
+            return [(None, self._blocked(answer))]
         chunks = []
         for part in self._parts(answer):
             if "text" not in part:

@@ -61,13 +61,14 @@ class Messages(Provider):
         return heard
 
     def check_state(self, body: dict, heard: Heard, script: tuple[Answer, ...]) -> None:
-        """A signature is of the words that it was issued with; with a budget, a turn that calls begins with its thinking."""
+        """A signature is of the words that it was issued with; with a budget, the last turn that calls has its thinking."""
         budget = (body.get("thinking") or {}).get("type") == "enabled"
+        last = heard.answers()[-1:]
         for said, turn in zip(script, heard.answers()):
             issued = [_issued(block, self) for block in said.blocks if isinstance(block, (Thinking, Redacted))]
             for thought in turn.thoughts:
                 require(thought in issued, f"Invalid `signature` in `thinking` block: {thought}")
-            require(not (budget and turn.calls and issued) or turn.thoughts == issued,
+            require(not (budget and turn.calls and issued and turn in last) or turn.thoughts == issued,
                     "Expected `thinking` or `redacted_thinking`, but found `tool_use`")
 
     def error_body(self, status: int, kind: str, message: str) -> dict:

@@ -1,6 +1,7 @@
 """What the mock providers share: a threaded HTTP server that validates, remembers, and answers by scenario."""
 
 import http.server
+import itertools
 import json
 import socket
 import struct
@@ -15,6 +16,9 @@ from scenarios import Answer, Failure, dumps
 Event = tuple[str | None, dict | str]
 
 
+ORDER = itertools.count()
+
+
 class Provider:
     """A mock provider on a loopback port. Subclasses say what their format is."""
 
@@ -25,7 +29,8 @@ class Provider:
 
     def __init__(self) -> None:
         self.requests: list[dict] = []
-        self.heard: list[Heard] = []
+        # What was taken, in the order of all mocks: number, as it was heard, and as it was sent.
+        self.log: list[tuple[int, Heard, dict]] = []
         self.headers: list = []
         self.refusals: list[str] = []
         provider = self
@@ -56,7 +61,7 @@ class Provider:
         return self.requests[-1]
 
     def forget(self) -> None:
-        for kept in (self.requests, self.heard, self.headers, self.refusals):
+        for kept in (self.requests, self.log, self.headers, self.refusals):
             kept.clear()
 
     def serve(self, handler) -> None:
@@ -69,7 +74,7 @@ class Provider:
             self.validate(body, handler.headers)
             heard = self.hear(body)
             heard.stream = streaming
-            self.heard.append(heard)
+            self.log.append((next(ORDER), heard, body))
             script = scenarios.pick(heard.asked())
             said = script
             if not isinstance(script, Failure):

@@ -59,7 +59,7 @@ class Usage:
 @dataclasses.dataclass(frozen=True)
 class Answer:
     blocks: tuple = (Text("Hello!"),)
-    stop: str = "end"  # end, length, call, filter, refusal, or sequence
+    stop: str = "end"  # end, length, call, filter, refusal, sequence, or blocked: no answer at all
     usage: Usage = Usage()
 
     def texts(self) -> str:
@@ -99,6 +99,7 @@ SCENARIOS: dict[str, tuple[Answer, ...] | Failure] = {
     "long": (Answer((Text(LONG),)),),
     "length": (Answer((Text("Once upon a"),), stop="length"),),
     "filter": (Answer((Text("Once upon"),), stop="filter"),),
+    "blocked": (Answer((), stop="blocked"),),
     "refusal": (Answer((Refused("I can't help with that."),), stop="refusal"),),
     "sequence": (Answer((Text("one two"),), stop="sequence"),),
     "cached": (Answer(usage=Usage(fresh=10, read=512, written=1733, output=5)),),

@@ -29,6 +29,19 @@ other way. What the other format cannot carry is never dropped silently: it stan
 `on_loss: refuse` answers 400 instead.
 ";
 
+const CLIENTS: &str = "
+## Real clients through every pair
+
+What the official SDKs saw and what strict mock providers were sent, in each scenario of `tests/clients/cases.py`, streamed
+and whole: the checks that pass, of those made. `./x matrix` runs them and writes these tables; `./x sdk` fails where they
+say otherwise. The row `wire grammar` is of clients without an SDK, which hold every event against the SDKs' types and the
+format's grammar. Where the numbers of a row differ, the scenario has no meaning for a client or a provider; `cases.py` says why.
+
+";
+
+/// Written by `./x matrix`.
+const MATRIX: &str = include_str!("../clients/matrix.md");
+
 fn page() -> String {
     let mut page = String::from(INTRODUCTION);
     for format in Format::ALL {
@@ -45,6 +58,8 @@ fn page() -> String {
         table(&mut page, "What a request in this format cannot carry from another", spec.request_losses);
         table(&mut page, "What an answer in this format cannot carry from another", spec.response_losses);
     }
+    page.push_str(CLIENTS);
+    page.push_str(MATRIX);
     page
 }
 

@@ -27,7 +27,8 @@ async function converse({ client, ask, tools }) {
   const history = adapter.begin(ask);
   const all = [];
   for (let number = 0; number <= (ask.rounds ?? 0); number += 1) {
-    const [seen, turn] = await adapter.send({ ...ask, declared }, history);
+    const model = number > 0 && ask.to ? ask.to : ask.model;
+    const [seen, turn] = await adapter.send({ ...ask, model, declared }, history);
     all.push(seen);
     if (seen.raised || seen.calls.length === 0) break;
     adapter.reply(history, turn, seen.calls.map((call) => [call, resultOf(call.name, call.arguments)]));
