@@ -87,28 +87,49 @@ impl<'a> Detail<'a> {
     }
 }
 
-/// Writes the entry that carries `opaque` as the next value; `text` is the words that it belongs to.
+/// The words that state belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Words<'w> {
+    /// There are none.
+    None,
+    /// Entries of the same index gave them already.
+    Before,
+    /// They stand in the same entry.
+    Here(&'w Text<'w>),
+}
+
+impl<'w> Words<'w> {
+    /// Words that may be none.
+    pub(super) fn of(text: Option<&'w Text<'w>>) -> Self {
+        text.map_or(Self::None, Self::Here)
+    }
+}
+
+/// Writes the entry that carries `opaque` as the next value.
 ///
 /// The server's own entry is given as it was; a foreign secret goes into an envelope.
-pub(super) fn write(opaque: &Opaque<'_>, text: Option<&Text<'_>>, index: u64, seal: Option<&Seal>, w: &mut Writer<'_>) {
+pub(super) fn write(opaque: &Opaque<'_>, words: Words<'_>, index: u64, seal: Option<&Seal>, w: &mut Writer<'_>) {
+    let text = if let Words::Here(text) = words { Some(text) } else { None };
     if opaque.maker == Format::OpenaiChat {
         return write_native(opaque, text, w);
     }
     let Some(seal) = seal else { return };
     let envelope = seal.wrap(opaque);
+    let text = text.filter(|text| !text.is_empty());
     w.open_object();
-    match (opaque.kind, text.filter(|text| !text.is_empty())) {
+    match opaque.kind {
         // Words beside encrypted reasoning are its summary: an entry without a place for them would lose them.
-        (OpaqueKind::EncryptedReasoning | OpaqueKind::ThoughtSignature, text @ Some(_))
-        | (OpaqueKind::ThinkingSignature | OpaqueKind::Unsigned, text) => {
+        OpaqueKind::EncryptedReasoning | OpaqueKind::ThoughtSignature | OpaqueKind::RedactedData
+            if text.is_none() && !matches!(words, Words::Before) =>
+        {
+            w.key("type").plain("reasoning.encrypted").key("data").plain(&envelope);
+        }
+        _ => {
             w.key("type").plain("reasoning.text");
             if let Some(text) = text {
                 w.key("text").text(text);
             }
             w.key("signature").plain(&envelope);
-        }
-        (OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning | OpaqueKind::ThoughtSignature, _) => {
-            w.key("type").plain("reasoning.encrypted").key("data").plain(&envelope);
         }
     }
     w.key("format").plain(match opaque.maker {
@@ -149,7 +170,7 @@ mod tests {
         read(&mut Cursor::over(json), &mut |detail| seen.push(detail)).unwrap();
         let opaque = seen[0].native().unwrap();
         let mut out = Vec::new();
-        write(&opaque, Some(&seen[0].text), 0, None, &mut Writer::new(&mut out));
+        write(&opaque, Words::Here(&seen[0].text), 0, None, &mut Writer::new(&mut out));
         let back = String::from_utf8(out).unwrap();
         assert_eq!(back, r#"{"type":"reasoning.text","signature":"S","format":"x-v1","index":3,"text":"a\"b"}"#);
     }

@@ -166,8 +166,12 @@ pub(super) fn thinking<'a>(
                 open = Some(index);
             }
             if let Some(block) = blocks.last_mut() {
-                if let BlockKind::Thinking { text, .. } = &mut block.kind {
+                if let BlockKind::Thinking { text, kind } = &mut block.kind {
                     text.push(&detail.text);
+                    // What providers of other formats show beside their state is a summary of their reasoning.
+                    if opaque.as_ref().is_some_and(|opaque| opaque.maker != Format::OpenaiChat) {
+                        *kind = ThinkingKind::Summary;
+                    }
                 }
                 block.opaque.extend(opaque);
             }

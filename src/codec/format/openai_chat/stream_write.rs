@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use super::details::{self, Words};
 use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
-use super::{details, error, usage};
+use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Field, Flavor, Head, Opaque, Stop, Usage};
@@ -320,9 +321,12 @@ impl Writer {
             return;
         }
         let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
-        let entry = match at.kind {
-            Kind::Thinking { entry } => entry,
-            Kind::Text { .. } | Kind::Refusal | Kind::Call { .. } | Kind::Custom { .. } | Kind::Hidden => 0,
+        let (entry, words) = match at.kind {
+            Kind::Thinking { entry } if at.empty => (entry, Words::None),
+            Kind::Thinking { entry } => (entry, Words::Before),
+            Kind::Text { .. } | Kind::Refusal | Kind::Call { .. } | Kind::Custom { .. } | Kind::Hidden => {
+                (0, Words::None)
+            }
         };
         if let (true, Kind::Call { index }) = (is_call_signature(opaque), &at.kind) {
             self.open_delta(at.candidate, out);
@@ -335,7 +339,7 @@ impl Writer {
         self.open_delta(at.candidate, out);
         let mut w = JsonWriter::new(out);
         w.key("reasoning_details").open_array();
-        details::write(opaque, None, entry, Some(&self.reply.seal), &mut w);
+        details::write(opaque, words, entry, Some(&self.reply.seal), &mut w);
         w.close_array();
         out.extend_from_slice(self.tail);
     }

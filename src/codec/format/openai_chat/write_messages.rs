@@ -295,7 +295,7 @@ impl Pen<'_, '_, '_> {
         if !own.is_empty() {
             self.w.key("reasoning_details").open_array();
             for (index, (opaque, text)) in own.into_iter().enumerate() {
-                details::write(opaque, text, index as u64, None, self.w);
+                details::write(opaque, details::Words::of(text), index as u64, None, self.w);
             }
             self.w.close_array();
         }

@@ -1,8 +1,9 @@
 //! A whole answer for a client, written.
 
+use super::details::{self, Words};
 use super::stream_write::write_annotation;
+use super::usage;
 use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
-use super::{details, usage};
 use crate::Format;
 use crate::format::Reply;
 use crate::hub::ids::Distinct;
@@ -207,7 +208,9 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
     for (index, block) in message.thoughts.iter().enumerate() {
         let index = index as u64;
         match (block.opaque.first(), thought(block)) {
-            (Some(opaque), text) => details::write(opaque, text, index, Some(&reply.seal), w),
+            (Some(opaque), text) => {
+                details::write(opaque, Words::of(text), index, Some(&reply.seal), w);
+            }
             (None, Some(text)) => {
                 w.open_object().key("type").plain("reasoning.text").key("text").text(text);
                 w.key("index").number(index).close_object();
@@ -217,7 +220,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
     }
     for (call, _) in &message.calls {
         for opaque in call.opaque.iter().filter(|opaque| !is_call_signature(opaque)) {
-            details::write(opaque, None, 0, Some(&reply.seal), w);
+            details::write(opaque, Words::None, 0, Some(&reply.seal), w);
         }
     }
     w.close_array();

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, MESSAGES, as_it_is, send, to_messages};
+use super::{CHAT, MESSAGES, answer, as_it_is, chunks, frames, send, stream, to_messages};
+use crate::Format;
 use crate::format::ThinkingForm;
 
 fn with(fields: &Value) -> Value {
@@ -175,5 +176,50 @@ fn hidden_reasoning_is_not_shown() {
         (json!({}), false),
     ] {
         assert_eq!(to_messages(&with(&fields), as_it_is).reply.show_reasoning, shown, "{fields}");
+    }
+}
+
+#[test]
+fn a_summary_beside_encrypted_reasoning_comes_back_as_a_summary() {
+    let summary = json!([{"type": "summary_text", "text": "why"}]);
+    let body = json!({"id": "resp_1", "object": "response", "model": "m", "status": "completed", "output": [
+        {"id": "rs_1", "type": "reasoning", "summary": summary, "encrypted_content": "gAAA"},
+        {"id": "fc_1", "type": "function_call", "call_id": "a", "name": "f", "arguments": "{}", "status": "completed"}]});
+    let (whole, _) = answer(Format::OpenaiResponses, CHAT, &body).unwrap();
+    let mut turn = whole["choices"][0]["message"].clone();
+    // A stream gives the words and what signs them apart: clients keep the pieces, or make one entry of an index.
+    let event = |kind: &str, fields: Value| {
+        let mut event = json!({"type": kind, "sequence_number": 0, "output_index": 0, "summary_index": 0});
+        fields.as_object().unwrap().iter().for_each(|(key, value)| event[key] = value.clone());
+        event.to_string()
+    };
+    let lines = [
+        event(
+            "response.created",
+            json!({"response": {"id": "resp_1", "model": "m", "status": "in_progress", "output": []}}),
+        ),
+        event("response.output_item.added", json!({"item": {"id": "rs_1", "type": "reasoning", "summary": []}})),
+        event("response.reasoning_summary_text.delta", json!({"item_id": "rs_1", "delta": "w"})),
+        event("response.reasoning_summary_text.delta", json!({"item_id": "rs_1", "delta": "hy"})),
+        event("response.output_item.done", json!({"item": body["output"][0]})),
+        event("response.completed", json!({"response": body})),
+    ];
+    let written = stream(Format::OpenaiResponses, CHAT, &chunks(&lines.each_ref().map(String::as_str)));
+    let deltas =
+        frames(CHAT, &written).into_iter().map(|(_, data)| data["choices"][0]["delta"]["reasoning_details"].clone());
+    let pieces: Vec<Value> = deltas.filter_map(|list| list.as_array().cloned()).flatten().collect();
+    let mut one = json!({});
+    for (key, value) in pieces.iter().flat_map(|piece| piece.as_object().unwrap()) {
+        let words = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        one[key] = if key == "text" { json!(words(&one["text"]) + &words(value)) } else { value.clone() };
+    }
+    for details in [turn["reasoning_details"].clone(), json!(pieces), json!([one])] {
+        turn["reasoning_details"] = details;
+        let result = json!({"role": "tool", "tool_call_id": "a", "content": "r"});
+        let history = json!({"model": "m", "messages": [{"role": "user", "content": "q"}, turn, result]});
+        let sent = send(CHAT, Format::OpenaiResponses, &history, as_it_is).unwrap();
+        let item = &sent.body["input"][1];
+        assert_eq!((&item["summary"], &item["encrypted_content"]), (&summary, &json!("gAAA")), "{}", sent.body);
+        assert!(item["content"].is_null(), "{item}");
     }
 }
