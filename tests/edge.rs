@@ -36,6 +36,7 @@ mod edge {
     mod reload;
     mod resilience;
     mod responses;
+    mod routing;
     mod seam;
     mod services;
     mod shapes;

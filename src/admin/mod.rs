@@ -46,6 +46,14 @@ pub trait State: Send + Sync {
 
     /// Providers, endpoints and their health as JSON.
     fn upstreams_view(&self) -> String;
+
+    /// Where a request would go now, and why, as JSON; `query` says what it is: `model`, `client`, `bytes`, `stream`,
+    /// `tools`, `images`, `documents`, `header.NAME`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the query, as text.
+    fn explain(&self, query: &str) -> Result<String, String>;
 }
 
 /// Whether the process wants new requests.
@@ -91,12 +99,12 @@ impl App {
             (Page::Reload, "POST") if request.from_web_page => Answer::from_web_page(),
             (Page::Reload, "POST") => self.reload().await,
             (Page::Reload, _) => Answer::wrong_method("POST"),
-            (_, "GET" | "HEAD") => self.show(page),
+            (_, "GET" | "HEAD") => self.show(page, request.query),
             (_, _) => Answer::wrong_method("GET, HEAD"),
         }
     }
 
-    fn show(&self, page: Page) -> Answer {
+    fn show(&self, page: Page, query: &str) -> Answer {
         match page {
             Page::Health => Answer::health(&self.state.health()),
             Page::Live => Answer::live(),
@@ -104,6 +112,10 @@ impl App {
             Page::Metrics => Answer::metrics(self.metrics.text()),
             Page::Config => Answer::json(200, self.state.config_view()),
             Page::Upstreams => Answer::json(200, self.state.upstreams_view()),
+            Page::Explain => match self.state.explain(query) {
+                Ok(explained) => Answer::json(200, explained),
+                Err(fault) => Answer::text(400, fault),
+            },
             Page::Reload => Answer::wrong_method("POST"),
         }
     }
@@ -136,6 +148,7 @@ impl ServeHttp for App {
         let request = Request {
             method: head.method.as_str(),
             path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
             from_web_page: head.headers.contains_key("origin"),
         };
         let without_body = request.method == "HEAD";
@@ -147,6 +160,7 @@ impl ServeHttp for App {
 struct Request<'r> {
     method: &'r str,
     path: &'r str,
+    query: &'r str,
     /// Browsers say so on every POST; a page of a foreign site must not be able to reload through its visitor.
     from_web_page: bool,
 }
@@ -161,9 +175,10 @@ enum Page {
     Reload,
     Config,
     Upstreams,
+    Explain,
 }
 
-const PAGES: [(&str, Page); 8] = [
+const PAGES: [(&str, Page); 9] = [
     ("/health", Page::Health),
     ("/health/live", Page::Live),
     ("/health/ready", Page::Ready),
@@ -172,6 +187,7 @@ const PAGES: [(&str, Page); 8] = [
     ("/reload", Page::Reload),
     ("/config", Page::Config),
     ("/upstreams", Page::Upstreams),
+    ("/explain", Page::Explain),
 ];
 
 impl Page {

@@ -39,6 +39,10 @@ impl State for Scripted {
         r#"{"providers":{}}"#.to_owned()
     }
 
+    fn explain(&self, query: &str) -> Result<String, String> {
+        if query == "model=m" { Ok("{}".to_owned()) } else { Err("say which model\n".to_owned()) }
+    }
+
     fn upstreams_view(&self) -> String {
         "[]".to_owned()
     }

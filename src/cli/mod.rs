@@ -12,6 +12,7 @@ mod health;
 mod input;
 mod models;
 mod pretty;
+mod route;
 mod run;
 mod serving;
 mod simulate;
@@ -59,6 +60,7 @@ enum Command {
     Check(check::Args),
     Models(models::Args),
     Explain(explain::Args),
+    Route(route::Args),
     Translate(translate::Args),
     Simulate(simulate::Args),
     Health(health::Args),
@@ -75,6 +77,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Models(args) => models::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Route(args) => route::run(&args),
             Command::Translate(args) => translate::run(&args),
             Command::Run(args) => run::run(args),
             Command::Upgrade(args) => upgrade::run(&args),

@@ -9,6 +9,7 @@
 //! [`Report`] tells all of them, each with its place, and no report, log or `Debug` ever shows a secret.
 
 mod clients;
+mod decide;
 mod describe;
 mod fields;
 mod lower;
@@ -31,6 +32,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use clients::{AuthFailure, Caller, Clients};
+pub use decide::{Candidate, Explanation, Lead, Question, needs};
 pub use describe::describe;
 pub use network::Network;
 pub use problem::{Place, Problem, Report};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
-use crate::routing::{Retries, Route};
+use crate::routing::{Glob, Price, Retries, Route, Rule, When};
 
 use super::network::Network;
 use super::settings::{ClientLimits, ClientTimeouts, KeyLabel, LogPath, MetricAlias, Settings};
@@ -30,6 +30,7 @@ struct View<'a> {
     providers: BTreeMap<&'a str, ProviderView<'a>>,
     models: BTreeMap<&'a str, ModelView>,
     operations: BTreeMap<&'static str, &'a str>,
+    rules: Vec<RuleView<'a>>,
     auth: &'static str,
     clients: Vec<ClientView>,
 }
@@ -135,11 +136,45 @@ struct RetriesView {
 #[derive(Serialize)]
 struct ModelView {
     strategy: &'static str,
-    targets: Vec<String>,
+    affinity: String,
+    targets: Vec<TargetView>,
     on_loss: &'static str,
     max_output: Option<u32>,
     fallback_on: Vec<String>,
     retries: RetriesView,
+}
+
+#[derive(Serialize)]
+struct TargetView {
+    to: String,
+    weight: u32,
+    price: Option<PriceView>,
+}
+
+#[derive(Serialize)]
+struct PriceView {
+    input: f64,
+    output: f64,
+}
+
+#[derive(Serialize)]
+struct RuleView<'a> {
+    name: &'a str,
+    when: WhenView<'a>,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct WhenView<'a> {
+    model: Option<&'a str>,
+    client: Option<&'a str>,
+    headers: BTreeMap<&'a str, &'a str>,
+    body_over: Option<usize>,
+    body_under: Option<usize>,
+    stream: Option<bool>,
+    tools: Option<bool>,
+    images: Option<bool>,
+    documents: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -169,6 +204,7 @@ impl<'a> View<'a> {
                 .collect(),
             models: routes.map(|route| (&*route.name, ModelView::of(route))).collect(),
             operations: settings.operations.iter().map(|(name, provider)| (*name, &**provider)).collect(),
+            rules: settings.rules.iter().map(RuleView::of).collect(),
             auth: if open { "off" } else { "keys" },
             clients: callers
                 .iter()
@@ -342,12 +378,36 @@ impl EndpointView {
     }
 }
 
+impl<'a> RuleView<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        let When { model, client, headers, body_over, body_under, stream, tools, images, documents } = &rule.when;
+        let when = WhenView {
+            model: model.as_ref().map(Glob::as_str),
+            client: client.as_ref().map(Glob::as_str),
+            headers: headers.iter().map(|(name, glob)| (name.as_str(), glob.as_str())).collect(),
+            body_over: *body_over,
+            body_under: *body_under,
+            stream: *stream,
+            tools: *tools,
+            images: *images,
+            documents: *documents,
+        };
+        Self { name: &rule.name, when, model: &rule.model }
+    }
+}
+
 impl ModelView {
     fn of(route: &Route) -> Self {
-        let targets = route.targets.iter().map(|target| format!("{}/{}", target.provider, target.model)).collect();
+        let price = |price: &Price| PriceView { input: price.input, output: price.output };
+        let targets = route.targets.iter().map(|target| TargetView {
+            to: format!("{}/{}", target.provider, target.model),
+            weight: target.weight,
+            price: target.price.as_ref().map(price),
+        });
         Self {
-            strategy: "priority",
-            targets,
+            strategy: route.strategy.name(),
+            affinity: route.affinity.to_string(),
+            targets: targets.collect(),
             on_loss: route.on_loss.name(),
             max_output: route.max_output,
             fallback_on: route.retries.on.iter().map(|class| class.name()).collect(),

@@ -6,7 +6,7 @@
 mod models;
 mod providers;
 
-pub(super) use models::{CLIENT, MODEL, RETRIES, TARGET};
+pub(super) use models::{CLIENT, MODEL, PRICE, RETRIES, RULE, TARGET, WHEN};
 pub(super) use providers::{BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUIRKS, STREAMS, TIMEOUTS};
 
 /// What the name of an overriding environment variable begins with.
@@ -82,6 +82,9 @@ pub(super) const ALL: &[&Section] = &[
     &MODEL,
     &RETRIES,
     &TARGET,
+    &PRICE,
+    &RULE,
+    &WHEN,
     &CLIENT,
 ];
 
@@ -111,6 +114,12 @@ pub(super) static ROOT: Section = Section {
             "map: operation → provider",
             Otherwise("none"),
             "Where an operation goes that names no model, such as `files` or `batches`, when several providers could serve it. The table of operations lists the names. A request's header `x-tidegate-provider` goes before it.",
+        ),
+        field(
+            "rules",
+            "list of rules",
+            Otherwise("none"),
+            "Which requests are served by another model than they ask for; the first rule that is for a request counts. The client sees the name that it asked for, and needs the right to that one.",
         ),
         field(
             "auth",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::provider::facts::{self, Model, Said};
 use crate::provider::{Provider, Quirks};
-use crate::routing::{Glob, Models};
+use crate::routing::{Glob, Models, Rule};
 use crate::secret::SealingKey;
 
 use super::clients::Clients;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub models: Models,
     /// Where operations go that name no model, by the operation's name.
     pub operations: BTreeMap<&'static str, Arc<str>>,
+    /// Which requests are served by another model than they ask for; the first that is for one counts.
+    pub rules: Vec<Rule>,
     /// Who may call.
     pub clients: Clients,
     /// Seals the opaque state that travels through clients.

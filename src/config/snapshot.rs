@@ -12,7 +12,7 @@ use tidegate_codec::seal::Seal;
 use super::Settings;
 use crate::provider::Provider;
 use crate::provider::facts::Model;
-use crate::upstream::{Budgets, Fleet, Pools};
+use crate::upstream::{Budgets, Fleet, Lineups, Pools};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
 pub struct Snapshot {
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub pools: Pools,
     /// The further attempts that the requests of each configured model may cause.
     pub budgets: Budgets,
+    /// What is known of the targets of each configured model.
+    pub lineups: Lineups,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
     pub headers: AHashMap<Arc<str>, Headers>,
     /// What is known of the configured targets, by provider and model.
@@ -59,6 +61,10 @@ impl Snapshot {
             budgets: fleet.budgets(settings.models.list().chain(settings.models.patterns()).map(|route| {
                 let retries = &route.retries;
                 (&route.name, retries.budget, retries.budget_floor)
+            })),
+            lineups: fleet.lineups(settings.models.list().chain(settings.models.patterns()).map(|route| {
+                let targets = route.targets.iter().map(|target| format!("{}/{}", target.provider, target.model));
+                (&route.name, targets.collect())
             })),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),

@@ -411,7 +411,12 @@ fn faults_of_models_are_told() {
     check("m: {targets: []}", "4: `m` has no target");
     check("m: {}", "4: `targets` is missing");
     check("m: {target: [p/x]}", "4: unknown key `target`");
-    check("m: {targets: [p/x], strategy: weighted}", "4: the strategy `weighted` is not available in this version");
+    check("m: {targets: [p/x], strategy: weighted}", "ok");
+    check("m: {targets: [p/x], strategy: fast}", "4: `fast` is not a value of `strategy`");
+    check("m: {targets: [p/x], affinity: \"header:a b\"}", "4: `a b` is no header's name");
+    check("m: {targets: [p/x], affinity: session}", "4: `session` is not a value of `affinity`");
+    check("m: {targets: [{to: p/x, price: {input: 1, output: -1}}]}", "4: `-1` is not a price");
+    check("m: {targets: [{to: p/x, price: {input: 1}}]}", "4: `output` is missing");
     check("m: {targets: [p/x], strategy: first}", "4: `first` is not a value of `strategy`");
     check("m: {targets: [p/x], max_output: 0}", "4: `0` is not a number that fits here");
     check("m: {targets: [{weight: 1}]}", "4: `to` is missing");
@@ -523,7 +528,7 @@ fn faults_of_the_server_are_told() {
 fn a_file_that_is_no_map_or_no_yaml_is_told() {
     check(
         "- a\n- b\n",
-        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, facts_file, models, operations, auth, clients\n\n1 problem in t.yaml",
+        "t.yaml:1:1: a map is wanted here, not a list\n  1 | - a\n    | ^\n  = write a map of: server, admin, access_log, metrics, providers, facts_file, models, operations, rules, auth, clients\n\n1 problem in t.yaml",
     );
     let found = messages("providers:\n  p: {kind: openai, key: sk-canary-0123456789\nmodels: {}\n", &[]);
     assert!(found.contains("this is not YAML"), "{found}");
@@ -640,6 +645,9 @@ fn every_key_is_read() {
         ("models.NAME", "MODELS__N__"),
         ("models.NAME.retries", "MODELS__N__RETRIES__"),
         ("models.NAME.targets[]", "MODELS__N__TARGETS__0__"),
+        ("models.NAME.targets[].price", "MODELS__N__TARGETS__0__PRICE__"),
+        ("rules[]", "RULES__0__"),
+        ("rules[].when", "RULES__0__WHEN__"),
         ("clients[]", "CLIENTS__0__"),
     ]);
     assert_eq!(places.len(), ALL.len());

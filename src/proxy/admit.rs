@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use http::header::AsHeaderName;
 use pingora_proxy::Session;
+use tidegate_codec::hub::media::percent_decode;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::{Format, Framing, Line, Operation, json, wire};
 
@@ -15,10 +16,12 @@ use super::connection;
 use super::exchange::{Admitted, Exchange, Task};
 use super::models;
 use super::names;
+use super::plan::hash_key;
 use super::refuse::{self, Rejection};
 use super::services;
-use crate::config::{Caller, Snapshot};
+use crate::config::{self, Caller, Lead, Snapshot};
 use crate::observe::{self, Endpoint};
+use crate::routing::{Affinity, Ask, Route};
 
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
@@ -124,7 +127,9 @@ fn place_of(session: &Session) -> Place {
         "/health" | "/healthz" => Place::Health,
         "/v1/models" | "/v1beta/models" => Place::Models(None),
         _ => match path.strip_prefix("/v1/models/").or_else(|| path.strip_prefix("/v1beta/models/")) {
-            Some(id) if !id.is_empty() => Place::Models(Some(percent_decode(id))),
+            Some(id) if !id.is_empty() => {
+                Place::Models(Some(String::from_utf8_lossy(&percent_decode(id)).into_owned()))
+            }
             _ => Place::Unknown,
         },
     }
@@ -285,12 +290,25 @@ async fn take_in(
     let Some(model) = envelope.model.as_deref().filter(|model| !model.is_empty()) else {
         return Err(invalid(Refusal::of("model", "the name of a model is missing"), &body));
     };
-    let route = snapshot.settings.models.resolve(model).ok_or_else(|| unknown_model(model))?;
+    let spec = wire(format).spec();
+    let own = |name: Option<&'static str>| name.and_then(|name| header(session, name));
+    let needs = || config::needs(format, &body, (own(spec.version_header), own(spec.beta_header)));
+    let ask = Ask {
+        model,
+        client: caller.name(),
+        header: &|name| header(session, name),
+        bytes: body.len(),
+        stream: envelope.stream,
+        needs: &needs,
+    };
+    let Lead { rule: _, route } = snapshot.settings.lead(&ask).ok_or_else(|| unknown_model(model))?;
     if !caller.may_use(model) {
         return Err(forbidden_model(model));
     }
     exchange.trail.route = Some(Arc::clone(&route.name));
+    let affinity = affinity(session, &route, &caller, (format, model, &body));
     Ok(Admitted {
+        affinity,
         api_version: own_header(session, wire(format).spec().version_header),
         betas: own_header(session, wire(format).spec().beta_header),
         format,
@@ -303,6 +321,20 @@ async fn take_in(
         body,
         snapshot,
     })
+}
+
+/// The number that leads the request where others with the same one went.
+fn affinity(session: &Session, route: &Route, caller: &Caller, (format, model, body): (Format, &str, &[u8])) -> u64 {
+    let by_client = || hash_key(&[caller.name(), model]);
+    let by_number = |number: u64| hash_key(&[model]) ^ number;
+    match &route.affinity {
+        Affinity::Client => by_client(),
+        Affinity::Conversation => by_number(wire(format).spec().beginning(body).conversation),
+        Affinity::Prefix => by_number(wire(format).spec().beginning(body).prefix),
+        Affinity::Header(name) => {
+            header(session, name.as_str()).map_or_else(by_client, |value| hash_key(&[value, model]))
+        }
+    }
 }
 
 pub(super) fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {
@@ -333,22 +365,6 @@ pub(super) fn header(session: &Session, name: impl AsHeaderName) -> Option<&str>
     session.get_header(name).and_then(|value| value.to_str().ok())
 }
 
-fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escape = tail.get(..2).filter(|_| first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        if let Some(byte) = escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            bytes.push(byte);
-            rest = tail.get(2..).unwrap_or_default();
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,7 +387,7 @@ mod tests {
     #[test]
     fn decodes_model_names_in_paths() {
         for (path, name) in [("a", "a"), ("a%2Fb", "a/b"), ("%", "%"), ("%zz", "%zz"), ("a%20b%", "a b%")] {
-            assert_eq!(percent_decode(path), name);
+            assert_eq!(percent_decode(path), name.as_bytes());
         }
     }
 }

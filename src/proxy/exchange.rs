@@ -29,7 +29,7 @@ use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::Route;
 use crate::upstream::seam::Course;
-use crate::upstream::{Lease, RetryBudget};
+use crate::upstream::{Busy, Lease, RetryBudget};
 
 /// One request with its answer: Pingora's per-request context.
 #[derive(Debug)]
@@ -86,6 +86,8 @@ pub struct Admitted {
     pub envelope: Envelope,
     /// Where it may go.
     pub route: Arc<Route>,
+    /// Equal for requests that should meet the same target and endpoint.
+    pub affinity: u64,
     /// Version of the format, if sent.
     pub api_version: Option<String>,
     /// Unfinished features asked for, if sent.
@@ -153,6 +155,8 @@ pub struct Attempt {
     pub lease: Lease,
     /// The format in which it is asked.
     pub format: Format,
+    /// The target; counts as busy until this is dropped.
+    pub busy: Option<Busy>,
     /// The provider's name of the model.
     pub model: String,
     /// The body for it.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::config::Snapshot;
 use crate::provider::Provider;
 use crate::routing::{Route, Target};
-use crate::upstream::{EndpointId, Lease};
+use crate::upstream::{Busy, EndpointId, Lease, Standing};
 
 /// The targets of one request, in order, and what was tried.
 #[derive(Debug)]
 pub struct Plan {
     route: Arc<Route>,
+    /// Positions of the targets in the order in which they are tried; `None` for the written one.
+    order: Option<Box<[usize]>>,
+    /// Place in that order.
     at: usize,
     /// Endpoints of the current target that were tried.
     tried: Vec<EndpointId>,
@@ -33,12 +36,16 @@ pub struct Step {
     pub lease: Lease,
     /// The provider's name of the model.
     pub model: String,
+    /// Counts the attempt at the target.
+    pub busy: Option<Busy>,
 }
 
 impl Plan {
-    /// A plan of `route` with at most `attempts` attempts; `key` steers consistent hashing.
-    pub fn new(route: Arc<Route>, attempts: usize, key: u64) -> Self {
-        Self { route, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, key }
+    /// A plan of `route` with at most `attempts` attempts for a request of `bytes` bytes; `key` leads it where others
+    /// with the same key went.
+    pub fn new(route: Arc<Route>, snapshot: &Snapshot, attempts: usize, (key, bytes): (u64, usize)) -> Self {
+        let order = snapshot.order(&route, key, bytes);
+        Self { route, order, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, key }
     }
 
     /// The next endpoint, of the current target if it has one that was not tried, else of the next target. Where nothing
@@ -63,7 +70,7 @@ impl Plan {
     /// The first target and the current one, as configured, if they differ.
     pub fn fallback(&self) -> Option<(String, String)> {
         let name = |target: &Target| format!("{}/{}", target.provider, target.model);
-        let (first, now) = (self.route.targets.first()?, self.route.targets.get(self.at)?);
+        let (first, now) = (self.target(0)?, self.target(self.at)?);
         (self.at > 0).then(|| (name(first), name(now)))
     }
 
@@ -109,21 +116,32 @@ impl Plan {
         self.begun = false;
     }
 
+    /// The target at a place of the order.
+    fn target(&self, place: usize) -> Option<&Target> {
+        let position = match &self.order {
+            Some(order) => *order.get(place)?,
+            None => place,
+        };
+        self.route.targets.get(position)
+    }
+
     /// The first target, from the current one on, with an untried endpoint that takes requests.
     fn usable(&self, snapshot: &Snapshot) -> Option<usize> {
         (self.at..self.route.targets.len()).find(|at| {
-            let Some(target) = self.route.targets.get(*at) else { return false };
+            let Some(target) = self.target(*at) else { return false };
             let tried: &[EndpointId] = if *at == self.at { &self.tried } else { &[] };
             snapshot.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(&target.model, tried))
         })
     }
 
     fn step(&mut self, snapshot: &Snapshot, at: usize) -> Option<Step> {
-        let target = self.route.targets.get(at)?;
+        let target = self.target(at)?;
         let provider = snapshot.settings.providers.get(&target.provider)?;
         let tried: &[EndpointId] = if at == self.at { &self.tried } else { &[] };
         let lease = snapshot.pools.get(&target.provider)?.pick(self.key, &target.model, tried)?;
-        let step = Step { provider: Arc::clone(provider), lease, model: target.model.clone() };
+        let standing = snapshot.lineups.get(&self.route.name).and_then(|lineup| lineup.target(target.place));
+        let busy = standing.map(Standing::begin);
+        let step = Step { provider: Arc::clone(provider), lease, model: target.model.clone(), busy };
         if at != self.at {
             self.at = at;
             self.tried.clear();

@@ -19,7 +19,7 @@ use tidegate_codec::{
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task};
 use super::names;
-use super::plan::{Plan, Step, hash_key};
+use super::plan::{Plan, Step};
 use super::refuse::Rejection;
 use super::services;
 use crate::clock;
@@ -120,9 +120,9 @@ fn begin(exchange: &mut Exchange) {
     exchange.forget_answer();
     exchange.phase = match std::mem::take(&mut exchange.phase) {
         Phase::Admitted(admitted) => {
-            let key = hash_key(&[admitted.caller.name(), admitted.envelope.model.as_deref().unwrap_or_default()]);
             let attempts = admitted.snapshot.settings.server.max_attempts;
-            let plan = Plan::new(Arc::clone(&admitted.route), attempts, key);
+            let draw = (admitted.affinity, admitted.body.len());
+            let plan = Plan::new(Arc::clone(&admitted.route), &admitted.snapshot, attempts, draw);
             let budget = admitted.snapshot.budgets.get(&admitted.route.name).map(Arc::clone);
             if let Some(budget) = &budget {
                 budget.pay_in();
@@ -380,6 +380,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         provider: step.provider,
         lease: step.lease,
         format,
+        busy: step.busy,
         model: step.model,
         body,
         translated: false,

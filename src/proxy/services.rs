@@ -17,6 +17,7 @@ use tidegate_codec::{Format, Framing, wire};
 use super::admit::{self, forbidden_model, invalid, own_header, shorten, unknown_model, wrong_method};
 use super::body::{self, Reservation};
 use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
+use super::plan::hash_key;
 use super::receive::no_answer;
 use super::refuse::Rejection;
 use super::tail::Tail;
@@ -25,7 +26,7 @@ use super::{Edge, form, names, send};
 use crate::config::{Caller, Snapshot};
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::{Layout, Provider};
-use crate::routing::{OnLoss, Route, Strategy, Target};
+use crate::routing::{Affinity, OnLoss, Route, Strategy, Target};
 
 /// Headers of the client that go on beside those of every request, as they are.
 const PASSED: [HeaderName; 7] = [
@@ -179,6 +180,7 @@ fn target(session: &Session, path: &str) -> String {
 
 pub(super) fn admitted(session: &Session, head: Head, (format, route, call): (Format, Arc<Route>, Call)) -> Admitted {
     let spec = wire(format).spec();
+    let affinity = hash_key(&[head.caller.name(), &route.name]);
     Admitted {
         api_version: own_header(session, spec.version_header),
         betas: own_header(session, spec.beta_header),
@@ -189,6 +191,7 @@ pub(super) fn admitted(session: &Session, head: Head, (format, route, call): (Fo
         body: Bytes::new(),
         room: Reservation::default(),
         envelope: Envelope::default(),
+        affinity,
         route,
         snapshot: head.snapshot,
     }
@@ -272,10 +275,12 @@ fn serves(service: &Service, provider: &Provider) -> bool {
 
 /// The way to one provider, where no model is named.
 fn route_to(name: &str, provider: &Provider) -> Arc<Route> {
-    let target = Target { provider: Arc::clone(&provider.name), model: String::new(), weight: 1 };
+    let target =
+        Target { provider: Arc::clone(&provider.name), model: String::new(), weight: 1, price: None, place: 0 };
     Arc::new(Route {
         name: Arc::from(name),
         strategy: Strategy::Priority,
+        affinity: Affinity::Client,
         targets: vec![target],
         on_loss: OnLoss::Allow,
         max_output: None,

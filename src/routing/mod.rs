@@ -6,14 +6,19 @@
 
 mod pattern;
 mod retry;
+mod rule;
+mod strategy;
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 
 pub use pattern::{Glob, Pattern};
 pub use retry::{Failure, On, Retries};
+pub use rule::{Ask, Needs, Rule, When, first};
+pub use strategy::{Draw, Price, Sight, Strategy, order};
 
 /// Where requests for a name go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// How the targets are tried.
     pub strategy: Strategy,
+    /// What leads requests to the same place.
+    pub affinity: Affinity,
     /// Where it goes, in the order of preference; never empty.
     pub targets: Vec<Target>,
     /// What happens when a target's format cannot carry a part of the request.
@@ -41,14 +48,35 @@ pub struct Target {
     pub model: String,
     /// Its share, for strategies that share; at least 1.
     pub weight: u32,
+    /// What it costs, where that was said.
+    pub price: Option<Price>,
+    /// Its place among the model's targets as they are written.
+    pub place: usize,
 }
 
-/// In which order targets are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// As they are written.
+/// What requests must share to meet the same target, or the same endpoint of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Affinity {
+    /// The client.
     #[default]
-    Priority,
+    Client,
+    /// Instructions, tools, and the user's first turn.
+    Conversation,
+    /// Instructions and tools.
+    Prefix,
+    /// The value of this header, lower case; without it, the client.
+    Header(String),
+}
+
+impl fmt::Display for Affinity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Conversation => f.write_str("conversation"),
+            Self::Prefix => f.write_str("prefix"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
 }
 
 /// What happens to a request that a target's format cannot carry in full.
@@ -146,10 +174,12 @@ mod tests {
     fn models(entries: &[(&str, &str)]) -> Models {
         Models::new(entries.iter().map(|(name, to)| {
             let (provider, model) = to.split_once('/').unwrap();
-            let target = Target { provider: provider.into(), model: model.to_owned(), weight: 1 };
+            let target =
+                Target { provider: provider.into(), model: model.to_owned(), weight: 1, price: None, place: 0 };
             Route {
                 name: Arc::from(*name),
                 strategy: Strategy::Priority,
+                affinity: Affinity::Client,
                 targets: vec![target],
                 on_loss: OnLoss::Warn,
                 max_output: None,

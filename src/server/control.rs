@@ -161,6 +161,12 @@ impl State for Control {
         config::redacted(&self.live.load().settings)
     }
 
+    fn explain(&self, query: &str) -> Result<String, String> {
+        let question = config::Question::from_query(query)?;
+        let found = self.live.load().explain(&question);
+        found.map(|found| found.to_json()).ok_or_else(|| format!("no model is named `{}`\n", question.model))
+    }
+
     fn upstreams_view(&self) -> String {
         let mut out = Vec::new();
         let mut json = Writer::new(&mut out);

@@ -14,6 +14,7 @@ use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapse
 use super::hold::{Gate, Stage};
 use super::pool::Pool;
 use super::resolve::{Lookup, SystemLookup};
+use super::standing::{Lineup, Lineups, Standing};
 use super::trouble::ModelView;
 use super::upkeep::Upkeep;
 use crate::clock;
@@ -33,6 +34,8 @@ struct Known {
     last_id: u64,
     states: HashMap<Identity, Weak<State>>,
     budgets: HashMap<Arc<str>, Weak<RetryBudget>>,
+    /// By `provider/model`.
+    standings: HashMap<String, Weak<Standing>>,
 }
 
 /// The budgets of one config generation, by the model's name in it.
@@ -95,6 +98,24 @@ impl Fleet {
         }
         known.budgets.retain(|_, budget| budget.strong_count() > 0);
         budgets
+    }
+
+    /// The lineups of one config generation: name of a model, and its targets as `provider/model`. What was learnt of a
+    /// known target stays.
+    pub fn lineups<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, Vec<String>)>) -> Lineups {
+        let mut known = self.known();
+        let mut lineups = Lineups::new();
+        for (name, targets) in models {
+            let mut standing = |target: String| {
+                let standing = known.standings.get(&target).and_then(Weak::upgrade).unwrap_or_default();
+                known.standings.insert(target, Arc::downgrade(&standing));
+                standing
+            };
+            let targets = targets.into_iter().map(&mut standing).collect();
+            lineups.insert(Arc::clone(name), Lineup::new(targets));
+        }
+        known.standings.retain(|_, standing| standing.strong_count() > 0);
+        lineups
     }
 
     /// Further attempts that were wanted and not had, by model.
@@ -275,6 +296,25 @@ mod tests {
         assert_eq!(labels(&fleet), [("10.0.0.1:80".to_owned(), false), ("10.0.0.2:80".to_owned(), true)]);
         drop(lease);
         assert_eq!(labels(&fleet), [("10.0.0.2:80".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_reload_keeps_what_was_learnt_of_a_target() {
+        let fleet = Fleet::new();
+        let (name, other) = (Arc::from("m"), Arc::from("n"));
+        let lineups = |name, targets: &[&str]| {
+            fleet.lineups([(name, targets.iter().map(ToString::to_string).collect())].into_iter())
+        };
+        let old = lineups(&name, &["a/x", "b/y"]);
+        old[&name].target(1).unwrap().answered(Duration::from_secs(1));
+        let new = lineups(&other, &["b/y", "c/z"]);
+        drop(old);
+        assert_eq!(new[&other].target(0).unwrap().first_token(), Some(Duration::from_secs(1)));
+        assert_eq!(fleet.known().standings.len(), 3, "swept at the next reload");
+        let _newest = lineups(&other, &["c/z"]);
+        drop(new);
+        let _last = lineups(&other, &["c/z"]);
+        assert_eq!(fleet.known().standings.len(), 1);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod probe;
 mod resolve;
 pub mod seam;
 mod select;
+mod standing;
 #[cfg(test)]
 mod testing;
 mod trouble;
@@ -40,5 +41,6 @@ pub use hold::Stage;
 pub use pool::{Lease, Pool};
 pub use resolve::{Lookup, ResolveError};
 pub use select::random;
+pub use standing::{Busy, Lineup, Lineups, Standing};
 pub use trouble::ModelView;
 pub use upkeep::Upkeep;

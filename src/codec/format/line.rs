@@ -175,6 +175,7 @@ pub fn as_segment(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PromptFields;
     use super::*;
     use crate::Format;
 
@@ -193,6 +194,7 @@ mod tests {
         path: "/v1beta/models/{model}:generateContent",
         same_format_paths: &["/v1beta/models/{model}:countTokens"],
         addressing: Some(&ADDRESSING),
+        prompt: PromptFields { before: &[], turns: "" },
         version_header: None,
         beta_header: None,
         request_id_header: None,

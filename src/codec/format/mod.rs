@@ -9,6 +9,7 @@ use crate::json::JsonError;
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
+mod beginning;
 mod facts;
 pub mod gemini_generate;
 mod line;
@@ -16,6 +17,7 @@ pub mod openai_chat;
 pub mod openai_responses;
 pub(crate) mod trim;
 
+pub use beginning::{Beginning, PromptFields};
 pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
 
@@ -186,6 +188,8 @@ pub struct Spec {
     /// How paths name the model and the stream; `None` where the body does. [`Spec::find`] and [`Spec::request_line`]
     /// read and write paths.
     pub addressing: Option<&'static Addressing>,
+    /// What its prompts begin with.
+    pub prompt: PromptFields,
     /// Header that names the version of the format; its presence tells a client of this format from others.
     pub version_header: Option<&'static str>,
     /// Header that asks for unfinished features.

@@ -144,7 +144,8 @@ pub fn type_of_name(name: &str) -> Option<&'static str> {
 }
 
 /// Decodes `%XX`; anything else stays as it is.
-pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
+#[must_use]
+pub fn percent_decode(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

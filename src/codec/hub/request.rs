@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::block::{Block, CacheMark, Extra, Turn};
+use super::block::{Block, BlockKind, CacheMark, Extra, Turn};
 use super::error::Refusal;
 use super::loss::Field;
 use super::tool::{Tool, ToolPolicy};
@@ -108,6 +108,19 @@ impl<'a> Request<'a> {
             Field::StreamOptions => self.stream.is_some_and(|stream| stream != StreamSpec::default()),
             _ => true,
         }
+    }
+}
+
+impl Request<'_> {
+    /// Whether `wanted` holds for a part of the request, in a tool's result too.
+    #[must_use]
+    pub fn has_block(&self, wanted: impl Fn(&BlockKind<'_>) -> bool) -> bool {
+        let spoken = self.turns.iter().flat_map(|turn| &turn.blocks);
+        self.instructions.iter().chain(spoken).any(|block| {
+            wanted(&block.kind)
+                || matches!(&block.kind, BlockKind::ToolResult { content, .. }
+                    if content.iter().any(|block| wanted(&block.kind)))
+        })
     }
 }
 

@@ -5,6 +5,7 @@ mod facts;
 mod models;
 mod operations;
 mod providers;
+mod rules;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
         access_log: server::access_log(&fields, files.folder),
         metrics: server::metrics(&fields),
         facts,
+        rules: rules::rules(&fields, &models),
         models,
         operations: operations::operations(&fields, &providers),
         clients: clients::clients(&fields, &providers),

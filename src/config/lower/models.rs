@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::routing::{Models, On, OnLoss, Retries, Route, Strategy, Target};
+use crate::routing::{Affinity, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
 
 use super::super::fields::{Fields, Text, scalar_of, word};
 use super::super::problem::{Problems, suggest};
@@ -13,8 +13,6 @@ use super::providers::Providers;
 
 /// Characters of a model's name, ours or a provider's.
 const MAX_NAME: usize = 256;
-/// Strategies that the plan of the house names; the others are still to come.
-const LATER: [&str; 6] = ["weighted", "round_robin", "least_busy", "fastest", "cheapest", "sticky"];
 
 pub(super) fn models(root: &Fields<'_>, providers: &Providers) -> Models {
     let problems = root.problems();
@@ -61,6 +59,7 @@ impl Lowering<'_> {
             return Some(Route {
                 name: Arc::from(name),
                 strategy: Strategy::Priority,
+                affinity: Affinity::Client,
                 targets,
                 on_loss: OnLoss::Warn,
                 max_output: None,
@@ -68,7 +67,8 @@ impl Lowering<'_> {
             });
         }
         let fields = Fields::open(&schema::MODEL, &entry.node, &entry.place, self.problems);
-        let strategy = self.strategy(&fields);
+        let strategy = fields.choice("strategy", &Strategy::NAMED).unwrap_or_default();
+        let affinity = self.affinity(&fields);
         let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
         let on_loss = fields.choice("on_loss", &on_loss).unwrap_or_default();
         let max_output = fields.count("max_output", &(1..=10_000_000));
@@ -77,20 +77,33 @@ impl Lowering<'_> {
         if items.is_empty() {
             self.problems.add(&entry.place, format!("`{name}` has no target"), "write `targets: [provider/model]`");
         }
-        let targets: Vec<Target> = items.iter().filter_map(|item| self.item(item, pattern)).collect();
+        let targets = items.iter().filter_map(|item| self.item(item, pattern)).enumerate();
+        let targets: Vec<Target> = targets.map(|(place, target)| Target { place, ..target }).collect();
         let retries = Arc::new(self.retries(&fields));
-        Some(Route { name: Arc::from(name), strategy, targets, on_loss, max_output, retries })
+        Some(Route { name: Arc::from(name), strategy, affinity, targets, on_loss, max_output, retries })
     }
 
-    fn strategy(&self, fields: &Fields<'_>) -> Strategy {
-        match fields.text("strategy") {
-            Some(later) if LATER.contains(&later.value) => {
-                let message = format!("the strategy `{}` is not available in this version", later.value);
-                self.problems.add(later.place, message, "write `priority`, or leave it out");
-                Strategy::Priority
+    fn affinity(&self, fields: &Fields<'_>) -> Affinity {
+        let Some(text) = fields.text("affinity") else { return Affinity::Client };
+        if let Some(name) = text.value.strip_prefix("header:") {
+            if let Ok(name) = http::HeaderName::try_from(name.trim()) {
+                return Affinity::Header(name.as_str().to_owned());
             }
-            _ => fields.choice("strategy", &[("priority", Strategy::Priority)]).unwrap_or_default(),
+            self.problems.add(
+                text.place,
+                format!("{} is no header's name", text.quote(name)),
+                "such as `x-session-id`",
+            );
+            return Affinity::Client;
         }
+        fields.choice("affinity", &[("client", 0), ("conversation", 1), ("prefix", 2)]).map_or(
+            Affinity::Client,
+            |word| match word {
+                1 => Affinity::Conversation,
+                2 => Affinity::Prefix,
+                _ => Affinity::Client,
+            },
+        )
     }
 
     fn retries(&self, fields: &Fields<'_>) -> Retries {
@@ -136,7 +149,8 @@ impl Lowering<'_> {
                 let fields = Fields::open(&schema::TARGET, node, &node.place, self.problems);
                 let weight = fields.count("weight", &(1..=1000)).unwrap_or(1);
                 let to = fields.required_text("to")?;
-                Some(Target { weight, ..self.target(&to, pattern)? })
+                let price = price(&fields);
+                Some(Target { weight, price, ..self.target(&to, pattern)? })
             }
             Value::Scalar(_) | Value::List(_) => self.target(&Text::of(node, self.problems)?, pattern),
         }
@@ -179,6 +193,19 @@ impl Lowering<'_> {
         if model.len() > MAX_NAME || model.contains(char::is_control) {
             self.problems.add(place, "this cannot be a model's name", format!("write 1 to {MAX_NAME} characters"));
         }
-        Some(Target { provider: Arc::from(provider), model: model.to_owned(), weight: 1 })
+        Some(Target { provider: Arc::from(provider), model: model.to_owned(), weight: 1, price: None, place: 0 })
     }
+}
+
+fn price(fields: &Fields<'_>) -> Option<Price> {
+    let fields = fields.section("price", &schema::PRICE)?;
+    let dollars = |name: &str| {
+        fields.required(name)?;
+        fields.parse(name, "a price", |text| {
+            let price = text.parse::<f64>().ok().filter(|price| price.is_finite() && (0.0..=1e6).contains(price));
+            price.ok_or_else(|| "write US dollars for a million tokens, such as `2.5`".to_owned())
+        })
+    };
+    let (input, output) = (dollars("input"), dollars("output"));
+    Some(Price { input: input?, output: output? })
 }

@@ -8,7 +8,18 @@ pub(in crate::config) static MODEL: Section = Section {
     about: "A name that clients ask for. `provider/model` alone stands for one target with the defaults.",
     fields: &[
         field("targets", "list of `provider/model` or targets", Required, "Where it goes."),
-        field("strategy", "`priority`", Default("priority"), "`priority`: the first target that answers."),
+        field(
+            "strategy",
+            "`priority`, `weighted`, `round_robin`, `least_busy`, `fastest`, `cheapest` or `sticky`",
+            Default("priority"),
+            "Which target is asked first; the others follow when it fails. `priority`: as written. `weighted`: at random, by weight. `round_robin`: in turn, by weight. `least_busy`: of two at random the one with fewer requests in flight for its weight. `fastest`: the one that begins to answer soonest of late; one request in twenty tries another. `cheapest`: by `price`, for a request of its size. `sticky`: by `affinity`, by weight, as long as a target has at most a quarter more than its share in flight.",
+        ),
+        field(
+            "affinity",
+            "`client`, `conversation`, `prefix` or `header:NAME`",
+            Default("client"),
+            "What requests must share to meet the same target (`strategy: sticky`) and the same endpoint (`balance: consistent_hash`), where what was cached of their prompt is. `conversation`: instructions, tools and the user's first turn. `prefix`: instructions and tools. A request without the header counts by its client.",
+        ),
         field(
             "on_loss",
             "`allow`, `warn` or `refuse`",
@@ -75,6 +86,52 @@ pub(in crate::config) static TARGET: Section = Section {
     fields: &[
         field("to", "`provider/model`", Required, "The provider's name, and the model's name there."),
         field("weight", "count, 1 to 1000", Default("1"), "Its share, for strategies that share."),
+        field(
+            "price",
+            "map",
+            Otherwise("not known: such a target comes last where `strategy` is `cheapest`"),
+            "What it costs.",
+        ),
+    ],
+};
+
+pub(in crate::config) static PRICE: Section = Section {
+    path: "models.NAME.targets[].price",
+    about: "What a target costs, in US dollars for a million tokens.",
+    fields: &[
+        field("input", "number, 0 to 1000000", Required, "Tokens of the request."),
+        field("output", "number, 0 to 1000000", Required, "Tokens of the answer."),
+    ],
+};
+
+pub(in crate::config) static RULE: Section = Section {
+    path: "rules[]",
+    about: "Requests of a kind, and the model that serves them.",
+    fields: &[
+        field("name", "text", Required, "Stands for the rule in `tidegate route` and at `/explain`."),
+        field("when", "map", Required, "Which requests; all that is said must hold."),
+        field("model", "name of a model", Required, "One of `models`, or a name that one of its patterns matches."),
+    ],
+};
+
+pub(in crate::config) static WHEN: Section = Section {
+    path: "rules[].when",
+    about: "Which requests a rule is for. In a pattern `*` stands for any text. `tools`, `images` and `documents` take reading the whole request; what else is said is looked at first.",
+    fields: &[
+        field("model", "pattern", Otherwise("any"), "The model asked for."),
+        field("client", "pattern", Otherwise("any"), "The client's name."),
+        field(
+            "headers",
+            "map: name → pattern",
+            Otherwise("any"),
+            "Headers of the request; one that is missing does not match.",
+        ),
+        field("body_over", "size", Otherwise("any"), "More bytes in the body than this. A token is about four."),
+        field("body_under", "size", Otherwise("any"), "At most this many bytes in the body."),
+        field("stream", "`true` or `false`", Otherwise("any"), "A stream is wanted, or a whole answer."),
+        field("tools", "`true` or `false`", Otherwise("any"), "Tools are offered, or none."),
+        field("images", "`true` or `false`", Otherwise("any"), "There is an image, or none."),
+        field("documents", "`true` or `false`", Otherwise("any"), "There is a document, or none."),
     ],
 };
 

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{Facts, FieldSet, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{
+    Facts, FieldSet, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat,
+};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -53,6 +55,7 @@ const SPEC: Spec = Spec {
     path: "/v1/messages",
     same_format_paths: &["/v1/messages/count_tokens"],
     addressing: None,
+    prompt: PromptFields { before: &["system", "tools"], turns: "messages" },
     version_header: Some("anthropic-version"),
     beta_header: Some("anthropic-beta"),
     request_id_header: Some("request-id"),

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{Addressing, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{
+    Addressing, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat,
+};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -68,6 +70,7 @@ const SPEC: Spec = Spec {
         "/v1beta/models/{model}:batchEmbedContents",
     ],
     addressing: Some(&ADDRESSING),
+    prompt: PromptFields { before: &["systemInstruction", "system_instruction", "tools"], turns: "contents" },
     version_header: None,
     beta_header: None,
     request_id_header: None,

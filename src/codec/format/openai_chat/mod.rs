@@ -38,7 +38,7 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 
-use super::{Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{Facts, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -54,6 +54,7 @@ static SPEC: Spec = Spec {
     path: "/v1/chat/completions",
     same_format_paths: &[],
     addressing: None,
+    prompt: PromptFields { before: &["tools"], turns: "messages" },
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,

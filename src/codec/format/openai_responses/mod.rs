@@ -38,7 +38,7 @@ mod write_tools;
 
 use std::sync::Arc;
 
-use super::{Facts, Outgoing, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{Facts, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -55,6 +55,7 @@ static SPEC: Spec = Spec {
     path: "/v1/responses",
     same_format_paths: &["/v1/responses/compact", "/v1/responses/input_tokens"],
     addressing: None,
+    prompt: PromptFields { before: &["instructions", "tools"], turns: "input" },
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,

@@ -1,0 +1,146 @@
+//! `tidegate route`: which targets a request would meet, and why.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use tidegate_codec::{Format, json, wire};
+
+use super::{Failure, check, exit, input};
+use crate::config::{Candidate, Explanation, Question, Snapshot, needs};
+
+/// Show which targets a request would meet, in which order, and why.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Nothing is sent. The order is that of an edge at rest: every target idle and none measured. What a running edge would do
+now is at /explain of its admin listener.
+
+Examples:
+  tidegate route request.json --config conf/tidegate.yaml --from openai_chat
+  tidegate route request.json -c conf/tidegate.yaml --from anthropic_messages --client web --header x-tier=free
+  tidegate route - -c conf/tidegate.yaml --from gemini_generate --model gemini-3-pro --json < request.json")]
+pub(super) struct Args {
+    /// The client's request body; - for standard input.
+    #[arg(value_name = "REQUEST.json")]
+    request: String,
+    /// The config file.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The format of the request.
+    #[arg(long, value_name = "FORMAT", value_parser = input::format())]
+    from: Format,
+    /// The model asked for, where the path names it.
+    #[arg(long)]
+    model: Option<String>,
+    /// The client's name.
+    #[arg(long, default_value = "anonymous")]
+    client: String,
+    /// A header of the request; may be given again.
+    #[arg(long, value_name = "NAME=VALUE")]
+    header: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the way of the request on standard output.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let snapshot = Snapshot::at_rest(check::load(&args.config)?);
+    let body = input::read(&args.request)?;
+    let question = question(args, &body)?;
+    let Some(found) = snapshot.explain(&question) else {
+        let failure = Failure::new(exit::DATA, format!("no model is named `{}`", question.model));
+        return Err(failure.hint("`tidegate models` lists those that are"));
+    };
+    let text = if args.json { found.to_json() + "\n" } else { person(&question, &found) };
+    Failure::output(std::io::stdout().lock().write_all(text.as_bytes()))
+}
+
+fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
+    let envelope = json::guard(body)
+        .map_err(|e| Failure::new(exit::DATA, format!("{}: {e}", args.request)).hint("a request is one JSON object"))?;
+    let Some(model) = args.model.clone().or(envelope.model) else {
+        return Err(Failure::new(exit::DATA, format!("{} names no model", args.request)).hint("give one with --model"));
+    };
+    let header = |written: &String| {
+        let (name, value) = written.split_once(['=', ':']).ok_or_else(|| {
+            Failure::new(exit::USAGE, format!("`{written}` is no header")).hint("write --header NAME=VALUE")
+        })?;
+        Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+    };
+    let headers = args.header.iter().map(header).collect::<Result<Vec<_>, Failure>>()?;
+    let sent = |name: Option<&str>| {
+        let found = headers.iter().find(|(known, _)| Some(known.as_str()) == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    let spec = wire(args.from).spec();
+    let needs = needs(args.from, body, (sent(spec.version_header), sent(spec.beta_header)));
+    Ok(Question { model, client: args.client.clone(), bytes: body.len(), stream: envelope.stream, needs, headers })
+}
+
+fn person(question: &Question, found: &Explanation) -> String {
+    let holds = [
+        ("stream", question.stream),
+        ("tools", question.needs.tools),
+        ("images", question.needs.images),
+        ("documents", question.needs.documents),
+    ];
+    let holds: Vec<&str> = holds.into_iter().filter_map(|(word, holds)| holds.then_some(word)).collect();
+    let mut out = format!("asked for  {}  ({} bytes", found.asked, question.bytes);
+    for word in holds {
+        let _ = write!(out, ", {word}");
+    }
+    let _ = writeln!(out, ")\nrule       {}", found.rule.as_deref().unwrap_or("none is for it"));
+    let _ = writeln!(out, "model      {}  (strategy {}, affinity {})", found.route, found.strategy, found.affinity);
+    for (at, candidate) in found.candidates.iter().enumerate() {
+        let _ = writeln!(out, "{:>7}.   {}", at + 1, target(candidate));
+    }
+    out
+}
+
+fn target(candidate: &Candidate) -> String {
+    let format = candidate.format.map(Format::name).unwrap_or_default();
+    let mut text = format!("{}/{}  {format}, weight {}", candidate.provider, candidate.model, candidate.weight);
+    if let Some((input, output)) = candidate.price {
+        let _ = write!(text, ", {input} + {output} USD a million tokens");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn the_way_of_a_request_is_told() {
+        let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: anthropic, key: k}\n\
+                    models:\n  m: {targets: [b/x, {to: a/y, price: {input: 1, output: 2.5}}]}\n\
+                    rules: [{name: r, when: {tools: true, headers: {x-t: \"1\"}}, model: m}]\nauth: off\n";
+        let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
+        let args = Args {
+            request: "r.json".into(),
+            config: PathBuf::new(),
+            from: Format::OpenaiChat,
+            model: None,
+            client: "web".into(),
+            header: vec!["X-T: 1".into()],
+            json: false,
+        };
+        let body =
+            br#"{"model":"any","stream":true,"messages":[],"tools":[{"type":"function","function":{"name":"f"}}]}"#;
+        let question = question(&args, body).map_err(|_| ()).unwrap();
+        let text = person(&question, &Snapshot::at_rest(settings).explain(&question).unwrap());
+        for part in [
+            "asked for  any  (97 bytes, stream, tools)",
+            "rule       r",
+            "model      m  (strategy priority, affinity client)",
+            "1.   b/x  anthropic_messages, weight 1",
+            "2.   a/y  openai_chat, weight 1, 1 + 2.5 USD a million tokens",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+}

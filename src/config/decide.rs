@@ -1,0 +1,343 @@
+//! What a request leads to, and why: the one place that asks the rules, the names and the strategies. The edge follows it,
+//! and an operator can look at it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tidegate_codec::hub::BlockKind;
+use tidegate_codec::hub::media::percent_decode;
+use tidegate_codec::json::Writer;
+use tidegate_codec::seal::Seal;
+use tidegate_codec::{Format, Line, RequestHead, wire};
+
+use super::{Settings, Snapshot};
+use crate::routing::{self, Ask, Draw, Needs, Route, Sight, Strategy};
+use crate::upstream::{Fleet, Standing, random};
+
+/// Where a request goes.
+#[derive(Debug, Clone)]
+pub struct Lead {
+    /// The rule that said so; `None` where the name that was asked for did.
+    pub rule: Option<Arc<str>>,
+    /// The model that serves it.
+    pub route: Arc<Route>,
+}
+
+/// A target as an operator sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The provider's name of the model.
+    pub model: String,
+    /// The format that it speaks.
+    pub format: Option<Format>,
+    /// Its share.
+    pub weight: u32,
+    /// What it costs: tokens of the request and of the answer, in US dollars for a million.
+    pub price: Option<(f64, f64)>,
+    /// Whether an endpoint takes requests for the model now.
+    pub usable: bool,
+    /// Attempts that it is working on.
+    pub in_flight: u32,
+    /// Its usual time to the first token, in milliseconds.
+    pub first_token_ms: Option<u64>,
+}
+
+/// A request, as an operator describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Question {
+    /// The model asked for.
+    pub model: String,
+    /// The client's name.
+    pub client: String,
+    /// Headers, with lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// Bytes of the body.
+    pub bytes: usize,
+    /// A stream is wanted.
+    pub stream: bool,
+    /// What the body holds.
+    pub needs: Needs,
+}
+
+/// Where a request goes, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The model asked for.
+    pub asked: String,
+    /// The rule that was for it.
+    pub rule: Option<Arc<str>>,
+    /// The configured model that serves it.
+    pub route: Arc<str>,
+    /// How its targets are ordered.
+    pub strategy: &'static str,
+    /// What leads requests to the same place.
+    pub affinity: String,
+    /// The targets in the order in which this request would try them.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Question {
+    /// Reads `model=…&client=…&bytes=…&stream=true&tools=true&images=true&documents=true&header.NAME=…`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words.
+    pub fn from_query(query: &str) -> Result<Self, String> {
+        let mut question = Self { client: "anonymous".to_owned(), ..Self::default() };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
+            let value = String::from_utf8_lossy(&percent_decode(value)).into_owned();
+            let flag = || value.parse::<bool>().map_err(|_| format!("`{name}` is `true` or `false`\n"));
+            match name {
+                "model" => question.model = value,
+                "client" => question.client = value,
+                "bytes" => question.bytes = value.parse().map_err(|_| "`bytes` is a whole number\n".to_owned())?,
+                "stream" => question.stream = flag()?,
+                "tools" => question.needs.tools = flag()?,
+                "images" => question.needs.images = flag()?,
+                "documents" => question.needs.documents = flag()?,
+                _ => match name.strip_prefix("header.") {
+                    Some(header) => question.headers.push((header.to_ascii_lowercase(), value)),
+                    None => {
+                        return Err(format!(
+                            "`{name}` is not known; ask with model, client, bytes, stream, tools, images, documents \
+                             and header.NAME\n"
+                        ));
+                    }
+                },
+            }
+        }
+        if question.model.is_empty() {
+            return Err("say which model is asked for: /explain?model=NAME\n".to_owned());
+        }
+        Ok(question)
+    }
+}
+
+impl Explanation {
+    /// As one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        let mut json = Writer::new(&mut out);
+        json.open_object().key("asked").plain(&self.asked).key("rule");
+        match &self.rule {
+            Some(rule) => json.plain(rule),
+            None => json.null(),
+        };
+        json.key("model").plain(&self.route).key("strategy").plain(self.strategy);
+        json.key("affinity").plain(&self.affinity).key("targets").open_array();
+        for candidate in &self.candidates {
+            candidate.write(&mut json);
+        }
+        json.close_array().close_object();
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+impl Candidate {
+    fn write(&self, json: &mut Writer<'_>) {
+        json.open_object().key("provider").plain(&self.provider).key("model").plain(&self.model).key("format");
+        match self.format {
+            Some(format) => json.plain(format.name()),
+            None => json.null(),
+        };
+        json.key("usable").bool(self.usable).key("weight").number(u64::from(self.weight));
+        json.key("in_flight").number(u64::from(self.in_flight)).key("first_token_ms");
+        match self.first_token_ms {
+            Some(ms) => json.number(ms),
+            None => json.null(),
+        };
+        json.close_object();
+    }
+}
+
+impl Settings {
+    /// Where the request goes; `None` where its model is not configured.
+    #[must_use]
+    pub fn lead(&self, ask: &Ask<'_>) -> Option<Lead> {
+        let rule = routing::first(&self.rules, ask);
+        let name = rule.map_or(ask.model, |rule| rule.model.as_str());
+        let route = self.models.resolve(name)?;
+        Some(Lead { rule: rule.map(|rule| Arc::clone(&rule.name)), route })
+    }
+}
+
+impl Snapshot {
+    /// What `settings` would serve with, where nothing runs: every target idle, nothing measured.
+    #[must_use]
+    pub fn at_rest(settings: Settings) -> Self {
+        Self::new(settings, &Fleet::new(), 0)
+    }
+
+    /// The order in which the targets of `route` are tried for a request of `bytes` bytes, as positions; `None` for the
+    /// written one. `key` leads it where others with the same key went.
+    #[must_use]
+    pub fn order(&self, route: &Route, key: u64, bytes: usize) -> Option<Box<[usize]>> {
+        if route.targets.len() < 2 || route.strategy == Strategy::Priority {
+            return None;
+        }
+        let lineup = self.lineups.get(&route.name)?;
+        let draw = Draw { turn: lineup.turn(), key, chance: random(), bytes };
+        routing::order(route.strategy, &route.targets, draw, |at| {
+            let known = route.targets.get(at).and_then(|target| lineup.target(target.place));
+            known.map(|known| sight(known)).unwrap_or_default()
+        })
+    }
+
+    /// Where a request like `question` would go now; `None` where its model is not configured.
+    #[must_use]
+    pub fn explain(&self, question: &Question) -> Option<Explanation> {
+        let needs = || question.needs;
+        let header = |name: &str| {
+            let found = question.headers.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let ask = Ask {
+            model: &question.model,
+            client: &question.client,
+            header: &header,
+            bytes: question.bytes,
+            stream: question.stream,
+            needs: &needs,
+        };
+        let Lead { rule, route } = self.settings.lead(&ask)?;
+        let mut candidates = self.candidates(&route);
+        if let Some(order) = self.order(&route, 0, question.bytes) {
+            candidates = order.iter().filter_map(|at| candidates.get(*at).cloned()).collect();
+        }
+        Some(Explanation {
+            asked: question.model.clone(),
+            rule,
+            route: Arc::clone(&route.name),
+            strategy: route.strategy.name(),
+            affinity: route.affinity.to_string(),
+            candidates,
+        })
+    }
+
+    /// The targets of `route`, as written, with what is known of them.
+    #[must_use]
+    pub fn candidates(&self, route: &Route) -> Vec<Candidate> {
+        let lineup = self.lineups.get(&route.name);
+        let candidate = |target: &routing::Target| {
+            let known =
+                lineup.and_then(|lineup| lineup.target(target.place)).map(|known| sight(known)).unwrap_or_default();
+            Candidate {
+                provider: Arc::clone(&target.provider),
+                model: target.model.clone(),
+                format: self.settings.providers.get(&target.provider).map(|provider| provider.format),
+                weight: target.weight,
+                price: target.price.map(|price| (price.input, price.output)),
+                usable: self.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(&target.model, &[])),
+                in_flight: known.in_flight,
+                first_token_ms: known.first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            }
+        };
+        route.targets.iter().map(candidate).collect()
+    }
+}
+
+/// What the request `body` holds; nothing where it cannot be read: what follows refuses it where that matters.
+/// `versions` are the format's version and its betas, where the client sent them.
+#[must_use]
+pub fn needs(format: Format, body: &[u8], versions: (Option<&str>, Option<&str>)) -> Needs {
+    let head = RequestHead {
+        api_version: versions.0,
+        betas: versions.1,
+        line: Line { model: Some(Cow::Borrowed("")), stream: None },
+        // Nothing that was sealed is looked at.
+        seal: &Seal::new([0; 32]),
+    };
+    let Ok(request) = wire(format).read_request(body, &head) else { return Needs::default() };
+    Needs {
+        tools: !request.tools.is_empty(),
+        images: request.has_block(|kind| matches!(kind, BlockKind::Image { .. })),
+        documents: request.has_block(|kind| matches!(kind, BlockKind::Document { .. })),
+    }
+}
+
+fn sight(known: &Standing) -> Sight {
+    Sight { in_flight: known.in_flight(), first_token: known.first_token() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Environment, parse};
+    use super::*;
+
+    const YAML: &str = "\
+providers:
+  a: {kind: openai, key: k}
+  b: {kind: anthropic, key: k}
+models:
+  small: a/s
+  pool:
+    strategy: cheapest
+    targets:
+      - a/x
+      - {to: b/y, price: {input: 1, output: 2}}
+      - {to: a/z, weight: 3, price: {input: 0.5, output: 1}}
+  gpt-*: a/*
+rules:
+  - {name: vip, when: {client: boss}, model: pool}
+  - {name: long, when: {model: \"gpt-*\", body_over: 1kB}, model: pool}
+  - {name: tier, when: {headers: {X-Tier: \"free*\"}, stream: true}, model: small}
+  - {name: eyes, when: {images: true}, model: gpt-4o}
+auth: off
+";
+
+    fn asked(query: &str) -> String {
+        let settings = parse(YAML, "test", Path::new(""), &Environment::new()).unwrap();
+        let snapshot = Snapshot::at_rest(settings);
+        let Some(found) = snapshot.explain(&Question::from_query(query).unwrap()) else { return String::new() };
+        let targets: Vec<_> = found.candidates.iter().map(|at| format!("{}/{}", at.provider, at.model)).collect();
+        format!("{} {} {}", found.rule.as_deref().unwrap_or("-"), found.route, targets.join(" "))
+    }
+
+    #[test]
+    fn rules_go_before_names_and_the_first_counts() {
+        assert_eq!(asked("model=small"), "- small a/s");
+        assert_eq!(asked("model=gpt-5"), "- gpt-* a/gpt-5");
+        assert_eq!(asked("model=small&client=boss"), "vip pool a/z b/y a/x");
+        assert_eq!(asked("model=gpt-5&bytes=1001"), "long pool a/z b/y a/x");
+        assert_eq!(asked("model=gpt-5&bytes=1000"), "- gpt-* a/gpt-5");
+        assert_eq!(asked("model=gpt-5&stream=true&header.x-tier=free%2B"), "tier small a/s");
+        assert_eq!(asked("model=small&images=true"), "eyes gpt-* a/gpt-4o");
+        assert_eq!(asked("model=nobody"), "");
+        assert_eq!(asked("model=nobody&client=boss"), "vip pool a/z b/y a/x");
+    }
+
+    #[test]
+    fn a_question_that_is_none_says_why() {
+        for (query, words) in
+            [("", "model=NAME"), ("model=a&bytes=many", "whole number"), ("model=a&x=1", "`x` is not known")]
+        {
+            let error = Question::from_query(query).unwrap_err();
+            assert!(error.contains(words), "{query}: {error}");
+        }
+        assert!(Question::from_query("model=a%2Fb&stream").is_ok_and(|q| q.stream && q.model == "a/b"));
+    }
+
+    #[test]
+    fn an_explanation_is_json() {
+        let settings = parse(YAML, "test", Path::new(""), &Environment::new()).unwrap();
+        let found = Snapshot::at_rest(settings).explain(&Question::from_query("model=pool").unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&found.to_json()).unwrap();
+        assert_eq!(json["strategy"], "cheapest");
+        assert_eq!(json["targets"][1]["format"], "anthropic_messages");
+        assert_eq!(json["targets"][0]["usable"], true);
+    }
+
+    #[test]
+    fn what_a_request_needs_is_read_from_it() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],"tools":[{"type":"function","function":{"name":"f"}}]}"#;
+        let needs = needs(Format::OpenaiChat, body, (None, None));
+        assert_eq!(needs, Needs { tools: true, images: true, documents: false });
+        assert_eq!(super::needs(Format::OpenaiChat, b"{", (None, None)), Needs::default());
+    }
+}

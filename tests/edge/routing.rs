@@ -1,0 +1,146 @@
+//! Which target a request meets: strategies, affinity and rules, and what the edge says of them.
+
+use serde_json::{Value, json};
+
+use crate::support::client::Ask;
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::Wire;
+use crate::support::provider::Provider;
+use crate::support::script::Reply;
+
+/// Three providers of two formats, and a model over them with `more` keys.
+async fn three(more: &str) -> (Edge, [Provider; 3]) {
+    let providers = [
+        Provider::always(Wire::Chat.reply(false)).await,
+        Provider::always(Wire::Messages.reply(false)).await,
+        Provider::always(Wire::Chat.reply(false)).await,
+    ];
+    let conf = Conf::open()
+        .provider("a", Wire::Chat.kind(), &providers[0])
+        .provider("b", Wire::Messages.kind(), &providers[1])
+        .provider("c", Wire::Chat.kind(), &providers[2])
+        .model("m", &format!("{{targets: [a/x, b/y, c/z], {more}}}"));
+    (Edge::start(&conf).await, providers)
+}
+
+fn counts(providers: &[Provider; 3]) -> [usize; 3] {
+    [0, 1, 2].map(|at| providers[at].requests().len())
+}
+
+fn talk(first: &str, turns: usize) -> Value {
+    let mut messages = vec![json!({"role": "system", "content": "be kind"}), json!({"role": "user", "content": first})];
+    for turn in 0..turns {
+        messages.push(json!({"role": "assistant", "content": format!("answer {turn}")}));
+        messages.push(json!({"role": "user", "content": format!("more {turn}")}));
+    }
+    json!({"model": "m", "max_tokens": 9, "messages": messages})
+}
+
+#[tokio::test]
+async fn turns_go_round_and_formats_with_them() {
+    let (edge, providers) = three("strategy: round_robin").await;
+    for _ in 0..9 {
+        let response = Wire::Messages.ask("m", false).send(edge.addr).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    assert_eq!(counts(&providers), [3, 3, 3]);
+}
+
+#[tokio::test]
+async fn a_target_that_fails_is_followed_by_the_next_of_the_order() {
+    let failing = Provider::always(Reply::json(503, "{}")).await;
+    let good = Provider::always(Wire::Chat.reply(false)).await;
+    let conf = Conf::open()
+        .provider("bad", Wire::Chat.kind(), &failing)
+        .provider("good", Wire::Chat.kind(), &good)
+        .model("m", "{strategy: cheapest, targets: [good/x, {to: bad/y, price: {input: 1, output: 1}}]}");
+    let edge = Edge::start(&conf).await;
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+    assert_eq!((failing.requests().len(), good.requests().len()), (1, 1), "the cheap one first, then the other");
+}
+
+#[tokio::test]
+async fn a_conversation_stays_where_it_began() {
+    let (edge, providers) = three("strategy: sticky, affinity: conversation").await;
+    let mut homes = std::collections::HashSet::new();
+    for talker in 0..12 {
+        let before = counts(&providers);
+        for turns in 0..3 {
+            let response = Wire::Chat.ask_with(talk(&format!("I am {talker}"), turns)).send(edge.addr).await;
+            assert_eq!(response.status, 200, "{}", response.text());
+        }
+        let grown: Vec<usize> = counts(&providers).iter().zip(before).map(|(now, before)| now - before).collect();
+        let home = grown.iter().position(|grown| *grown == 3);
+        assert!(home.is_some(), "{talker}: {grown:?}");
+        homes.insert(home);
+    }
+    assert!(homes.len() > 1, "conversations spread");
+}
+
+#[tokio::test]
+async fn a_header_leads_to_the_same_endpoint() {
+    let ends = [Provider::always(Wire::Chat.reply(false)).await, Provider::always(Wire::Chat.reply(false)).await];
+    let urls = ends.each_ref().map(|end| format!("{{url: \"{}\"}}", end.url())).join(", ");
+    let conf = Conf::open()
+        .provider_yaml(&format!("fleet: {{kind: openai-compatible, endpoints: [{urls}], balance: consistent_hash}}"))
+        .model("m", "{targets: [fleet/x], affinity: \"header:x-session\"}");
+    let edge = Edge::start(&conf).await;
+    for session in 0..10 {
+        let before = ends[0].requests().len();
+        for _ in 0..3 {
+            let ask = Wire::Chat.ask("m", false).header("x-session", &session.to_string());
+            assert_eq!(ask.send(edge.addr).await.status, 200);
+        }
+        assert!([0, 3].contains(&(ends[0].requests().len() - before)), "session {session} moved");
+    }
+    assert!((1..30).contains(&ends[0].requests().len()), "sessions spread");
+}
+
+#[tokio::test]
+async fn rules_send_requests_elsewhere_and_the_client_sees_its_own_name() {
+    let plain = Provider::always(Wire::Chat.reply(false)).await;
+    let eyes = Provider::always(Wire::Messages.reply(false)).await;
+    let conf = Conf::open()
+        .provider("plain", Wire::Chat.kind(), &plain)
+        .provider("eyes", Wire::Messages.kind(), &eyes)
+        .model("m", "plain/small")
+        .model("vision", "eyes/big")
+        .top("rules: [{name: eyes, when: {model: m, images: true}, model: vision}, {name: long, when: {body_over: 50kB}, model: vision}, {name: asked, when: {headers: {x-tier: gold}, stream: false}, model: vision}]");
+    let edge = Edge::start(&conf).await;
+    let with =
+        |content: Value| json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]});
+    let image = json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]);
+    for (ask, elsewhere) in [
+        (Wire::Chat.ask_with(with(json!("hello"))), false),
+        (Wire::Chat.ask_with(with(image)), true),
+        (Wire::Chat.ask_with(with(json!("z".repeat(60_000)))), true),
+        (Wire::Chat.ask_with(with(json!("hello"))).header("X-Tier", "gold"), true),
+        (Wire::Chat.ask_with(with(json!("hello"))).header("X-Tier", "tin"), false),
+    ] {
+        let before = (plain.requests().len(), eyes.requests().len());
+        let response = ask.send(edge.addr).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        let expected = if elsewhere { (before.0, before.1 + 1) } else { (before.0 + 1, before.1) };
+        assert_eq!((plain.requests().len(), eyes.requests().len()), expected);
+        if elsewhere {
+            assert_eq!(response.json()["model"], "m");
+            assert_eq!(eyes.last().json()["model"], "big");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_admin_listener_explains_where_a_request_would_go() {
+    let (edge, _providers) = three("strategy: cheapest").await;
+    let response = Ask::get("/explain?model=m&stream=true").send(edge.admin).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let said = response.json();
+    assert_eq!((&said["model"], &said["strategy"], &said["rule"]), (&json!("m"), &json!("cheapest"), &Value::Null));
+    assert_eq!(said["targets"].as_array().map(Vec::len), Some(3));
+    assert_eq!((&said["targets"][1]["provider"], &said["targets"][1]["usable"]), (&json!("b"), &json!(true)));
+    for (query, words) in [("", "model=NAME"), ("model=nobody", "no model is named"), ("model=m&x=1", "not known")] {
+        let refused = Ask::get(&format!("/explain?{query}")).send(edge.admin).await;
+        assert_eq!(refused.status, 400);
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+}
