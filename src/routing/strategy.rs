@@ -9,6 +9,10 @@ use super::Target;
 
 /// How far over its fair share of the requests in flight a target of [`Strategy::Sticky`] may go, in percent.
 const STICKY_BOUND: f64 = 125.0;
+
+/// Requests in flight below which a sticky target is never full: a share of a few is no load, and a conversation that
+/// moves because its last request is still being put away has lost its cache for nothing.
+const STICKY_FLOOR: f64 = 4.0;
 /// Of this many requests one of [`Strategy::Fastest`] goes to a target that is not the fastest, to see whether it is now.
 const EXPLORE: u64 = 20;
 
@@ -122,7 +126,7 @@ pub fn order(
             let shares: f64 = (0..targets.len()).map(weight).sum();
             let room = |at: usize| {
                 let fair = f64::from(all + 1) * weight(at) / shares;
-                f64::from(look(at).in_flight) < (fair * STICKY_BOUND / 100.0).ceil()
+                f64::from(look(at).in_flight) < (fair * STICKY_BOUND / 100.0).ceil().max(STICKY_FLOOR)
             };
             // A stable sort: those that are full come last, in their order.
             order.sort_by_key(|at| !room(*at));
@@ -308,6 +312,9 @@ mod tests {
             let mut busy = [10, 10, 10];
             busy[home] = 100;
             assert_ne!(home, first(key, busy), "{key}");
+            let mut few = [0, 0, 0];
+            few[home] = 3;
+            assert_eq!(home, first(key, few), "{key}: a few are no load");
         }
         // One target less moves its own keys alone.
         let fewer = &targets[..2];
