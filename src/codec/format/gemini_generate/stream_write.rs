@@ -28,6 +28,8 @@ pub(super) struct Writer {
     usage: Option<Usage>,
     /// Something was written.
     begun: bool,
+    /// Something else than a ping came last.
+    busy: bool,
     over: bool,
 }
 
@@ -63,6 +65,7 @@ impl StreamWriter for Writer {
         if self.over {
             return;
         }
+        let busy = std::mem::replace(&mut self.busy, !matches!(event, Event::Ping));
         match event {
             Event::Start { id, .. } => self.start(id),
             Event::BlockStart { candidate, head, .. } => self.block_start(*candidate, head, out, lost),
@@ -100,6 +103,8 @@ impl StreamWriter for Writer {
             }
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             // A comment would reach a JSON parser in the vendor's SDK; an empty event, and space within an array, do not.
+            // The one ping that some providers send as a matter of form tells nothing: only silence needs a sign.
+            Event::Ping if busy => {}
             Event::Ping => out.extend_from_slice(match self.reply.framing {
                 Framing::Events => b"\n\n",
                 Framing::JsonArray => b"\n",
@@ -123,6 +128,7 @@ impl Writer {
             ids: Distinct::default(),
             usage: None,
             begun: false,
+            busy: false,
             over: false,
         }
     }

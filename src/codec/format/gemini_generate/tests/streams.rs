@@ -251,6 +251,14 @@ fn trap_a17_and_a18_nothing_but_data_reaches_the_client() {
     // Trap B32.
     assert!(!out.contains('\u{2028}') && out.contains("a\\u2028b\\n"), "{out}");
     assert_eq!(pieces(out.as_bytes()).len(), 2);
+    assert!(!out.starts_with('\n') && !out.contains("\n\n\n"), "one ping is a matter of form: {out}");
+}
+
+#[test]
+fn silence_is_filled_with_empty_events() {
+    let out = written(reply(), &[start(), Event::Ping, Event::Ping, Event::Ping]);
+    assert_eq!(out, "\n\n\n\n");
+    assert_eq!(written(reply(), &[Event::Ping]), "\n\n", "between what others wrote");
 }
 
 #[test]
