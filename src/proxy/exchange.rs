@@ -135,6 +135,8 @@ pub struct Sending {
     pub wait: Duration,
     /// Another attempt was decided on, and paid for.
     pub follows: bool,
+    /// The attempt was paid for by the budget.
+    pub paid: bool,
     /// Pooled connections met that had died.
     pub stale: usize,
     /// Status of the last failed attempt; `None` if it had none.

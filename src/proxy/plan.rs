@@ -90,6 +90,15 @@ impl Plan {
         self.left > 0 && self.usable(snapshot).is_some()
     }
 
+    /// True if what comes next is an endpoint at which nothing has failed of late.
+    pub fn next_is_sound(&self, snapshot: &Snapshot) -> bool {
+        self.usable(snapshot).is_some_and(|at| {
+            let tried: &[EndpointId] = if at == self.at { &self.tried } else { &[] };
+            let pool = |target: &Target| snapshot.pools.get(&target.provider).map(|p| p.is_sound(&target.model, tried));
+            self.target(at).and_then(pool).unwrap_or(false)
+        })
+    }
+
     /// Times that it began again.
     pub fn round(&self) -> u32 {
         self.round

@@ -333,10 +333,13 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         let now = clock::now();
         trail.first_byte = Some(now.duration_since(trail.started));
-        if let Some(attempt) = sending.attempt.as_ref().filter(|_| !matches!(mode, Mode::Error { .. }))
-            && let Some(busy) = &attempt.busy
-        {
-            busy.answered(now.duration_since(attempt.started));
+        if !matches!(mode, Mode::Error { .. }) {
+            retry::answered(sending);
+            if let Some(attempt) = &sending.attempt
+                && let Some(busy) = &attempt.busy
+            {
+                busy.answered(now.duration_since(attempt.started));
+            }
         }
         if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
             sending.release_body();

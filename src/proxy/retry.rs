@@ -33,14 +33,25 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
         let Some(patience) = retries.wait(sending.plan.round(), sending.asked, random()) else { return false };
         (wait, again) = (patience, true);
     }
-    if !sending.budget.as_ref().is_none_or(|budget| budget.take()) {
+    let sound = !again && sending.plan.next_is_sound(snapshot);
+    if !sending.budget.as_ref().is_none_or(|budget| budget.take(sound)) {
         return false;
     }
+    sending.paid = true;
     if again {
         sending.plan.begin_again();
     }
     sending.wait = wait;
     true
+}
+
+/// The attempt is answered: if it was a further one, its price goes back.
+pub(super) fn answered(sending: &mut Sending) {
+    if std::mem::take(&mut sending.paid)
+        && let Some(budget) = &sending.budget
+    {
+        budget.give_back();
+    }
 }
 
 /// How long the provider asks to be left alone; `now` is the time since 1970.

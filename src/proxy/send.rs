@@ -136,6 +136,7 @@ fn begin(exchange: &mut Exchange) {
                 budget,
                 wait: Duration::ZERO,
                 follows: false,
+                paid: false,
                 stale: 0,
                 failed_status: None,
                 verdict: None,

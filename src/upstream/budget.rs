@@ -3,15 +3,22 @@
 //! As linkerd does it: every request pays in a share of an attempt, every further attempt takes out a whole one, and a
 //! few a second are allowed beside that, so that a quiet model can be retried at all. When everything fails, attempts are
 //! bounded by the number of requests, and a provider in trouble is not buried under our own repetitions.
+//!
+//! An attempt that is answered gets its price back: repetitions that help are no storm. And one that goes to where nothing
+//! has failed may be made on credit: when a provider drops a hundred streams at once, the next one takes them all, though
+//! no requests have paid in for so many. Should that one fail as well, it is sound no longer, and the debt is paid first.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
 
 /// Hundredths of an attempt that are saved up at most: so many requests' shares outlive a quiet hour.
-const SAVED_MOST: u32 = 100 * 100;
+const SAVED_MOST: i64 = 100 * 100;
+
+/// Hundredths of an attempt that are owed at most.
+const OWED_MOST: i64 = 1_000 * 100;
 
 /// The budget of further attempts of one model, for the life of the process.
 #[derive(Debug)]
@@ -20,8 +27,8 @@ pub struct RetryBudget {
     percent: AtomicU32,
     /// Attempts a second beside that.
     floor: AtomicU32,
-    /// Hundredths of an attempt.
-    saved: AtomicU32,
+    /// Hundredths of an attempt; below zero when some were made on credit.
+    saved: AtomicI64,
     reserve: Mutex<Reserve>,
     refused: AtomicU64,
 }
@@ -38,7 +45,7 @@ impl RetryBudget {
         Self {
             percent: AtomicU32::new(percent),
             floor: AtomicU32::new(floor),
-            saved: AtomicU32::new(0),
+            saved: AtomicI64::new(0),
             reserve: Mutex::new(Reserve { left: f64::from(floor), at: clock::now() }),
             refused: AtomicU64::new(0),
         }
@@ -52,15 +59,17 @@ impl RetryBudget {
 
     /// A request came.
     pub fn pay_in(&self) {
-        let percent = self.percent.load(Ordering::Relaxed);
-        let add = |saved: u32| (saved < SAVED_MOST).then(|| saved.saturating_add(percent).min(SAVED_MOST));
-        // A full account is left alone.
-        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.add(i64::from(self.percent.load(Ordering::Relaxed)));
     }
 
-    /// Takes one further attempt out; `false` when none is left.
-    pub fn take(&self) -> bool {
-        self.take_at(clock::now())
+    /// Takes one further attempt out; `false` when none is left. `sound`: it goes to where nothing has failed of late.
+    pub fn take(&self, sound: bool) -> bool {
+        self.take_at(clock::now(), sound)
+    }
+
+    /// An attempt that was taken out was answered.
+    pub fn give_back(&self) {
+        self.add(100);
     }
 
     /// Attempts that were wanted and not had.
@@ -68,8 +77,16 @@ impl RetryBudget {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn take_at(&self, now: Instant) -> bool {
-        let spend = |saved: u32| saved.checked_sub(100);
+    fn add(&self, hundredths: i64) {
+        let add = |saved: i64| (saved < SAVED_MOST).then(|| saved.saturating_add(hundredths).min(SAVED_MOST));
+        // A full account is left alone.
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    fn take_at(&self, now: Instant, sound: bool) -> bool {
+        let none = self.percent.load(Ordering::Relaxed) == 0 && self.floor.load(Ordering::Relaxed) == 0;
+        let least = if sound && !none { 100 - OWED_MOST } else { 100 };
+        let spend = |saved: i64| (saved >= least).then(|| saved - 100);
         if self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() || self.take_reserve(now) {
             return true;
         }
@@ -96,7 +113,23 @@ mod tests {
     use super::*;
 
     fn taken(budget: &RetryBudget, at: Instant, wanted: u32) -> u32 {
-        (0..wanted).map(|_| u32::from(budget.take_at(at))).sum()
+        (0..wanted).map(|_| u32::from(budget.take_at(at, false))).sum()
+    }
+
+    #[test]
+    fn what_nothing_failed_at_gives_credit_and_what_is_answered_is_free() {
+        let budget = RetryBudget::new(20, 0);
+        let now = clock::now();
+        budget.pay_in();
+        assert!((0..100).all(|_| budget.take_at(now, true)), "a sound one takes them all");
+        assert!(!budget.take_at(now, false));
+        (0..400).for_each(|_| budget.pay_in());
+        assert!(!budget.take_at(now, false), "the debt is paid first");
+        (0..100).for_each(|_| budget.give_back());
+        assert_eq!(taken(&budget, now, 1_000), 80, "401 requests have paid for them");
+        assert_eq!((0..5_000).filter(|_| budget.take_at(now, true)).count(), 1_000, "credit has its bound");
+        let none = RetryBudget::new(0, 0);
+        assert!(!none.take_at(now, true), "nothing is nothing");
     }
 
     #[test]

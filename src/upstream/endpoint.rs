@@ -131,6 +131,11 @@ impl State {
         self.hold.gate(&now).max(self.models.gate(model, &now))
     }
 
+    /// Nothing is held against it, nor against `model` at it.
+    pub(super) fn is_sound(&self, model: &str) -> bool {
+        self.hold.is_sound() && self.models.find(model).is_none()
+    }
+
     /// It works: what was held against it is forgiven.
     pub(super) fn passed(&self) {
         if self.hold.passed() {

@@ -136,6 +136,11 @@ impl Hold {
         self.until.swap(0, Ordering::AcqRel) != 0
     }
 
+    /// Nothing has failed since it last worked.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.troubled.load(Ordering::Acquire)
+    }
+
     /// When it failed last; 0 for never.
     pub(super) fn last_failed(&self) -> u64 {
         self.last_failed.load(Ordering::Acquire)

@@ -59,6 +59,16 @@ impl Pool {
         self.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.state.id) && open(endpoint))
     }
 
+    /// Whether an endpoint is left at which nothing has failed of late.
+    pub fn is_sound(&self, model: &str, tried: &[EndpointId]) -> bool {
+        let now = elapsed_ms(self.began);
+        let believed = self.checks_are_believed();
+        self.endpoints().iter().any(|endpoint| {
+            let state = &endpoint.state;
+            !tried.contains(&state.id) && state.is_sound(model) && gate(endpoint, believed, model, || now) == Gate::Open
+        })
+    }
+
     /// How many endpoints it has.
     pub fn len(&self) -> usize {
         self.endpoints().len()

@@ -151,6 +151,26 @@ async fn an_early_failure_of_a_stream_moves_on_unseen() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_fails_at_once_is_taken_in_by_the_next_target() {
+    const CROWD: usize = 60;
+    let dying = Provider::always(Reply::sse(lifecycle(Wire::Chat)).end(End::Reset)).await;
+    let next = Provider::always(Wire::Messages.reply(true)).await;
+    let conf = Conf::open().provider("dying", "openai", &dying).provider("next", "anthropic", &next);
+    let edge = Edge::start(&conf.model("m", "{targets: [dying/a, next/b]}")).await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for number in 0..CROWD {
+        let (client, addr) = (CLIENTS[number % CLIENTS.len()], edge.addr);
+        crowd.spawn(async move {
+            let response = client.ask("m").send(addr).await;
+            assert_eq!(client.words("of a crowd", &response), WORDS);
+        });
+    }
+    while let Some(one) = crowd.join_next().await {
+        one.expect("every stream is whole, though no requests have paid in for so many attempts");
+    }
+}
+
+#[tokio::test]
 async fn without_another_target_an_early_failure_is_a_plain_error() {
     for client in [Client::Known(Wire::Chat), Client::Known(Wire::Messages)] {
         let provider = Provider::always(early_failures(Wire::Messages).swap_remove(4).1).await;
