@@ -32,3 +32,7 @@ k6 *ARGS:
 lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets -- -D warnings
+
+# reloads, upgrades, dying providers, thousands of streams, under load
+drill *ARGS:
+    ./x drill {{ARGS}}

@@ -82,7 +82,6 @@ async def mixed(house: House, **knobs) -> None:
     house.write(*house.parts)
     house.run()
     house.text = await FORMATS[0].ask(Connection(house.port), "quick-chat", False)
-    house.slow_text = None
 
 
 QUICK, SLOW = ["quick-chat", "quick-messages"], ["slow-chat", "slow-messages"]
@@ -112,11 +111,10 @@ async def reload(house: House, reloads: int = 100, requests: int = 20000, stream
     crossing = [asyncio.create_task(long_stream(house, number)) for number in range(streams)]
     async with Load(house, QUICK) as load:
         for number in range(reloads):
-            good = (house.config.read_text(), house.write)
             if number % 10 == 9:
                 house.config.write_text("providers: {broken: {kind: nonsense}}\n")
             else:
-                good[1](*house.parts, server={"max_attempts": 2 + number % 3})
+                house.write(*house.parts, server={"max_attempts": 2 + number % 3})
             os.kill(house.edge, signal.SIGHUP)
             await load.reach((number + 1) * requests // reloads)
         if number % 10 == 9:
@@ -169,8 +167,10 @@ def alive(pid: int) -> bool:
 
 
 @drill
-async def hold_back(house: House, streams: int = 1000) -> int:
-    """The first target dies after its lifecycle frames; the client must see one whole stream of the second."""
+async def hold_back(house: House, streams: int = 1000, crowd: int = 64, breaker: int = 1) -> int:
+    """The first target dies after its lifecycle frames; the client must see one whole stream of the second.
+
+    With --breaker 0 the dying one is asked every time."""
     frames = {
         "/v1/chat/completions": [{"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
                                   "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}],
@@ -201,26 +201,25 @@ async def hold_back(house: House, streams: int = 1000) -> int:
 
     server = await asyncio.start_server(dying, "127.0.0.1", 0)
     port, good = server.sockets[0].getsockname()[1], house.simulate(tokens=8)
-    breaker = {"breaker": {"failures": 1000000}}
     providers = {
-        "dying-chat": {"kind": "openai", "url": f"http://127.0.0.1:{port}/v1", "key": "sk-drill", **breaker},
-        "dying-messages": {"kind": "anthropic", "url": f"http://127.0.0.1:{port}", "key": "sk-drill", **breaker},
+        "dying-chat": {"kind": "openai", "url": f"http://127.0.0.1:{port}/v1", "key": "sk-drill"},
+        "dying-messages": {"kind": "anthropic", "url": f"http://127.0.0.1:{port}", "key": "sk-drill"},
         "chat": {"kind": "openai", "url": f"http://127.0.0.1:{good}/v1", "key": "sk-drill"},
         "messages": {"kind": "anthropic", "url": f"http://127.0.0.1:{good}", "key": "sk-drill"},
     }
-    models = {f"{dead}-{other}": [f"dying-{dead}/m", f"{other}/m"] for dead in ("chat", "messages") for other in ("chat", "messages")}
-    models["good"] = "chat/m"
-    if os.environ.get("DRILL_NO_BREAKER", "") == "":
-        for provider in providers.values():
-            provider.pop("breaker", None)
-    retries = {"retries": {"budget": {"share": 1000, "per_second": 100000}}}
-    house.write(providers, models, **({} if house.plain else retries))
+    if not breaker:
+        for name in ("dying-chat", "dying-messages"):
+            providers[name]["breaker"] = {"failures": 1000}
+    pairs = itertools.product(("chat", "messages"), repeat=2)
+    models = {f"{dead}-{other}": {"targets": [f"dying-{dead}/m", f"{other}/m"]} for dead, other in pairs}
+    asked = list(models)
+    house.write(providers, {**models, "good": "chat/m"})
     house.run()
     house.text = await FORMATS[0].ask(Connection(house.port), "good", False)
-    problems, slots = [], asyncio.Semaphore(16)
+    problems, slots = [], asyncio.Semaphore(crowd)
 
     async def one(number: int) -> None:
-        form, model = FORMATS[number % 4], [name for name in models if name != "good"][number // 4 % 4]
+        form, model = FORMATS[number % 4], asked[number // 4 % 4]
         async with slots:
             try:
                 text = await form.ask(Connection(house.port), model, True)
@@ -231,3 +230,169 @@ async def hold_back(house: House, streams: int = 1000) -> int:
 
     await asyncio.gather(*(one(number) for number in range(streams)))
     return verdict({"streams": streams, "died": died, "wrong": len(problems)}, problems)
+
+
+@drill
+async def storm(house: House, requests: int = 5000) -> int:
+    """All targets fail: attempts stay within 1.2 times the requests and ten a second."""
+    ports = [house.simulate(status_mix="503:1", retry_after=0) for _ in range(3)]
+    providers = {f"p{at}": {"kind": "openai", "url": f"http://127.0.0.1:{port}/v1", "key": "k"} for at, port in enumerate(ports)}
+    house.write(providers, {"m": {"targets": [f"{name}/m" for name in providers]}})
+    house.run()
+    house.text, began = "", time.monotonic()
+    async with Load(house, ["m"], 32) as load:
+        await load.reach(requests)
+    took, attempts = time.monotonic() - began, house.count("gateway_retry_attempts_total") + load.done
+    bound = 1.2 * load.done + 10 * took
+    figures = {"requests": load.done, "attempts": attempts, "bound": round(bound), "seconds": round(took, 1)}
+    return verdict(figures, [] if attempts <= bound else ["more attempts than the budget allows"])
+
+
+@drill
+async def bad_endpoint(house: House, requests: int = 3000) -> int:
+    """One endpoint of three fails and nothing is tried again: at most 5 failures are seen, then none."""
+    ports = [house.simulate(tokens=8), house.simulate(tokens=8), house.simulate(status_mix="500:1")]
+    fleet = {"kind": "openai", "key": "k", "endpoints": [f"http://127.0.0.1:{port}/v1" for port in ports]}
+    fleet["breaker"] = {"open": "10m", "open_max": "10m"}
+    house.write({"fleet": fleet}, {"m": {"targets": ["fleet/m"], "retries": {"budget": 0, "budget_floor": 0, "rounds": 0}}})
+    house.run()
+    house.text = await steady(house, "m")
+    async with Load(house, ["m"], 1) as load:
+        await load.reach(requests)
+    figures = {"requests": load.done, "failed": len(load.wrong)}
+    return verdict(figures, [] if len(load.wrong) <= 5 else load.wrong)
+
+
+async def steady(house: House, model: str) -> str:
+    """The simulated text, from whoever gives it."""
+    while True:
+        with contextlib.suppress(Wrong):
+            return await FORMATS[0].ask(Connection(house.port), model, False)
+
+
+@drill
+async def drip(house: House, connections: int = 1000, seconds: int = 15) -> int:
+    """Connections that send a head a byte at a time: honest requests are at most 20 % slower."""
+    await mixed(house)
+
+    async def honest() -> float:
+        async with Load(house, QUICK, 4) as load:
+            await asyncio.sleep(seconds)
+        if load.wrong:
+            raise SystemExit(load.wrong[0])
+        return quantile(load.took, 0.99)
+
+    async def dripping() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+                for byte in b"POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\n" + b"x-drip: 1\r\n" * 100:
+                    writer.write(bytes([byte]))
+                    await asyncio.sleep(1)
+                    if reader.at_eof():
+                        break
+                writer.close()
+
+    before = await honest()
+    drips = [asyncio.create_task(dripping()) for _ in range(connections)]
+    await asyncio.sleep(2)
+    during = await honest()
+    for task in drips:
+        task.cancel()
+    figures = {"p99 alone, ms": round(before * 1000, 2), "p99 beside them, ms": round(during * 1000, 2)}
+    return verdict(figures, [] if during <= before * 1.2 else ["the dripping ones cost more than a fifth"])
+
+
+@drill
+async def streams(house: House, streams: int = 9000, seconds: int = 60, pair: str = "chat-messages") -> int:
+    """Slow streams open at once: memory a stream, memory after they closed, and the time to the first piece."""
+    client, upstream = pair.split("-")
+    form = next(form for form in FORMATS if form.name == client)
+    port = house.simulate(tokens=seconds, tokens_per_second=1, first_token_ms=1000)
+    kind, path = {"chat": ("openai", "/v1"), "messages": ("anthropic", "")}[upstream]
+    house.write(
+        {"slow": {"kind": kind, "url": f"http://127.0.0.1:{port}{path}", "key": "k"}},
+        {"m": "slow/m"},
+    )
+    house.run()
+    for _ in range(20):
+        await form.ask(Connection(house.port), "m", False)
+    idle, problems, slots = memory(house.edge), [], asyncio.Semaphore(200)
+
+    async def one() -> None:
+        connection = Connection(house.port)
+        try:
+            await form.ask(connection, "m", True)
+        except Wrong as wrong:
+            problems.append(str(wrong))
+        connection.close()
+
+    tasks, peak = [], idle
+    for _ in range(streams):
+        tasks.append(asyncio.create_task(one()))
+        if len(tasks) % 50 == 0:
+            await asyncio.sleep(0.05)
+    open_most = 0.0
+    while not all(task.done() for task in tasks):
+        peak = max(peak, memory(house.edge))
+        open_most = max(open_most, sum(not task.done() for task in tasks))
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(15)
+    after = memory(house.edge)
+    figures = {
+        "pair": pair, "streams": streams, "open at once": open_most, "wrong": len(problems),
+        "KB a stream": round((peak - idle) / streams / 1024, 1),
+        "idle, MiB": round(idle / MIB, 1), "peak, MiB": round(peak / MIB, 1), "15 s after, MiB": round(after / MIB, 1),
+    }
+    return verdict(figures, problems)
+
+
+@drill
+async def soak(house: House, minutes: int = 30, workers: int = 8) -> int:
+    """Mixed load for long: memory may grow by 1 MiB a minute at most, descriptors come back."""
+    await mixed(house, drip=0.1, gzip=0.1)
+    fds, samples = descriptors(house.edge), []
+    async with Load(house, QUICK + SLOW[:0], workers) as load:
+        for minute in range(minutes * 6):
+            await asyncio.sleep(10)
+            samples.append((minute / 6, memory(house.edge) / MIB))
+    warm = [sample for sample in samples if sample[0] >= min(2, minutes / 5)]
+    await asyncio.sleep(5)
+    figures = {
+        "minutes": minutes, "requests": load.done, "wrong": len(load.wrong), "MiB a minute": round(slope(warm), 3),
+        "MiB at the end": round(samples[-1][1], 1), "descriptors": [fds, descriptors(house.edge)],
+    }
+    problems = load.wrong + (["memory grows"] if slope(warm) > 1 else [])
+    return verdict(figures, problems + (["descriptors stay"] if descriptors(house.edge) > fds + 64 else []))
+
+
+def slope(samples: list[tuple[float, float]]) -> float:
+    """The least-squares slope."""
+    if len(samples) < 2:
+        return 0.0
+    mean_x, mean_y = (sum(axis) / len(samples) for axis in zip(*samples))
+    spread = sum((x - mean_x) ** 2 for x, _ in samples)
+    return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", default="target/release/tidegate")
+    parser.add_argument("name", choices=["list", *DRILLS])
+    args, options = parser.parse_known_args()
+    if args.name == "list":
+        for name, function in DRILLS.items():
+            print(f"{name:14} {function.__doc__.splitlines()[0]}")
+        return 0
+    function = DRILLS[args.name]
+    kinds = {name: type(default) for name, default in zip(function.__code__.co_varnames[1:], function.__defaults__ or ())}
+    words = {name.lstrip("-").replace("-", "_"): value for name, value in zip(options[::2], options[1::2])}
+    for name in words:
+        if name not in kinds:
+            parser.error(f"{args.name} knows no --{name}; it knows {', '.join(kinds)}")
+    with House(args.binary) as house:
+        return asyncio.run(function(house, **{name: kinds[name](value) for name, value in words.items()}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
