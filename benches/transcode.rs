@@ -60,7 +60,8 @@ fn start(format: Format) -> String {
     }
 }
 
-fn delta(format: Format, text: &str) -> String {
+/// Event number `at` of a stream; Gemini counts tokens in every one.
+fn delta(format: Format, at: usize, text: &str) -> String {
     match format {
         Format::OpenaiChat => {
             format!(
@@ -71,9 +72,10 @@ fn delta(format: Format, text: &str) -> String {
             "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}\n\n"
         ),
         Format::GeminiGenerate => {
+            let (said, all) = (20 + at, 58 + at);
             format!(
-                r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}},"index":0}}],"modelVersion":"m","responseId":"r"}}"#
-            ) + "\n\n"
+                r#"data: {{"candidates": [{{"content": {{"parts": [{{"text": "{text}"}}],"role": "model"}},"index": 0}}],"usageMetadata": {{"promptTokenCount": 11,"candidatesTokenCount": {said},"totalTokenCount": {all},"promptTokensDetails": [{{"modality": "TEXT","tokenCount": 11}}],"thoughtsTokenCount": 27}},"modelVersion": "gemini-2.5-flash","responseId": "a4FfaoS0DsW8sOIPxon_iAc"}}"#
+            ) + "\r\n\r\n"
         }
         Format::OpenaiResponses => format!(
             "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\"{text}\",\"logprobs\":[]}}\n\n"
@@ -98,7 +100,8 @@ fn stream(c: &mut Criterion) {
             let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
             let mut out = Vec::with_capacity(1 << 16);
             transcoder.chunk(start(from).as_bytes(), &mut out);
-            let deltas = TEXTS.map(|text| delta(from, text));
+            let mut number = 0..;
+            let deltas = TEXTS.map(|text| delta(from, number.next().unwrap_or(0), text));
             let mut next = deltas.iter().cycle();
             let mut step = |out: &mut Vec<u8>| {
                 out.clear();

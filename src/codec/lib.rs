@@ -21,6 +21,7 @@ pub mod hub;
 pub mod json;
 pub mod opening;
 pub mod outcome;
+mod reading;
 pub mod reshape;
 pub mod seal;
 pub mod transcode;
@@ -28,8 +29,8 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Reply, RequestHead,
-    Spec, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
+    AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat, Reply,
+    RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
 };
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen};

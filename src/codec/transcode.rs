@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Format;
-use crate::format::{Reply, StreamReader, StreamWriter, Undo, WireFormat, wire};
-use crate::frame::sse::{EVENT_LIMIT, Found, FrameError, Framer, place_in};
+use crate::format::{Reply, StreamWriter, Undo, WireFormat, wire};
+use crate::frame::sse::{Alike, EVENT_LIMIT, Found, FrameError, Framer};
 use crate::hub::{Event, Fault, FaultKind};
-use crate::json::{Text, contents_len};
+use crate::json::contents_len;
 use crate::outcome::Outcome;
+use crate::reading::Reading;
 use crate::reshape::replay;
 use crate::translate::unreadable;
 use crate::undo::UndoStage;
@@ -28,9 +29,7 @@ pub struct Transcoder {
 /// came in.
 struct Rewriter {
     provider: &'static dyn WireFormat,
-    reader: Box<dyn StreamReader>,
-    /// The delta that the last event was, if it was nothing else.
-    alike: Option<Delta>,
+    reading: Reading,
     stages: Stages,
 }
 
@@ -55,8 +54,7 @@ impl Transcoder {
             framer: Framer::new(EVENT_LIMIT),
             rewriter: Rewriter {
                 provider: wire(provider),
-                reader: wire(provider).stream_reader(),
-                alike: None,
+                reading: Reading::new(wire(provider).stream_reader()),
                 stages: Stages {
                     undo: UndoStage::new(undo),
                     writer: wire(client).stream_writer(reply),
@@ -123,71 +121,22 @@ impl Rewriter {
         self.stages.outcome.is_over()
     }
 
-    /// Reads an event; returns where in its data the words stand that alone may differ for the next to mean the same.
-    fn found(&mut self, found: &Found<'_>, out: &mut Vec<u8>) -> Result<Option<Range<usize>>, Fault<'static>> {
-        let Self { reader, alike, stages, .. } = self;
+    /// Reads an event; returns what of it may be another for the next to be told by it.
+    fn found(&mut self, found: &Found<'_>, out: &mut Vec<u8>) -> Result<Option<Alike>, Fault<'static>> {
+        let Self { reading, stages, .. } = self;
         stages.outcome.events += 1;
         if stages.outcome.is_over() {
             return Ok(None);
         }
-        match found {
-            Found::Again(words) => {
-                if let Some(delta) = alike {
-                    stages.event(delta.event(words), out);
-                }
-                Ok(None)
-            }
-            Found::Frame(frame) => {
-                let (mut events, mut single) = (0_u32, None);
-                reader.frame(frame, &mut |event| {
-                    events = events.saturating_add(1);
-                    single = Delta::of(&event, frame.data);
-                    stages.event(event, out);
-                })?;
-                let (delta, words) = single.filter(|_| events == 1 && !reader.keeps_words()).unzip();
-                *alike = delta;
-                Ok(words)
-            }
-        }
+        reading.found(found, &mut |event| stages.event(event, out))
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        let Self { reader, stages, .. } = self;
+        let Self { reading, stages, .. } = self;
         if !stages.outcome.is_over() {
-            reader.end(&mut |event| stages.event(event, out));
+            reading.end(&mut |event| stages.event(event, out));
         }
         stages.event(Event::Fault(incomplete()), out);
-    }
-}
-
-/// Which block an event let grow.
-///
-/// An event that is nothing but such a delta leaves a reader that keeps no words as it found it: what a first one
-/// changes (a block that was open, words that were said) a second one of the same shape finds done. So the second need
-/// not be read.
-#[derive(Debug, Clone, Copy)]
-enum Delta {
-    Text { block: u32 },
-    Arguments { block: u32 },
-}
-
-impl Delta {
-    /// The delta that `event` is, and where in `data` its words stand as they came.
-    fn of(event: &Event<'_>, data: &str) -> Option<(Self, Range<usize>)> {
-        let (delta, words) = match event {
-            Event::TextDelta { block, text } => (Self::Text { block: *block }, text),
-            Event::ArgumentsDelta { block, fragment } => (Self::Arguments { block: *block }, fragment),
-            _ => return None,
-        };
-        Some((delta, place_in(data.as_bytes(), words.escaped().as_bytes())?))
-    }
-
-    fn event(self, words: &str) -> Event<'_> {
-        let words = Text::from_escaped(words);
-        match self {
-            Self::Text { block } => Event::TextDelta { block, text: words },
-            Self::Arguments { block } => Event::ArgumentsDelta { block, fragment: words },
-        }
     }
 }
 
@@ -212,7 +161,7 @@ impl Stages {
 pub struct Watch {
     framer: Framer,
     wire: &'static dyn WireFormat,
-    reader: Box<dyn StreamReader>,
+    reading: Reading,
     reply: Arc<Reply>,
     outcome: Outcome,
     /// The beginning of an unfinished event, held back.
@@ -234,7 +183,7 @@ impl Watch {
         Self {
             framer: Framer::new(EVENT_LIMIT),
             wire: wire(format),
-            reader: wire(format).stream_reader(),
+            reading: Reading::new(wire(format).stream_reader()),
             reply,
             outcome: Outcome::default(),
             held: Vec::new(),
@@ -268,18 +217,17 @@ impl Watch {
     }
 
     fn push(&mut self, chunk: &[u8]) -> Result<(), Fault<'static>> {
-        let Self { framer, wire, reader, outcome, .. } = self;
+        let Self { framer, wire, reading, outcome, .. } = self;
         framer.push_alike(chunk, |found| {
             outcome.events += 1;
-            match found {
-                // An event that tells nothing still tells nothing with other words.
-                Found::Again(_) => Ok(None),
+            match &found {
                 Found::Frame(_) if outcome.is_over() => Ok(None),
-                Found::Frame(frame) if wire.is_telling(&frame) => {
-                    reader.frame(&frame, &mut |event| outcome.note(&event))?;
-                    Ok(None)
+                // An event that tells nothing still tells nothing with other words.
+                Found::Frame(frame) if !wire.is_telling(frame) => {
+                    reading.pass();
+                    Ok(words(frame.data, wire.words()).map(|words| Alike { words, counts: None }))
                 }
-                Found::Frame(frame) => Ok(words(frame.data, wire.words())),
+                found => reading.found(found, &mut |event| outcome.note(&event)),
             }
         })
     }
@@ -293,9 +241,9 @@ impl Watch {
         // What was not finished is not handed on where an error follows.
         let given = self.outcome.events;
         let _ = self.push(b"\n\n");
-        let Self { reader, outcome, .. } = self;
+        let Self { reading, outcome, .. } = self;
         if !outcome.is_over() {
-            reader.end(&mut |event| outcome.note(&event));
+            reading.end(&mut |event| outcome.note(&event));
         }
         if self.outcome.complete || (self.outcome.fault.is_some() && !self.is_cut()) {
             return Bytes::from(std::mem::take(&mut self.held));

@@ -1,11 +1,12 @@
 //! The formats, one folder each, and the contract that each fulfils.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, Field, Losses, Refusal, Request, Response, Usage};
-use crate::json::JsonError;
+use crate::json::{JsonError, Text};
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
@@ -150,13 +151,29 @@ pub trait StreamReader: Send + Sync {
     /// was handed on before.
     fn end(&mut self, sink: &mut dyn FnMut(Event<'_>));
 
-    /// True when the reader remembers the words that it read, so that it must see every one of them.
+    /// What a next frame can be told by that is the last one but for its words and its counts.
     ///
-    /// Otherwise a frame that was nothing but one delta leaves the reader as it found it, and the next that differs only
-    /// in its words need not be read.
-    fn keeps_words(&self) -> bool {
-        false
+    /// Asked only where the last frame handed on nothing but one delta, and usage.
+    fn repeat(&self) -> Repeat {
+        Repeat::Words
     }
+
+    /// The last frame came again, with `words` in its delta, which is handed on already. `counts` is the object at the
+    /// place that [`repeat`](Self::repeat) named, if one of its numbers is another now; hands on what it says.
+    fn again(&mut self, words: &Text<'_>, counts: Option<&str>, sink: &mut dyn FnMut(Event<'_>)) {
+        let _ = (words, counts, sink);
+    }
+}
+
+/// How a reader can be told of a frame that looks like the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repeat {
+    /// Not at all: the last frame left more behind than its delta.
+    No,
+    /// By its words.
+    Words,
+    /// By its words, and the numbers of the object at this place of the frame's data.
+    WordsAndCounts(Range<usize>),
 }
 
 /// One format's stream, written.

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use super::shape::Shape;
+pub use super::shape::Alike;
+use super::shape::{Match, Shape};
 
 /// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,13 @@ pub struct Frame<'a> {
 pub enum Found<'a> {
     /// An event.
     Frame(Frame<'a>),
-    /// The event before once more, with these words (contents of a JSON string, escaped) instead of its own.
-    Again(&'a str),
+    /// The event before once more.
+    Again {
+        /// Its words (contents of a JSON string, escaped).
+        words: &'a str,
+        /// The object of its counts, if one of them is another.
+        counts: Option<&'a str>,
+    },
 }
 
 /// Why a stream cannot be cut into events.
@@ -94,13 +100,12 @@ impl Framer {
         self.push_alike(chunk, |found| match found {
             Found::Frame(frame) => each(frame).map(|()| None),
             // Nothing was said to be alike, so nothing is.
-            Found::Again(_) => Ok(None),
+            Found::Again { .. } => Ok(None),
         })
     }
 
-    /// As [`push`](Self::push), for a taker who knows when events are alike: where `each` returns a part of the event's
-    /// data, the contents of a JSON string in it, events that differ only there come as [`Found::Again`] until one
-    /// differs elsewhere.
+    /// As [`push`](Self::push), for a taker who knows when events are alike: where `each` returns what of the event's data
+    /// may be another, events that differ only there come as [`Found::Again`] until one differs elsewhere.
     ///
     /// # Errors
     ///
@@ -108,7 +113,7 @@ impl Framer {
     pub fn push_alike<E: From<FrameError>>(
         &mut self,
         chunk: &[u8],
-        mut each: impl FnMut(Found<'_>) -> Result<Option<Range<usize>>, E>,
+        mut each: impl FnMut(Found<'_>) -> Result<Option<Alike>, E>,
     ) -> Result<(), E> {
         let mut input = chunk;
         if self.swallow_lf && !input.is_empty() {
@@ -120,8 +125,10 @@ impl Framer {
         }
         // With nothing pending, events are read where they lie: no byte of a whole event is copied.
         loop {
-            while let Some((words, len)) = self.shape.matches(input).filter(|(_, len)| *len <= self.limit) {
-                each(Found::Again(words))?;
+            while let Some(Match { words, counts, len }) =
+                self.shape.matches(input).filter(|found| found.len <= self.limit)
+            {
+                each(Found::Again { words, counts })?;
                 input = input.get(len..).unwrap_or_default();
             }
             let Some((len, gap)) = event_end(input, 0) else { break };
@@ -148,7 +155,7 @@ impl Framer {
     fn complete_pending<'i, E: From<FrameError>>(
         &mut self,
         input: &'i [u8],
-        each: &mut impl FnMut(Found<'_>) -> Result<Option<Range<usize>>, E>,
+        each: &mut impl FnMut(Found<'_>) -> Result<Option<Alike>, E>,
     ) -> Result<&'i [u8], E> {
         let held = self.pending.len();
         // An end of an event takes at most four bytes, and an event that ends here does so soon; feeding line by
@@ -200,7 +207,7 @@ impl Framer {
     fn emit<E: From<FrameError>>(
         &mut self,
         (whole, len): (&[u8], usize),
-        each: &mut impl FnMut(Found<'_>) -> Result<Option<Range<usize>>, E>,
+        each: &mut impl FnMut(Found<'_>) -> Result<Option<Alike>, E>,
     ) -> Result<(), E> {
         let lines = whole.get(..len).unwrap_or(whole);
         if lines.len() > self.limit {
@@ -237,9 +244,10 @@ impl Framer {
         }
         match each(Found::Frame(Frame { event, data }))? {
             // A byte-order mark stands once only.
-            Some(words) if !fresh => {
+            Some(Alike { words, counts }) if !fresh => {
                 if let Some(data) = place_in(whole, data.as_bytes()) {
-                    self.shape.learn(whole, data.start + words.start..data.start + words.end);
+                    let place = |at: Range<usize>| data.start + at.start..data.start + at.end;
+                    self.shape.learn(whole, Alike { words: place(words), counts: counts.map(place) });
                 }
             }
             _ => self.shape.forget(),

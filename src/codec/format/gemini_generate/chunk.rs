@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::read_part::read_part;
 use super::stop;
 use super::wire::{count, fields, keep, loose_text};
-use crate::hub::{Extra, Field};
+use crate::hub::{Block, Extra, Field};
 use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// The fields of a response.
@@ -14,7 +15,7 @@ pub(super) struct Chunk<'a> {
     pub id: Option<Text<'a>>,
     /// `modelVersion`
     pub model: Option<Text<'a>>,
-    /// `candidates`
+    /// `candidates`, if they were left for later.
     pub candidates: Option<Cursor<'a>>,
     /// `usageMetadata`
     pub usage: Option<Cursor<'a>>,
@@ -27,13 +28,17 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// Reads the object at `cursor`.
-    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, JsonError> {
+    /// Reads the object at `cursor`; `now` may read the candidates where they stand, and says whether it did.
+    pub(super) fn read(
+        cursor: &mut Cursor<'a>,
+        mut now: impl FnMut(&mut Cursor<'a>) -> Result<bool, JsonError>,
+    ) -> Result<Self, JsonError> {
         let mut chunk = Self::default();
         fields::<JsonError>(cursor, |name, key, value| {
             match name {
                 "responseId" => chunk.id = loose_text(value)?,
                 "modelVersion" => chunk.model = loose_text(value)?,
+                "candidates" if value.peek()? == Kind::Array && now(value)? => {}
                 "candidates" => chunk.candidates = kept(value, Kind::Array)?,
                 "usageMetadata" => chunk.usage = kept(value, Kind::Object)?,
                 "promptFeedback" => chunk.feedback(key, value)?,
@@ -73,7 +78,7 @@ pub(super) struct Answer<'a> {
     /// `index`
     pub index: u32,
     /// `content.parts`
-    pub parts: Option<Cursor<'a>>,
+    pub parts: Parts<'a>,
     /// `finishReason`
     pub finish: Option<Text<'a>>,
     /// `finishMessage`, where the reason has a place for it; else it is among the extras.
@@ -86,6 +91,45 @@ pub(super) struct Answer<'a> {
     pub logprobs: Option<Cursor<'a>>,
     /// Fields that the hub has no place for.
     pub extras: Vec<Extra<'a>>,
+}
+
+/// Parts of a content. Nearly every piece of a stream has one, which is read at once.
+#[derive(Debug, Default)]
+pub(super) enum Parts<'a> {
+    #[default]
+    None,
+    One(Block<'a>),
+    Many(Cursor<'a>),
+}
+
+impl<'a> Parts<'a> {
+    fn read(value: &mut Cursor<'a>) -> Result<Self, JsonError> {
+        if value.peek()? != Kind::Array {
+            value.skip()?;
+            return Ok(Self::None);
+        }
+        let start = value.clone();
+        let mut parts = Self::None;
+        value.array::<JsonError>(|index, part| {
+            match index {
+                0 => parts = Self::One(read_part(part, None)?.block),
+                1 => parts = Self::Many(start.clone()),
+                // Read when it is its turn.
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(parts)
+    }
+
+    /// Hands on the parts, in order.
+    pub(super) fn each<E: From<JsonError>>(self, mut each: impl FnMut(Block<'a>) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::None => Ok(()),
+            Self::One(block) => each(block),
+            Self::Many(mut cursor) => cursor.array(|_, part| each(read_part(part, None)?.block)),
+        }
+    }
 }
 
 /// Reads `candidates`; `each` gets the answers in order.
@@ -112,7 +156,7 @@ impl<'a> Answer<'a> {
             "index" => self.index = count(value)?.and_then(|index| u32::try_from(index).ok()).unwrap_or(0),
             "content" if value.peek()? == Kind::Object => fields(value, |name, key, value| match name {
                 "parts" => {
-                    self.parts = kept(value, Kind::Array)?;
+                    self.parts = Parts::read(value)?;
                     Ok(())
                 }
                 "role" => value.skip(),

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use super::chunk::{Answer, Chunk, answers};
 use super::grounding::{Place, read_citations, read_grounding};
-use super::read_part::read_part;
 use super::wire::{OWN, is_own};
 use super::{logprobs, stop, usage};
 use crate::hub::ids::derived;
@@ -15,7 +14,7 @@ use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
 pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     let mut cursor = Cursor::over_bytes(body)?;
     let at = cursor.offset();
-    let chunk = Chunk::read(&mut cursor)?;
+    let chunk = Chunk::read(&mut cursor, |_| Ok(false))?;
     cursor.finish()?;
     if chunk.error.is_some() {
         return Err(JsonError { offset: at, problem: Problem::Syntax("an answer, not an error") });
@@ -67,12 +66,10 @@ fn tier_of(mut usage: Cursor<'_>) -> Result<Option<Text<'_>>, JsonError> {
 fn candidate<'a>(answer: Answer<'a>, response_id: &Text<'a>) -> Result<Candidate<'a>, JsonError> {
     let mut gathering =
         Gathering { seed: format!("{}:{}", response_id.escaped(), answer.index), ..Gathering::default() };
-    if let Some(mut parts) = answer.parts {
-        parts.array::<JsonError>(|_, part| {
-            gathering.part(read_part(part, None)?.block);
-            Ok(())
-        })?;
-    }
+    answer.parts.each::<JsonError>(|block| {
+        gathering.part(block);
+        Ok(())
+    })?;
     gathering.flush();
     let Gathering { mut blocks, calls, starts, .. } = gathering;
     let mut extras = answer.extras;

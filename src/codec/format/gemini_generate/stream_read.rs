@@ -6,13 +6,13 @@
 //! ```
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::chunk::{Answer, Chunk, answers};
-use super::read_part::read_part;
 use super::talk::Talk;
 use super::{error, logprobs, stop, usage};
-use crate::format::StreamReader;
-use crate::frame::sse::Frame;
+use crate::format::{Repeat, StreamReader};
+use crate::frame::sse::{Frame, place_in};
 use crate::hub::{Event, Fault, FaultKind, Field, Stop};
 use crate::json::{Cursor, JsonError, Text};
 
@@ -33,6 +33,18 @@ pub(super) struct Reader {
     talks: Vec<Talk>,
     /// The prompt was refused.
     blocked: Option<Stop<'static>>,
+    last: Last,
+}
+
+/// What the last frame was, beside its events.
+#[derive(Debug, Default)]
+struct Last {
+    /// Place of the answer that it brought a piece of.
+    talk: usize,
+    /// Something of it is remembered that is no word.
+    keeps: bool,
+    /// Where its usage stands.
+    usage: Option<Range<usize>>,
 }
 
 impl StreamReader for Reader {
@@ -41,9 +53,12 @@ impl StreamReader for Reader {
         if self.ended || data.is_empty() || data == "[DONE]" {
             return Ok(());
         }
+        self.last = Last::default();
         let done = self.json(data, sink).map_err(|error| broken(&format!("an event that cannot be read: {error}")));
         let done = done.and_then(|step| step);
         self.ended |= done.is_err();
+        let shift = place_in(frame.data.as_bytes(), data.as_bytes()).map_or(0, |data| data.start);
+        self.last.usage = self.last.usage.take().map(|usage| shift + usage.start..shift + usage.end);
         done
     }
 
@@ -68,9 +83,22 @@ impl StreamReader for Reader {
         sink(Event::End);
     }
 
-    fn keeps_words(&self) -> bool {
-        // Sources name places in the text, and come behind it.
-        true
+    fn repeat(&self) -> Repeat {
+        match &self.last {
+            Last { keeps: true, .. } => Repeat::No,
+            Last { usage: Some(place), .. } => Repeat::WordsAndCounts(place.clone()),
+            Last { usage: None, .. } => Repeat::Words,
+        }
+    }
+
+    fn again(&mut self, words: &Text<'_>, counts: Option<&str>, sink: Sink<'_>) {
+        if let Some(talk) = self.talks.get_mut(self.last.talk) {
+            talk.note_again(words);
+        }
+        // The object was read once, and differs in digits only.
+        if let Some(Ok(Some(usage))) = counts.map(|counts| usage::read(&mut Cursor::over(counts))) {
+            sink(Event::Usage(usage));
+        }
     }
 }
 
@@ -80,7 +108,14 @@ type Step = Result<(), Fault<'static>>;
 impl Reader {
     fn json(&mut self, data: &str, sink: Sink<'_>) -> Result<Step, JsonError> {
         let mut cursor = Cursor::over(data);
-        let chunk = Chunk::read(&mut cursor)?;
+        let mut step = Ok(());
+        // The first piece tells whose answers they are behind them.
+        let chunk = Chunk::read(&mut cursor, |candidates| {
+            if self.started {
+                step = self.answers(candidates, sink)?;
+            }
+            Ok(self.started)
+        })?;
         cursor.finish()?;
         if let Some(mut error) = chunk.error {
             self.ended = true;
@@ -92,21 +127,18 @@ impl Reader {
             sink(Event::Dropped { field: extra.field });
         }
         if let Some(word) = &chunk.blocked {
+            self.last.keeps = true;
             self.blocked = Some(stop::blocked(word).into_owned());
         }
-        let mut step = Ok(());
         if let Some(mut candidates) = chunk.candidates {
-            answers::<JsonError>(&mut candidates, |answer| {
-                if step.is_ok() {
-                    step = self.answer(answer, sink)?;
-                }
-                Ok(())
-            })?;
+            step = self.answers(&mut candidates, sink)?;
         }
-        if let Some(mut usage) = chunk.usage
-            && let Some(usage) = usage::read(&mut usage)?
-        {
-            sink(Event::Usage(usage));
+        if let Some(mut cursor) = chunk.usage {
+            let start = cursor.offset();
+            if let Some(usage) = usage::read(&mut cursor)? {
+                self.last.usage = Some(start..cursor.position());
+                sink(Event::Usage(usage));
+            }
         }
         Ok(step)
     }
@@ -120,11 +152,22 @@ impl Reader {
         sink(Event::Start { id, model: model.unwrap_or_default(), created: None });
     }
 
+    fn answers(&mut self, candidates: &mut Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+        let mut step = Ok(());
+        answers::<JsonError>(candidates, |answer| {
+            if step.is_ok() {
+                step = self.answer(answer, sink)?;
+            }
+            Ok(())
+        })?;
+        Ok(step)
+    }
+
     fn answer(&mut self, answer: Answer<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
         for extra in &answer.extras {
             sink(Event::Dropped { field: extra.field });
         }
-        let Self { talks, next, id, .. } = self;
+        let Self { talks, next, id, last, .. } = self;
         let at = match talks.iter().position(|talk| talk.index == answer.index) {
             Some(at) => at,
             None if talks.len() >= MOST_ANSWERS => return Ok(Err(broken("too many answers at once"))),
@@ -134,12 +177,14 @@ impl Reader {
             }
         };
         let Some(talk) = talks.get_mut(at) else { return Ok(Ok(())) };
-        if let Some(mut parts) = answer.parts {
-            parts.array::<JsonError>(|_, part| {
-                talk.part(read_part(part, None)?.block, next, sink);
-                Ok(())
-            })?;
-        }
+        last.talk = at;
+        last.keeps |= answer.grounding.is_some() || answer.citations.is_some() || answer.finish.is_some();
+        answer.parts.each::<JsonError>(|block| {
+            // A signature waits for the end of its words.
+            last.keeps |= !block.opaque.is_empty();
+            talk.part(block, next, sink);
+            Ok(())
+        })?;
         if let Some(mut raw) = answer.logprobs
             && let Some(raw) = logprobs::read(&mut raw)?
         {

@@ -148,6 +148,13 @@ impl Talk {
         }
     }
 
+    /// The open block grew by `text`, as it did before.
+    pub(super) fn note_again(&mut self, text: &Text<'_>) {
+        if matches!(self.open, Some((_, Kind::Text))) {
+            self.note(text);
+        }
+    }
+
     fn note(&mut self, text: &Text<'_>) {
         if self.text.len() + text.escaped().len() <= TEXT_LIMIT {
             self.text.push_str(text.escaped());

@@ -1,6 +1,8 @@
 //! Token counts, read and written.
 
-use super::wire::{count, fields, loose_text};
+use std::borrow::Cow;
+
+use super::wire::{camel, count, loose_text};
 use crate::hub::Usage;
 use crate::json::{Cursor, JsonError, Kind, Writer};
 
@@ -24,20 +26,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> 
         return Ok(None);
     }
     let mut counts = Counts::default();
-    fields::<JsonError>(cursor, |name, _, value| {
-        match name {
-            "promptTokenCount" => counts.prompt = count(value)?,
-            "cachedContentTokenCount" => counts.cached = count(value)?,
-            "candidatesTokenCount" | "responseTokenCount" => counts.candidates = count(value)?,
-            "thoughtsTokenCount" => counts.thoughts = count(value)?,
-            "toolUsePromptTokenCount" => counts.tool_use = count(value)?,
-            "totalTokenCount" => counts.total = count(value)?,
-            "promptTokensDetails" => counts.audio_input = audio(value)?,
-            "candidatesTokensDetails" | "responseTokensDetails" => counts.audio_output = audio(value)?,
-            _ => value.skip()?,
-        }
-        Ok(())
-    })?;
+    cursor.object::<JsonError>(|key, value| counts.field(&key, value))?;
     Ok(Some(counts.usage()))
 }
 
@@ -50,10 +39,10 @@ fn audio(value: &mut Cursor<'_>) -> Result<u64, JsonError> {
     let mut sum = 0_u64;
     value.array::<JsonError>(|_, element| {
         let (mut is_audio, mut tokens) = (false, None);
-        fields::<JsonError>(element, |name, _, value| {
-            match name {
+        element.object::<JsonError>(|key, value| {
+            match key.as_ref() {
                 "modality" => is_audio = loose_text(value)?.is_some_and(|word| word.escaped() == "AUDIO"),
-                "tokenCount" => tokens = count(value)?,
+                "tokenCount" | "token_count" => tokens = count(value)?,
                 _ => value.skip()?,
             }
             Ok(())
@@ -65,6 +54,25 @@ fn audio(value: &mut Cursor<'_>) -> Result<u64, JsonError> {
 }
 
 impl Counts {
+    /// The counts stand in every event of most streams, so their keys are matched as they are.
+    fn field(&mut self, key: &str, value: &mut Cursor<'_>) -> Result<(), JsonError> {
+        match key {
+            "promptTokenCount" => self.prompt = count(value)?,
+            "cachedContentTokenCount" => self.cached = count(value)?,
+            "candidatesTokenCount" | "responseTokenCount" => self.candidates = count(value)?,
+            "thoughtsTokenCount" => self.thoughts = count(value)?,
+            "toolUsePromptTokenCount" => self.tool_use = count(value)?,
+            "totalTokenCount" => self.total = count(value)?,
+            "promptTokensDetails" => self.audio_input = audio(value)?,
+            "candidatesTokensDetails" | "responseTokensDetails" => self.audio_output = audio(value)?,
+            other => match camel(other) {
+                Cow::Owned(key) => self.field(&key, value)?,
+                Cow::Borrowed(_) => value.skip()?,
+            },
+        }
+        Ok(())
+    }
+
     /// The numbers, disjoint. The vendor counts thoughts beside the candidates; older surfaces counted them among
     /// them, which the total tells.
     fn usage(&self) -> Usage {

@@ -19,7 +19,7 @@ const NESTED: [&str; 3] = ["generationConfig.", "toolConfig.", "functionCallingC
 
 /// A key in the spelling of the vendor's own JSON: its servers read `snake_case` as well as `camelCase`.
 pub(super) fn camel(key: &str) -> Cow<'_, str> {
-    if !key.contains('_') {
+    if memchr::memchr(b'_', key.as_bytes()).is_none() {
         return Cow::Borrowed(key);
     }
     let mut out = String::with_capacity(key.len());
@@ -52,7 +52,7 @@ pub(super) fn count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
 
 /// Reads a whole number, as [`count`] does.
 pub(super) fn whole(value: &mut Cursor<'_>) -> Result<Option<i64>, JsonError> {
-    let parse = |digits: &str| digits.split('.').next().unwrap_or_default().parse().ok();
+    let parse = |digits: &str| digits.parse().or_else(|_| digits.split('.').next().unwrap_or_default().parse()).ok();
     Ok(match value.peek()? {
         Kind::Number => parse(value.number()?.as_str()),
         Kind::String => parse(&value.string()?),

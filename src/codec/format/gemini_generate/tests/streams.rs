@@ -67,6 +67,57 @@ fn trap_b25_a_call_before_the_reason_is_a_tool_use() {
     assert_eq!(*id, folded.calls[0].0);
 }
 
+/// A piece as the provider writes it, with the tokens so far.
+fn counted(text: &str, tokens: u64) -> String {
+    format!(
+        "data: {{\"candidates\": [{{\"content\": {{\"parts\": [{{\"text\": \"{text}\"}}],\"role\": \"model\"}},\"index\": 0}}],\
+         \"usageMetadata\": {{\"promptTokenCount\": 5,\"candidatesTokenCount\": {tokens}}},\"responseId\": \"r\"}}\r\n\r\n"
+    )
+}
+
+#[test]
+fn counts_of_pieces_that_look_alike_are_known_as_they_grow() {
+    let pieces: Vec<String> = (1..=9).map(|n| counted(&format!("word {n} "), n * 7)).collect();
+    for from in 1..=pieces.len() {
+        let folded = fold(&[pieces[..from].concat().as_bytes()]);
+        assert_eq!(folded.usage.output_visible, from as u64 * 7, "{from} pieces");
+    }
+    let mut transcoder =
+        Transcoder::new(Format::GeminiGenerate, Format::OpenaiChat, Arc::new(reply()), Undo::default());
+    let mut watch = Watch::new(Format::GeminiGenerate, Arc::new(reply()));
+    let mut out = Vec::new();
+    for (piece, tokens) in pieces.iter().zip(1..) {
+        transcoder.chunk(piece.as_bytes(), &mut out);
+        watch.chunk(piece.clone().into());
+        for outcome in [transcoder.outcome(), watch.outcome()] {
+            assert_eq!(outcome.usage.as_ref().map(Usage::output), Some(tokens * 7), "piece {tokens}");
+            assert_eq!(outcome.deltas, tokens);
+        }
+    }
+}
+
+#[test]
+fn sources_find_their_place_behind_pieces_that_look_alike() {
+    let mut stream: Vec<u8> = (1..=9).flat_map(|n| counted("北京 ", n).into_bytes()).collect();
+    stream.extend(events(&[
+        json!({"candidates": [{"content": {"parts": [{"text": "end"}]}, "finishReason": "STOP", "index": 0,
+        "groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://a"}}],
+            "groundingSupports": [{"segment": {"startIndex": 63, "endIndex": 66}, "groundingChunkIndices": [0]}]}}]}),
+    ]));
+    let chat = transcoded(Format::GeminiGenerate, Format::OpenaiChat, &stream, reply());
+    assert!(chat.contains(r#""start_index":27,"end_index":30"#), "{chat}");
+}
+
+#[test]
+fn every_signature_of_pieces_that_look_alike_is_kept() {
+    let signed = |text: &str| piece(json!([{"text": text, "thoughtSignature": "c2ln"}]));
+    let stream = events(&[signed("a"), signed("b"), signed("c"), last(json!([{"text": "d"}]), "STOP")]);
+    let folded = fold(&[&stream]);
+    assert_eq!((folded.text.as_str(), folded.signatures.len()), ("abcd", 3));
+    let own = transcoded(Format::GeminiGenerate, Format::GeminiGenerate, &stream, reply());
+    assert_eq!(own.matches("c2ln").count(), 3, "{own}");
+}
+
 #[test]
 fn trap_a4_a_cut_stream_is_an_error() {
     let cut = events(&[piece(json!([{"text": "Hel"}]))]);
