@@ -315,8 +315,7 @@ async def streams(house: House, streams: int = 9000, seconds: int = 60, pair: st
         {"m": "slow/m"},
     )
     house.run()
-    for _ in range(20):
-        await form.ask(Connection(house.port), "m", False)
+    await form.ask(Connection(house.port), "m", False)
     idle, problems, slots = memory(house.edge), [], asyncio.Semaphore(200)
 
     async def one() -> None:

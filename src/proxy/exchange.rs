@@ -27,7 +27,7 @@ use crate::config::{Caller, Snapshot};
 use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
 use crate::provider::services::Service;
-use crate::routing::Route;
+use crate::routing::{OnLoss, Route};
 use crate::upstream::seam::Course;
 use crate::upstream::{Busy, Lease, RetryBudget};
 
@@ -92,6 +92,13 @@ pub struct Admitted {
     pub api_version: Option<String>,
     /// Unfinished features asked for, if sent.
     pub betas: Option<String>,
+}
+
+impl Admitted {
+    /// What happens where something cannot be carried: as the caller's key says, or the model.
+    pub fn on_loss(&self) -> OnLoss {
+        self.caller.on_loss().unwrap_or(self.route.on_loss)
+    }
 }
 
 /// What is asked for.
@@ -283,6 +290,8 @@ pub struct Trail {
     pub heartbeats: u64,
     /// What was lost.
     pub losses: Vec<(&'static str, &'static str)>,
+    /// What a whole answer lost, for the header, if anybody wants to know.
+    pub answer_loss: Option<String>,
     /// What became of the answer.
     pub outcome: Option<Outcome>,
     /// A bounded word for what went wrong.
@@ -333,6 +342,7 @@ impl Exchange {
                 first_byte: None,
                 heartbeats: 0,
                 losses: Vec::new(),
+                answer_loss: None,
                 outcome: None,
                 error: None,
                 translated: None,

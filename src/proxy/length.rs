@@ -1,4 +1,4 @@
-//! The length of an answer that was made anew, told where it is known in time.
+//! The length of an answer that was made anew, and what it lost, told where they are known in time.
 //!
 //! A translated answer's length is known only when its body is, and by then the filters have let its head pass. But
 //! Pingora filters all that it has of an answer before it writes any of it, and runs modules last: where head and body
@@ -13,6 +13,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora_proxy::Session;
 
+use super::names;
 use super::receive::empty_answer;
 
 /// Tells the length of an answer in its head.
@@ -20,6 +21,8 @@ use super::receive::empty_answer;
 struct Length {
     /// Bytes of the whole body, once it is made.
     body: Option<usize>,
+    /// What was lost when it was made.
+    loss: Option<String>,
     /// The provider's status, where its answer must have a body.
     demanded: Option<u16>,
     /// The client speaks HTTP/1.0, which has no chunks.
@@ -40,6 +43,11 @@ impl HttpModule for Length {
         if let Some(length) = self.body.filter(|_| !head.status.is_informational()) {
             head.remove_header(&header::TRANSFER_ENCODING);
             head.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        if let Some(loss) = self.loss.take_if(|_| !head.status.is_informational()) {
+            let before = head.headers.get(names::LOSS).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let value = if before.is_empty() { loss } else { format!("{before}, {loss}") };
+            head.insert_header(names::LOSS, value)?;
         }
         if self.old {
             head.remove_header(&header::TRANSFER_ENCODING);
@@ -77,9 +85,9 @@ pub(super) fn demand(session: &mut Session, status: Option<u16>) {
     }
 }
 
-/// The answer's body is whole, and `bytes` long: its head says so if it was not sent.
-pub(super) fn known(session: &mut Session, bytes: usize) {
+/// The answer's body is whole, `bytes` long, and lost this when it was made: its head says so if it was not sent.
+pub(super) fn known(session: &mut Session, bytes: usize, loss: Option<String>) {
     if let Some(length) = session.downstream_modules_ctx.get_mut::<Length>() {
-        length.body = Some(bytes);
+        (length.body, length.loss) = (Some(bytes), loss);
     }
 }

@@ -205,7 +205,7 @@ impl ProxyHttp for Edge {
         exchange: &mut Exchange,
     ) -> pingora::Result<Option<Duration>> {
         if let Some(whole) = receive::body(exchange, body, end)? {
-            length::known(session, whole);
+            length::known(session, whole, exchange.trail.answer_loss.take());
         }
         Ok(None)
     }

@@ -23,7 +23,7 @@ use super::{retry, silence};
 use crate::clock;
 use crate::config::Server;
 use crate::observe::{Abort, Side};
-use crate::routing::Failure;
+use crate::routing::{Failure, OnLoss};
 use crate::upstream::seam::is_heartbeat;
 
 /// Longest answer that is collected to be translated as a whole, in bytes.
@@ -478,6 +478,9 @@ fn give(
 ) -> pingora::Result<Bytes> {
     match translated {
         Ok(translated) => {
+            let losses = translated.losses;
+            let told = !losses.is_empty() && sending.admitted.on_loss() != OnLoss::Allow;
+            trail.answer_loss = told.then(|| losses.answer_header(names::LOSS_MOST));
             trail.outcome = Some(translated.outcome);
             Ok(Bytes::from(translated.body))
         }

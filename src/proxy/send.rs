@@ -29,9 +29,6 @@ use crate::provider::facts::Model;
 use crate::routing::{Failure, OnLoss};
 use crate::upstream::seam::{self, Course};
 
-/// Most bytes of the header that reports losses.
-const LOSS_HEADER: usize = 1024;
-
 /// Headers of the client that go on to the provider as they are.
 pub(super) const PASSED: [(&str, HeaderName); 5] = [
     ("accept", header::ACCEPT),
@@ -147,7 +144,8 @@ fn begin(exchange: &mut Exchange) {
     };
 }
 
-/// What the attempt asks of the seam. A whole answer needs nothing of it, and the plain way is cheaper.
+/// What the attempt asks of the seam. A whole answer that passes as it is needs nothing of it, and the plain way is
+/// cheaper.
 fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     // What is passed through beside answers keeps the plain way: its body may still be coming.
     let Task::Format(operation) = admitted.task else { return None };
@@ -161,6 +159,7 @@ fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
         whole: timeouts.stream,
         hold: streams.hold,
         heartbeat: streams.heartbeat,
+        entire: attempt.format != admitted.format,
         context_length,
     };
     if stream {
@@ -170,7 +169,7 @@ fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     let plain = Duration::ZERO;
     let whole =
         Course { first_byte: read, between: read, whole: Duration::MAX, hold: plain, heartbeat: plain, ..course };
-    context_length.then_some(whole)
+    (context_length || course.entire).then_some(whole)
 }
 
 fn nothing_left(sending: &Sending) -> Rejection {
@@ -288,13 +287,13 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
 
 /// Notes what was lost, or refuses it where the route says so.
 fn account(admitted: &Admitted, losses: &Losses, prepared: &mut Prepared) -> Result<(), Fault<'static>> {
-    let on_loss = admitted.caller.on_loss().unwrap_or(admitted.route.on_loss);
+    let on_loss = admitted.on_loss();
     if on_loss == OnLoss::Refuse && losses.any_dropped() {
-        return Err(refused_loss(&losses.header(LOSS_HEADER)));
+        return Err(refused_loss(&losses.header(names::LOSS_MOST)));
     }
     let warn = on_loss != OnLoss::Allow && !losses.is_empty();
     prepared.losses = losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
-    prepared.attempt.loss_header = warn.then(|| losses.header(LOSS_HEADER));
+    prepared.attempt.loss_header = warn.then(|| losses.header(names::LOSS_MOST));
     Ok(())
 }
 

@@ -50,15 +50,44 @@ async fn a_loss_is_in_the_header_the_metric_and_the_log() {
 }
 
 #[tokio::test]
+async fn what_a_whole_answer_loses_is_in_its_head_however_the_answer_comes() {
+    let mut answer: serde_json::Value = serde_json::from_str(&Wire::Messages.answer()).expect("an answer");
+    let known = answer["content"].as_array().expect("blocks").clone();
+    let foreign = json!({"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "n", "server_name": "s", "input": {}});
+    answer["content"] = known.into_iter().chain([foreign]).collect();
+    for every in [usize::MAX, 7] {
+        let reply = Reply::json(200, answer.to_string()).cut_every(every);
+        let provider = Provider::always(reply).await;
+        let models = |conf: Conf| {
+            conf.model("warn", "an/claude-sonnet-4-5")
+                .model("allow", "{targets: [an/claude-sonnet-4-5], on_loss: allow}")
+        };
+        let edge = Edge::start(&models(Conf::open().provider("an", "anthropic", &provider))).await;
+        let response = Wire::Chat.ask_with(lossy(Wire::Chat, "warn")).send(edge.addr).await;
+        let header = response.header("x-tidegate-loss").unwrap_or_default().to_owned();
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert!(header.contains("/seed") && header.contains("answer.dropped:/content/1"), "{header}");
+        assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
+        let response = Wire::Chat.ask_with(lossy(Wire::Chat, "allow")).send(edge.addr).await;
+        assert_eq!((response.status, response.header("x-tidegate-loss")), (200, None));
+    }
+}
+
+#[tokio::test]
 async fn nothing_lost_is_nothing_said() {
     let (_, _, edge) = house().await;
-    for (client, model) in
-        [(Wire::Chat, "same"), (Wire::Chat, "warn"), (Wire::Messages, "warn-chat"), (Wire::Chat, "refuse")]
-    {
+    // The recorded answers have a field that nobody knows.
+    let news = Some("answer.dropped:/x_new_vendor_field");
+    for (client, model, told) in [
+        (Wire::Chat, "same", None),
+        (Wire::Chat, "warn", news),
+        (Wire::Messages, "warn-chat", news),
+        (Wire::Chat, "refuse", news),
+    ] {
         let response = client.ask(model, false).send(edge.addr).await;
         assert_eq!(
             (response.status, response.header("x-tidegate-loss")),
-            (200, None),
+            (200, told),
             "{client:?} {model}: {}",
             response.text()
         );
@@ -201,6 +230,7 @@ async fn the_report_is_bounded() {
     let response = Wire::Chat.ask_with(body).header("x-request-id", "r-many").send(edge.addr).await;
     assert_eq!(response.status, 200, "{}", response.text());
     let header = response.header("x-tidegate-loss").unwrap_or_default();
+    let header = header.split(", answer.").next().unwrap_or_default();
     assert!(
         header.starts_with("dropped:/messages/0/content/0/vendor_invented")
             || header.contains("dropped:/messages/0/content/0/"),
@@ -212,7 +242,7 @@ async fn the_report_is_bounded() {
     assert!(line.contains("\"field\":\"unknown\",\"action\":\"dropped\",\"count\":20") && line.len() < 4000, "{line}");
 }
 
-/// What an answer loses is too late for the header: the metric and the log have it, whole and streamed.
+/// What a stream loses is too late for the header: the metric and the log have it, as they have what a whole answer loses.
 #[tokio::test]
 async fn what_an_answer_loses_is_in_the_metric_and_the_log() {
     let citation = json!({"type": "char_location", "cited_text": "x", "document_index": 0, "document_title": "t",
@@ -230,7 +260,8 @@ async fn what_an_answer_loses_is_in_the_metric_and_the_log() {
         let conf = Conf::open().provider("an", "anthropic", &provider).model("m", "an/claude-sonnet-4-5");
         let edge = Edge::start(&conf).await;
         let response = Wire::Chat.ask("m", streamed).header("x-request-id", "r-late").send(edge.addr).await;
-        assert_eq!((response.status, response.header("x-tidegate-loss")), (200, None), "{}", response.text());
+        let told = response.header("x-tidegate-loss").is_some_and(|loss| loss.contains("answer.dropped:/content/0"));
+        assert_eq!((response.status, told), (200, !streamed), "{}", response.text());
         let labels = ["field=\"citations\"", "from=\"openai_chat\"", "to=\"anthropic_messages\""];
         edge.metric_reaches("gateway_translation_dropped_fields_total", &labels, 1.0).await;
         let line = edge.log_line("the request", |line| line.contains("r-late")).await;

@@ -8,6 +8,7 @@ use crate::support::client::{Ask, Response};
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, Wire};
 use crate::support::gate::Gate;
+use crate::support::http1::Ended;
 use crate::support::http1::Piece as Got;
 use crate::support::provider::{Provider, Speaks};
 use crate::support::script::{End, Piece, Reply};
@@ -148,6 +149,29 @@ async fn an_early_failure_of_a_stream_moves_on_unseen() {
     }
     let moved = edge.metric("gateway_retry_attempts_total", &[]).await;
     assert!(moved >= (cases.len() * TIMES) as f64, "each of them met a failure first: {moved}");
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_breaks_off_moves_on_or_is_an_error_and_never_half_of_one() {
+    for (client, upstream) in [(Wire::Chat, Wire::Messages), (Wire::Messages, Wire::Chat)] {
+        let whole = upstream.answer();
+        for end in [End::Fin, End::Reset] {
+            let cut = Reply::json(200, whole).stop_at(whole.len() / 2, end);
+            let (broken, good) = (Provider::always(cut).await, Provider::always(upstream.reply(false)).await);
+            let conf = Conf::open()
+                .provider("broken", upstream.kind(), &broken)
+                .provider("good", upstream.kind(), &good)
+                .model("moves", "{targets: [broken/a, good/b]}")
+                .model("alone", "{targets: [broken/a], retries: {rounds: 0}}");
+            let edge = Edge::start(&conf).await;
+            let response = client.ask("moves", false).send(edge.addr).await;
+            assert_eq!(response.status, 200, "{}", response.text());
+            assert_eq!(client.text(&response.json()), WORDS, "{client:?}");
+            let response = client.ask("alone", false).send(edge.addr).await;
+            assert_eq!((response.status, &response.ended), (502, &Ended::Complete), "{}", response.text());
+            client.error(&response);
+        }
+    }
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ async fn a_field_that_is_stripped_is_told_and_every_other_byte_stays() {
     let body =
         json!({"model": "m", "max_tokens": 9, "stop_sequences": ["x"], "messages": [{"role": "user", "content": "q"}]});
     let response = Wire::Messages.ask_with(body).send(edge.addr).await;
-    assert_eq!((response.status, response.header("x-tidegate-loss")), (200, None));
+    let loss = response.header("x-tidegate-loss").unwrap_or_default();
+    assert_eq!((response.status, loss.contains("logit_bias")), (200, false), "{loss}");
     edge.metric_reaches("gateway_translation_dropped_fields_total", &["logit_bias"], 1.0).await;
 }
 
@@ -209,7 +210,8 @@ async fn a_model_that_wants_the_vendors_other_format_is_asked_in_it() {
             assert_eq!(request["tools"][0]["name"].as_str(), (!more.is_empty()).then_some("f"), "{request}");
             let effort = more.contains("low").then_some("low");
             assert_eq!(request["reasoning"]["effort"].as_str(), effort, "{request}");
-            assert_eq!(loss, Some("dropped:/seed"), "what the other format cannot say is told");
+            let told = loss.is_some_and(|loss| loss.starts_with("dropped:/seed"));
+            assert!(told, "what the other format cannot say is told: {loss:?}");
         }
     }
 }

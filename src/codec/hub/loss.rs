@@ -129,10 +129,20 @@ impl Losses {
     /// Call [`resolve`](Self::resolve) first. Bytes that a header may not hold are percent-encoded.
     #[must_use]
     pub fn header(&self, limit: usize) -> String {
+        self.items("", limit)
+    }
+
+    /// The same for what an answer lost, whose pointers lead into the provider's body: `answer.action:pointer` items.
+    #[must_use]
+    pub fn answer_header(&self, limit: usize) -> String {
+        self.items("answer.", limit)
+    }
+
+    fn items(&self, whose: &str, limit: usize) -> String {
         let mut out = String::new();
         for (index, loss) in self.list.iter().enumerate() {
             let mut item = String::from(if index == 0 { "" } else { ", " });
-            let _ = write!(item, "{}:", loss.action.label());
+            let _ = write!(item, "{whose}{}:", loss.action.label());
             if let Place::Pointer(pointer) = &loss.place {
                 percent_encode(pointer, &mut item);
             }

@@ -1,8 +1,9 @@
-//! Answers that are looked at before the loop hears of them: streams until their first content, refusals in full.
+//! Answers that are looked at before the loop hears of them: streams until their first content, refusals in full, and
+//! what must be translated as a whole.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -18,9 +19,14 @@ const HELD_MOST: usize = 1 << 20;
 /// Most bytes of a refusal that are read to learn its reason.
 const REFUSAL_MOST: usize = 64 << 10;
 
+/// Most bytes of a whole answer that are held; what is longer goes on as it comes.
+const ENTIRE_MOST: usize = 4 << 20;
+
 /// What an answer's head says of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kind {
+    /// An event stream.
+    pub(super) events: bool,
     /// An event stream that can be read.
     pub(super) stream: bool,
     /// A refusal that may be because of the prompt's length.
@@ -33,8 +39,10 @@ impl Kind {
         let encoding = head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         let plain = encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"));
         let kind = kind.split(';').next().unwrap_or_default().trim();
+        let events = kind.eq_ignore_ascii_case("text/event-stream");
         Self {
-            stream: plain && head.status == 200 && kind.eq_ignore_ascii_case("text/event-stream"),
+            events,
+            stream: plain && head.status == 200 && events,
             refusal: plain && matches!(head.status.as_u16(), 400 | 413 | 422),
         }
     }
@@ -74,6 +82,28 @@ impl SeamSession {
                 }
             }
         }
+    }
+
+    /// Holds an answer until all of it is there, or until it is too long for that. It goes out in one piece.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or a deadline passed.
+    pub(super) async fn hold_entire(&mut self) -> Result<()> {
+        let mut entire = BytesMut::new();
+        while entire.len() < ENTIRE_MOST {
+            match self.read(self.course.between).await? {
+                Read::Nothing => {}
+                Read::Piece(piece) if entire.is_empty() && self.is_done() => {
+                    self.read_ahead(piece);
+                    return Ok(());
+                }
+                Read::Piece(piece) => entire.extend_from_slice(&piece),
+                Read::End => break,
+            }
+        }
+        self.read_ahead(entire.freeze());
+        Ok(())
     }
 
     /// Reads a refusal, which goes out as it is unless it is because of the prompt's length.

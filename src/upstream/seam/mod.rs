@@ -56,6 +56,9 @@ pub struct Course {
     pub hold: Duration,
     /// The silence after which a [heartbeat](is_heartbeat) stands in for a piece of a stream; zero for never.
     pub heartbeat: Duration,
+    /// The head of an answer that is no stream is held until all of its body is there: one that breaks off is an error,
+    /// so that another target can be tried, and what is made of the body can still be told in the head.
+    pub entire: bool,
     /// A refusal because of the prompt's length is an error, so that another target can be tried.
     pub context_length: bool,
 }

@@ -76,6 +76,7 @@ impl SeamSession {
             whole: Duration::MAX,
             hold: Duration::ZERO,
             heartbeat: Duration::ZERO,
+            entire: false,
             context_length: false,
         };
         Self {
@@ -104,6 +105,11 @@ impl SeamSession {
         }
         self.inner.shutdown().await;
         None
+    }
+
+    /// Nothing more will come of the answer.
+    pub(super) fn is_done(&mut self) -> bool {
+        self.inner.response_done()
     }
 
     /// Reads the next piece, for at most `wait` and within the deadlines, and writes what is there of the request's body
@@ -264,14 +270,17 @@ impl client::Session for SeamSession {
             return Err(error);
         }
         // What ends with its head has no beginning to wait for.
-        if self.inner.response_done() {
+        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
+        // Nor has what goes on in another protocol.
+        if self.inner.response_done() || status == 101 {
             return Ok(());
         }
-        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
         if self.kind.stream && !self.course.hold.is_zero() {
             self.hold().await
         } else if self.kind.refusal && self.course.context_length {
             self.hear_refusal(status).await
+        } else if self.course.entire && !self.kind.events {
+            self.hold_entire().await
         } else {
             Ok(())
         }
