@@ -21,6 +21,7 @@ mod edge {
     mod answers;
     mod bodies;
     mod callers;
+    mod commands;
     mod connections;
     mod fallback;
     mod faults;

@@ -37,10 +37,11 @@ pub(super) struct Args {
 
 /// Translates standard input.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    // Whoever reads locks: reading a whole input does it itself.
+    let (input, output) = (std::io::stdin(), std::io::stdout().lock());
     let outcome = match (args.from == args.to, args.stream) {
-        (true, _) => return copy(input, output),
-        (false, true) => stream(args, input, output)?,
+        (true, _) => return copy(input.lock(), output),
+        (false, true) => stream(args, input.lock(), output)?,
         (false, false) => whole(args, output)?,
     };
     tell(&outcome);

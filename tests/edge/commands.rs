@@ -1,0 +1,117 @@
+//! The commands beside `run`, as whoever types them meets them: what they print, and how they end.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::formats::Wire;
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Runs the command in `folder` with `input` on its standard input, which must not keep it.
+async fn tidegate(folder: &Path, words: &[&str], input: &str) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(words).current_dir(folder).env_clear();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let (id, mut stdin, input) = (child.id(), child.stdin.take().expect("a pipe"), input.to_owned());
+    let ends = tokio::task::spawn_blocking(move || {
+        // A command that does not read may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output()
+    });
+    let Ok(output) = tokio::time::timeout(Duration::from_secs(20), ends).await else {
+        let _ = Command::new("kill").arg(id.to_string()).status();
+        panic!("{words:?} does not end");
+    };
+    let output = output.expect("it is waited for").expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+const CONFIG: &str = "\
+auth: off
+providers:
+  an: {kind: anthropic, key: sk-very-secret}
+  oa: {kind: openai, key: sk-very-secret}
+models:
+  m: {targets: [an/claude-sonnet-4-5, oa/gpt-4.1]}
+";
+
+const REQUEST: &str = r#"{"model": "m", "seed": 7, "messages": [{"role": "user", "content": "Hello there"}]}"#;
+
+#[tokio::test]
+async fn every_command_does_what_its_help_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    write("good.yaml", CONFIG);
+    write("bad.yaml", &CONFIG.replace("auth: off", "auth: maybe"));
+    write("request.json", REQUEST);
+    let messages = Wire::Messages.answer();
+    let stream = Wire::Messages.stream();
+    let cases: &[(&[&str], &str, i32, &[&str])] = &[
+        (&["check", "good.yaml"], "", 0, &[]),
+        (&["check", "--print", "good.yaml"], "", 0, &["claude-sonnet-4-5"]),
+        (&["check", "bad.yaml"], "", 78, &["bad.yaml:1:7", "auth"]),
+        (&["check", "none.yaml"], "", 66, &["none.yaml"]),
+        (&["run", "--config", "bad.yaml"], "", 78, &["bad.yaml:1:7"]),
+        (&["models", "--config", "good.yaml"], "", 0, &["m", "an/claude-sonnet-4-5"]),
+        (&["completions", "bash"], "", 0, &["_tidegate"]),
+        (&["health", "http://127.0.0.1:9/"], "", 1, &["127.0.0.1:9"]),
+        (&["nonsense"], "", 2, &["nonsense"]),
+        (&["--help"], "", 0, &["translate", "explain", "demo"]),
+        (
+            &["explain", "--from", "openai_chat", "--to", "anthropic_messages", "request.json"],
+            "",
+            0,
+            &["Hello there", "/seed"],
+        ),
+        (
+            &["explain", "--from", "openai_chat", "--to", "anthropic_messages", "-"],
+            REQUEST,
+            0,
+            &["Hello there", "/seed"],
+        ),
+        (&["explain", "--from", "openai_chat", "--to", "anthropic_messages", "-"], "{", 65, &[]),
+        (&["route", "--config", "good.yaml", "--from", "openai_chat", "-"], REQUEST, 0, &["an/claude-sonnet-4-5"]),
+        (
+            &["translate", "--from", "anthropic_messages", "--to", "openai_chat"],
+            messages,
+            0,
+            &["chat.completion", "Hello, ", "lost: unknown"],
+        ),
+        (
+            &["translate", "--from", "anthropic_messages", "--to", "gemini_generate", "--stream"],
+            stream,
+            0,
+            &["\"candidates\"", "Hello, "],
+        ),
+        (&["translate", "--from", "anthropic_messages", "--to", "anthropic_messages"], messages, 0, &[messages]),
+        (&["translate", "--from", "anthropic_messages", "--to", "openai_chat"], "[", 65, &[]),
+        (
+            &["translate", "--from", "anthropic_messages", "--to", "openai_chat", "--stream"],
+            &stream[..stream.len() / 2],
+            65,
+            &["ends in an error"],
+        ),
+    ];
+    for (words, input, code, said) in cases {
+        let ended = tidegate(folder.path(), words, input).await;
+        assert_eq!(ended.code, Some(*code), "{words:?}: {ended:?}");
+        let all = format!("{}{}", ended.out, ended.err);
+        for wanted in *said {
+            assert!(all.contains(wanted), "{words:?}: no {wanted:?} in {all}");
+        }
+        assert!(!all.contains("very-secret"), "{words:?}: {all}");
+        assert!(*code == 0 || ended.out.is_empty() || words[0] == "translate", "an error is no output: {words:?}");
+        assert!(*code == 0 || !ended.err.is_empty(), "{words:?} says nothing");
+    }
+}
