@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::client::{Ask, Response};
+use crate::support::dialect::{DIALECTS, Dialect, WORDS};
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, Wire};
 use crate::support::gate::Gate;
@@ -14,79 +15,6 @@ use crate::support::provider::{Provider, Speaks};
 use crate::support::script::{End, Piece, Reply};
 use crate::support::tls::Authority;
 use crate::support::{PATIENCE, show, within};
-
-/// The four formats of clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Client {
-    Known(Wire),
-    Responses,
-    Gemini,
-}
-
-const CLIENTS: [Client; 4] =
-    [Client::Known(Wire::Chat), Client::Known(Wire::Messages), Client::Responses, Client::Gemini];
-
-impl Client {
-    fn ask(self, model: &str) -> Ask {
-        match self {
-            Self::Known(wire) => wire.ask(model, true),
-            Self::Responses => Ask::post(
-                "/v1/responses",
-                json!({"model": model, "stream": true, "max_output_tokens": 64, "input": "Say hello."}).to_string(),
-            ),
-            Self::Gemini => Ask::post(
-                &format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
-                json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}).to_string(),
-            ),
-        }
-    }
-
-    /// What fills a silence.
-    fn sign(self) -> &'static str {
-        match self {
-            Self::Known(Wire::Messages) => "event: ping",
-            Self::Known(Wire::Chat) | Self::Responses => ": keepalive\n\n",
-            Self::Gemini => "\n\n\n\n",
-        }
-    }
-
-    /// The words of one clean, whole stream; anything else fails the test.
-    fn words(self, what: &str, response: &Response) -> String {
-        assert_eq!(response.status, 200, "{what}: {}", response.text());
-        let kind = response.header("content-type").unwrap_or_default();
-        assert!(kind.starts_with("text/event-stream"), "{what}: {kind}");
-        let events = response.events();
-        let all: Vec<Value> =
-            events.iter().map(|event| serde_json::from_str(&event.data).unwrap_or_default()).collect();
-        let deltas = |name: &str| -> String {
-            let of = all.iter().filter(|event| event["type"] == name);
-            of.filter_map(|event| event["delta"].as_str()).collect()
-        };
-        match self {
-            Self::Known(wire) => match wire.fold(&events) {
-                Fold::Whole(whole) => wire.text(&whole),
-                other => panic!("{what}: {other:?}\n{}", response.text()),
-            },
-            Self::Responses => {
-                let begun = all.iter().filter(|event| event["type"] == "response.created").count();
-                assert_eq!(begun, 1, "{what}: {}", response.text());
-                for (number, event) in all.iter().enumerate() {
-                    assert_eq!(event["sequence_number"], number, "{what}: {}", response.text());
-                }
-                assert_eq!(all.last().expect("there is one")["type"], "response.completed", "{what}");
-                deltas("response.output_text.delta")
-            }
-            Self::Gemini => {
-                let finished = all.iter().filter(|piece| piece["candidates"][0]["finishReason"].is_string()).count();
-                assert_eq!(finished, 1, "{what}: {}", response.text());
-                let parts = all.iter().filter_map(|piece| piece["candidates"][0]["content"]["parts"].as_array());
-                parts.flatten().filter_map(|part| part["text"].as_str()).collect()
-            }
-        }
-    }
-}
-
-const WORDS: &str = "Hello, 北🙂!";
 
 /// A stream's frames before its first word.
 fn lifecycle(wire: Wire) -> &'static str {
@@ -126,10 +54,10 @@ async fn an_early_failure_of_a_stream_moves_on_unseen() {
     for upstream in [Wire::Chat, Wire::Messages] {
         for (name, reply) in early_failures(upstream) {
             let first = Provider::always(reply).await;
-            for client in CLIENTS {
+            for client in DIALECTS {
                 let number = cases.len();
                 // A pair of one format is among them, from the first target to the last.
-                let next = if client == Client::Known(upstream) { upstream } else { Wire::Chat };
+                let next = if client == Dialect::Known(upstream) { upstream } else { Wire::Chat };
                 let next = if next == Wire::Chat { "chat/gpt" } else { "messages/claude" };
                 conf = conf
                     .provider_at(&format!("p{number}"), upstream.kind(), &first.url(), "breaker: {failures: 1000}")
@@ -196,14 +124,14 @@ async fn a_crowd_that_fails_at_once_is_taken_in_by_the_next_target() {
 
 #[tokio::test]
 async fn without_another_target_an_early_failure_is_a_plain_error() {
-    for client in [Client::Known(Wire::Chat), Client::Known(Wire::Messages)] {
+    for client in [Dialect::Known(Wire::Chat), Dialect::Known(Wire::Messages)] {
         let provider = Provider::always(early_failures(Wire::Messages).swap_remove(4).1).await;
         let model = "{targets: [up/m], retries: {rounds: 0}}";
         let edge = Edge::start(&Conf::open().provider("up", "anthropic", &provider).model("m", model)).await;
         let response = client.ask("m").send(edge.addr).await;
         assert!(matches!(response.status, 503 | 529), "{}", response.text());
         assert_eq!(provider.requests().len(), 1);
-        let Client::Known(wire) = client else { continue };
+        let Dialect::Known(wire) = client else { continue };
         assert_eq!(wire.error(&response)["message"], "no");
     }
 }
@@ -244,7 +172,7 @@ async fn through_silence(ask: &Ask, edge: &Edge, (mark, times): (&str, usize), g
 async fn a_silence_is_filled_between_events_in_every_format() {
     let mut conf = Conf::open();
     let mut cases = Vec::new();
-    for client in CLIENTS {
+    for client in DIALECTS {
         for upstream in [Wire::Chat, Wire::Messages] {
             let (number, gate) = (cases.len(), Gate::new());
             let provider = Provider::always(halting(upstream, &gate)).await;
@@ -302,7 +230,7 @@ async fn the_hold_ends_in_time_and_can_be_switched_off() {
         .model("slow", "{targets: [slow/m, well/m]}")
         .model("dying", "{targets: [dying/m, well/m]}");
     let edge = Edge::start(&conf).await;
-    let client = Client::Known(Wire::Messages);
+    let client = Dialect::Known(Wire::Messages);
     // The head is there although there is no content, and signs of life follow it.
     let ask = client.ask("slow");
     let wait = through_silence(&ask, &edge, (client.sign(), 3), &gate);
@@ -391,7 +319,7 @@ async fn every_transport_takes_the_seam() {
     }
     let edge = Edge::start_in(&conf, dir).await;
     for (name, version, provider, gate) in cases {
-        let client = Client::Known(Wire::Messages);
+        let client = Dialect::Known(Wire::Messages);
         for model in ["whole", "trailed", "whole", "closed", "reset"] {
             let what = format!("{name} {model}");
             let response = client.ask(&format!("{name}-{model}")).send(edge.addr).await;
@@ -426,7 +354,7 @@ async fn big_bodies_and_stale_connections_pass_the_seam() {
     let body = json!({"model": "m", "stream": true, "max_tokens": 9, "messages": [{"role": "user", "content": text}]});
     for _ in 0..3 {
         let response = Wire::Messages.ask_with(body.clone()).send(edge.addr).await;
-        assert_eq!(Client::Known(Wire::Messages).words("big", &response), WORDS);
+        assert_eq!(Dialect::Known(Wire::Messages).words("big", &response), WORDS);
     }
     assert!(provider.last().body.len() > 3 << 20);
     assert_eq!(provider.requests().len(), 3);
@@ -459,4 +387,65 @@ async fn a_prompt_that_is_too_long_goes_to_a_bigger_model_where_the_route_says_s
     }
     assert_eq!((big.requests().len(), odd.requests().len(), small.requests().len()), (2, 2, 6));
     assert!(edge.metric("gateway_upstream_ejections_total", &[]).await < 0.5, "it is the client's fault");
+}
+
+/// A stream that never pauses still has an end: data is always there, so no wait for it is ever over.
+#[tokio::test]
+async fn a_stream_that_is_always_ahead_of_its_client_ends_in_time() {
+    let words = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello, \"}}]}\n\n";
+    let mut endless = Reply::sse("");
+    endless.pieces = vec![Piece::Data(words.repeat(1_000).into_bytes()); 400];
+    let provider = Provider::always(endless.end(End::Hang)).await;
+    let conf = Conf::open().provider_at("up", "openai", &provider.url(), "timeouts: {stream: 400ms}");
+    let edge = Edge::start(&conf.model("m", "up/m")).await;
+    let mut client = Wire::Chat.ask("m", true).open(edge.addr).await;
+    // The client takes nothing until the deadline is over.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let response = within(PATIENCE, "the end", client.response()).await;
+    assert!(response.text().contains("longer than it may"), "{}", show(&response.body));
+    assert!(response.body.len() < 16_000_000, "of 24 MB: {}", response.body.len());
+}
+
+#[tokio::test]
+async fn a_provider_that_stops_reading_is_heard_and_costs_no_more_than_its_time() {
+    let refusal = || Reply::json(413, Wire::Chat.error_body("invalid_request_error", "too much"));
+    let mut conf = Conf::open();
+    for (name, addr) in [
+        ("early", Provider::early(refusal()).await),
+        ("deaf", Provider::deaf(Some(refusal())).await),
+        ("dumb", Provider::deaf(None).await),
+    ] {
+        let limits = "timeouts: {write: 1s, first_byte: 60s, read: 60s}";
+        conf = conf.provider_at(name, "openai", &format!("http://{addr}"), limits).model(name, &format!("{name}/m"));
+    }
+    let edge = Edge::start(&conf).await;
+    for (model, status, says) in [("early", 413, "too much"), ("deaf", 413, "too much"), ("dumb", 504, "in time")] {
+        let messages = json!([{"role": "user", "content": "z".repeat(30 << 20)}]);
+        let body = json!({"model": model, "stream": true, "max_tokens": 9, "messages": messages});
+        let response = Wire::Messages.ask_with(body).send(edge.addr).await;
+        assert_eq!(response.status, status, "{model}: {}", response.text());
+        let error = Wire::Messages.error(&response);
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{model}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_wants_http1_after_all_gets_it() {
+    let authority = Authority::new();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    authority.write(&dir.path().join("ca.pem"));
+    let tls = Speaks::Tls(authority.issue(&["localhost"]).server(&[b"h2", b"http/1.1"]));
+    let provider = Provider::speaking(tls, |request| match request.version.as_str() {
+        "HTTP/2" => Reply::raw("no HTTP/2 here", End::Fin),
+        _ => Wire::Chat.reply(true),
+    })
+    .await;
+    let conf = Conf::open().provider_at("up", "openai", &provider.url(), "ca: \"@DIR/ca.pem\"").model("m", "up/m");
+    let edge = Edge::start_in(&conf, dir).await;
+    for _ in 0..2 {
+        let response = Wire::Chat.ask("m", true).send(edge.addr).await;
+        assert_eq!(Dialect::Known(Wire::Chat).words("HTTP/1.1", &response), WORDS);
+    }
+    let versions: Vec<_> = provider.requests().into_iter().map(|request| request.version).collect();
+    assert_eq!(versions, ["HTTP/2", "HTTP/1.1", "HTTP/1.1"]);
 }

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod client_h2;
+pub mod dialect;
 pub mod edge;
 pub mod formats;
 pub mod gate;

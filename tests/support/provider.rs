@@ -152,6 +152,24 @@ impl Provider {
         addr
     }
 
+    /// One that reads each connection's first head, answers or not, and reads nothing more although it stays.
+    pub async fn deaf(reply: Option<Reply>) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
+        let addr = listener.local_addr().expect("a bound listener has an address");
+        let answer = reply.map(|reply| [head(&reply.clone().header("connection", "close")), reply.body()].concat());
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut wire = Wire::new(stream);
+                if wire.head().await.is_ok_and(|head| head.is_some()) {
+                    let _ = wire.stream.write_all(answer.as_deref().unwrap_or_default()).await;
+                }
+                kept.push(wire);
+            }
+        });
+        addr
+    }
+
     /// Another protocol.
     pub async fn speaking(speaks: Speaks, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");

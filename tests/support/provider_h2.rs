@@ -70,7 +70,9 @@ async fn exchange(
         gate.wait().await;
     }
     if reply.status == 0 {
-        respond.send_reset(Reason::INTERNAL_ERROR);
+        // Bytes as they are can only be said over HTTP/1.1.
+        let silent = reply.pieces.is_empty();
+        respond.send_reset(if silent { Reason::INTERNAL_ERROR } else { Reason::HTTP_1_1_REQUIRED });
         return Ok(());
     }
     let bodiless = reply.pieces.is_empty() && reply.end == End::Clean && reply.trailers.is_empty();

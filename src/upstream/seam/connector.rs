@@ -1,7 +1,10 @@
 //! Connections of the seam: Pingora's own connector behind Pingora's seam for other protocols.
 
 use std::any::Any;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+
+use ahash::AHashSet;
 
 use async_trait::async_trait;
 use pingora_core::connectors::ConnectorOptions;
@@ -16,13 +19,35 @@ use super::session::SeamSession;
 /// Connects sessions of the seam, over HTTP/1.1 and HTTP/2, and keeps their connections.
 pub struct Seam {
     plain: Plain,
+    /// Peers, by their hash, that agreed on HTTP/2 and then asked for HTTP/1.1. Pingora's own note of them does not keep
+    /// it from taking another stream of the connection that stands.
+    downgraded: RwLock<AHashSet<u64>>,
 }
 
 impl Seam {
     /// A connector with these options.
     #[must_use]
     pub fn new(options: ConnectorOptions) -> Self {
-        Self { plain: Plain::new(Some(options)) }
+        Self { plain: Plain::new(Some(options)), downgraded: RwLock::default() }
+    }
+
+    /// The peer as Pingora's connector takes it.
+    fn peer(&self, marked: &HttpPeer) -> HttpPeer {
+        let mut peer = plain(marked);
+        if peer.options.alpn.get_max_http_version() == 2 {
+            let downgraded = self.downgraded.read().unwrap_or_else(PoisonError::into_inner);
+            if downgraded.contains(&peer.reuse_hash()) {
+                peer.options.set_http_version(1, 1);
+            }
+        }
+        peer
+    }
+
+    /// From now on `peer` is asked by HTTP/1.1, if it may be.
+    fn downgrade(&self, peer: &HttpPeer) {
+        if peer.options.alpn.get_min_http_version() == 1 {
+            self.downgraded.write().unwrap_or_else(PoisonError::into_inner).insert(peer.reuse_hash());
+        }
     }
 }
 
@@ -43,7 +68,7 @@ impl Connector for Seam {
         let Some(peer) = http_peer(peer) else {
             return Err(Error::explain(ErrorType::InternalError, "the seam is for HTTP peers"));
         };
-        let (session, reused) = self.plain.get_http_session(&plain(peer)).await?;
+        let (session, reused) = self.plain.get_http_session(&self.peer(peer)).await?;
         Ok((Connection::Session(SeamSession::new(session, peer)), reused))
     }
 
@@ -58,9 +83,13 @@ impl Connector for Seam {
         peer: &P,
         idle: Option<Duration>,
     ) {
+        let Some(peer) = http_peer(peer).map(|peer| self.peer(peer)) else { return };
+        if session.is_downgraded() {
+            self.downgrade(&peer);
+        }
         // Pingora releases every session, also one that failed in the middle.
-        if let (Some(session), Some(peer)) = (session.into_reusable().await, http_peer(peer)) {
-            self.plain.release_http_session(session, &plain(peer), idle).await;
+        if let Some(session) = session.into_reusable().await {
+            self.plain.release_http_session(session, &peer, idle).await;
         }
     }
 }

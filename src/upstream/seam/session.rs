@@ -64,6 +64,8 @@ pub struct SeamSession {
     over: bool,
     /// Something went wrong; the connection is not used again.
     failed: bool,
+    /// The provider speaks HTTP/2 only to say that it does not.
+    downgraded: bool,
 }
 
 impl SeamSession {
@@ -93,7 +95,13 @@ impl SeamSession {
             heard: Duration::ZERO,
             over: false,
             failed: false,
+            downgraded: false,
         }
+    }
+
+    /// True if the provider has to be asked by HTTP/1.1.
+    pub(super) fn is_downgraded(&self) -> bool {
+        self.downgraded
     }
 
     /// The inner session, if its connection may be used again; any other is closed.
@@ -120,12 +128,25 @@ impl SeamSession {
     /// The connection broke, or a deadline passed.
     pub(super) async fn read(&mut self, wait: Duration) -> Result<Read> {
         let piece = self.read_within(wait).await;
-        self.failed |= piece.is_err();
+        if let Err(error) = &piece {
+            self.note(error);
+        }
         piece
+    }
+
+    /// Remembers what an error says of the connection.
+    fn note(&mut self, error: &Error) {
+        self.failed = true;
+        let refused = matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2);
+        self.downgraded |= refused && matches!(self.inner, HttpSession::H2(_));
     }
 
     async fn read_within(&mut self, wait: Duration) -> Result<Read> {
         let left = self.course.whole.saturating_sub(clock::now().duration_since(self.since));
+        if left.is_zero() {
+            // Said here too: of a stream that never pauses no wait is ever over.
+            return Err(too_long());
+        }
         let patience = self.course.between.saturating_sub(self.silence);
         let began = clock::now();
         let Some(piece) = self.with_body(wait.min(left).min(patience), What::Piece).await? else {
@@ -134,7 +155,7 @@ impl SeamSession {
                 return Err(Error::explain(ErrorType::ReadTimedout, "the deadline between two pieces"));
             }
             if clock::now().duration_since(self.since) >= self.course.whole {
-                return Err(Error::explain(ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream"));
+                return Err(too_long());
             }
             return Ok(Read::Nothing);
         };
@@ -151,6 +172,7 @@ impl SeamSession {
     /// Reads for at most `wait`, and before and beside that writes what comes of the request's body; `None` when the time
     /// is over. Pingora's own reading bears to be dropped and begun again: its loop does the same.
     async fn with_body(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
+        let mut wait = wait;
         loop {
             let reading = tokio::time::timeout(wait, read(&mut self.inner, what));
             let Some(parts) = self.parts.as_mut() else { return reading.await.ok().transpose() };
@@ -159,26 +181,39 @@ impl SeamSession {
                 part = parts.recv() => part,
                 done = reading => return done.ok().transpose(),
             };
-            self.write(part).await?;
+            if self.write(part).await.is_err_and(|error| *error.etype() == ErrorType::WriteTimedout) {
+                // It has had its time: only what it has said by now counts.
+                self.course.first_byte = clock::now().duration_since(self.since);
+                wait = Duration::ZERO;
+            }
         }
     }
 
+    /// Writes a part of the request.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written, and no more will be. It may have answered early, such as with a 413: what it said is read,
+    /// and if it said nothing, reading fails too.
     async fn write(&mut self, part: Option<Part>) -> Result<()> {
-        match part {
-            Some(Part::Data(data)) => {
-                if self.inner.write_request_body(data, false).await.is_err() {
-                    // It may have answered early, such as with a 413: what it said is read. If not, reading fails too.
-                    self.parts = None;
-                }
-            }
+        let written = match part {
+            Some(Part::Data(data)) => self.inner.write_request_body(data, false).await,
             Some(Part::End) => {
                 self.parts = None;
-                self.sent = self.inner.finish_request_body().await.is_ok();
+                let ended = self.inner.finish_request_body().await;
+                self.sent = ended.is_ok();
                 self.since = clock::now();
+                ended
             }
-            None => self.parts = None,
+            None => {
+                self.parts = None;
+                Ok(())
+            }
+        };
+        if written.is_err() {
+            self.parts = None;
         }
-        Ok(())
+        written
     }
 
     /// What Pingora's loop does to a head for HTTP/1.1 and for HTTP/2, and not for other protocols.
@@ -220,6 +255,10 @@ impl SeamSession {
     }
 }
 
+fn too_long() -> Box<Error> {
+    Error::explain(ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream")
+}
+
 async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
     match what {
         What::Piece => inner.read_response_body().await,
@@ -240,7 +279,8 @@ impl client::Session for SeamSession {
         self.writer = Some(writer);
         self.since = clock::now();
         if end {
-            self.write(Some(Part::End)).await?;
+            // If it cannot be written, reading says why.
+            let _ = self.write(Some(Part::End)).await;
         } else {
             self.parts = Some(parts);
         }
@@ -266,7 +306,7 @@ impl client::Session for SeamSession {
 
     async fn read_response_header(&mut self) -> Result<()> {
         if let Err(error) = self.read_head().await {
-            self.failed = true;
+            self.note(&error);
             return Err(error);
         }
         // What ends with its head has no beginning to wait for.
