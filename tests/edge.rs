@@ -31,6 +31,7 @@ mod edge {
     mod harness;
     mod headers;
     mod losses;
+    mod matrix;
     mod models;
     mod operation;
     mod passthrough;

@@ -118,6 +118,8 @@ pub fn translate_response(
     reply: &Reply,
     undo: &Undo,
 ) -> Result<TranslatedResponse, Fault<'static>> {
+    // Some servers put a byte order mark before it.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut response = wire(provider).read_response(body).map_err(|error| unreadable(body, &error))?;
     undo_response(undo, &mut response);
     let mut losses = Losses::default();
