@@ -111,7 +111,7 @@ async fn a_crowd_that_fails_at_once_is_taken_in_by_the_next_target() {
     let edge = Edge::start(&conf.model("m", "{targets: [dying/a, next/b]}")).await;
     let mut crowd = tokio::task::JoinSet::new();
     for number in 0..CROWD {
-        let (client, addr) = (CLIENTS[number % CLIENTS.len()], edge.addr);
+        let (client, addr) = (DIALECTS[number % DIALECTS.len()], edge.addr);
         crowd.spawn(async move {
             let response = client.ask("m").send(addr).await;
             assert_eq!(client.words("of a crowd", &response), WORDS);
