@@ -44,6 +44,7 @@ mod edge {
     mod shapes;
     mod slow;
     mod streams;
+    mod ties;
     mod translate;
     mod unusable;
     mod upgrade;

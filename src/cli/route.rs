@@ -75,7 +75,9 @@ fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
     };
     let spec = wire(args.from).spec();
     let needs = needs(args.from, body, (sent(spec.version_header), sent(spec.beta_header)));
-    Ok(Question { model, client: args.client.clone(), bytes: body.len(), stream: envelope.stream, needs, headers })
+    let state = spec.state(body).map(|state| (args.from, state));
+    let (client, bytes, stream) = (args.client.clone(), body.len(), envelope.stream);
+    Ok(Question { model, client, headers, bytes, stream, needs, state })
 }
 
 fn person(question: &Question, found: &Explanation) -> String {
@@ -92,6 +94,10 @@ fn person(question: &Question, found: &Explanation) -> String {
     }
     let _ = writeln!(out, ")\nrule       {}", found.rule.as_deref().unwrap_or("none is for it"));
     let _ = writeln!(out, "model      {}  (strategy {}, affinity {})", found.route, found.strategy, found.affinity);
+    if let Some(state) = found.state {
+        let says = if state.needed { "only its maker can serve the request" } else { "its maker is asked first" };
+        let _ = writeln!(out, "state      {}: {says}", state.name);
+    }
     for (at, candidate) in found.candidates.iter().enumerate() {
         let _ = writeln!(out, "{:>7}.   {}", at + 1, target(candidate));
     }
@@ -142,5 +148,34 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+        assert!(!text.contains("state "), "{text}");
+    }
+
+    #[test]
+    fn state_that_only_its_maker_can_read_is_told() {
+        let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: openai-responses, key: k}\n\
+                    models:\n  m: {targets: [a/x, b/y]}\nauth: off\n";
+        let told = |body: &str| {
+            let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
+            let args = Args {
+                request: "r.json".into(),
+                config: PathBuf::new(),
+                from: Format::OpenaiResponses,
+                model: None,
+                client: "web".into(),
+                header: Vec::new(),
+                json: false,
+            };
+            let question = question(&args, body.as_bytes()).map_err(|_| ()).unwrap();
+            let found = Snapshot::at_rest(settings).explain(&question).unwrap();
+            (person(&question, &found), found.to_json())
+        };
+        let (text, json) = told(r#"{"model":"m","previous_response_id":"resp_1","input":"q"}"#);
+        assert!(text.contains("state      previous_response_id: only its maker can serve the request"), "{text}");
+        assert!(text.contains("1.   b/y") && !text.contains("a/x"), "{text}");
+        assert!(json.contains(r#""state":{"name":"previous_response_id","needed":true}"#), "{json}");
+        let (text, _) = told(r#"{"model":"m","input":[{"type":"reasoning","encrypted_content":"gAAA"}]}"#);
+        assert!(text.contains("state      encrypted_content: its maker is asked first"), "{text}");
+        assert!(text.contains("1.   b/y") && text.contains("2.   a/x"), "{text}");
     }
 }

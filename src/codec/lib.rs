@@ -30,7 +30,7 @@ pub mod undo;
 
 pub use format::{
     AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat, Reply,
-    RequestHead, Spec, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
+    RequestHead, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
 };
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen};

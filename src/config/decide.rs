@@ -8,9 +8,9 @@ use tidegate_codec::hub::BlockKind;
 use tidegate_codec::hub::media::percent_decode;
 use tidegate_codec::json::Writer;
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Line, RequestHead, wire};
+use tidegate_codec::{Format, Line, RequestHead, State, wire};
 
-use super::{Settings, Snapshot};
+use super::{Settings, Snapshot, Tie};
 use crate::routing::{self, Ask, Draw, Needs, Route, Sight, Strategy};
 use crate::upstream::{Fleet, Standing, random};
 
@@ -59,6 +59,8 @@ pub struct Question {
     pub stream: bool,
     /// What the body holds.
     pub needs: Needs,
+    /// State in the body that only its maker can read, and the format in which it is.
+    pub state: Option<(Format, State)>,
 }
 
 /// Where a request goes, and why.
@@ -74,6 +76,8 @@ pub struct Explanation {
     pub strategy: &'static str,
     /// What leads requests to the same place.
     pub affinity: String,
+    /// State that decides on the order, since only its maker can read it.
+    pub state: Option<State>,
     /// The targets in the order in which this request would try them.
     pub candidates: Vec<Candidate>,
 }
@@ -128,7 +132,14 @@ impl Explanation {
             None => json.null(),
         };
         json.key("model").plain(&self.route).key("strategy").plain(self.strategy);
-        json.key("affinity").plain(&self.affinity).key("targets").open_array();
+        json.key("affinity").plain(&self.affinity).key("state");
+        match self.state {
+            Some(state) => {
+                json.open_object().key("name").plain(state.name).key("needed").bool(state.needed).close_object()
+            }
+            None => json.null(),
+        };
+        json.key("targets").open_array();
         for candidate in &self.candidates {
             candidate.write(&mut json);
         }
@@ -205,7 +216,9 @@ impl Snapshot {
         };
         let Lead { rule, route } = self.settings.lead(&ask)?;
         let mut candidates = self.candidates(&route);
-        if let Some(order) = self.order(&route, 0, question.bytes) {
+        let tie = Tie { state: question.state, conversation: None };
+        let order = self.order(&route, 0, question.bytes);
+        if let Some(order) = self.tied(&route, &question.client, tie, order) {
             candidates = order.iter().filter_map(|at| candidates.get(*at).cloned()).collect();
         }
         Some(Explanation {
@@ -214,6 +227,7 @@ impl Snapshot {
             route: Arc::clone(&route.name),
             strategy: route.strategy.name(),
             affinity: route.affinity.to_string(),
+            state: question.state.map(|(_, state)| state),
             candidates,
         })
     }

@@ -22,6 +22,7 @@ mod redact;
 mod schema;
 mod settings;
 mod snapshot;
+mod tie;
 mod tree;
 mod units;
 pub mod watch;
@@ -42,6 +43,7 @@ pub use settings::{
     MetricAlias, Metrics, Server, Settings, Tls,
 };
 pub use snapshot::{Header, Headers, Live, Snapshot};
+pub use tie::Tie;
 
 use problem::Problems;
 

@@ -12,7 +12,7 @@ use tidegate_codec::seal::Seal;
 use super::Settings;
 use crate::provider::Provider;
 use crate::provider::facts::Model;
-use crate::upstream::{Budgets, Fleet, Lineups, Pools};
+use crate::upstream::{Budgets, Fleet, Lineups, Pools, Whereabouts};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
 pub struct Snapshot {
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub budgets: Budgets,
     /// What is known of the targets of each configured model.
     pub lineups: Lineups,
+    /// Which provider made what.
+    pub(super) whereabouts: Arc<Whereabouts>,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
     pub headers: AHashMap<Arc<str>, Headers>,
     /// What is known of the configured targets, by provider and model.
@@ -66,6 +68,7 @@ impl Snapshot {
                 let targets = route.targets.iter().map(|target| format!("{}/{}", target.provider, target.model));
                 (&route.name, targets.collect())
             })),
+            whereabouts: fleet.whereabouts(),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
             facts: facts(&settings),

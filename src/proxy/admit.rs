@@ -307,8 +307,10 @@ async fn take_in(
     }
     exchange.trail.route = Some(Arc::clone(&route.name));
     let affinity = affinity(session, &route, &caller, (format, model, &body));
+    let tie = snapshot.tie(&route, caller.name(), (format, &body));
     Ok(Admitted {
         affinity,
+        tie,
         api_version: own_header(session, wire(format).spec().version_header),
         betas: own_header(session, wire(format).spec().beta_header),
         format,

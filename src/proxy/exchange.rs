@@ -23,7 +23,7 @@ use super::plan::Plan;
 use super::tail::Tail;
 use super::upload::Upload;
 use crate::clock;
-use crate::config::{Caller, Snapshot};
+use crate::config::{Caller, Snapshot, Tie};
 use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
 use crate::provider::services::Service;
@@ -88,6 +88,8 @@ pub struct Admitted {
     pub route: Arc<Route>,
     /// Equal for requests that should meet the same target and endpoint.
     pub affinity: u64,
+    /// What ties it to a provider.
+    pub tie: Tie,
     /// Version of the format, if sent.
     pub api_version: Option<String>,
     /// Unfinished features asked for, if sent.

@@ -26,6 +26,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 mod admit;
+mod begun;
 pub mod body;
 mod connection;
 mod exchange;

@@ -41,10 +41,9 @@ pub struct Step {
 }
 
 impl Plan {
-    /// A plan of `route` with at most `attempts` attempts for a request of `bytes` bytes; `key` leads it where others
-    /// with the same key went.
-    pub fn new(route: Arc<Route>, snapshot: &Snapshot, attempts: usize, (key, bytes): (u64, usize)) -> Self {
-        let order = snapshot.order(&route, key, bytes);
+    /// A plan of `route` with at most `attempts` attempts, in the order of these positions (`None` for the written one);
+    /// `key` leads it where others with the same key went.
+    pub fn new(route: Arc<Route>, order: Option<Box<[usize]>>, attempts: usize, key: u64) -> Self {
         Self { route, order, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, key }
     }
 

@@ -19,7 +19,7 @@ use super::names;
 use super::passing::strip;
 use super::refuse::{self, credential_fault};
 use super::services;
-use super::{retry, silence};
+use super::{begun, retry, silence};
 use crate::clock;
 use crate::config::Server;
 use crate::observe::{Abort, Side};
@@ -48,7 +48,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if status < 200 {
         return Ok(());
     }
-    note_status(exchange, status);
+    begun::status(exchange, status);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);
     sending.asked = retry::asked(&head.headers, clock::unix_now());
@@ -74,6 +74,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         exchange.trail.error = Some(FaultKind::from_status(status).label());
     }
     let Some(Sending { admitted, attempt: Some(attempt), .. }) = exchange.sending() else { return Ok(()) };
+    if status < 300 {
+        begun::tie(admitted, attempt);
+    }
     let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
     let snapshot = Arc::clone(&admitted.snapshot);
     let loss = attempt.loss_header.take();
@@ -149,14 +152,6 @@ enum Kind {
     Unsaid,
     /// Another thing, such as the page of a login or of a proxy on the way.
     Other,
-}
-
-fn note_status(exchange: &mut Exchange, status: u16) {
-    let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
-    if let (Some(record), Some(started)) = (exchange.trail.attempts.last_mut(), started) {
-        record.status = Some(status);
-        record.ttfb = Some(clock::now().duration_since(started));
-    }
 }
 
 /// The provider answers in the other shape than it was asked for; `None` if not.
@@ -331,15 +326,9 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         return Ok(None);
     }
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
-        let now = clock::now();
-        trail.first_byte = Some(now.duration_since(trail.started));
+        trail.first_byte = Some(clock::now().duration_since(trail.started));
         if !matches!(mode, Mode::Error { .. }) {
-            retry::answered(sending);
-            if let Some(attempt) = &sending.attempt
-                && let Some(busy) = &attempt.busy
-            {
-                busy.answered(now.duration_since(attempt.started));
-            }
+            begun::note(sending, body.as_deref().unwrap_or_default());
         }
         if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
             sending.release_body();

@@ -118,8 +118,10 @@ fn begin(exchange: &mut Exchange) {
     exchange.phase = match std::mem::take(&mut exchange.phase) {
         Phase::Admitted(admitted) => {
             let attempts = admitted.snapshot.settings.server.max_attempts;
-            let draw = (admitted.affinity, admitted.body.len());
-            let plan = Plan::new(Arc::clone(&admitted.route), &admitted.snapshot, attempts, draw);
+            let (route, key) = (&admitted.route, admitted.affinity);
+            let order = admitted.snapshot.order(route, key, admitted.body.len());
+            let order = admitted.snapshot.tied(route, admitted.caller.name(), admitted.tie, order);
+            let plan = Plan::new(Arc::clone(route), order, attempts, key);
             let budget = admitted.snapshot.budgets.get(&admitted.route.name).map(Arc::clone);
             if let Some(budget) = &budget {
                 budget.pay_in();

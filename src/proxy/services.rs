@@ -23,7 +23,7 @@ use super::refuse::Rejection;
 use super::tail::Tail;
 use super::upload::Upload;
 use super::{Edge, form, names, send};
-use crate::config::{Caller, Snapshot};
+use crate::config::{Caller, Snapshot, Tie};
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::{Layout, Provider};
 use crate::routing::{Affinity, OnLoss, Route, Strategy, Target};
@@ -192,6 +192,7 @@ pub(super) fn admitted(session: &Session, head: Head, (format, route, call): (Fo
         room: Reservation::default(),
         envelope: Envelope::default(),
         affinity,
+        tie: Tie::default(),
         route,
         snapshot: head.snapshot,
     }

@@ -17,6 +17,7 @@ use super::resolve::{Lookup, SystemLookup};
 use super::standing::{Lineup, Lineups, Standing};
 use super::trouble::ModelView;
 use super::upkeep::Upkeep;
+use super::whereabouts::Whereabouts;
 use crate::clock;
 use crate::provider::{EndpointSpec, Provider};
 
@@ -25,6 +26,7 @@ use crate::provider::{EndpointSpec, Provider};
 pub struct Fleet {
     world: World,
     known: Mutex<Known>,
+    whereabouts: Arc<Whereabouts>,
     /// Told when there may be new endpoints to look after.
     pub(super) changed: Notify,
 }
@@ -50,7 +52,7 @@ impl Fleet {
     /// The same with another resolver.
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Arc<Self> {
         let world = World { began: clock::now(), lookup };
-        Arc::new(Self { world, known: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self { world, known: Mutex::default(), whereabouts: Arc::default(), changed: Notify::new() })
     }
 
     /// Builds the pools of one config generation, which is from now on the configured one.
@@ -116,6 +118,11 @@ impl Fleet {
         }
         known.standings.retain(|_, standing| standing.strong_count() > 0);
         lineups
+    }
+
+    /// Which provider made what.
+    pub fn whereabouts(&self) -> Arc<Whereabouts> {
+        Arc::clone(&self.whereabouts)
     }
 
     /// Further attempts that were wanted and not had, by model.

@@ -32,6 +32,7 @@ mod standing;
 mod testing;
 mod trouble;
 mod upkeep;
+mod whereabouts;
 
 pub use authorities::{AuthoritiesError, read_authorities};
 pub use budget::RetryBudget;
@@ -44,3 +45,4 @@ pub use select::random;
 pub use standing::{Busy, Lineup, Lineups, Standing};
 pub use trouble::ModelView;
 pub use upkeep::Upkeep;
+pub use whereabouts::Whereabouts;

@@ -175,7 +175,7 @@ pub fn as_segment(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PromptFields;
+    use super::super::{PromptFields, StateFields};
     use super::*;
     use crate::Format;
 
@@ -195,6 +195,7 @@ mod tests {
         same_format_paths: &["/v1beta/models/{model}:countTokens"],
         addressing: Some(&ADDRESSING),
         prompt: PromptFields { before: &[], turns: "" },
+        state: StateFields { named: &[], sealed: &[], foreign: &[], answers: false },
         version_header: None,
         beta_header: None,
         request_id_header: None,

@@ -16,11 +16,13 @@ pub mod gemini_generate;
 mod line;
 pub mod openai_chat;
 pub mod openai_responses;
+mod state;
 pub(crate) mod trim;
 
 pub use beginning::{Beginning, PromptFields};
 pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
+pub use state::{Holder, State, StateFields};
 
 /// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
 /// what the format's own grammar allows.
@@ -207,6 +209,8 @@ pub struct Spec {
     pub addressing: Option<&'static Addressing>,
     /// What its prompts begin with.
     pub prompt: PromptFields,
+    /// Where its requests hold state that only its maker can read.
+    pub state: StateFields,
     /// Header that names the version of the format; its presence tells a client of this format from others.
     pub version_header: Option<&'static str>,
     /// Header that asks for unfinished features.

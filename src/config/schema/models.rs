@@ -12,7 +12,7 @@ pub(in crate::config) static MODEL: Section = Section {
             "strategy",
             "`priority`, `weighted`, `round_robin`, `least_busy`, `fastest`, `cheapest` or `sticky`",
             Default("priority"),
-            "Which target is asked first; the others follow when it fails. `priority`: as written. `weighted`: at random, by weight. `round_robin`: in turn, by weight. `least_busy`: of two at random the one with fewer requests in flight for its weight. `fastest`: the one that begins to answer soonest of late; one request in twenty tries another. `cheapest`: by `price`, for a request of its size. `sticky`: by `affinity`, by weight, as long as a target has at most a quarter more than its share in flight (or fewer than four).",
+            "Which target is asked first; the others follow when it fails. Before that counts state that only its maker can read: what lies there (earlier answers, conversations, files, containers, cached contents) is asked of targets in the client's format only, and of the account that made it where that was seen or `operations` says it; what is sealed (signatures of thoughts, encrypted reasoning) is sent there first. `priority`: as written. `weighted`: at random, by weight. `round_robin`: in turn, by weight. `least_busy`: of two at random the one with fewer requests in flight for its weight. `fastest`: the one that begins to answer soonest of late; one request in twenty tries another. `cheapest`: by `price`, for a request of its size. `sticky`: by `affinity`, by weight, as long as a target has at most a quarter more than its share in flight (or fewer than four).",
         ),
         field(
             "affinity",

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::{
-    Facts, FieldSet, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat,
+    Facts, FieldSet, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter,
+    Target, WireFormat,
 };
 use crate::Format;
 use crate::frame::sse::Frame;
@@ -56,6 +57,15 @@ const SPEC: Spec = Spec {
     same_format_paths: &["/v1/messages/count_tokens"],
     addressing: None,
     prompt: PromptFields { before: &["system", "tools"], turns: "messages" },
+    state: StateFields {
+        named: &[Holder::any("container"), Holder::any("file_id")],
+        sealed: &[
+            Holder::any("signature"),
+            Holder { key: "type", mark: "redacted_thinking", name: "redacted_thinking" },
+        ],
+        foreign: &["input", "input_schema", "schema", "metadata"],
+        answers: false,
+    },
     version_header: Some("anthropic-version"),
     beta_header: Some("anthropic-beta"),
     request_id_header: Some("request-id"),

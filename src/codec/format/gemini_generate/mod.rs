@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    Addressing, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat,
+    Addressing, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter,
+    Target, WireFormat,
 };
 use crate::Format;
 use crate::frame::sse::Frame;
@@ -71,6 +72,25 @@ const SPEC: Spec = Spec {
     ],
     addressing: Some(&ADDRESSING),
     prompt: PromptFields { before: &["systemInstruction", "system_instruction", "tools"], turns: "contents" },
+    state: StateFields {
+        named: &[
+            Holder::any("cachedContent"),
+            Holder::any("cached_content"),
+            Holder { key: "fileUri", mark: "/files/", name: "fileUri" },
+            Holder { key: "file_uri", mark: "/files/", name: "file_uri" },
+        ],
+        sealed: &[Holder::any("thoughtSignature"), Holder::any("thought_signature")],
+        foreign: &[
+            "args",
+            "response",
+            "parameters",
+            "parametersJsonSchema",
+            "responseSchema",
+            "responseJsonSchema",
+            "labels",
+        ],
+        answers: false,
+    },
     version_header: None,
     beta_header: None,
     request_id_header: None,

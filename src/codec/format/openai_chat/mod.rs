@@ -38,7 +38,10 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 
-use super::{Facts, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{
+    Facts, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter, Target,
+    WireFormat,
+};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -55,6 +58,12 @@ static SPEC: Spec = Spec {
     same_format_paths: &[],
     addressing: None,
     prompt: PromptFields { before: &["tools"], turns: "messages" },
+    state: StateFields {
+        named: &[Holder::any("file_id"), Holder::any("audio")],
+        sealed: &[],
+        foreign: &["parameters", "schema", "metadata"],
+        answers: false,
+    },
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,

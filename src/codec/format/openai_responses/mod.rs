@@ -38,7 +38,10 @@ mod write_tools;
 
 use std::sync::Arc;
 
-use super::{Facts, Outgoing, PromptFields, Reply, RequestHead, Spec, StreamReader, StreamWriter, Target, WireFormat};
+use super::{
+    Facts, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter, Target,
+    WireFormat,
+};
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
@@ -56,6 +59,20 @@ static SPEC: Spec = Spec {
     same_format_paths: &["/v1/responses/compact", "/v1/responses/input_tokens"],
     addressing: None,
     prompt: PromptFields { before: &["instructions", "tools"], turns: "input" },
+    state: StateFields {
+        named: &[
+            Holder::any("previous_response_id"),
+            Holder::any("conversation"),
+            Holder { key: "type", mark: "item_reference", name: "item_reference" },
+            Holder::any("file_id"),
+            Holder::any("vector_store_ids"),
+            Holder::any("container"),
+            Holder::any("prompt"),
+        ],
+        sealed: &[Holder::any("encrypted_content")],
+        foreign: &["parameters", "schema", "metadata", "variables"],
+        answers: true,
+    },
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,
