@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::support::formats::Wire;
 
+/// Its words, its input, its exit code, and what it says.
+type Case<'a> = (&'a [&'a str], &'a str, i32, &'a [&'a str]);
+
 /// How a command ended.
 #[derive(Debug)]
 struct Ended {
@@ -57,7 +60,7 @@ async fn every_command_does_what_its_help_says() {
     write("request.json", REQUEST);
     let messages = Wire::Messages.answer();
     let stream = Wire::Messages.stream();
-    let cases: &[(&[&str], &str, i32, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         (&["check", "good.yaml"], "", 0, &[]),
         (&["check", "--print", "good.yaml"], "", 0, &["claude-sonnet-4-5"]),
         (&["check", "bad.yaml"], "", 78, &["bad.yaml:1:7", "auth"]),

@@ -51,7 +51,7 @@ async fn a_loss_is_in_the_header_the_metric_and_the_log() {
 
 #[tokio::test]
 async fn what_a_whole_answer_loses_is_in_its_head_however_the_answer_comes() {
-    let mut answer: serde_json::Value = serde_json::from_str(&Wire::Messages.answer()).expect("an answer");
+    let mut answer: serde_json::Value = serde_json::from_str(Wire::Messages.answer()).expect("an answer");
     let known = answer["content"].as_array().expect("blocks").clone();
     let foreign = json!({"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "n", "server_name": "s", "input": {}});
     answer["content"] = known.into_iter().chain([foreign]).collect();
