@@ -267,13 +267,14 @@ impl Reader {
         let Some(choice) = choices.get_mut(at) else { return Ok(()) };
         let mut talk = Talk { id, next, choice, sink };
         // A final `message` repeats the deltas; it counts only where there were none.
+        // Before the words that they are of.
+        if let Some(raw) = piece.logprobs {
+            (talk.sink)(Event::Logprobs { candidate: index, raw });
+        }
         let said = piece.said.or(piece.message.filter(|_| !talk.choice.said));
         if let Some(said) = said {
             talk.choice.said |= said.is_something();
             talk.said(said)?;
-        }
-        if let Some(raw) = piece.logprobs {
-            (talk.sink)(Event::Logprobs { candidate: index, raw });
         }
         if let Some(word) = piece.finish {
             choice.finish = Some(read_stop(&word, piece.matched).into_owned());

@@ -84,7 +84,7 @@ pub(super) fn list(key: &str, values: &str, w: &mut Writer<'_>) {
     w.close_array();
 }
 
-fn push(values: &mut String, value: &str) {
+pub(super) fn push(values: &mut String, value: &str) {
     if !values.is_empty() {
         values.push(',');
     }

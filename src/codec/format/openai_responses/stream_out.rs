@@ -139,7 +139,18 @@ impl Out {
     }
 
     /// Writes a delta and keeps its words.
-    pub(super) fn delta(&mut self, prefix: &[u8], (at, part): Place, text: &Text<'_>, out: &mut Vec<u8>) {
+    pub(super) fn delta(&mut self, prefix: &[u8], place: Place, text: &Text<'_>, out: &mut Vec<u8>) {
+        self.delta_with(prefix, place, (text, ""), out);
+    }
+
+    /// As [`delta`](Self::delta), with the log probabilities of its words, between commas.
+    pub(super) fn delta_with(
+        &mut self,
+        prefix: &[u8],
+        (at, part): Place,
+        (text, logprobs): (&Text<'_>, &str),
+        out: &mut Vec<u8>,
+    ) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         let mut is_words = false;
         match &mut slot.item.body {
@@ -147,6 +158,9 @@ impl Out {
                 if let Some(part) = parts.get_mut(part) {
                     part.text.push_str(text.escaped());
                     is_words = !part.refusal;
+                    if !logprobs.is_empty() {
+                        output::add_logprobs(part, logprobs);
+                    }
                 }
             }
             Body::Reasoning { text: all, .. } | Body::Call { input: all, .. } => all.push_str(text.escaped()),
@@ -155,11 +169,13 @@ impl Out {
         self.kept = self.kept.saturating_add(text.escaped().len());
         out.extend_from_slice(prefix);
         write::push_escaped(text.escaped(), out);
-        out.extend_from_slice(if is_words {
-            b"\",\"logprobs\":[],\"sequence_number\":"
-        } else {
-            b"\",\"sequence_number\":"
-        });
+        out.push(b'"');
+        if is_words {
+            out.extend_from_slice(b",\"logprobs\":[");
+            out.extend_from_slice(logprobs.as_bytes());
+            out.push(b']');
+        }
+        out.extend_from_slice(b",\"sequence_number\":");
         write::push_number(self.sequence, out);
         out.extend_from_slice(b"}\n\n");
         self.sequence = self.sequence.saturating_add(1);

@@ -154,13 +154,14 @@ impl Reader {
 
     fn delta(&mut self, speech: Speech, event: Wire<'_>, sink: Sink<'_>) -> Step {
         self.ensure_started(sink);
-        if let Some(text) = event.delta.filter(|text| !text.is_empty()) {
-            self.items.words(Place { speech, item: event.output, part: event.part }, text, sink)?;
-        }
+        // Before the words that they are of.
         if let Some(logprobs) = event.logprobs
             && let Some(raw) = super::read_response::join(std::slice::from_ref(&logprobs))
         {
             sink(Event::Logprobs { candidate: 0, raw });
+        }
+        if let Some(text) = event.delta.filter(|text| !text.is_empty()) {
+            self.items.words(Place { speech, item: event.output, part: event.part }, text, sink)?;
         }
         Ok(())
     }

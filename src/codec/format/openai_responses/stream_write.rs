@@ -33,6 +33,8 @@ pub(super) struct Writer {
     ids: Distinct,
     usage: Option<Usage>,
     stop: Stop<'static>,
+    /// Probabilities, between commas, of the words that come next.
+    logprobs: String,
 }
 
 /// A block of the hub, as it is written here.
@@ -78,13 +80,19 @@ impl StreamWriter for Writer {
             Event::ArgumentsDelta { block, fragment } => self.arguments(*block, fragment, out),
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out, lost),
             Event::Citation { block, citation } => self.citation(*block, citation),
-            Event::Logprobs { candidate: 0, raw } => self.logprobs(raw, lost),
+            Event::Logprobs { candidate: 0, raw } => self.logprobs(raw),
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
             Event::Fault(fault) => self.fault(fault, out),
-            Event::End => self.end(out),
+            Event::End => {
+                if !self.logprobs.is_empty() {
+                    // Of no words.
+                    lost(Field::Logprobs);
+                }
+                self.end(out);
+            }
             Event::Logprobs { .. } | Event::Stop { .. } | Event::Dropped { .. } => {}
         }
         if self.out.is_full() && !self.over {
@@ -120,6 +128,7 @@ impl Writer {
             ids: Distinct::default(),
             usage: None,
             stop: Stop::EndTurn,
+            logprobs: String::new(),
         }
     }
 
@@ -197,9 +206,13 @@ impl Writer {
             self.open(number, out);
         }
         let at = usize::try_from(number).ok().and_then(|at| self.blocks.get_mut(at));
-        if let Some(Block { place: Some(place), prefix, said, .. }) = at {
+        if let Some(Block { kind, place: Some(place), prefix, said, .. }) = at {
             *said = true;
-            self.out.delta(prefix, *place, text, out);
+            let logprobs = match kind {
+                Kind::Words { refusal: false } => std::mem::take(&mut self.logprobs),
+                _ => String::new(),
+            };
+            self.out.delta_with(prefix, *place, (text, &logprobs), out);
         }
     }
 
@@ -277,17 +290,11 @@ impl Writer {
         }
     }
 
-    /// Probabilities of the text that is open; they stand in its end.
-    fn logprobs(&mut self, raw: &Json<'_>, lost: &mut dyn FnMut(Field)) {
-        let Some(entries) = output::logprob_entries(raw) else { return };
-        let open = self.blocks.iter().rev().find(|block| matches!(block.kind, Kind::Words { refusal: false }));
-        let place = open.and_then(|block| block.place);
-        match place.and_then(|place| self.out.part(place)) {
-            Some(part) => {
-                output::add_logprobs(part, &entries);
-                self.out.keep(entries.len());
-            }
-            None => lost(Field::Logprobs),
+    /// Probabilities stand with the words that follow, or at the end of those that came.
+    fn logprobs(&mut self, raw: &Json<'_>) {
+        if let Some(entries) = output::logprob_entries(raw) {
+            self.out.keep(entries.len());
+            output::push(&mut self.logprobs, &entries);
         }
     }
 
@@ -298,6 +305,11 @@ impl Writer {
         match std::mem::replace(&mut block.kind, Kind::Hidden) {
             Kind::Words { .. } => {
                 let sources = std::mem::take(&mut block.sources);
+                if let Some(part) = place.and_then(|place| self.out.part(place)).filter(|part| !part.refusal)
+                    && !self.logprobs.is_empty()
+                {
+                    output::add_logprobs(part, &std::mem::take(&mut self.logprobs));
+                }
                 match place {
                     Some(place) => self.end_words(place, &sources, out),
                     None if sources.is_empty() => {}
@@ -355,7 +367,11 @@ impl Writer {
         let stop = std::mem::replace(&mut self.stop, Stop::EndTurn);
         let said = match Said::of(&stop, !self.out.is_empty()) {
             Ok(said) => said,
-            Err(fault) => return self.fault(&fault, out),
+            Err(fault) => {
+                // The answer came to its end, and its end is this.
+                self.begin(out);
+                return self.fault(&fault, out);
+            }
         };
         self.begin(out);
         if let Stop::Refusal { explanation: Some(words), .. } = &stop {

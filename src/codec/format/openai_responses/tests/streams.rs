@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Folded, OpenaiResponses, fold, frames, kinds, reply, translated, up};
-use crate::Format;
 use crate::format::WireFormat as _;
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Flavor, Head, Opaque, OpaqueKind, Stop, ThinkingKind, Usage};
 use crate::json::Text;
+use crate::{Format, Transcoder, Undo};
 
 fn start() -> Event<'static> {
     Event::Start { id: Text::from_escaped("chatcmpl-1"), model: Text::from_escaped("up"), created: None }
@@ -490,4 +490,29 @@ fn trap_a8_an_error_of_a_router_is_no_empty_success() {
         "data: {\"id\":\"x\",\"choices\":[],\"error\":{\"message\":\"quota\",\"code\":429}}\n\n",
     );
     assert_eq!(kinds(&seen), ["error"]);
+}
+
+#[test]
+fn probabilities_stand_in_the_delta_of_their_words() {
+    let chunk = |words: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{words}\"}},\
+             \"logprobs\":{{\"content\":[{{\"token\":\"{words}\",\"logprob\":-0.5}}]}}}}]}}\n\n"
+        )
+    };
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let stream = format!("{}{}{end}", chunk("a"), chunk("b"));
+    let mut transcoder =
+        Transcoder::new(Format::OpenaiChat, Format::OpenaiResponses, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    transcoder.chunk(stream.as_bytes(), &mut out);
+    transcoder.finish(&mut out);
+    let out = String::from_utf8(out).unwrap();
+    let entry = |words: &str| format!(r#"{{"token":"{words}","logprob":-0.5}}"#);
+    for words in ["a", "b"] {
+        assert!(out.contains(&format!(r#""delta":"{words}","logprobs":[{}]"#, entry(words))), "{out}");
+    }
+    let all = format!(r#""text":"ab","logprobs":[{},{}]"#, entry("a"), entry("b"));
+    assert!(out.contains(&all), "{out}");
+    assert!(transcoder.outcome().dropped.is_empty());
 }
