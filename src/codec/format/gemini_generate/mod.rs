@@ -23,6 +23,7 @@ mod grounding;
 mod logprobs;
 mod models;
 mod part_write;
+mod partial;
 mod pieces;
 mod read_config;
 mod read_media;

@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
         let is_secret = matches!(&opened, Some((Opened::Ours(opaque), ..))
             if matches!(opaque.kind, OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning));
         let kind = match self.data.take() {
-            Some(("functionCall", mut value)) => read_call(&mut value, &mut self.extras)?,
+            Some(("functionCall", mut value)) => read_call(&mut value, &mut self.extras, seal.is_some())?,
             Some(("functionResponse", mut value)) => {
                 let (kind, name) = read_result(&mut value, &mut self.extras, at)?;
                 tool = name;
@@ -188,8 +188,14 @@ fn alone(opaque: Opaque<'_>, at: usize) -> Block<'_> {
     Block { opaque: vec![opaque], ..Block::new(kind, at) }
 }
 
-/// `{"id":…,"name":…,"args":{…}}`
-pub(super) fn read_call<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, JsonError> {
+/// A call must say what it calls.
+pub(super) fn nameless(at: usize) -> JsonError {
+    JsonError { offset: at, problem: Problem::Syntax("a functionCall with `name`") }
+}
+
+/// `{"id":…,"name":…,"args":{…}}`. A provider's piece of one has no name; how it goes on is among the extras. A client's
+/// call is `whole`.
+fn read_call<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>, whole: bool) -> Result<BlockKind<'a>, JsonError> {
     let at = value.offset();
     let (mut id, mut name, mut arguments) = (None, None, None);
     fields::<JsonError>(value, |key, own, value| {
@@ -201,9 +207,12 @@ pub(super) fn read_call<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>)
         }
         Ok(())
     })?;
-    let name = name.ok_or(JsonError { offset: at, problem: Problem::Syntax("a functionCall with `name`") })?;
+    if whole && name.is_none() {
+        return Err(nameless(at));
+    }
+    let (id, name) = (id.unwrap_or_default(), name.unwrap_or_default());
     let arguments = arguments.unwrap_or(Json::EMPTY_OBJECT);
-    Ok(BlockKind::ToolCall { id: id.unwrap_or_default(), name, arguments, flavor: Flavor::Function })
+    Ok(BlockKind::ToolCall { id, name, arguments, flavor: Flavor::Function })
 }
 
 /// `{"id":…,"name":…,"response":{…},"parts":[…]}`

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::chunk::{Answer, Chunk, answers};
 use super::grounding::{Place, read_citations, read_grounding};
+use super::read_part::nameless;
 use super::wire::{OWN, is_own};
 use super::{logprobs, stop, usage};
 use crate::hub::ids::derived;
@@ -71,6 +72,9 @@ fn candidate<'a>(answer: Answer<'a>, response_id: &Text<'a>) -> Result<Candidate
         Ok(())
     })?;
     gathering.flush();
+    if let Some(at) = gathering.nameless {
+        return Err(nameless(at));
+    }
     let Gathering { mut blocks, calls, starts, .. } = gathering;
     let mut extras = answer.extras;
     let mut sources = Vec::new();
@@ -136,6 +140,8 @@ struct Gathering<'a> {
     /// Where the parts' texts begin in all of the text.
     starts: Vec<usize>,
     length: usize,
+    /// Where a call stands that does not say what it calls.
+    nameless: Option<usize>,
 }
 
 impl<'a> Gathering<'a> {
@@ -164,7 +170,10 @@ impl<'a> Gathering<'a> {
                     _ => self.blocks.push(block),
                 }
             }
-            BlockKind::ToolCall { id, .. } => {
+            BlockKind::ToolCall { id, name, .. } => {
+                if name.is_empty() {
+                    self.nameless.get_or_insert(block.at);
+                }
                 if id.is_empty() {
                     *id = Cow::Owned(call_id(&self.seed, self.calls));
                 }

@@ -13,7 +13,7 @@ use super::talk::Talk;
 use super::{error, logprobs, stop, usage};
 use crate::format::{Repeat, StreamReader};
 use crate::frame::sse::{Frame, place_in};
-use crate::hub::{Event, Fault, FaultKind, Field, Stop};
+use crate::hub::{BlockKind, Event, Fault, FaultKind, Field, Stop};
 use crate::json::{Cursor, JsonError, Text};
 
 /// Most answers of one stream; the vendor gives at most eight.
@@ -179,12 +179,16 @@ impl Reader {
         let Some(talk) = talks.get_mut(at) else { return Ok(Ok(())) };
         last.talk = at;
         last.keeps |= answer.grounding.is_some() || answer.citations.is_some() || answer.finish.is_some();
+        let mut placed = true;
         answer.parts.each::<JsonError>(|block| {
-            // A signature waits for the end of its words.
-            last.keeps |= !block.opaque.is_empty();
-            talk.part(block, next, sink);
+            // A signature waits for the end of its words, a piece of a call for the others.
+            last.keeps |= !block.opaque.is_empty() || matches!(block.kind, BlockKind::ToolCall { .. });
+            placed = placed && talk.part(block, next, sink)?;
             Ok(())
         })?;
+        if !placed {
+            return Ok(Err(broken("a piece of a tool call that belongs nowhere, or is too long")));
+        }
         if let Some(mut raw) = answer.logprobs
             && let Some(raw) = logprobs::read(&mut raw)?
         {
@@ -197,6 +201,8 @@ impl Reader {
             talk.keep_citations(raw.json()?);
         }
         if let Some(word) = answer.finish {
+            // An end that is none of a limit's is the end of a call as well.
+            talk.end_partial(word.escaped() != "MAX_TOKENS", next, sink);
             talk.finish = Some(stop::read(&word, answer.message, talk.called()).into_owned());
         } else if matches!(talk.finish, Some(Stop::EndTurn)) && talk.called() {
             talk.finish = Some(Stop::ToolUse);

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::grounding::{Place, read_citations, read_grounding};
+use super::partial::Arguments;
 use super::read_response::call_id;
 use super::stream_read::{Sink, lost};
 use super::wire::OWN;
-use crate::hub::{Block, BlockKind, Event, Field, Head, Opaque, Stop, ThinkingKind};
-use crate::json::{Json, Text};
+use crate::hub::{Block, BlockKind, Event, Extra, Field, Flavor, Head, Opaque, Stop, ThinkingKind};
+use crate::json::{Json, JsonError, Text};
 
 /// Most text that is kept to find the places of sources in it, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -34,6 +35,29 @@ pub(super) struct Talk {
     citations: Option<Json<'static>>,
     /// Signatures of the open text, which stand behind it.
     signatures: Vec<Opaque<'static>>,
+    /// A call whose arguments come piece by piece.
+    partial: Option<Partial>,
+}
+
+/// A call that has begun and is not whole.
+#[derive(Debug)]
+struct Partial {
+    id: String,
+    name: String,
+    signatures: Vec<Opaque<'static>>,
+    arguments: Arguments,
+}
+
+/// A call as it came, or a piece of one.
+struct Called<'a> {
+    id: Cow<'a, str>,
+    name: Cow<'a, str>,
+    arguments: Json<'a>,
+    opaque: Vec<Opaque<'a>>,
+    /// `partialArgs`
+    pieces: Option<Json<'a>>,
+    /// `willContinue`
+    continues: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +80,7 @@ impl Talk {
             grounding: Vec::new(),
             citations: None,
             signatures: Vec::new(),
+            partial: None,
         }
     }
 
@@ -64,24 +89,23 @@ impl Talk {
         self.calls > 0
     }
 
-    /// Takes the next part.
-    pub(super) fn part(&mut self, block: Block<'_>, next: &mut u32, sink: Sink<'_>) {
-        for extra in &block.extras {
+    /// Takes the next part; `false` for a piece of a call that belongs nowhere.
+    pub(super) fn part(&mut self, block: Block<'_>, next: &mut u32, sink: Sink<'_>) -> Result<bool, JsonError> {
+        for extra in block.extras.iter().filter(|extra| !is_of_piece(extra)) {
             lost(sink, extra.field);
         }
         match block.kind {
             BlockKind::Text { text, .. } => self.words(Kind::Text, (text, block.opaque), next, sink),
             BlockKind::Thinking { text, .. } => self.words(Kind::Thinking, (text, block.opaque), next, sink),
-            BlockKind::ToolCall { id, name, arguments, flavor } => {
-                self.close(sink, next);
-                for opaque in block.opaque {
-                    self.redacted(opaque, next, sink);
+            BlockKind::ToolCall { id, name, arguments, .. } => {
+                let mut call = Called { id, name, arguments, opaque: block.opaque, pieces: None, continues: false };
+                for extra in block.extras.into_iter().filter(is_of_piece) {
+                    match extra.key.as_ref() {
+                        "willContinue" | "will_continue" => call.continues = extra.value.as_str() == "true",
+                        _ => call.pieces = Some(extra.value),
+                    }
                 }
-                let id = if id.is_empty() { Cow::Owned(call_id(&self.seed, self.calls)) } else { id };
-                self.calls += 1;
-                let number = self.begin(Head::ToolCall { id, name, flavor }, next, sink);
-                sink(Event::ArgumentsDelta { block: number, fragment: Text::from_plain(arguments.as_str()) });
-                sink(Event::BlockStop { block: number });
+                return self.call(call, next, sink);
             }
             BlockKind::ServerTool { raw, .. } => {
                 self.close(sink, next);
@@ -103,6 +127,70 @@ impl Talk {
             | BlockKind::Reference { .. }
             | BlockKind::Unknown { .. } => lost(sink, Field::Unknown),
         }
+        Ok(true)
+    }
+
+    /// A call: whole, or a piece that is gathered until the last one has come.
+    fn call(&mut self, call: Called<'_>, next: &mut u32, sink: Sink<'_>) -> Result<bool, JsonError> {
+        let goes_on = self.partial.as_ref().is_some_and(|open| {
+            (call.name.is_empty() || call.name == open.name)
+                && (call.id.is_empty() || open.id.is_empty() || call.id == open.id)
+        });
+        if !goes_on {
+            self.end_partial(true, next, sink);
+        }
+        if !goes_on && call.name.is_empty() {
+            return Ok(false);
+        }
+        if !goes_on && !call.continues && call.pieces.is_none() {
+            let Called { id, name, arguments, opaque, .. } = call;
+            self.whole_call((id, name), arguments.as_str(), opaque, (next, sink));
+            return Ok(true);
+        }
+        let open = self.partial.get_or_insert_with(|| Partial {
+            id: call.id.into_owned(),
+            name: call.name.into_owned(),
+            signatures: Vec::new(),
+            arguments: Arguments::default(),
+        });
+        let room = MOST_SIGNATURES.saturating_sub(open.signatures.len());
+        let owned = call.opaque.into_iter().map(|opaque| Opaque { data: opaque.data.into_owned(), ..opaque });
+        open.signatures.extend(owned.take(room));
+        if let Some(pieces) = call.pieces
+            && !open.arguments.take(&mut pieces.cursor())?
+        {
+            return Ok(false);
+        }
+        if !call.continues {
+            self.end_partial(true, next, sink);
+        }
+        Ok(true)
+    }
+
+    /// Hands on the call that came in pieces; `whole` where its last one has come.
+    pub(super) fn end_partial(&mut self, whole: bool, next: &mut u32, sink: Sink<'_>) {
+        if let Some(Partial { id, name, signatures, arguments }) = self.partial.take() {
+            let call = (Cow::Owned(id), Cow::Owned(name));
+            self.whole_call(call, &arguments.finish(whole), signatures, (next, sink));
+        }
+    }
+
+    fn whole_call(
+        &mut self,
+        (id, name): (Cow<'_, str>, Cow<'_, str>),
+        arguments: &str,
+        opaque: Vec<Opaque<'_>>,
+        (next, sink): (&mut u32, Sink<'_>),
+    ) {
+        self.close(sink, next);
+        for opaque in opaque {
+            self.redacted(opaque, next, sink);
+        }
+        let id = if id.is_empty() { Cow::Owned(call_id(&self.seed, self.calls)) } else { id };
+        self.calls += 1;
+        let block = self.begin(Head::ToolCall { id, name, flavor: Flavor::Function }, next, sink);
+        sink(Event::ArgumentsDelta { block, fragment: Text::from_plain(arguments) });
+        sink(Event::BlockStop { block });
     }
 
     fn words(&mut self, kind: Kind, (text, opaque): (Text<'_>, Vec<Opaque<'_>>), next: &mut u32, sink: Sink<'_>) {
@@ -238,4 +326,10 @@ impl Talk {
             lost(sink, Field::Citations);
         }
     }
+}
+
+/// True for what says how a call goes on that comes piece by piece.
+fn is_of_piece(extra: &Extra<'_>) -> bool {
+    let keys = ["partialArgs", "partial_args", "willContinue", "will_continue"];
+    extra.field == Field::ToolCall && keys.contains(&extra.key.as_ref())
 }
