@@ -198,8 +198,15 @@ def refused(seen: Seen) -> None:
 
 
 def declined(seen: Seen) -> None:
-    """A prompt that the provider declines is no empty success: the answer has no words, and says why."""
+    """A prompt that the provider declines is no empty success: a failure where the client's format has one, or an answer
+    without words that says why."""
     answer = seen.answer
+    if seen.client.format == "responses" or (seen.client.format == "chat" and not seen.stream):
+        raised = answer["raised"]
+        assert raised is not None, f"no failure, but {answer}"
+        same(raised["kind"], "stream" if seen.stream else "bad_request", "the failure")
+        same(answer["text"], "", "the words")
+        return
     assert answer["raised"] is None, answer
     same((answer["text"], answer["stop"]), ("", "filter"), "the end")
 

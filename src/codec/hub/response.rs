@@ -1,6 +1,7 @@
 //! An answer.
 
 use super::block::{Block, Extra};
+use super::error::{Fault, FaultKind};
 use crate::Format;
 use crate::json::{Json, Text};
 
@@ -62,6 +63,8 @@ pub enum Stop<'a> {
     },
     /// A filter cut the answer; the vendor's word.
     Filtered(Text<'a>),
+    /// A filter refused the prompt, so that there is no answer; the vendor's word.
+    PromptFiltered(Text<'a>),
     /// A long turn was paused and may be continued.
     Pause,
     /// The context was compacted.
@@ -87,6 +90,7 @@ impl Stop<'_> {
                 explanation: explanation.map(Text::into_owned),
             },
             Stop::Filtered(word) => Stop::Filtered(word.into_owned()),
+            Stop::PromptFiltered(word) => Stop::PromptFiltered(word.into_owned()),
             Stop::Pause => Stop::Pause,
             Stop::Compaction => Stop::Compaction,
             Stop::Failed(word) => Stop::Failed(word.into_owned()),
@@ -144,6 +148,15 @@ impl Usage {
 
 /// Words for a [`Stop`] in logs and metrics.
 impl Stop<'_> {
+    /// What a client is told whose format has an error for a refused prompt.
+    ///
+    /// `word` is the vendor's.
+    #[must_use]
+    pub fn refused_prompt(word: &Text<'_>) -> Fault<'static> {
+        let message = format!("The provider refused the prompt: {}", word.plain());
+        Fault::new(FaultKind::ContentFilter, message).with_code("content_filter")
+    }
+
     /// A bounded label.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -154,7 +167,7 @@ impl Stop<'_> {
             Self::ContextWindow => "context_window",
             Self::ToolUse => "tool_use",
             Self::Refusal { .. } => "refusal",
-            Self::Filtered(_) => "filtered",
+            Self::Filtered(_) | Self::PromptFiltered(_) => "filtered",
             Self::Pause => "pause",
             Self::Compaction => "compaction",
             Self::Failed(_) => "failed",

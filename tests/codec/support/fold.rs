@@ -72,7 +72,7 @@ fn response(response: &Response<'_>) -> Folded {
 fn reasons(stop: &Stop<'_>) -> (String, String) {
     match stop {
         Stop::Refusal { explanation: Some(words), .. } => (words.plain().into_owned(), String::new()),
-        Stop::Filtered(word) => (String::new(), word.plain().into_owned()),
+        Stop::Filtered(word) | Stop::PromptFiltered(word) => (String::new(), word.plain().into_owned()),
         _ => (String::new(), String::new()),
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn write(stop: &Stop<'_>, json: &mut Writer<'_>) {
         Stop::Refusal { category, explanation } => {
             (category.as_ref().filter(|word| CATEGORIES.contains(&word.escaped())), explanation.as_ref())
         }
-        Stop::Filtered(native) => (None, Some(native)),
+        Stop::Filtered(native) | Stop::PromptFiltered(native) => (None, Some(native)),
         _ => return,
     };
     json.key("stop_details").open_object().key("type").plain("refusal");
@@ -82,7 +82,7 @@ fn word(stop: &Stop<'_>) -> &'static str {
         Stop::MaxTokens => "max_tokens",
         Stop::ContextWindow => "model_context_window_exceeded",
         Stop::ToolUse => "tool_use",
-        Stop::Refusal { .. } | Stop::Filtered(_) => "refusal",
+        Stop::Refusal { .. } | Stop::Filtered(_) | Stop::PromptFiltered(_) => "refusal",
         Stop::Pause => "pause_turn",
         Stop::Compaction => "compaction",
     }

@@ -96,7 +96,9 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
         Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.format != OWN => Some(Field::Citations),
         Event::Logprobs { .. } => Some(Field::Logprobs),
-        Event::Stop { candidate: 0, stop: Stop::Filtered(_) | Stop::Other(_) } => Some(Field::StopReason),
+        Event::Stop { candidate: 0, stop: Stop::Filtered(_) | Stop::PromptFiltered(_) | Stop::Other(_) } => {
+            Some(Field::StopReason)
+        }
         _ => None,
     }
 }

@@ -68,7 +68,9 @@ fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) 
         pointed(Field::UsageDetail, Action::Dropped, "/usage", "tokens of sound are not told apart");
     }
     match &answer.stop {
-        Stop::Filtered(_) => pointed(Field::StopReason, Action::Converted, "", "said as a refusal"),
+        Stop::Filtered(_) | Stop::PromptFiltered(_) => {
+            pointed(Field::StopReason, Action::Converted, "", "said as a refusal");
+        }
         Stop::Other(_) => pointed(Field::StopReason, Action::Converted, "", "said as the end of the turn"),
         _ => {}
     }

@@ -20,6 +20,7 @@ struct Said {
     answers: Vec<Answer>,
     usage: bool,
     error: bool,
+    refused: bool,
 }
 
 #[derive(Default)]
@@ -48,6 +49,11 @@ impl Grammar {
             self.ended = true;
             // SDKs look at the first bytes.
             return if said.first_key == "error" { Ok(()) } else { Err("an error that begins otherwise".to_owned()) };
+        }
+        if said.refused && said.answers.is_empty() && self.answers.is_empty() {
+            // There is no answer to a prompt that was refused.
+            self.ended = true;
+            return Ok(());
         }
         if said.answers.is_empty() {
             return Err("a piece without answers".to_owned());
@@ -100,6 +106,7 @@ impl Said {
                 "responseId" => said.id = Some(value.string()?.into_owned()),
                 "usageMetadata" => said.usage = value.peek()? == Kind::Object,
                 "error" => said.error = true,
+                "promptFeedback" => said.refused = value.json()?.as_str().contains("\"blockReason\""),
                 "candidates" => value.array::<JsonError>(|_, element| {
                     said.answers.push(Answer::read(element)?);
                     Ok(())

@@ -1,7 +1,7 @@
 //! Why an answer ended, read and written.
 
 use crate::hub::Stop;
-use crate::json::Text;
+use crate::json::{Text, Writer};
 
 /// Reasons that say that a filter cut the answer.
 const FILTERED: [&str; 13] = [
@@ -54,7 +54,18 @@ pub(super) fn read<'a>(word: &Text<'a>, message: Option<Text<'a>>, called: bool)
 
 /// Reads a `promptFeedback.blockReason`: the prompt was refused and there is no answer.
 pub(super) fn blocked<'a>(word: &Text<'a>) -> Stop<'a> {
-    Stop::Filtered(word.clone())
+    Stop::PromptFiltered(word.clone())
+}
+
+/// Writes a `promptFeedback` as the next field.
+pub(super) fn write_blocked(word: &Text<'_>, json: &mut Writer<'_>) {
+    json.key("promptFeedback").open_object().key("blockReason");
+    if word.is_empty() {
+        json.plain("OTHER")
+    } else {
+        json.text(word)
+    };
+    json.close_object();
 }
 
 /// The `finishReason` that says `stop`; `None` for a failure of another format, which is said as an error.
@@ -67,7 +78,7 @@ pub(super) fn word<'s>(stop: &'s Stop<'_>) -> Option<&'s str> {
         {
             native.escaped()
         }
-        Stop::Refusal { .. } | Stop::Filtered(_) => "SAFETY",
+        Stop::Refusal { .. } | Stop::Filtered(_) | Stop::PromptFiltered(_) => "SAFETY",
         Stop::Failed(native) if FAILED.contains(&native.escaped()) => native.escaped(),
         Stop::Failed(_) => return None,
         Stop::Other(native) if matches!(native.escaped(), "NO_IMAGE" | "ESCALATION") => native.escaped(),

@@ -388,13 +388,24 @@ impl Writer {
             fault.status = 502;
             return self.fault(&fault.with_code("upstream_failed"), out);
         }
+        let is_first = !self.begun;
         self.open(out);
-        out.extend_from_slice(b"{\"candidates\":[");
-        let mut json = JsonWriter::new(out);
-        for choice in &self.choices {
-            choice.write_end(&mut json);
+        match self.choices.first() {
+            // There is no answer.
+            Some(Choice { stop: Some(Stop::PromptFiltered(word)), .. }) if is_first => {
+                out.push(b'{');
+                stop::write_blocked(word, &mut JsonWriter::new(out));
+                out.extend_from_slice(self.tail.strip_prefix(b"]").unwrap_or_default());
+            }
+            _ => {
+                out.extend_from_slice(b"{\"candidates\":[");
+                let mut json = JsonWriter::new(out);
+                for choice in &self.choices {
+                    choice.write_end(&mut json);
+                }
+                out.extend_from_slice(&self.tail);
+            }
         }
-        out.extend_from_slice(&self.tail);
         if let Some(usage) = &self.usage {
             out.extend_from_slice(b",\"usageMetadata\":");
             usage::write(usage, &mut JsonWriter::new(out));

@@ -30,22 +30,34 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     if response.tier.is_some() && !is_own {
         losses.add(Field::Tier, Action::Dropped, Place::Pointer("/service_tier".into()), "the answer names no tier");
     }
+    let refused = response.candidates.iter().find_map(|candidate| match &candidate.stop {
+        Stop::PromptFiltered(word) => Some(word),
+        _ => None,
+    });
     let mut out = Vec::with_capacity(1024);
     let mut json = Writer::new(&mut out);
-    json.open_object().key("candidates").open_array();
-    for candidate in &response.candidates {
-        let pen = Pen {
-            reply,
-            losses,
-            ids: Distinct::default(),
-            is_own,
-            calls: 0,
-            malformed: false,
-            sources: Sources::default(),
-        };
-        pen.candidate(candidate, &mut json);
+    json.open_object();
+    match refused {
+        // There is no answer; this format's own feedback is among the extras.
+        Some(_) if is_own => {}
+        Some(word) => stop::write_blocked(word, &mut json),
+        None => {
+            json.key("candidates").open_array();
+            for candidate in &response.candidates {
+                let pen = Pen {
+                    reply,
+                    losses,
+                    ids: Distinct::default(),
+                    is_own,
+                    calls: 0,
+                    malformed: false,
+                    sources: Sources::default(),
+                };
+                pen.candidate(candidate, &mut json);
+            }
+            json.close_array();
+        }
     }
-    json.close_array();
     if let Some(usage) = &response.usage {
         json.key("usageMetadata");
         usage::write(usage, &mut json);

@@ -125,7 +125,7 @@ pub(super) fn write_stop(stop: &Stop<'_>, said_anything: bool) -> Result<&'stati
         Stop::EndTurn | Stop::StopSequence(_) => Ok("stop"),
         Stop::ToolUse => Ok("tool_calls"),
         Stop::MaxTokens | Stop::ContextWindow | Stop::Pause | Stop::Compaction => Ok("length"),
-        Stop::Refusal { .. } | Stop::Filtered(_) => Ok("content_filter"),
+        Stop::Refusal { .. } | Stop::Filtered(_) | Stop::PromptFiltered(_) => Ok("content_filter"),
         Stop::Other(_) if said_anything => Ok("stop"),
         Stop::Other(word) | Stop::Failed(word) => failed(word),
     }

@@ -16,6 +16,9 @@ const OWN: Format = Format::OpenaiChat;
 
 /// Writes `response`.
 pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
+    if let Some(Candidate { stop: Stop::PromptFiltered(word), .. }) = response.candidates.first() {
+        return Err(Stop::refused_prompt(word));
+    }
     let mut out = Vec::with_capacity(1024);
     let mut w = Writer::new(&mut out);
     w.open_object().key("id");

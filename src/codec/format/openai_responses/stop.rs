@@ -101,6 +101,7 @@ impl Said {
                 Ok(Self::Incomplete("max_output_tokens"))
             }
             Stop::Refusal { .. } | Stop::Filtered(_) => Ok(Self::Incomplete("content_filter")),
+            Stop::PromptFiltered(word) => Err(Stop::refused_prompt(word)),
             Stop::Other(word) if word.escaped() == "steered" => Ok(Self::Incomplete("steered")),
             Stop::Other(word) if word.escaped() == "max_messages" => Ok(Self::Incomplete("max_messages")),
             Stop::Other(_) if said_anything => Ok(Self::Completed),

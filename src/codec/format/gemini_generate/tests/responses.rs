@@ -20,12 +20,26 @@ fn answer(parts: Value, finish: &str) -> Value {
 }
 
 #[test]
-fn trap_a24_a_refused_prompt_is_filtered_not_empty() {
+fn trap_a24_a_refused_prompt_is_said_as_each_format_says_it() {
     let body = json!({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}});
-    let chat = translated(Format::GeminiGenerate, Format::OpenaiChat, &body).unwrap();
-    assert_eq!(chat["choices"][0]["finish_reason"], "content_filter");
+    for client in [Format::OpenaiChat, Format::OpenaiResponses] {
+        let refused =
+            translate_response(Format::GeminiGenerate, client, body.to_string().as_bytes(), &reply(), &Undo::default());
+        let fault = refused.unwrap_err();
+        assert_eq!((fault.status, fault.code.as_deref()), (400, Some("content_filter")), "{client:?}");
+        assert!(fault.message.contains("SAFETY"), "{client:?}");
+    }
     let messages = translated(Format::GeminiGenerate, Format::AnthropicMessages, &body).unwrap();
-    assert_eq!(messages["stop_reason"], "refusal");
+    assert_eq!((&messages["stop_reason"], &messages["content"]), (&json!("refusal"), &json!([])));
+    assert_eq!(messages["stop_details"]["explanation"], "SAFETY");
+    let own = translated(Format::GeminiGenerate, Format::GeminiGenerate, &body).unwrap();
+    assert_eq!((&own["promptFeedback"]["blockReason"], &own["candidates"]), (&json!("SAFETY"), &Value::Null));
+}
+
+#[test]
+fn a_call_without_a_name_is_no_answer() {
+    let body = answer(json!([{"functionCall": {"args": {}}}]), "STOP");
+    assert!(translated(Format::GeminiGenerate, Format::OpenaiChat, &body).unwrap_err().contains("`name`"));
 }
 
 #[test]

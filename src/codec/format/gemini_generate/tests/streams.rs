@@ -140,6 +140,86 @@ fn trap_a24_a_refused_prompt_ends_a_stream() {
     assert_eq!((folded.stop.as_deref(), folded.ended), (Some("filtered"), true));
     let chat = transcoded(Format::GeminiGenerate, Format::OpenaiChat, &stream, reply());
     assert!(chat.contains("content_filter") && chat.ends_with("[DONE]\n\n"), "{chat}");
+    let responses = transcoded(Format::GeminiGenerate, Format::OpenaiResponses, &stream, reply());
+    assert!(
+        responses.starts_with("event: response.created\n") && responses.contains("event: response.failed\n"),
+        "{responses}"
+    );
+    assert!(responses.contains("PROHIBITED_CONTENT") && !responses.contains("response.completed"), "{responses}");
+    let messages = transcoded(Format::GeminiGenerate, Format::AnthropicMessages, &stream, reply());
+    assert!(messages.contains(r#""stop_reason":"refusal""#) && messages.contains("message_stop"), "{messages}");
+    let own = transcoded(Format::GeminiGenerate, Format::GeminiGenerate, &stream, reply());
+    assert_eq!(pieces(own.as_bytes())[0]["promptFeedback"]["blockReason"], "PROHIBITED_CONTENT");
+}
+
+/// A piece of a call.
+fn called(fields: Value) -> Value {
+    piece(json!([{"functionCall": fields}]))
+}
+
+#[test]
+fn a_call_in_pieces_is_handed_on_whole() {
+    let stream = events(&[
+        piece(json!([{"text": "Look: "}])),
+        piece(json!([{"functionCall": {"id": "c1", "name": "f", "willContinue": true}, "thoughtSignature": "c2ln"}])),
+        called(
+            json!({"partialArgs": [{"jsonPath": "$.city", "stringValue": "Bos", "willContinue": true}], "willContinue": true}),
+        ),
+        called(
+            json!({"partialArgs": [{"jsonPath": "$.city", "stringValue": "ton"}, {"jsonPath": "$.days[0]", "numberValue": 3}], "willContinue": true}),
+        ),
+        called(json!({})),
+        called(json!({"name": "g", "partialArgs": [{"jsonPath": "$.on", "boolValue": true}]})),
+        called(json!({"name": "h", "args": {"a": 1}})),
+        last(json!([{"text": ""}]), "STOP"),
+    ]);
+    let folded = fold(&[&stream]);
+    let calls: Vec<_> = folded.calls.iter().map(|call| (call.1.as_str(), call.2.as_str())).collect();
+    let whole = [("f", r#"{"city":"Boston","days":[3]}"#), ("g", r#"{"on":true}"#), ("h", r#"{"a":1}"#)];
+    assert_eq!(calls, whole);
+    assert_eq!((folded.calls[0].0.as_str(), folded.stop.as_deref()), ("c1", Some("tool_use")));
+    assert_eq!(folded.signatures[0].1, "c2ln");
+    for client in Format::ALL {
+        let out = transcoded(Format::GeminiGenerate, client, &stream, reply());
+        assert!(out.contains("Boston"), "{out}");
+    }
+}
+
+#[test]
+fn two_calls_of_one_tool_in_pieces_are_two() {
+    let stream = events(&[
+        called(json!({"name": "f", "willContinue": true})),
+        called(json!({"partialArgs": [{"jsonPath": "$.n", "numberValue": 1}], "willContinue": false})),
+        called(json!({"name": "f", "willContinue": true})),
+        called(json!({"name": "f", "partialArgs": [{"jsonPath": "$.n", "numberValue": 2}], "willContinue": true})),
+        last(json!([]), "STOP"),
+    ]);
+    let calls: Vec<_> = fold(&[&stream]).calls.into_iter().map(|call| call.2).collect();
+    assert_eq!(calls, [r#"{"n":1}"#, r#"{"n":2}"#]);
+}
+
+#[test]
+fn trap_c25_a_call_that_the_limit_cut_is_not_whole() {
+    let begun = [
+        called(json!({"name": "f", "willContinue": true})),
+        called(
+            json!({"partialArgs": [{"jsonPath": "$.path", "stringValue": "/tm", "willContinue": true}], "willContinue": true}),
+        ),
+    ];
+    let folded = fold(&[&events(&[begun[0].clone(), begun[1].clone(), last(json!([]), "MAX_TOKENS")])]);
+    assert_eq!((folded.calls[0].2.as_str(), folded.stop.as_deref()), (r#"{"path":"/tm""#, Some("max_tokens")));
+    // A stream that breaks off has called nothing.
+    let broken = fold(&[&events(&begun)]);
+    assert!(broken.calls.is_empty() && broken.fault.is_some());
+}
+
+#[test]
+fn a_piece_of_no_call_breaks_the_stream() {
+    for fields in [json!({}), json!({"args": {}}), json!({"partialArgs": [{"jsonPath": "$.a", "numberValue": 1}]})] {
+        assert!(fold(&[&events(&[called(fields.clone())])]).fault.is_some(), "{fields}");
+    }
+    let nowhere = called(json!({"name": "f", "partialArgs": [{"jsonPath": "a", "numberValue": 1}]}));
+    assert!(fold(&[&events(&[nowhere])]).fault.is_some());
 }
 
 #[test]
