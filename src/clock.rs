@@ -17,3 +17,8 @@ pub fn now() -> Instant {
 pub fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// The monotonic clock as timers see it, which a test can stop: for deadlines that are waited for.
+pub fn timer() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

@@ -24,6 +24,7 @@ mod gate;
 mod handover;
 mod lifecycle;
 mod listen;
+mod memory;
 mod socket;
 mod tls;
 
@@ -116,6 +117,7 @@ pub fn run(
     edge.draining = Arc::clone(&control.draining);
     control.report_at_scrape(&edge);
     let underway = Arc::clone(&edge.underway);
+    let memory = memory::Watch { live: Arc::clone(&control.live), memory: Arc::clone(&edge.memory) };
     let unreads = edge.unreads();
     let app = edge_app(&server.configuration, edge, &settings)?;
     let (handed_over, left) = watch::channel(false);
@@ -133,6 +135,7 @@ pub fn run(
     server.add_service(background_service("reload", Reload { control: control.clone() }));
     server.add_service(background_service("drain", Drain { control, settings, underway }));
     server.add_service(background_service("handover", handover));
+    server.add_service(background_service("memory", memory));
     for extra in extras {
         server.add_boxed_service(extra);
     }

@@ -34,6 +34,7 @@ mod edge {
     mod matrix;
     mod models;
     mod operation;
+    mod overload;
     mod passthrough;
     mod reload;
     mod resilience;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::limits::{Class, Rule};
 use crate::routing::{Glob, OnLoss};
 
 /// SHA-256 of a client's key.
 pub(super) type KeyHash = [u8; 32];
 
 /// A client as it may call.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Grant {
     /// The client's name.
     pub(super) name: Arc<str>,
@@ -25,10 +26,14 @@ pub(super) struct Grant {
     pub(super) raw: Vec<Arc<str>>,
     /// What happens to its requests where a part of them is lost; `None` where the model's own rule holds.
     pub(super) on_loss: Option<OnLoss>,
+    /// What it may have running at once.
+    pub(super) limit: Rule,
+    /// Whom its requests go before where clients wait for the same.
+    pub(super) class: Class,
 }
 
 /// An authenticated client. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Caller(Arc<Grant>);
 
 impl Caller {
@@ -40,6 +45,18 @@ impl Caller {
     #[must_use]
     pub fn on_loss(&self) -> Option<OnLoss> {
         self.0.on_loss
+    }
+
+    /// What it may have running at once.
+    #[must_use]
+    pub fn limit(&self) -> Rule {
+        self.0.limit
+    }
+
+    /// Whom its requests go before where clients wait for the same.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.0.class
     }
 
     /// Its name in the config, from a bounded set; `anonymous` where `auth: off`.
@@ -120,8 +137,15 @@ impl Clients {
     /// Everyone is served.
     pub(super) fn open() -> Self {
         let everything = vec![Glob::new("*")];
-        let grant =
-            Grant { name: Arc::from("anonymous"), models: everything, providers: None, raw: Vec::new(), on_loss: None };
+        let grant = Grant {
+            name: Arc::from("anonymous"),
+            models: everything,
+            providers: None,
+            raw: Vec::new(),
+            on_loss: None,
+            limit: Rule::default(),
+            class: Class::default(),
+        };
         Self(Arc::new(Access::Open(Caller::new(grant))))
     }
 
@@ -192,6 +216,8 @@ mod tests {
                 providers: Some(vec!["p".into()]),
                 raw: Vec::new(),
                 on_loss: None,
+                limit: Rule::default(),
+                class: Class::default(),
             })
         };
         let web = client("web", &["gpt-*", "smart"]);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::limits;
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
 use crate::routing::{Glob, Price, Retries, Route, Rule, When};
 
 use super::network::Network;
-use super::settings::{ClientLimits, ClientTimeouts, KeyLabel, LogPath, MetricAlias, Settings};
+use super::settings::{ClientLimits, ClientTimeouts, KeyLabel, LogPath, MemoryLimit, MetricAlias, Settings};
 use super::units::duration_text;
 
 /// The settings as indented JSON, in the shape in which they are written, with every default filled in.
@@ -49,6 +50,7 @@ struct ServerView {
     response_headers: Vec<String>,
     timeouts: BTreeMap<&'static str, String>,
     limits: BTreeMap<&'static str, Option<usize>>,
+    memory: String,
     trusted_proxies: Vec<String>,
     allow: Vec<String>,
     deny: Vec<String>,
@@ -92,6 +94,8 @@ struct ProviderView<'a> {
     timeouts: BTreeMap<&'static str, String>,
     streams: BTreeMap<&'static str, String>,
     breaker: BreakerView,
+    #[serde(flatten)]
+    limit: LimitView,
     quirks: Vec<String>,
 }
 
@@ -100,6 +104,28 @@ struct EndpointView {
     url: String,
     weight: u32,
     http: &'static str,
+    max_concurrent: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct LimitView {
+    max_concurrent: Option<u32>,
+    queue: QueueView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adaptive: Option<AdaptView>,
+}
+
+#[derive(Serialize)]
+struct QueueView {
+    size: u32,
+    wait: String,
+}
+
+#[derive(Serialize)]
+struct AdaptView {
+    min: u32,
+    max: u32,
+    tolerance: f64,
 }
 
 #[derive(Serialize)]
@@ -142,6 +168,8 @@ struct ModelView {
     max_output: Option<u32>,
     fallback_on: Vec<String>,
     retries: RetriesView,
+    #[serde(flatten)]
+    limit: Option<LimitView>,
 }
 
 #[derive(Serialize)]
@@ -185,6 +213,9 @@ struct ClientView {
     /// `null` for all.
     providers: Option<Vec<String>>,
     raw: Vec<String>,
+    priority: &'static str,
+    #[serde(flatten)]
+    limit: LimitView,
 }
 
 impl<'a> View<'a> {
@@ -202,7 +233,9 @@ impl<'a> View<'a> {
                 .iter()
                 .map(|(name, provider)| (&**name, ProviderView::of(provider)))
                 .collect(),
-            models: routes.map(|route| (&*route.name, ModelView::of(route))).collect(),
+            models: routes
+                .map(|route| (&*route.name, ModelView::of(route, settings.model_limits.get(&route.name))))
+                .collect(),
             operations: settings.operations.iter().map(|(name, provider)| (*name, &**provider)).collect(),
             rules: settings.rules.iter().map(RuleView::of).collect(),
             auth: if open { "off" } else { "keys" },
@@ -214,6 +247,8 @@ impl<'a> View<'a> {
                     models: caller.models().map(str::to_owned).collect(),
                     providers: caller.providers().map(names),
                     raw: names(caller.raw()),
+                    priority: caller.class().name(),
+                    limit: LimitView::of(&caller.limit()),
                 })
                 .collect(),
         }
@@ -241,6 +276,11 @@ fn server(settings: &Settings) -> ServerView {
         response_headers: server.response_headers.clone(),
         timeouts: timeouts(&server.timeouts),
         limits: limits(&server.limits),
+        memory: match server.limits.memory {
+            MemoryLimit::Derived => "derived".to_owned(),
+            MemoryLimit::Off => "off".to_owned(),
+            MemoryLimit::Bytes(bytes) => bytes.to_string(),
+        },
         trusted_proxies: networks(&server.access.trusted_proxies),
         allow: networks(&server.access.allow),
         deny: networks(&server.access.deny),
@@ -261,6 +301,7 @@ fn limits(limits: &ClientLimits) -> BTreeMap<&'static str, Option<usize>> {
         ("header_count", Some(limits.header_count)),
         ("body_rate", Some(limits.body_rate)),
         ("h2_streams", Some(limits.h2_streams as usize)),
+        ("requests", Some(limits.requests as usize)),
     ])
 }
 
@@ -333,6 +374,7 @@ impl<'a> ProviderView<'a> {
                 .map(|(name, time)| (name, duration_text(time)))
                 .into(),
             breaker: BreakerView::of(&provider.breaker),
+            limit: LimitView::of(&provider.limit),
             quirks: provider.quirks.lines().collect(),
         }
     }
@@ -349,6 +391,16 @@ impl BreakerView {
             ejected_max: breaker.ejected_max,
             panic: breaker.panic,
             slow_start: duration_text(breaker.slow_start),
+        }
+    }
+}
+
+impl LimitView {
+    fn of(rule: &limits::Rule) -> Self {
+        Self {
+            max_concurrent: rule.most,
+            queue: QueueView { size: rule.waiting, wait: duration_text(rule.patience) },
+            adaptive: rule.adapt.map(|adapt| AdaptView { min: adapt.min, max: adapt.max, tolerance: adapt.tolerance }),
         }
     }
 }
@@ -374,7 +426,12 @@ impl EndpointView {
             HttpVersion::H1 => "h1",
             HttpVersion::H2 => "h2",
         };
-        Self { url: format!("{scheme}://{}{}", spec.authority(), spec.base_path), weight: spec.weight, http }
+        Self {
+            url: format!("{scheme}://{}{}", spec.authority(), spec.base_path),
+            weight: spec.weight,
+            http,
+            max_concurrent: spec.most,
+        }
     }
 }
 
@@ -397,7 +454,7 @@ impl<'a> RuleView<'a> {
 }
 
 impl ModelView {
-    fn of(route: &Route) -> Self {
+    fn of(route: &Route, limit: Option<&limits::Rule>) -> Self {
         let price = |price: &Price| PriceView { input: price.input, output: price.output };
         let targets = route.targets.iter().map(|target| TargetView {
             to: format!("{}/{}", target.provider, target.model),
@@ -412,6 +469,7 @@ impl ModelView {
             max_output: route.max_output,
             fallback_on: route.retries.on.iter().map(|class| class.name()).collect(),
             retries: RetriesView::of(&route.retries),
+            limit: limit.map(LimitView::of),
         }
     }
 }

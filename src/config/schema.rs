@@ -7,7 +7,7 @@ mod models;
 mod providers;
 
 pub(super) use models::{CLIENT, MODEL, PRICE, RETRIES, RULE, TARGET, WHEN};
-pub(super) use providers::{BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUIRKS, STREAMS, TIMEOUTS};
+pub(super) use providers::{ADAPTIVE, BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUEUE, QUIRKS, STREAMS, TIMEOUTS};
 
 /// What the name of an overriding environment variable begins with.
 pub(super) const PREFIX: &str = "TIDEGATE__";
@@ -77,6 +77,8 @@ pub(super) const ALL: &[&Section] = &[
     &TIMEOUTS,
     &STREAMS,
     &BREAKER,
+    &QUEUE,
+    &ADAPTIVE,
     &QUIRKS,
     &FACTS,
     &MODEL,
@@ -278,6 +280,18 @@ pub(super) static SERVER_LIMITS: Section = Section {
             "count, 1 to 10000",
             Default("100"),
             "Requests at once on one HTTP/2 connection. A change needs a restart.",
+        ),
+        field(
+            "requests",
+            "count, 1 to 10000000",
+            Default("16384"),
+            "Requests at once on all connections; further ones are refused at once with 503. Health checks and the list of models do not count.",
+        ),
+        field(
+            "memory",
+            "size or `off`",
+            Otherwise("90 % of what the control group allows; without one, `off`"),
+            "Resident memory above which new requests are refused with 503, until a twentieth of it is free again. What is under way goes on, and health checks are answered.",
         ),
     ],
 };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits;
 use crate::provider::facts::{self, Model, Said};
 use crate::provider::{Provider, Quirks};
 use crate::routing::{Glob, Models, Rule};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub facts: FactRules,
     /// What clients may ask for.
     pub models: Models,
+    /// What may run at once for a model, by its name in `models`; without an entry, anything.
+    pub model_limits: BTreeMap<Arc<str>, limits::Rule>,
     /// Where operations go that name no model, by the operation's name.
     pub operations: BTreeMap<&'static str, Arc<str>>,
     /// Which requests are served by another model than they ask for; the first that is for one counts.
@@ -178,6 +181,22 @@ pub struct ClientLimits {
     pub body_rate: usize,
     /// Requests at once on one HTTP/2 connection.
     pub h2_streams: u32,
+    /// Requests at once on all connections.
+    pub requests: u32,
+    /// Resident memory above which new requests are refused.
+    pub memory: MemoryLimit,
+}
+
+/// Resident memory above which new requests are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryLimit {
+    /// Most of what the control group allows, where there is one.
+    #[default]
+    Derived,
+    /// None.
+    Off,
+    /// So many bytes.
+    Bytes(u64),
 }
 
 /// Who may call, by address.

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use tidegate_codec::seal::Seal;
 
 use super::Settings;
+use crate::limits::{Bulkhead, Rule, Scope};
 use crate::provider::Provider;
 use crate::provider::facts::Model;
 use crate::upstream::{Budgets, Fleet, Lineups, Pools, Whereabouts};
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub lineups: Lineups,
     /// Which provider made what.
     pub(super) whereabouts: Arc<Whereabouts>,
+    /// What bounds the requests that run at once.
+    pub bulkheads: Bulkheads,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
     pub headers: AHashMap<Arc<str>, Headers>,
     /// What is known of the configured targets, by provider and model.
@@ -34,6 +37,39 @@ pub struct Snapshot {
     pub seal: Arc<Seal>,
     /// Counts up with every reload, from 1.
     pub generation: u64,
+}
+
+/// What bounds the requests that run at once, besides the pools' own.
+pub struct Bulkheads {
+    /// All of them.
+    pub edge: Arc<Bulkhead>,
+    /// Those of each client, by its name.
+    pub clients: AHashMap<Arc<str>, Arc<Bulkhead>>,
+    /// Those for each configured model.
+    pub models: AHashMap<Arc<str>, Arc<Bulkhead>>,
+}
+
+impl Bulkheads {
+    fn new(settings: &Settings, fleet: &Fleet) -> Self {
+        let edge = Rule { most: Some(settings.server.limits.requests), ..Rule::default() };
+        let of = |scope, name: &Arc<str>, rule| (Arc::clone(name), fleet.limits.bulkhead(scope, name, rule));
+        let routes = settings.models.list().chain(settings.models.patterns());
+        Self {
+            edge: fleet.limits.bulkhead(Scope::Edge, &Arc::from(""), edge),
+            clients: settings
+                .clients
+                .callers()
+                .iter()
+                .map(|caller| of(Scope::Client, caller.name(), caller.limit()))
+                .collect(),
+            models: routes
+                .map(|route| {
+                    let rule = settings.model_limits.get(&route.name).copied();
+                    of(Scope::Model, &route.name, rule.unwrap_or_default())
+                })
+                .collect(),
+        }
+    }
 }
 
 /// Headers, ready to be sent.
@@ -69,6 +105,7 @@ impl Snapshot {
                 (&route.name, targets.collect())
             })),
             whereabouts: fleet.whereabouts(),
+            bulkheads: Bulkheads::new(&settings, fleet),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
             facts: facts(&settings),

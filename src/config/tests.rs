@@ -1,11 +1,13 @@
 //! Whole configurations and their reports, as text.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tidegate_codec::Format;
 
 use super::schema::{ALL, PREFIX};
 use super::*;
+use crate::limits::{Adapt, Rule as LimitRule};
 
 /// The least that loads.
 const LEAST: &str = "\
@@ -600,14 +602,14 @@ fn a_faulty_override_is_told_by_its_name_and_never_shown() {
 fn what_a_placeholder_stands_for_is_never_shown() {
     // The same secret at every place where a value can be wrong.
     for source in [
-        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', drain_deadline: '${KEY}', max_attempts: '${KEY}', timeouts: {tls: '${KEY}'}, limits: {header_size: '${KEY}', connections: '${KEY}'}, allow: ['${KEY}'], deny: ['${KEY}/8'], trusted_proxies: ['${KEY}'], response_headers: ['a ${KEY}']}",
+        "server: {listen: [{address: '${KEY}', tls: {cert: '${KEY}', key: '${KEY}'}}], body_limit: '${KEY}', threads: '${KEY}', drain_deadline: '${KEY}', max_attempts: '${KEY}', timeouts: {tls: '${KEY}'}, limits: {header_size: '${KEY}', connections: '${KEY}', memory: '${KEY}'}, allow: ['${KEY}'], deny: ['${KEY}/8'], trusted_proxies: ['${KEY}'], response_headers: ['a ${KEY}']}",
         "admin: {listen: '${KEY}'}",
         "access_log: {enabled: '${KEY}'}\nmetrics: {aliases: ['${KEY}'], key_label: '${KEY}'}",
         "auth: '${KEY}'",
         "providers: {p: {kind: '${KEY}'}, q: '${KEY}'}",
         "providers: {p: {kind: ollama, url: '${KEY}', format: '${KEY}', balance: '${KEY}', http: '${KEY}', anthropic_version: '${KEY}', paths: {'*': '${KEY}'}, api_version: '${KEY}', ca: '${KEY}', auth_header: 'a ${KEY}', allow_plain: '${KEY}'}}",
         "providers: {p: {kind: ollama, url: 'http://169.254.1.1/${KEY}'}, q: {kind: ollama, url: 'http://${KEY}.example.com'}}",
-        "providers: {p: {kind: ollama, health: {path: '${KEY}', interval: '${KEY}', healthy_after: '${KEY}'}, quirks: {legacy_max_tokens: '${KEY}', tool_choice: '${KEY}', structured: '${KEY}', reasoning: '${KEY}', strip_fields: ['a ${KEY}'], rename_fields: {user: 'a ${KEY}'}, betas: ['${KEY},']}, timeouts: '${KEY}'}}",
+        "providers: {p: {kind: ollama, adaptive: {tolerance: '${KEY}'}, queue: {size: '${KEY}'}, health: {path: '${KEY}', interval: '${KEY}', healthy_after: '${KEY}'}, quirks: {legacy_max_tokens: '${KEY}', tool_choice: '${KEY}', structured: '${KEY}', reasoning: '${KEY}', strip_fields: ['a ${KEY}'], rename_fields: {user: 'a ${KEY}'}, betas: ['${KEY},']}, timeouts: '${KEY}'}}",
         "models: {m: '${KEY}', n: '${KEY}/x', o: {targets: ['${KEY}/y', {to: '${KEY}', weight: '${KEY}'}], strategy: '${KEY}', on_loss: '${KEY}'}}",
         "clients: [{name: '${KEY}', key: abcdefgh}, {name: '${KEY}', key_hash: '${KEY}'}, {name: b, key: 'a ${KEY}'}]",
         "clients: '${KEY}'",
@@ -619,6 +621,47 @@ fn what_a_placeholder_stands_for_is_never_shown() {
         let report = load_text(&literal, &[]).unwrap_err().to_string();
         assert!(!report.contains("canary"), "{report}");
     }
+}
+
+#[test]
+fn limits_are_read_with_their_defaults_and_faults() {
+    let written = with_provider(
+        "{kind: ollama, max_concurrent: 9, adaptive: {max: 50}, endpoints: [{url: 'http://10.0.0.1', max_concurrent: 3}, 'http://10.0.0.2']}",
+    );
+    let settings = good(&written, &[]);
+    let provider = &settings.providers["p"];
+    let adapt = Some(Adapt { min: 4, max: 50, tolerance: 2.0 });
+    let limit = LimitRule { most: Some(9), waiting: 100, patience: Duration::from_secs(5), adapt };
+    assert_eq!(provider.limit, limit);
+    assert_eq!(provider.endpoints.iter().map(|spec| spec.most).collect::<Vec<_>>(), [Some(3), None]);
+    let server = &settings.server.limits;
+    assert_eq!((server.requests, server.memory), (16_384, MemoryLimit::Derived));
+    let of =
+        |limits: &str| messages(&format!("{}server: {{limits: {{{limits}}}}}\n", with_provider("{kind: ollama}")), &[]);
+    assert_eq!(of("memory: off"), "ok");
+    assert_eq!(
+        of("memory: 1MiB, requests: 0"),
+        "5: `1MiB` is not a size that fits here\n5: `0` is not a number that fits here"
+    );
+    let check = |provider: &str, message: &str| assert_eq!(messages(&with_provider(provider), &[]), message);
+    check("{kind: ollama, adaptive: {min: 9, max: 8}}", "4: `min` is above `max`");
+    check("{kind: ollama, adaptive: {tolerance: 0.5}}", "4: `0.5` is not a number that fits here");
+    check(
+        "{kind: ollama, max_concurrent: 0, queue: {wait: 1h}}",
+        "4: `0` is not a number that fits here\n4: `1h` is not a duration that fits here",
+    );
+    let clients = "clients: [{name: a, key: abcdefgh, max_concurrent: 2, priority: low}, {name: b, key: abcdefgi, priority: last}]";
+    let found = messages(&LEAST.replace("auth: off", clients), &[]);
+    assert_eq!(found, "5: `last` is not a value of `priority`");
+    let settings = good(&LEAST.replace("auth: off", &clients.replace("last", "high")), &[]);
+    let callers = settings.clients.callers();
+    assert_eq!(
+        (callers[0].limit().most, callers[0].class().name(), callers[1].class().name()),
+        (Some(2), "low", "high")
+    );
+    let models = LEAST.replace("m: p/m", "m: {targets: [p/m], max_concurrent: 7, queue: {size: 0, wait: 0s}}");
+    let rule = good(&models, &[]).model_limits["m"];
+    assert_eq!((rule.most, rule.waiting, rule.patience), (Some(7), 0, Duration::ZERO));
 }
 
 /// Sets each key of the schema to nonsense: whoever reads it must complain, and so nobody forgot it.
@@ -640,6 +683,8 @@ fn every_key_is_read() {
         ("providers.NAME.timeouts", "PROVIDERS__Q__TIMEOUTS__"),
         ("providers.NAME.streams", "PROVIDERS__Q__STREAMS__"),
         ("providers.NAME.breaker", "PROVIDERS__Q__BREAKER__"),
+        ("providers.NAME.adaptive", "PROVIDERS__Q__ADAPTIVE__"),
+        ("queue", "PROVIDERS__Q__QUEUE__"),
         ("providers.NAME.quirks", "PROVIDERS__Q__QUIRKS__"),
         ("providers.NAME.facts.PATTERN", "PROVIDERS__Q__FACTS__X__"),
         ("models.NAME", "MODELS__N__"),
@@ -767,7 +812,7 @@ models: {m: a/m}
 ";
     let settings = good(source, &[]);
     assert_eq!(settings.providers["b"].endpoints[0].port, 2);
-    assert_eq!(settings.providers["c"].timeouts.read, std::time::Duration::from_secs(7));
+    assert_eq!(settings.providers["c"].timeouts.read, Duration::from_secs(7));
 }
 
 /// Odd characters at every place of the reference: a report or settings, never a panic, and never a secret.

@@ -56,6 +56,10 @@ pub struct Settled<'a> {
     pub usage: Usage,
     /// How much of `usage` can be trusted.
     pub usage_source: UsageSource,
+    /// Whose lines it waited in, a label, and for how long.
+    pub waits: &'a [(&'static str, Duration)],
+    /// Labels. Whose limit it was refused for, and why.
+    pub shed: Option<(&'static str, &'static str)>,
     /// Every try, in order.
     pub attempts: &'a [Attempt],
     /// Set when another target than the first one answered.

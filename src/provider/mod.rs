@@ -19,6 +19,7 @@ pub use layout::Layout;
 pub use quirks::{Quirks, SetQuirk};
 use tidegate_codec::Format;
 
+use crate::limits::Rule;
 use crate::secret::Secret;
 
 /// Where requests of one account or fleet go, and how they must look.
@@ -48,6 +49,8 @@ pub struct Provider {
     pub streams: Streams,
     /// When an endpoint, or a model at it, is left alone.
     pub breaker: Breaker,
+    /// What may run at once at all its endpoints together.
+    pub limit: Rule,
     /// Whom its TLS certificate must come from; `None` for the system's roots.
     pub authorities: Option<Arc<Authorities>>,
     /// What of its format the server deviates from.
@@ -71,6 +74,7 @@ impl fmt::Debug for Provider {
             .field("timeouts", &self.timeouts)
             .field("streams", &self.streams)
             .field("breaker", &self.breaker)
+            .field("limit", &self.limit)
             .field("authorities", &self.authorities)
             .field("quirks", &self.quirks)
             .finish()
@@ -103,6 +107,8 @@ pub struct EndpointSpec {
     pub weight: u32,
     /// HTTP version toward it.
     pub http: HttpVersion,
+    /// What may run at once at it; `None` for anything.
+    pub most: Option<u32>,
 }
 
 impl EndpointSpec {
@@ -280,6 +286,7 @@ mod tests {
                 base_path: address.base_path,
                 weight: 1,
                 http: HttpVersion::Auto,
+                most: None,
             };
             let asked = |line: &str| Layout::default().path(&endpoint.base_path, line, "");
             assert_eq!(asked("/v1/chat/completions"), path);

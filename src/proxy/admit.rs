@@ -16,6 +16,7 @@ use super::connection;
 use super::exchange::{Admitted, Exchange, Task};
 use super::models;
 use super::names;
+use super::overload;
 use super::plan::hash_key;
 use super::refuse::{self, Rejection};
 use super::services;
@@ -67,6 +68,8 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
     exchange.trail.endpoint = endpoint_of(&place);
     let method = observe::Method::from_name(session.req_header().method.as_str());
     exchange.trail.in_flight = Some(edge.observer.started(exchange.trail.endpoint, method));
+    let counts = matches!(place, Place::Api(..) | Place::Service(_));
+    let refusal = refusal.or_else(|| counts.then(|| overload::door(edge, exchange).err()).flatten());
     if let Some(rejection) = refusal {
         refuse::answer(session, exchange, format, rejection).await?;
         return Ok(Admission::Answered);
@@ -89,6 +92,10 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             let asked = Asked { format, operation, line, keys };
             take_in(edge, session, exchange, asked).await
         }
+    };
+    let admitted = match admitted {
+        Ok(admitted) => overload::enter(session, exchange, &admitted).await?.map(|()| admitted),
+        refused => refused,
     };
     match admitted {
         Ok(admitted) => Ok(Admission::Go(Box::new(admitted))),
@@ -276,6 +283,7 @@ async fn take_in(
     }
     let snapshot = edge.live.load_full();
     let caller = authenticate(edge, &keys, exchange, &snapshot)?;
+    overload::caller(&snapshot, &caller, exchange)?;
     let server = &snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
     let body = body::read(session, server, &mut room).await?;

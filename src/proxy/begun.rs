@@ -27,8 +27,10 @@ pub(super) fn tie(admitted: &Admitted, attempt: &Attempt) {
 pub(super) fn note(sending: &mut Sending, begin: &[u8]) {
     retry::answered(sending);
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return };
+    let took = clock::now().duration_since(attempt.started);
+    attempt.lease.began(took);
     if let Some(busy) = &attempt.busy {
-        busy.answered(clock::now().duration_since(attempt.started));
+        busy.answered(took);
     }
     // Where only one provider could have made it nobody has to be remembered.
     let passes = attempt.format == admitted.format && admitted.tie.conversation.is_some();

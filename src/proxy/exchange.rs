@@ -19,6 +19,7 @@ use tidegate_codec::json::Envelope;
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
 use super::body::Reservation;
+use super::overload::Places;
 use super::plan::Plan;
 use super::tail::Tail;
 use super::upload::Upload;
@@ -38,6 +39,8 @@ pub struct Exchange {
     pub trail: Trail,
     /// How far it has come.
     pub phase: Phase,
+    /// What bounds requests that run at once counts it by these.
+    pub(super) places: Places,
     _underway: Underway,
 }
 
@@ -286,6 +289,10 @@ pub struct Trail {
     pub fallback: Option<(String, String)>,
     /// From the arrival to the attempt that was answered being ready to go.
     pub overhead: Duration,
+    /// Whose lines it waited in, and for how long.
+    pub waits: Vec<(&'static str, Duration)>,
+    /// Whose limit it was refused for, and why: bounded words.
+    pub shed: Option<(&'static str, &'static str)>,
     /// From the arrival to the first byte of the answer's body.
     pub first_byte: Option<Duration>,
     /// Signs of life that the client was sent while the provider was silent.
@@ -306,6 +313,14 @@ pub struct Trail {
     pub in_flight: Option<InFlight>,
 }
 
+impl Trail {
+    /// From the arrival to now, without what it waited in lines.
+    pub(super) fn own_time(&self) -> Duration {
+        let waited = self.waits.iter().map(|(_, waited)| *waited).sum();
+        clock::now().duration_since(self.started).saturating_sub(waited)
+    }
+}
+
 impl Sending {
     /// Lets go of the request's body: a stream may last half an hour, and no other attempt can follow it.
     pub(super) fn release_body(&mut self) {
@@ -323,6 +338,7 @@ impl Exchange {
     pub fn new(underway: &Arc<AtomicUsize>) -> Self {
         underway.fetch_add(1, Ordering::Relaxed);
         Self {
+            places: Places::default(),
             _underway: Underway(Arc::clone(underway)),
             trail: Trail {
                 started: clock::now(),
@@ -341,6 +357,8 @@ impl Exchange {
                 attempts: Vec::with_capacity(1),
                 fallback: None,
                 overhead: Duration::ZERO,
+                waits: Vec::new(),
+                shed: None,
                 first_byte: None,
                 heartbeats: 0,
                 losses: Vec::new(),

@@ -36,6 +36,7 @@ mod ids;
 mod length;
 mod models;
 mod names;
+mod overload;
 mod passing;
 mod plan;
 mod receive;
@@ -55,6 +56,7 @@ use exchange::Phase;
 pub use unread::{Unread, Unreads};
 
 use crate::config::Live;
+use crate::limits::Memory;
 use crate::observe::Observer;
 
 /// The edge: what all requests share.
@@ -65,6 +67,8 @@ pub struct Edge {
     pub observer: Arc<Observer>,
     /// Memory for request bodies.
     pub budget: Arc<body::Budget>,
+    /// Whether there is memory for new requests.
+    pub memory: Arc<Memory>,
     /// Exchanges that are under way.
     pub underway: Arc<AtomicUsize>,
     /// The process is about to end: every answer says that its connection ends with it.
@@ -86,6 +90,7 @@ impl Edge {
             live,
             observer,
             budget: Arc::default(),
+            memory: Arc::default(),
             underway: Arc::default(),
             draining: Arc::default(),
             ids: Arc::new(ids::Ids::new()),
@@ -133,7 +138,7 @@ impl ProxyHttp for Edge {
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
         let mut rejection = None;
-        let peer = send::next_attempt(exchange, &mut rejection).await;
+        let peer = send::next_attempt(session, exchange, &mut rejection).await;
         if let Some(rejection) = rejection {
             fail::reject(session, exchange, rejection).await?;
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::config::Snapshot;
+use crate::limits::Permit;
 use crate::provider::Provider;
 use crate::routing::{Route, Target};
-use crate::upstream::{Busy, EndpointId, Lease, Standing};
+use crate::upstream::{Busy, EndpointId, Lease, Pool, Standing};
 
 /// The targets of one request, in order, and what was tried.
 #[derive(Debug)]
@@ -47,8 +48,9 @@ impl Plan {
         Self { route, order, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, key }
     }
 
-    /// The next endpoint, of the current target if it has one that was not tried, else of the next target. Where nothing
-    /// takes requests a first attempt is made all the same: better a request that may fail than one that must.
+    /// The next endpoint, of the current target if it has one that was not tried, else of the next target. What is full is
+    /// passed over. Where nothing takes requests a first attempt is made all the same: better a request that may fail than
+    /// one that must; but where something would if it were not full, see [`Self::worth_a_wait`].
     pub fn next(&mut self, snapshot: &Snapshot) -> Option<Step> {
         if self.left == 0 {
             return None;
@@ -56,14 +58,29 @@ impl Plan {
         // What is lost to another request between the look and the grip is not there at the next look.
         for _ in 0..=self.route.targets.len() {
             let Some(at) = self.usable(snapshot) else { break };
-            if let Some(step) = self.step(snapshot, at) {
+            if let Some(step) = self.step(snapshot, at, None) {
                 return Some(step);
             }
         }
-        if self.begun {
+        if self.begun || self.worth_a_wait(snapshot).is_some() {
             return None;
         }
-        (self.at..self.route.targets.len()).find_map(|at| self.step(snapshot, at))
+        (self.at..self.route.targets.len()).find_map(|at| self.step(snapshot, at, None))
+    }
+
+    /// The first target that would take the request if it were not full: its place, and where to wait for it.
+    pub fn worth_a_wait(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
+        let places = if self.left == 0 { 0..0 } else { self.at..self.route.targets.len() };
+        places.into_iter().find_map(|at| {
+            let target = self.target(at)?;
+            let pool = snapshot.pools.get(&target.provider)?;
+            pool.is_worth_a_wait(&target.model, self.tried(at)).then(|| (at, Arc::clone(pool)))
+        })
+    }
+
+    /// An endpoint of the target at `at` for who has waited for it.
+    pub fn after_wait(&mut self, snapshot: &Snapshot, at: usize, permit: Permit) -> Option<Step> {
+        self.step(snapshot, at, Some(permit))
     }
 
     /// The first target and the current one, as configured, if they differ.
@@ -137,16 +154,24 @@ impl Plan {
     fn usable(&self, snapshot: &Snapshot) -> Option<usize> {
         (self.at..self.route.targets.len()).find(|at| {
             let Some(target) = self.target(*at) else { return false };
-            let tried: &[EndpointId] = if *at == self.at { &self.tried } else { &[] };
-            snapshot.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(&target.model, tried))
+            let pool = snapshot.pools.get(&target.provider);
+            pool.is_some_and(|pool| pool.is_usable(&target.model, self.tried(*at)))
         })
     }
 
-    fn step(&mut self, snapshot: &Snapshot, at: usize) -> Option<Step> {
+    /// Endpoints of the target at `at` that were tried.
+    fn tried(&self, at: usize) -> &[EndpointId] {
+        if at == self.at { &self.tried } else { &[] }
+    }
+
+    fn step(&mut self, snapshot: &Snapshot, at: usize, permit: Option<Permit>) -> Option<Step> {
         let target = self.target(at)?;
         let provider = snapshot.settings.providers.get(&target.provider)?;
-        let tried: &[EndpointId] = if at == self.at { &self.tried } else { &[] };
-        let lease = snapshot.pools.get(&target.provider)?.pick(self.key, &target.model, tried)?;
+        let (pool, tried) = (snapshot.pools.get(&target.provider)?, self.tried(at));
+        let lease = match permit {
+            Some(permit) => pool.pick_with(permit, self.key, &target.model, tried),
+            None => pool.pick(self.key, &target.model, tried),
+        }?;
         let standing = snapshot.lineups.get(&self.route.name).and_then(|lineup| lineup.target(target.place));
         let busy = standing.map(Standing::begin);
         let step = Step { provider: Arc::clone(provider), lease, model: target.model.clone(), busy };

@@ -15,11 +15,9 @@ use tidegate_codec::{
 use super::exchange::{
     Admitted, Attempt, Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail,
 };
-use super::names;
 use super::passing::strip;
 use super::refuse::{self, credential_fault};
-use super::services;
-use super::{begun, retry, silence};
+use super::{begun, names, retry, services, silence};
 use crate::clock;
 use crate::config::Server;
 use crate::observe::{Abort, Side};

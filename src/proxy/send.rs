@@ -17,8 +17,9 @@ use tidegate_codec::{
     Facts, Format, Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wants, wire,
 };
 
-use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task};
+use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task, Trail};
 use super::names;
+use super::overload;
 use super::plan::{Plan, Step};
 use super::refuse::Rejection;
 use super::services;
@@ -44,6 +45,7 @@ pub(super) const PASSED: [(&str, HeaderName); 5] = [
 ///
 /// Nothing is left to try, or the request cannot be said in the target's format; the answer is noted in `rejection`.
 pub(super) async fn next_attempt(
+    session: &mut Session,
     exchange: &mut Exchange,
     rejection: &mut Option<Rejection>,
 ) -> pingora::Result<Box<HttpPeer>> {
@@ -53,9 +55,12 @@ pub(super) async fn next_attempt(
         return Err(Error::explain(ErrorType::InternalError, "no request to send"));
     };
     loop {
-        let Some(step) = sending.plan.next(&sending.admitted.snapshot) else {
-            *rejection = Some(nothing_left(sending));
-            return Err(Error::explain(ErrorType::HTTPStatus(503), "no endpoint is left to try"));
+        let step = match next_step(session, trail, sending).await? {
+            Ok(step) => step,
+            Err(refused) => {
+                *rejection = Some(refused);
+                return Err(Error::explain(ErrorType::HTTPStatus(503), "no endpoint is left to try"));
+            }
         };
         let attempt = match prepare(&sending.admitted, step) {
             Ok(attempt) => attempt,
@@ -65,14 +70,7 @@ pub(super) async fn next_attempt(
             }
         };
         sending.verdict = None;
-        trail.attempts.push(Record {
-            provider: Arc::clone(&attempt.attempt.provider.name),
-            upstream: Arc::clone(attempt.attempt.lease.label()),
-            status: None,
-            error: None,
-            ttfb: None,
-            duration: Duration::ZERO,
-        });
+        trail.attempts.push(record(&attempt.attempt));
         trail.upstream_model = Some(attempt.attempt.model.clone()).filter(|model| !model.is_empty());
         trail.fallback = sending.plan.fallback();
         trail.losses = attempt.losses;
@@ -91,7 +89,7 @@ pub(super) async fn next_attempt(
                 {
                     upload.begin(&model);
                 }
-                trail.overhead = clock::now().duration_since(trail.started);
+                trail.overhead = trail.own_time();
                 return Ok(peer);
             }
             Err(error) => {
@@ -103,6 +101,30 @@ pub(super) async fn next_attempt(
             }
         }
     }
+}
+
+fn record(attempt: &Attempt) -> Record {
+    Record {
+        provider: Arc::clone(&attempt.provider.name),
+        upstream: Arc::clone(attempt.lease.label()),
+        status: None,
+        error: None,
+        ttfb: None,
+        duration: Duration::ZERO,
+    }
+}
+
+/// What is tried next, at once or after a wait for a place.
+async fn next_step(
+    session: &mut Session,
+    trail: &mut Trail,
+    sending: &mut Sending,
+) -> pingora::Result<Result<Step, Rejection>> {
+    if let Some(step) = sending.plan.next(&sending.admitted.snapshot) {
+        return Ok(Ok(step));
+    }
+    let step = overload::step(session, trail, sending).await?;
+    Ok(step.and_then(|step| step.ok_or_else(|| nothing_left(sending))))
 }
 
 /// Waits for as long as the attempt before has made us.

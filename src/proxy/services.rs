@@ -22,7 +22,7 @@ use super::receive::no_answer;
 use super::refuse::Rejection;
 use super::tail::Tail;
 use super::upload::Upload;
-use super::{Edge, form, names, send};
+use super::{Edge, form, names, overload, send};
 use crate::config::{Caller, Snapshot, Tie};
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::{Layout, Provider};
@@ -89,6 +89,7 @@ pub(super) async fn take_in(
     }
     let snapshot = edge.live.load_full();
     let caller = admit::authenticate(edge, keys, exchange, &snapshot)?;
+    overload::caller(&snapshot, &caller, exchange)?;
     let wish = own_header(session, Some(names::PROVIDER)).map(|name| name.trim().to_owned());
     let head = Head { caller, snapshot, wish };
     match asked {

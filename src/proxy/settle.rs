@@ -6,6 +6,7 @@ use tidegate_codec::{Format, Outcome, hub};
 
 use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
+use super::overload::Places;
 use super::{fail, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
@@ -46,6 +47,8 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         heartbeats: trail.heartbeats,
         usage: outcome.usage.as_ref().map(usage).unwrap_or_default(),
         usage_source: usage_source(&outcome),
+        waits: &trail.waits,
+        shed: trail.shed,
         attempts: &trail.attempts,
         fallback: trail.fallback.as_ref().map(|(from, to)| Fallback { from, to, reason: fallback_reason(trail) }),
         translation: trail.translated.map(|(from, to)| Translation {
@@ -61,6 +64,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
     });
     exchange.trail.in_flight = None;
     exchange.phase = Phase::Arrived;
+    exchange.places = Places::default();
 }
 
 /// Takes from the answer's stage what it learnt.

@@ -19,6 +19,7 @@ use super::tls::{self, Certificate};
 use crate::admin::{Health, Readiness, State};
 use crate::clock;
 use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
+use crate::limits;
 use crate::observe::{Observer, Scrape};
 use crate::proxy::Edge;
 use crate::upstream::{EndpointView, Fleet, Stage};
@@ -68,7 +69,7 @@ impl Control {
     /// Adds to every scrape what is known elsewhere: endpoints, memory for bodies, draining.
     pub(super) fn report_at_scrape(&self, edge: &Edge) {
         let (fleet, draining, budget) = (Arc::clone(&self.fleet), Arc::clone(&self.draining), Arc::clone(&edge.budget));
-        let gate = Arc::clone(&self.gate);
+        let (gate, memory) = (Arc::clone(&self.gate), Arc::clone(&edge.memory));
         self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
             for endpoint in fleet.view().iter().filter(|endpoint| endpoint.configured) {
                 let in_flight = u64::from(endpoint.in_flight);
@@ -80,6 +81,13 @@ impl Control {
                 };
                 let counts = (endpoint.ejections, endpoint.models.len());
                 scrape.circuit(&endpoint.provider, &endpoint.label, state, counts);
+            }
+            for bulkhead in fleet.limits.view() {
+                let counts = (bulkhead.used, bulkhead.waiting);
+                scrape.bulkhead(bulkhead.scope.label(), &bulkhead.name, counts, bulkhead.limit);
+            }
+            if let (_, Some(limit)) = memory.view() {
+                scrape.memory_limit(limit);
             }
             for (model, refused) in fleet.refused_retries() {
                 scrape.retries_refused(&model, refused);
@@ -174,6 +182,10 @@ impl State for Control {
         for endpoint in self.fleet.view() {
             write_endpoint(&endpoint, &mut json);
         }
+        json.close_array().key("limits").open_array();
+        for bulkhead in self.fleet.limits.view() {
+            write_bulkhead(&bulkhead, &mut json);
+        }
         json.close_array().close_object();
         String::from_utf8_lossy(&out).into_owned()
     }
@@ -209,6 +221,11 @@ fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
     }
     json.close_array();
     json.key("held").bool(endpoint.held).key("in_flight").number(u64::from(endpoint.in_flight));
+    json.key("max_concurrent");
+    match endpoint.most {
+        Some(most) => json.number(u64::from(most)),
+        None => json.null(),
+    };
     json.key("weight").number(u64::from(endpoint.weight)).key("checked_ms_ago");
     match endpoint.checked {
         Some(ago) => json.number(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
@@ -224,6 +241,16 @@ fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
         json.plain(&address.to_string());
     }
     json.close_array().close_object();
+}
+
+fn write_bulkhead(bulkhead: &limits::View, json: &mut Writer<'_>) {
+    json.open_object().key("scope").plain(bulkhead.scope.label()).key("name").plain(&bulkhead.name).key("limit");
+    match bulkhead.limit {
+        Some(limit) => json.number(limit as u64),
+        None => json.null(),
+    };
+    json.key("in_use").number(bulkhead.used as u64).key("waiting").number(bulkhead.waiting as u64);
+    json.key("refused").number(bulkhead.refused).close_object();
 }
 
 /// Reloads on SIGHUP and when a file of the config changes.

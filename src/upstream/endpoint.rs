@@ -77,6 +77,7 @@ pub(super) struct Care {
     /// Whether the newest config has it; if not, old requests alone keep it alive.
     pub(super) configured: bool,
     pub(super) weight: u32,
+    pub(super) most: Option<u32>,
     pub(super) health: Option<HealthSpec>,
     pub(super) host_header: String,
     pub(super) peer: HttpPeer,
@@ -122,7 +123,8 @@ impl State {
         if care.configured {
             let peer = care.peer.clone();
             let host_header = care.host_header.clone();
-            self.adopt(Care { configured: false, weight: care.weight, health: None, host_header, peer });
+            let (weight, most) = (care.weight, care.most);
+            self.adopt(Care { configured: false, weight, most, health: None, host_header, peer });
         }
     }
 
@@ -188,6 +190,8 @@ pub(super) struct Endpoint {
     pub(super) spec: EndpointSpec,
     pub(super) host_header: String,
     pub(super) weight: u32,
+    /// What may run at once at it.
+    pub(super) most: Option<u32>,
     /// How long a connection may take to be made.
     pub(super) connect: Duration,
     /// When it is left alone.
@@ -209,6 +213,7 @@ impl Endpoint {
             spec: spec.clone(),
             host_header: host_header(spec),
             weight: spec.weight.max(1),
+            most: spec.most,
             connect: provider.timeouts.connect,
             breaker: provider.breaker.clone(),
             template: peer::template(provider, spec),
@@ -236,6 +241,19 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// How many more attempts it takes now; `usize::MAX` for any number.
+    pub(super) fn room(&self) -> usize {
+        let running = self.state.in_flight.load(Ordering::SeqCst);
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(running) as usize)
+    }
+
+    /// Counts one more attempt, where it takes one.
+    pub(super) fn take(&self) -> bool {
+        let most = self.most.unwrap_or(u32::MAX);
+        let more = |running: u32| (running < most).then_some(running + 1);
+        self.state.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
     /// How long it is brought back for, in milliseconds.
     pub(super) fn slow_start(&self) -> u64 {
         millis(self.breaker.slow_start)
@@ -253,6 +271,7 @@ pub(super) fn care(provider: &Provider, spec: &EndpointSpec) -> Care {
     Care {
         configured: true,
         weight: spec.weight.max(1),
+        most: spec.most,
         health: provider.health.clone(),
         host_header: host_header(spec),
         peer: peer::template(provider, spec),

@@ -12,13 +12,14 @@ use tokio::sync::Notify;
 use super::budget::RetryBudget;
 use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
 use super::hold::{Gate, Stage};
-use super::pool::Pool;
+use super::pool::{Newest, Pool};
 use super::resolve::{Lookup, SystemLookup};
 use super::standing::{Lineup, Lineups, Standing};
 use super::trouble::ModelView;
 use super::upkeep::Upkeep;
 use super::whereabouts::Whereabouts;
 use crate::clock;
+use crate::limits::{Registry, Scope};
 use crate::provider::{EndpointSpec, Provider};
 
 /// What the process knows of every endpoint, by identity: provider, scheme, host, port and base path. It survives
@@ -27,6 +28,8 @@ pub struct Fleet {
     world: World,
     known: Mutex<Known>,
     whereabouts: Arc<Whereabouts>,
+    /// What bounds the requests that run at once.
+    pub limits: Registry,
     /// Told when there may be new endpoints to look after.
     pub(super) changed: Notify,
 }
@@ -36,6 +39,8 @@ struct Known {
     last_id: u64,
     states: HashMap<Identity, Weak<State>>,
     budgets: HashMap<Arc<str>, Weak<RetryBudget>>,
+    /// By the provider's name.
+    newest: HashMap<Arc<str>, Weak<Newest>>,
     /// By `provider/model`.
     standings: HashMap<String, Weak<Standing>>,
 }
@@ -52,7 +57,13 @@ impl Fleet {
     /// The same with another resolver.
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Arc<Self> {
         let world = World { began: clock::now(), lookup };
-        Arc::new(Self { world, known: Mutex::default(), whereabouts: Arc::default(), changed: Notify::new() })
+        Arc::new(Self {
+            world,
+            known: Mutex::default(),
+            whereabouts: Arc::default(),
+            limits: Registry::default(),
+            changed: Notify::new(),
+        })
     }
 
     /// Builds the pools of one config generation, which is from now on the configured one.
@@ -70,9 +81,13 @@ impl Fleet {
                 configured.insert(state.id);
                 endpoints.push(Endpoint::new(state, provider, &spec));
             }
-            let pool = Pool::new(provider, endpoints, self.world.began);
+            let bulkhead = self.limits.bulkhead(Scope::Provider, &provider.name, provider.limit);
+            let newest = known.newest.get(&provider.name).and_then(Weak::upgrade).unwrap_or_default();
+            known.newest.insert(Arc::clone(&provider.name), Arc::downgrade(&newest));
+            let pool = Pool::new(provider, endpoints, (bulkhead, newest), self.world.began);
             pools.insert(Arc::clone(&provider.name), Arc::new(pool));
         }
+        known.newest.retain(|_, newest| newest.strong_count() > 0);
         known.states.retain(|_, state| state.strong_count() > 0);
         for state in known.states.values().filter_map(Weak::upgrade) {
             if !configured.contains(&state.id) {
@@ -178,7 +193,10 @@ fn merged(specs: &[EndpointSpec]) -> Vec<EndpointSpec> {
             (other.tls, &other.host, other.port, &other.base_path) == (spec.tls, &spec.host, spec.port, &spec.base_path)
         };
         match merged.iter_mut().find(same) {
-            Some(other) => other.weight = other.weight.saturating_add(spec.weight),
+            Some(other) => {
+                other.weight = other.weight.saturating_add(spec.weight);
+                other.most = other.most.zip(spec.most).map(|(one, two)| one.saturating_add(two));
+            }
             None => merged.push(spec.clone()),
         }
     }
@@ -219,6 +237,8 @@ pub struct EndpointView {
     pub models: Vec<ModelView>,
     /// Requests that it is working on.
     pub in_flight: u32,
+    /// What may run at once at it; `None` for anything.
+    pub most: Option<u32>,
     /// Its share of the requests.
     pub weight: u32,
     /// How long ago the last check ended; `None` before the first or without checks.
@@ -245,6 +265,7 @@ impl EndpointView {
             ejections: state.ejections.load(Ordering::Relaxed),
             models: state.models.view(now),
             in_flight: state.in_flight.load(Ordering::Relaxed),
+            most: care.most,
             weight: care.weight,
             checked: record.at.map(|at| Duration::from_millis(now.saturating_sub(at))),
             error: record.error.or_else(|| unresolved.map(|error| error.to_string())),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
@@ -13,56 +13,104 @@ use super::hold::{Gate, Hold, millis};
 use super::resolve::ResolveError;
 use super::select::{Ask, Candidate, Selector, random};
 use crate::clock;
-use crate::provider::{Breaker, Provider};
+use crate::limits::{Bulkhead, Permit};
+use crate::provider::Provider;
 
 /// The endpoints of one provider in one config generation.
 pub struct Pool {
     fellows: Arc<Fellows>,
     selector: Selector,
-    breaker: Breaker,
     began: clock::Instant,
 }
+
+/// The endpoints of a provider in the newest config: an attempt of an older one that ends makes room there.
+#[derive(Default)]
+pub(super) struct Newest(Mutex<Weak<Fellows>>);
 
 /// The endpoints of a pool, as each of them sees the others.
 struct Fellows {
     endpoints: Box<[Arc<Endpoint>]>,
+    /// What bounds the attempts that run at all of them together, in every generation.
+    bulkhead: Arc<Bulkhead>,
+    newest: Arc<Newest>,
+    /// One of them takes only so many.
+    bounded: bool,
+    /// Of the pool.
+    panic: u32,
+    began: clock::Instant,
     /// One ejection at a time, so that two together cannot pass a bound that each of them keeps.
     ejecting: Mutex<()>,
 }
 
 impl Pool {
-    pub(super) fn new(provider: &Provider, endpoints: Vec<Endpoint>, began: clock::Instant) -> Self {
+    pub(super) fn new(
+        provider: &Provider,
+        endpoints: Vec<Endpoint>,
+        (bulkhead, newest): (Arc<Bulkhead>, Arc<Newest>),
+        began: clock::Instant,
+    ) -> Self {
         let names: Vec<String> =
             endpoints.iter().map(|endpoint| format!("{}{}", endpoint.state.label, endpoint.spec.base_path)).collect();
         let candidates: Vec<Candidate<'_>> =
             endpoints.iter().zip(&names).map(|(endpoint, name)| Candidate { weight: endpoint.weight, name }).collect();
         let selector = Selector::new(provider.balance, &candidates);
+        let bounded = endpoints.iter().any(|endpoint| endpoint.most.is_some());
         let endpoints = endpoints.into_iter().map(Arc::new).collect();
-        let fellows = Arc::new(Fellows { endpoints, ejecting: Mutex::default() });
-        Self { fellows, selector, breaker: provider.breaker.clone(), began }
+        let panic = provider.breaker.panic;
+        let ejecting = Mutex::default();
+        let fellows = Arc::new(Fellows { endpoints, bulkhead, newest, bounded, panic, began, ejecting });
+        *fellows.newest.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&fellows);
+        fellows.count_room();
+        Self { fellows, selector, began }
     }
 
     /// Chooses an endpoint for one attempt at `model`. `tried` are those that this request has used already and will not
     /// get again; `key` is the caller and model of [`Balance::ConsistentHash`](crate::provider::Balance::ConsistentHash).
     ///
     /// Unhealthy endpoints are passed over. Only when all of the pool are unhealthy one of them is tried all the same:
-    /// better a request that may fail than one that must. `None` when nothing is left to try.
+    /// better a request that may fail than one that must. `None` when nothing is left to try, or all is full.
     pub fn pick(&self, key: u64, model: &str, tried: &[EndpointId]) -> Option<Lease> {
-        self.pick_at(&Wish { key, model, tried }, || elapsed_ms(self.began))
+        self.fellows.make_room();
+        let permit = self.fellows.bulkhead.enter()?;
+        self.pick_with(permit, key, model, tried)
     }
 
-    /// Whether an endpoint is left that takes requests for `model`, without taking it.
+    /// The same for who has waited at [`Self::bulkhead`].
+    pub fn pick_with(&self, mut permit: Permit, key: u64, model: &str, tried: &[EndpointId]) -> Option<Lease> {
+        let mut lease = self.pick_at(&Wish { key, model, tried }, || elapsed_ms(self.began))?;
+        self.fellows.make_room();
+        permit.arrived();
+        lease.permit = Some(permit);
+        Some(lease)
+    }
+
+    /// What bounds the attempts that run at all its endpoints together.
+    pub fn bulkhead(&self) -> &Arc<Bulkhead> {
+        &self.fellows.bulkhead
+    }
+
+    /// Whether an endpoint is left that takes requests for `model` and has room, without taking it.
     pub fn is_usable(&self, model: &str, tried: &[EndpointId]) -> bool {
+        self.fellows.make_room();
+        !self.fellows.bulkhead.is_full() && self.is_open(model, tried, |endpoint| endpoint.room() > 0)
+    }
+
+    /// Whether an endpoint is left that takes requests for `model`, though there may be no room now.
+    pub fn is_worth_a_wait(&self, model: &str, tried: &[EndpointId]) -> bool {
+        self.is_open(model, tried, |_| true)
+    }
+
+    fn is_open(&self, model: &str, tried: &[EndpointId], also: impl Fn(&Endpoint) -> bool) -> bool {
         let now = elapsed_ms(self.began);
-        let believed = self.checks_are_believed();
-        let open = |endpoint: &Endpoint| gate(endpoint, believed, model, || now) != Gate::Held;
+        let believed = self.fellows.checks_are_believed();
+        let open = |endpoint: &Endpoint| gate(endpoint, believed, model, || now) != Gate::Held && also(endpoint);
         self.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.state.id) && open(endpoint))
     }
 
     /// Whether an endpoint is left at which nothing has failed of late.
     pub fn is_sound(&self, model: &str, tried: &[EndpointId]) -> bool {
         let now = elapsed_ms(self.began);
-        let believed = self.checks_are_believed();
+        let believed = self.fellows.checks_are_believed();
         self.endpoints().iter().any(|endpoint| {
             let state = &endpoint.state;
             !tried.contains(&state.id) && state.is_sound(model) && gate(endpoint, believed, model, || now) == Gate::Open
@@ -83,16 +131,10 @@ impl Pool {
         &self.fellows.endpoints
     }
 
-    /// Checks that most endpoints fail are more likely wrong than the endpoints; if not, few endpoints that get all the
-    /// requests will soon be down too.
-    fn checks_are_believed(&self) -> bool {
-        let healthy = self.endpoints().iter().filter(|endpoint| endpoint.state.health.healthy()).count();
-        healthy * 100 >= self.breaker.panic as usize * self.len()
-    }
-
     fn pick_at(&self, wish: &Wish<'_>, now: impl Fn() -> u64) -> Option<Lease> {
-        let believed = self.checks_are_believed();
-        let usable = |endpoint: &Endpoint| gate(endpoint, believed, wish.model, &now) != Gate::Held;
+        let believed = self.fellows.checks_are_believed();
+        let usable =
+            |endpoint: &Endpoint| gate(endpoint, believed, wish.model, &now) != Gate::Held && endpoint.room() > 0;
         // Each lost claim is another request's win and takes that endpoint out, so this ends.
         for _ in 0..=self.len() {
             let chance = random() % 1_000;
@@ -101,8 +143,11 @@ impl Pool {
             let Some(endpoint) = self.choose(wish, ready).or_else(|| self.choose(wish, usable)) else {
                 return self.fail_open(wish, believed, &now);
             };
-            if claim(endpoint, wish.model, &now) {
-                return Some(Lease::new(endpoint, &self.fellows));
+            // A lost race for its last place is lost to another request, too.
+            if let Some(lease) = Lease::new(endpoint, &self.fellows)
+                && claim(endpoint, wish.model, &now)
+            {
+                return Some(lease);
             }
         }
         None
@@ -116,12 +161,12 @@ impl Pool {
         }
         // One that only its checks complain about, or whose model is at its limit, may well serve; one that failed
         // requests comes after it.
-        let answering = |endpoint: &Endpoint| endpoint.state.hold.gate(now) == Gate::Open;
+        let answering = |endpoint: &Endpoint| endpoint.state.hold.gate(now) == Gate::Open && endpoint.room() > 0;
         let endpoint = self.choose(wish, answering).or_else(|| {
-            let untried = self.endpoints().iter().filter(|endpoint| !wish.tried.contains(&endpoint.state.id));
-            untried.min_by_key(|endpoint| endpoint.state.last_failed())
+            let left = |endpoint: &&Arc<Endpoint>| !wish.tried.contains(&endpoint.state.id) && endpoint.room() > 0;
+            self.endpoints().iter().filter(left).min_by_key(|endpoint| endpoint.state.last_failed())
         });
-        endpoint.map(|endpoint| Lease::new(endpoint, &self.fellows))
+        endpoint.and_then(|endpoint| Lease::new(endpoint, &self.fellows))
     }
 
     fn choose(&self, wish: &Wish<'_>, usable: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
@@ -167,6 +212,38 @@ fn trial_ms(endpoint: &Endpoint) -> u64 {
 }
 
 impl Fellows {
+    /// Checks that most endpoints fail are more likely wrong than the endpoints; if not, few endpoints that get all the
+    /// requests will soon be down too.
+    fn checks_are_believed(&self) -> bool {
+        let healthy = self.endpoints.iter().filter(|endpoint| endpoint.state.health.healthy()).count();
+        healthy * 100 >= self.panic as usize * self.endpoints.len()
+    }
+
+    /// Tells who waits for a place at any of them how many there are: at those that take requests, or, where none does, at
+    /// all.
+    fn make_room(&self) {
+        if !self.bounded && !self.bulkhead.is_bounded_behind() {
+            return;
+        }
+        let newest = self.newest.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(newest) = newest {
+            newest.count_room();
+        }
+    }
+
+    fn count_room(&self) {
+        let now = elapsed_ms(self.began);
+        let believed = self.checks_are_believed();
+        let open = |endpoint: &&Arc<Endpoint>| {
+            let state = &endpoint.state;
+            (!believed || state.health.healthy()) && state.hold.gate(|| now) != Gate::Held
+        };
+        let room = |sum: usize, endpoint: &Arc<Endpoint>| sum.saturating_add(endpoint.room());
+        let any = self.endpoints.iter().any(|endpoint| open(&endpoint));
+        let counted = self.endpoints.iter().filter(|endpoint| !any || open(endpoint));
+        self.bulkhead.set_room(if self.bounded { counted.fold(0, room) } else { usize::MAX });
+    }
+
     /// Whether one more endpoint may be left alone, for all models or for `model`. A pool's only one may: its requests
     /// then go to another target, or, if there is none, to it all the same.
     fn may_leave(&self, model: Option<&str>, now: u64) -> bool {
@@ -194,12 +271,16 @@ pub struct Lease {
     fellows: Arc<Fellows>,
     /// The address that [`peer`](Self::peer) gave last.
     address: Mutex<Option<SocketAddr>>,
+    /// Its place among all attempts at the provider.
+    permit: Option<Permit>,
 }
 
 impl Lease {
-    fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>) -> Self {
-        endpoint.state.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint: Arc::clone(endpoint), fellows: Arc::clone(fellows), address: Mutex::new(None) }
+    /// A hold on `endpoint`, where it takes one more attempt.
+    fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>) -> Option<Self> {
+        let (one, others) = (Arc::clone(endpoint), Arc::clone(fellows));
+        let lease = || Self { endpoint: one, fellows: others, address: Mutex::new(None), permit: None };
+        endpoint.take().then(lease)
     }
 
     /// Which endpoint it is.
@@ -245,6 +326,7 @@ impl Lease {
     /// Says that the endpoint did not do its part: it broke the connection, or gave no answer in time. A few of these in
     /// a row and it is left alone for a while.
     pub fn failed(&self) {
+        self.fellows.bulkhead.overloaded();
         let state = &self.endpoint.state;
         let now = state.now();
         if self.trip(&state.hold, None, now) {
@@ -258,6 +340,9 @@ impl Lease {
     pub fn answered(&self, model: &str, status: u16, retry_after: Option<Duration>) {
         let (state, breaker) = (&self.endpoint.state, &self.endpoint.breaker);
         state.passed();
+        if matches!(status, 429 | 503 | 529) {
+            self.fellows.bulkhead.overloaded();
+        }
         match status {
             429 => {
                 let length = retry_after.unwrap_or(breaker.cooldown).min(breaker.cooldown_max);
@@ -266,6 +351,11 @@ impl Lease {
             500.. => self.model_failed(model),
             _ => {}
         }
+    }
+
+    /// Says that an answer began after `took`.
+    pub fn began(&self, took: Duration) {
+        self.fellows.bulkhead.answered(took);
     }
 
     /// Says that an answer for `model` came to its end.
@@ -295,7 +385,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.fellows.make_room();
     }
 }
 
@@ -310,7 +401,7 @@ mod tests {
     use super::super::Fleet;
     use super::super::testing::{endpoint, pool, provider};
     use super::*;
-    use crate::provider::{EndpointSpec, HealthSpec};
+    use crate::provider::{Breaker, EndpointSpec, HealthSpec};
 
     const FAILURES: u32 = 5;
     const FIRST_MS: u64 = 1_000;
@@ -442,6 +533,86 @@ mod tests {
         assert_eq!(in_flight(), 3);
         drop(leases);
         assert_eq!(in_flight(), 0);
+    }
+
+    fn bounded(addresses: &[(&str, u32)]) -> Provider {
+        let spec = |(address, most): &(&str, u32)| EndpointSpec { most: Some(*most), ..endpoint(address) };
+        provider(addresses.iter().map(spec).collect())
+    }
+
+    #[test]
+    fn a_full_endpoint_is_passed_over_and_a_full_pool_offers_nothing() {
+        let pool = pool(&Fleet::new(), bounded(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 2)]));
+        let mut leases: Vec<Lease> = (0..3).filter_map(|_| pool.pick(0, "m", &[])).collect();
+        let seconds = leases.iter().filter(|lease| &**lease.label() == "10.0.0.2:80").count();
+        assert_eq!((leases.len(), seconds), (3, 2));
+        assert!(!pool.is_usable("m", &[]) && pool.pick(0, "m", &[]).is_none());
+        assert!(pool.is_worth_a_wait("m", &[]), "it would take requests");
+        leases.pop();
+        assert!(pool.is_usable("m", &[]) && pool.pick(0, "m", &[]).is_some());
+        drop(leases);
+        assert_eq!(pool.bulkhead().used(), 0);
+    }
+
+    #[test]
+    fn what_is_held_has_no_room_for_who_waits_unless_all_are() {
+        let pool = pool(&Fleet::new(), bounded(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)]));
+        hold_down(&pool, "10.0.0.1:80", pool.endpoints()[0].state.now());
+        let one = pool.pick(0, "m", &[]).unwrap();
+        assert_eq!(&**one.label(), "10.0.0.2:80");
+        assert!(pool.pick(0, "m", &[]).is_none() && pool.is_worth_a_wait("m", &[]));
+        hold_down(&pool, "10.0.0.2:80", pool.endpoints()[0].state.now());
+        assert!(!pool.is_worth_a_wait("m", &[]));
+        let other = pool.pick(0, "m", &[]).unwrap();
+        assert_eq!(&**other.label(), "10.0.0.1:80", "the one with room");
+        assert!(pool.pick(0, "m", &[]).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_the_place_of_an_attempt_of_an_older_config() {
+        let fleet = Fleet::new();
+        let limited = |most| {
+            let mut provider = bounded(&[("10.0.0.1:80", most)]);
+            provider.limit = crate::limits::Rule { waiting: 5, patience: Duration::from_secs(5), ..provider.limit };
+            pool(&fleet, provider)
+        };
+        let old = limited(1);
+        let lease = old.pick(0, "m", &[]).unwrap();
+        let new = limited(1);
+        assert!(new.pick(0, "m", &[]).is_none(), "what runs counts on");
+        let waiter = || crate::limits::Waiter { client: "web".into(), class: crate::limits::Class::Normal };
+        let wait = |pool: &Arc<Pool>| {
+            let bulkhead = Arc::clone(pool.bulkhead());
+            let until = clock::timer() + Duration::from_secs(5);
+            tokio::spawn(async move { bulkhead.wait(&waiter(), until).await })
+        };
+        let waiting = wait(&new);
+        while new.bulkhead().waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop((old, lease));
+        let permit = waiting.await.unwrap().unwrap();
+        let second = new.pick_with(permit, 0, "m", &[]).unwrap();
+        let waiting = wait(&new);
+        while new.bulkhead().waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let newest = limited(2);
+        let permit = waiting.await.unwrap().unwrap();
+        assert!(newest.pick_with(permit, 0, "m", &[]).is_some(), "a reload makes room for who waits");
+        drop(second);
+        let _unbounded = pool(&fleet, provider(vec![endpoint("10.0.0.1:80")]));
+        assert!(!newest.bulkhead().is_bounded_behind());
+    }
+
+    #[test]
+    fn a_provider_has_a_limit_over_all_its_endpoints() {
+        let mut limited = provider(vec![endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80")]);
+        limited.limit = crate::limits::Rule { most: Some(3), ..limited.limit };
+        let pool = pool(&Fleet::new(), limited);
+        let leases: Vec<Lease> = (0..9).filter_map(|_| pool.pick(0, "m", &[])).collect();
+        assert_eq!(leases.len(), 3);
+        assert!(!pool.is_usable("m", &[]) && pool.is_worth_a_wait("m", &[]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tidegate_codec::Format;
 
 use super::{EndpointView, Fleet};
 use crate::clock;
+use crate::limits::Rule;
 use crate::provider::{Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Streams, Timeouts};
 
 /// An endpoint from `host:port`.
@@ -19,6 +20,7 @@ pub(super) fn endpoint(address: &str) -> EndpointSpec {
         base_path: String::new(),
         weight: 1,
         http: HttpVersion::Auto,
+        most: None,
     }
 }
 
@@ -38,6 +40,7 @@ pub(super) fn provider(endpoints: Vec<EndpointSpec>) -> Provider {
         streams: Streams::default(),
         // Shares are exact at once.
         breaker: Breaker { slow_start: Duration::ZERO, ..Breaker::default() },
+        limit: Rule::default(),
         authorities: None,
         quirks: Quirks::default(),
     }

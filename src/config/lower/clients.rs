@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::limits::Class;
 use crate::routing::{Glob, OnLoss};
 
 use super::super::clients::{Caller, Clients, Grant, KeyHash, hash};
@@ -10,6 +11,7 @@ use super::super::fields::{Fields, Text, scalar_of};
 use super::super::problem::{Place, Problems, suggest};
 use super::super::schema;
 use super::super::tree::Node;
+use super::limits;
 use super::providers::Providers;
 
 /// Characters of a key below which it can be guessed.
@@ -64,6 +66,8 @@ impl Reader<'_> {
         let raw = self.granted(&fields, "raw").unwrap_or_default();
         let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
         let on_loss = fields.choice("on_loss", &on_loss);
+        let limit = limits::rule(&fields);
+        let class = fields.choice("priority", &Class::NAMED).unwrap_or_default();
         let text = fields.required_text("name")?;
         let (name, place) = (text.value, text.place);
         if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
@@ -80,7 +84,7 @@ impl Reader<'_> {
         if !self.keys.insert(key) {
             problems.add(place, "another client has the same key", "give each client its own");
         }
-        Some((key, Caller::new(Grant { name: Arc::from(name), models, providers, raw, on_loss })))
+        Some((key, Caller::new(Grant { name: Arc::from(name), models, providers, raw, on_loss, limit, class })))
     }
 
     /// The providers listed under `name`; `None` where there is no list.

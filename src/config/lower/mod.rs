@@ -2,6 +2,7 @@
 
 mod clients;
 mod facts;
+mod limits;
 mod models;
 mod operations;
 mod providers;
@@ -45,7 +46,7 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
     let server = server::server(&server_fields, files);
     let admin = server::admin(&fields, &server);
     let providers = providers::providers(&fields, files);
-    let models = models::models(&fields, &providers);
+    let (models, model_limits) = models::models(&fields, &providers);
     let facts = facts::rules(&fields, files);
     let sealing_key = sealing_key(&server_fields, providers.built.values().map(AsRef::as_ref));
     Settings {
@@ -56,6 +57,7 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
         facts,
         rules: rules::rules(&fields, &models),
         models,
+        model_limits,
         operations: operations::operations(&fields, &providers),
         clients: clients::clients(&fields, &providers),
         sealing_key,

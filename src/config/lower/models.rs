@@ -1,20 +1,24 @@
 //! Names of models and their targets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::Rule;
 use crate::routing::{Affinity, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
 
 use super::super::fields::{Fields, Text, scalar_of, word};
 use super::super::problem::{Problems, suggest};
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
+use super::limits;
 use super::providers::Providers;
 
 /// Characters of a model's name, ours or a provider's.
 const MAX_NAME: usize = 256;
 
-pub(super) fn models(root: &Fields<'_>, providers: &Providers) -> Models {
+/// The models, and the limits of those that have one.
+pub(super) fn models(root: &Fields<'_>, providers: &Providers) -> (Models, BTreeMap<Arc<str>, Rule>) {
     let problems = root.problems();
     let entries = root.required("models").and_then(|_| root.map("models")).unwrap_or_default();
     if let (true, Some(entry)) = (entries.is_empty(), root.entry("models"))
@@ -26,17 +30,19 @@ pub(super) fn models(root: &Fields<'_>, providers: &Providers) -> Models {
             "write one, such as `gpt-5: openai/gpt-5`, or `\"*\": openai/*` for all of a provider's",
         );
     }
-    let lowering = Lowering { providers, problems };
-    Models::new(entries.iter().filter_map(|entry| lowering.route(entry)))
+    let mut lowering = Lowering { providers, problems, limits: BTreeMap::new() };
+    let models = Models::new(entries.iter().filter_map(|entry| lowering.route(entry)));
+    (models, lowering.limits)
 }
 
 struct Lowering<'a> {
     providers: &'a Providers,
     problems: &'a Problems,
+    limits: BTreeMap<Arc<str>, Rule>,
 }
 
 impl Lowering<'_> {
-    fn route(&self, entry: &Entry) -> Option<Route> {
+    fn route(&mut self, entry: &Entry) -> Option<Route> {
         let name = entry.key.as_str();
         if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) || name.trim() != name {
             let hint = format!("write 1 to {MAX_NAME} characters with no space around them");
@@ -72,6 +78,7 @@ impl Lowering<'_> {
         let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
         let on_loss = fields.choice("on_loss", &on_loss).unwrap_or_default();
         let max_output = fields.count("max_output", &(1..=10_000_000));
+        self.limits.insert(Arc::from(name), limits::rule(&fields));
         fields.required("targets");
         let items = fields.list("targets")?;
         if items.is_empty() {

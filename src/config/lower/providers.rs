@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use tidegate_codec::Format;
 
+use crate::limits::Rule;
 use crate::provider::address::{Address, Reach};
 use crate::provider::catalog::{self, KeyNeed, Vendor};
 use crate::provider::layout::{self, Layout};
@@ -21,6 +22,7 @@ use super::super::problem::suggest;
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
 use super::FileList;
+use super::limits;
 
 /// What Anthropic's header says unless the operator or the client does.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -101,6 +103,7 @@ fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
         streams: streams(&fields.section_or_empty("streams", &schema::STREAMS)),
         breaker: breaker(&fields.section_or_empty("breaker", &schema::BREAKER)),
+        limit: Rule { adapt: limits::adapt(fields), ..limits::rule(fields) },
         authorities: authorities(fields, files),
         quirks: quirks(fields, vendor),
     })
@@ -249,8 +252,9 @@ fn endpoints(fields: &Fields<'_>, vendor: &Vendor) -> Vec<EndpointSpec> {
                 let fields = Fields::open(&schema::ENDPOINT, item, &item.place, problems);
                 let weight = fields.count("weight", &(1..=1000)).unwrap_or(1);
                 let http = fields.choice("http", &HTTP).unwrap_or(http);
+                let most = fields.count("max_concurrent", &limits::COUNTS);
                 let spec = fields.required_text("url").and_then(|url| make(&url));
-                spec.map(|spec| EndpointSpec { weight, http, ..spec })
+                spec.map(|spec| EndpointSpec { weight, http, most, ..spec })
             }
         };
         let Some(spec) = spec else { continue };
@@ -291,7 +295,7 @@ fn endpoint(fields: &Fields<'_>, url: &Text<'_>, allow_plain: bool) -> Option<En
 
 fn spec(address: Address) -> EndpointSpec {
     let Address { tls, host, port, base_path } = address;
-    EndpointSpec { tls, host, port, base_path, weight: 1, http: HttpVersion::Auto }
+    EndpointSpec { tls, host, port, base_path, weight: 1, http: HttpVersion::Auto, most: None }
 }
 
 /// The kind's paths, changed by those that are written.

@@ -11,9 +11,10 @@ use super::super::network::Network;
 use super::super::problem::Problems;
 use super::super::schema;
 use super::super::settings::{
-    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MetricAlias, Metrics, Server,
-    Tls,
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MemoryLimit, MetricAlias,
+    Metrics, Server, Tls,
 };
+use super::super::units;
 use super::FileList;
 
 /// The longest that anything may be waited for.
@@ -95,7 +96,22 @@ fn limits(fields: &Fields<'_>) -> ClientLimits {
         header_count: fields.count("header_count", &(8..=1000)).map_or(8, |count| count as usize),
         body_rate: fields.size("body_rate", &(1..=1 << 20)).max(1),
         h2_streams: fields.count("h2_streams", &(1..=10_000)).unwrap_or(1),
+        requests: fields.count("requests", &(1..=10_000_000)).unwrap_or(1),
+        memory: memory(fields),
     }
+}
+
+fn memory(fields: &Fields<'_>) -> MemoryLimit {
+    // With less the edge itself would not fit, and it would refuse everything.
+    const LEAST: usize = 64 << 20;
+    let limit = fields.parse("memory", "a size that fits here", |text| match text {
+        "off" => Ok(MemoryLimit::Off),
+        _ => match units::size(text)? {
+            size @ LEAST.. => Ok(MemoryLimit::Bytes(size as u64)),
+            _ => Err("write a size from 64MiB on, or `off`".to_owned()),
+        },
+    });
+    limit.unwrap_or_default()
 }
 
 fn response_headers(fields: &Fields<'_>) -> Vec<String> {

@@ -39,6 +39,13 @@ pub(in crate::config) static MODEL: Section = Section {
             "Failures that move a request on to the next endpoint or target while nothing has gone to the client. What the provider ended is tried elsewhere by default: no connection, a broken one (`reset`), an answer that is none (`bad_answer`), 429, 408 and all from 500 on. What a deadline of ours ended (`timeout`) may still be worked on and be paid for.",
         ),
         field("retries", "map", Otherwise("its defaults"), "How often, and how soon, a request is tried again."),
+        field(
+            "max_concurrent",
+            "count, 1 to 1000000",
+            Otherwise("no limit"),
+            "Requests at once for the model, of all clients together. Further ones wait in `queue`; then they are refused with 429.",
+        ),
+        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent`."),
     ],
 };
 
@@ -163,6 +170,19 @@ pub(in crate::config) static CLIENT: Section = Section {
             "`allow`, `warn` or `refuse`",
             Otherwise("the model's"),
             "What happens to its requests where a target cannot carry a part of them, in place of the model's `on_loss`.",
+        ),
+        field(
+            "max_concurrent",
+            "count, 1 to 1000000",
+            Otherwise("no limit"),
+            "Its requests at once. Further ones wait in `queue`; then they are refused with 429.",
+        ),
+        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent`."),
+        field(
+            "priority",
+            "`high`, `normal` or `low`",
+            Default("normal"),
+            "Whose requests go first where clients wait for the same model or provider. Those of a lower one wait as long as any of a higher one do.",
         ),
         field(
             "providers",

@@ -94,6 +94,14 @@ pub(in crate::config) static PROVIDER: Section = Section {
             Otherwise("its defaults"),
             "When an endpoint, or a model at one, is left alone because requests failed.",
         ),
+        field(
+            "max_concurrent",
+            "count, 1 to 1000000",
+            Otherwise("no limit"),
+            "Attempts at once at all its endpoints together. What is full is passed over for the next target; where there is none with room, a request waits in `queue` for its first one, then it is refused with 503.",
+        ),
+        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent` of it or its endpoints."),
+        field("adaptive", "map", Otherwise("off"), "Lets its limit find itself, within `max_concurrent`."),
         field("quirks", "map", Otherwise("by kind"), "What the server deviates from its format in."),
         field(
             "facts",
@@ -111,6 +119,36 @@ pub(in crate::config) static ENDPOINT: Section = Section {
         field("url", "URL", Required, "The address."),
         field("weight", "count, 1 to 1000", Default("1"), "Its share of the requests."),
         field("http", "`auto`, `h1` or `h2`", Otherwise("the provider's"), "HTTP version toward it."),
+        field(
+            "max_concurrent",
+            "count, 1 to 1000000",
+            Otherwise("no limit"),
+            "Attempts at once at it; with that many, the others take its requests.",
+        ),
+    ],
+};
+
+pub(in crate::config) static QUEUE: Section = Section {
+    path: "queue",
+    about: "The line before `max_concurrent` of a client, a model or a provider. Clients of a higher `priority` go first, and those of one priority take turns. When the line is full, a client with fewer waiting gets the place of the newest of the client that has most. A request that has waited too long is refused: with 429 by a client's or model's limit, with 503 by a provider's, each with `retry-after`.",
+    fields: &[
+        field("size", "count, 0 to 10000", Default("100"), "How many may wait; 0 refuses at once."),
+        field("wait", "duration, 0s to 10m", Default("5s"), "How long each may wait."),
+    ],
+};
+
+pub(in crate::config) static ADAPTIVE: Section = Section {
+    path: "providers.NAME.adaptive",
+    about: "A limit that finds itself from the time that answers take to begin. It grows while they begin about as soon as usual, and shrinks when they begin later or the server says that it is overloaded (429, 503, 529, or no answer in time). `{}` takes the defaults.",
+    fields: &[
+        field("min", "count, 1 to 1000000", Default("4"), "It never goes below."),
+        field("max", "count, 1 to 1000000", Default("1000"), "It never goes above."),
+        field(
+            "tolerance",
+            "number, 1 to 10",
+            Default("2"),
+            "How many times their usual time answers may take to begin before it shrinks.",
+        ),
     ],
 };
 

@@ -143,6 +143,12 @@ impl Metrics {
         if let Some(translation) = settled.translation.filter(|translation| translation.failed) {
             self.counter(Metric::TranslationErrorsTotal, &[translation.from, translation.to]).inc();
         }
+        for (scope, waited) in settled.waits {
+            self.histogram(Metric::QueueWait, &[scope]).observe(*waited);
+        }
+        if let Some((scope, reason)) = settled.shed {
+            self.counter(Metric::ShedTotal, &[scope, reason]).inc();
+        }
         if let Some(fallback) = settled.fallback {
             self.counter(Metric::FallbacksTotal, &[fallback.from, fallback.to, fallback.reason]).inc();
         }
@@ -210,7 +216,7 @@ impl Metrics {
     }
 
     fn asked_at_scrape(&self) -> Scrape {
-        let mut scrape = Scrape::default();
+        let mut scrape = Scrape::new(self.options.key_label);
         scrape.set(Metric::BuildInfo, &[self.options.version, self.options.commit], 1.0);
         if let Some(loaded) = *self.config_loaded.lock().unwrap_or_else(PoisonError::into_inner) {
             scrape.set(Metric::ConfigLastSuccess, &[], loaded.as_secs_f64());
@@ -261,11 +267,16 @@ impl Metrics {
     }
 
     fn key_label<'k>(&self, name: Option<&'k str>) -> Cow<'k, str> {
-        match (self.options.key_label, name) {
-            (KeyLabel::Name, Some(name)) => Cow::Borrowed(name),
-            (KeyLabel::Hash, Some(name)) => Cow::Owned(short_hash(name)),
-            (KeyLabel::None, _) | (_, None) => Cow::Borrowed(UNKNOWN),
-        }
+        key_label(self.options.key_label, name)
+    }
+}
+
+/// What stands for the client of that name.
+fn key_label(shown: KeyLabel, name: Option<&str>) -> Cow<'_, str> {
+    match (shown, name) {
+        (KeyLabel::Name, Some(name)) => Cow::Borrowed(name),
+        (KeyLabel::Hash, Some(name)) => Cow::Owned(short_hash(name)),
+        (KeyLabel::None, _) | (_, None) => Cow::Borrowed(UNKNOWN),
     }
 }
 

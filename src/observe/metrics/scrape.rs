@@ -5,14 +5,41 @@ use std::collections::BTreeMap;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamily, MetricType};
 
 use super::table::{Kind, Metric};
+use super::{KeyLabel, key_label};
 
 /// Collects values for one scrape.
 #[derive(Default)]
 pub struct Scrape {
+    keys: KeyLabel,
     samples: BTreeMap<Metric, BTreeMap<Vec<String>, f64>>,
 }
 
 impl Scrape {
+    pub(super) fn new(keys: KeyLabel) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
+    /// What bounds the requests of a client, for a model, or at a provider: what runs, who waits, and the limit.
+    pub fn bulkhead(&mut self, scope: &str, name: &str, (used, waiting): (usize, usize), limit: Option<usize>) {
+        let shown = if scope == "client" { key_label(self.keys, Some(name)).into_owned() } else { name.to_owned() };
+        let values = [
+            (Metric::ConcurrencyInUse, Some(used)),
+            (Metric::QueueDepth, Some(waiting)),
+            (Metric::ConcurrencyLimit, limit),
+        ];
+        for (metric, value) in values {
+            let Some(value) = value else { continue };
+            // Clients without names of their own stand for one another.
+            let labels = vec![scope.to_owned(), shown.clone()];
+            *self.samples.entry(metric).or_default().entry(labels).or_default() += count(value as u64);
+        }
+    }
+
+    /// Bytes above which new requests are refused.
+    pub fn memory_limit(&mut self, bytes: u64) {
+        self.set(Metric::MemoryLimit, &[], count(bytes));
+    }
+
     /// One endpoint of a provider: whether it takes requests, and how many it is serving.
     pub fn upstream(&mut self, provider: &str, upstream: &str, healthy: bool, in_flight: u64) {
         self.set(Metric::UpstreamHealthy, &[upstream, provider], if healthy { 1.0 } else { 0.0 });

@@ -92,6 +92,18 @@ metrics! {
         "Further attempts that the retry budget did not allow.";
     UpstreamInFlight: Kind::Gauge, "gateway_upstream_in_flight", [upstream provider],
         "Tries that are running now at an endpoint.";
+    ConcurrencyInUse: Kind::Gauge, "gateway_concurrency_in_use", [scope name],
+        "What runs now where there is a limit: requests of a client or for a model, attempts at a provider.";
+    ConcurrencyLimit: Kind::Gauge, "gateway_concurrency_limit", [scope name],
+        "What may run at once.";
+    QueueDepth: Kind::Gauge, "gateway_queue_depth", [scope name],
+        "Requests that wait for a limit now.";
+    QueueWait: Kind::Histogram(&DURATION), "gateway_queue_wait_seconds", [scope],
+        "Time that requests waited for a limit, whether or not they got a place.";
+    ShedTotal: Kind::Counter, "gateway_shed_total", [scope reason],
+        "Requests that were refused because too much runs, by whose limit it is.";
+    MemoryLimit: Kind::Gauge, "gateway_memory_limit_bytes", [],
+        "Resident memory above which new requests are refused.";
     RetryAttemptsTotal: Kind::Counter, "gateway_retry_attempts_total", [upstream reason],
         "Tries after the first one, by the endpoint tried and by what was wrong with the try before.";
     FallbacksTotal: Kind::Counter, "gateway_fallbacks_total", [from to reason],

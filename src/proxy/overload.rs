@@ -1,0 +1,190 @@
+//! What is refused because too much runs already, and what waits for its turn.
+//!
+//! At the door all requests count, and memory is looked at; what finds no room there is refused before anything of it is
+//! read. Behind the door a request waits for its client's limit, then for its model's, then for a provider's, each in the
+//! line of that limit; what it has, it keeps while it waits for the next. A client that leaves is out of the line at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::Error;
+use pingora_proxy::Session;
+use tidegate_codec::hub::{Fault, FaultKind};
+
+use super::Edge;
+use super::exchange::{Admitted, Exchange, Sending, Task, Trail};
+use super::plan::Step;
+use super::refuse::Rejection;
+use crate::clock;
+use crate::config::{Caller, Snapshot};
+use crate::limits::{Bulkhead, Permit, Refused, Scope, Waiter};
+
+/// The longest `retry-after`, in seconds.
+const LONGEST_RETRY_AFTER: u64 = 30;
+
+/// Times that a place is waited for which turns out to be taken.
+const MOST_WAITS: usize = 8;
+
+/// What a request holds until it is over: its places among all, of its client, and for its model.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    edge: Option<Permit>,
+    client: Option<Permit>,
+    model: Option<Permit>,
+}
+
+/// Counts a request among all, before anything of it is read.
+///
+/// # Errors
+///
+/// There is no room for it, or no memory.
+pub(super) fn door(edge: &Edge, exchange: &mut Exchange) -> Result<(), Rejection> {
+    if edge.memory.is_short() {
+        exchange.trail.shed = Some(("memory", "memory"));
+        let message = "The server is short of memory. Try again in a moment.";
+        return Err(refusal((FaultKind::Overloaded, "memory_limit"), message, Duration::ZERO).closing());
+    }
+    let bulkhead = &edge.live.load().bulkheads.edge;
+    exchange.places.edge = bulkhead.enter();
+    if exchange.places.edge.is_none() {
+        exchange.trail.shed = Some((Scope::Edge.label(), "limit"));
+        return Err(refused(Scope::Edge, Duration::ZERO).closing());
+    }
+    Ok(())
+}
+
+/// Looks whether there is a chance for a request of `caller`, before its body is read.
+///
+/// # Errors
+///
+/// As many of its requests as may wait do wait.
+pub(super) fn caller(snapshot: &Snapshot, caller: &Caller, exchange: &mut Exchange) -> Result<(), Rejection> {
+    let bulkhead = snapshot.bulkheads.clients.get(caller.name());
+    let Some(bulkhead) = bulkhead.filter(|bulkhead| bulkhead.is_overfull()) else { return Ok(()) };
+    exchange.trail.shed = Some((Scope::Client.label(), Refused::Full.label()));
+    Err(refused(Scope::Client, bulkhead.patience()).closing())
+}
+
+/// Gets a request its places of its client and for its model.
+///
+/// # Errors
+///
+/// The client has left; or, inside, there is no place in time.
+pub(super) async fn enter(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    admitted: &Admitted,
+) -> pingora::Result<Result<(), Rejection>> {
+    let bulkheads = &admitted.snapshot.bulkheads;
+    let Exchange { trail, places, .. } = exchange;
+    if let Some(bulkhead) = bulkheads.clients.get(admitted.caller.name()) {
+        match place(session, trail, admitted, (Scope::Client, bulkhead)).await? {
+            Ok(permit) => places.client = Some(permit),
+            Err(rejection) => return Ok(Err(rejection)),
+        }
+    }
+    if let Some(bulkhead) = bulkheads.models.get(&admitted.route.name) {
+        match place(session, trail, admitted, (Scope::Model, bulkhead)).await? {
+            Ok(permit) => places.model = Some(permit),
+            Err(rejection) => return Ok(Err(rejection)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Waits for the first target that is worth it; `None` where there is none.
+///
+/// # Errors
+///
+/// The client has left; or, inside, there is no place in time.
+pub(super) async fn step(
+    session: &mut Session,
+    trail: &mut Trail,
+    sending: &mut Sending,
+) -> pingora::Result<Result<Option<Step>, Rejection>> {
+    for _ in 0..MOST_WAITS {
+        let Some((at, pool)) = sending.plan.worth_a_wait(&sending.admitted.snapshot) else { return Ok(Ok(None)) };
+        let permit = match place(session, trail, &sending.admitted, (Scope::Provider, pool.bulkhead())).await? {
+            Ok(permit) => permit,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let Sending { admitted, plan, .. } = sending;
+        // Another request may have been faster at the endpoint, or the endpoint is left alone by now.
+        if let Some(step) = plan.after_wait(&admitted.snapshot, at, permit).or_else(|| plan.next(&admitted.snapshot)) {
+            return Ok(Ok(Some(step)));
+        }
+    }
+    trail.shed = Some((Scope::Provider.label(), Refused::Full.label()));
+    Ok(Err(refused(Scope::Provider, Duration::ZERO)))
+}
+
+async fn place(
+    session: &mut Session,
+    trail: &mut Trail,
+    admitted: &Admitted,
+    (scope, bulkhead): (Scope, &Arc<Bulkhead>),
+) -> pingora::Result<Result<Permit, Rejection>> {
+    if let Some(permit) = bulkhead.enter() {
+        return Ok(Ok(permit));
+    }
+    let began = clock::timer();
+    let patience = bulkhead.patience();
+    let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
+    let given = {
+        let turn = std::pin::pin!(bulkhead.wait(&waiter, began + patience));
+        let streams = matches!(&admitted.task, Task::Service(call) if call.upload.is_some());
+        unless_gone(session, streams, turn).await
+    };
+    trail.waits.push((scope.label(), clock::timer().duration_since(began)));
+    Ok(given?.map_err(|why| {
+        trail.shed = Some((scope.label(), why.label()));
+        refused(scope, patience)
+    }))
+}
+
+/// Awaits `turn`, for as long as the client is there. With a body that is still to come a leaving client is not seen.
+async fn unless_gone<T>(
+    session: &mut Session,
+    body_follows: bool,
+    turn: impl Future<Output = T> + Unpin,
+) -> pingora::Result<T> {
+    if body_follows {
+        return Ok(turn.await);
+    }
+    tokio::select! {
+        biased;
+        done = turn => Ok(done),
+        left = session.downstream_session.read_body_or_idle(true) => Err(match left {
+            Err(error) => error.into_down(),
+            Ok(_) => Error::explain(pingora::ErrorType::ConnectionClosed, "the client sent more than its request").into_down(),
+        }),
+    }
+}
+
+/// Who finds no place is told whose limit it is, and when to come again.
+fn refused(scope: Scope, patience: Duration) -> Rejection {
+    let (label, message) = match scope {
+        Scope::Edge => (
+            (FaultKind::Overloaded, "edge_limit"),
+            "The server has as many requests under way as it takes. Try again in a moment.",
+        ),
+        Scope::Client => (
+            (FaultKind::RateLimit, "client_limit"),
+            "This API key has as many requests under way as it may have. Wait for some of them to end.",
+        ),
+        Scope::Model => (
+            (FaultKind::RateLimit, "model_limit"),
+            "The model has as many requests under way as it takes here. Try again in a moment.",
+        ),
+        Scope::Provider => (
+            (FaultKind::Overloaded, "provider_limit"),
+            "The model's providers have as many requests under way as they take. Try again in a moment.",
+        ),
+    };
+    refusal(label, message, patience)
+}
+
+fn refusal((kind, label): (FaultKind, &'static str), message: &'static str, patience: Duration) -> Rejection {
+    let after = patience.as_secs().clamp(1, LONGEST_RETRY_AFTER);
+    Rejection::new(Fault::new(kind, message).with_code(label)).labelled(label).retry_after(Some(after.to_string()))
+}

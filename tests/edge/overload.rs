@@ -1,0 +1,342 @@
+//! Too much at once: what waits, in which order, what is refused and how, and that nothing is ever lost of what a limit counts.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::client::{Ask, Client, Response};
+use crate::support::client_h2::H2Client;
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::Wire;
+use crate::support::gate::Gate;
+use crate::support::provider::Provider;
+use crate::support::script::{End, Reply};
+
+const IN_USE: &str = "gateway_concurrency_in_use";
+const WAITING: &str = "gateway_queue_depth";
+
+/// A provider whose answers wait: the one to request `n` for gate `n`, those without a gate for nothing.
+async fn held(gates: &[Gate]) -> Provider {
+    let gates = gates.to_vec();
+    Provider::start(move |request| {
+        let reply = Wire::Chat.reply(request.json()["stream"] == true);
+        match gates.get(request.number) {
+            Some(gate) => reply.hold(gate),
+            None => reply,
+        }
+    })
+    .await
+}
+
+fn gates(count: usize) -> Vec<Gate> {
+    (0..count).map(|_| Gate::new()).collect()
+}
+
+/// One provider with these keys, behind the model `m`.
+fn limited(provider: &Provider, more: &str) -> Conf {
+    Conf::open().provider_at("up", "openai", &provider.url(), more).model("m", "up/gpt")
+}
+
+/// Waits until a gauge is exactly this.
+async fn until(edge: &Edge, family: &str, labels: &[&str], wanted: f64) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let value = edge.metric(family, labels).await;
+        if (value - wanted).abs() < 0.5 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{family} {labels:?} stays {value}, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+type Waiting = Client<tokio::net::TcpStream>;
+
+/// Sends a request that is to wait, and waits until it does: then `count` do.
+async fn queue(edge: &Edge, ask: Ask, count: usize) -> Waiting {
+    let client = ask.open(edge.addr).await;
+    until(edge, WAITING, &[], count as f64).await;
+    client
+}
+
+fn of(client: &str) -> Ask {
+    let body = json!({"model": "m", "user": client, "messages": [{"role": "user", "content": "Say hello."}]});
+    Wire::Chat.ask_with(body).header("authorization", &format!("Bearer key-of-{client}"))
+}
+
+/// The same request in all four formats.
+fn four() -> [Ask; 4] {
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]});
+    [
+        Wire::Chat.ask("m", false),
+        Wire::Messages.ask("m", true),
+        Ask::post("/v1/responses", json!({"model": "m", "input": "Say hello."}).to_string()),
+        Ask::post("/v1beta/models/m:generateContent", gemini.to_string()),
+    ]
+}
+
+/// Each format says in its own way that it is `status`.
+fn check_refusals(refusals: &[Response], status: u16, code: &str) {
+    let (chat, messages) =
+        if status == 429 { ("rate_limit_exceeded", "rate_limit_error") } else { ("server_error", "overloaded_error") };
+    for (at, refusal) in refusals.iter().enumerate() {
+        let said = refusal.text();
+        assert_eq!(refusal.status, status, "{at}: {said}");
+        assert!(refusal.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()), "{at}: {refusal:?}");
+        let body = refusal.json();
+        match at {
+            0 | 2 => assert_eq!(body["error"]["code"], code, "{said} {chat}"),
+            1 => assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!(messages)), "{said}"),
+            _ => assert_eq!(body["error"]["code"], status, "{said}"),
+        }
+    }
+}
+
+async fn refused(edge: &Edge, key: Option<&str>) -> Vec<Response> {
+    let mut refusals = Vec::new();
+    for ask in four() {
+        let ask = match key {
+            Some(key) => ask.header("x-api-key", key),
+            None => ask,
+        };
+        refusals.push(ask.send(edge.addr).await);
+    }
+    refusals
+}
+
+#[tokio::test]
+async fn a_full_provider_refuses_in_each_format_and_health_is_answered() {
+    let gates = gates(1);
+    let provider = held(&gates).await;
+    let edge = Edge::start(&limited(&provider, "max_concurrent: 1, queue: {size: 0}")).await;
+    let mut running = Wire::Chat.ask("m", true).open(edge.addr).await;
+    provider.request(0).await;
+    check_refusals(&refused(&edge, None).await, 503, "provider_limit");
+    for path in ["/health", "/v1/models"] {
+        assert_eq!(Ask::get(path).send(edge.addr).await.status, 200, "{path}");
+    }
+    assert_eq!(edge.admin("GET", "/health/ready").await.status, 200);
+    assert!(edge.metric("gateway_shed_total", &["scope=\"provider\"", "reason=\"full\""]).await > 3.5);
+    let view = edge.admin("GET", "/upstreams").await.json();
+    let limit = &view["limits"].as_array().expect("a list").iter().find(|limit| limit["scope"] == "provider");
+    let limit = limit.expect("it is shown");
+    assert_eq!((&limit["name"], &limit["limit"], &limit["in_use"]), (&json!("up"), &json!(1), &json!(1)));
+    let line = edge.log_line("the refusal", |line| line.contains("provider_limit")).await;
+    assert!(line.contains("\"shed\":\"full\"") && line.contains("\"status\":503"), "{line}");
+    gates[0].open();
+    assert_eq!(running.response().await.status, 200);
+    until(&edge, IN_USE, &["up"], 0.0).await;
+    assert_eq!(provider.requests().len(), 1, "what is refused is never sent");
+}
+
+#[tokio::test]
+async fn a_clients_and_a_models_limit_refuse_with_429() {
+    let gates = gates(2);
+    let provider = held(&gates).await;
+    let clients =
+        "- {name: web, key: key-of-web, max_concurrent: 1, queue: {size: 0}}\n- {name: other, key: key-of-other}";
+    let conf = Conf::with_clients(clients)
+        .provider("up", "openai", &provider)
+        .model("m", "{targets: [up/gpt], max_concurrent: 2, queue: {size: 1, wait: 100ms}}");
+    let edge = Edge::start(&conf).await;
+    let mut first = of("web").open(edge.addr).await;
+    provider.request(0).await;
+    check_refusals(&refused(&edge, Some("key-of-web")).await, 429, "client_limit");
+    let mut second = of("other").open(edge.addr).await;
+    provider.request(1).await;
+    let late = of("other").send(edge.addr).await;
+    check_refusals(&[late], 429, "model_limit");
+    let line = edge.log_line("the wait", |line| line.contains("model_limit")).await;
+    assert!(line.contains("\"shed\":\"wait\"") && line.contains("\"queue_ms\":"), "{line}");
+    edge.metric_reaches("gateway_queue_wait_seconds_count", &["scope=\"model\""], 1.0).await;
+    gates.iter().for_each(Gate::open);
+    assert_eq!((first.response().await.status, second.response().await.status), (200, 200));
+    assert_eq!(of("web").send(edge.addr).await.status, 200, "its place is free again");
+}
+
+#[tokio::test]
+async fn clients_take_turns_and_a_higher_priority_goes_first() {
+    let gates = gates(6);
+    let provider = held(&gates).await;
+    let clients = "- {name: hog, key: key-of-hog}\n- {name: meek, key: key-of-meek}\n- {name: vip, key: key-of-vip, priority: high}";
+    let conf = Conf::with_clients(clients)
+        .provider_at("up", "openai", &provider.url(), "max_concurrent: 1, queue: {size: 4, wait: 30s}")
+        .model("m", "up/gpt");
+    let edge = Edge::start(&conf).await;
+    let mut open = vec![of("hog").open(edge.addr).await];
+    provider.request(0).await;
+    for (client, count) in [("hog", 1), ("hog", 2), ("hog", 3), ("meek", 4)] {
+        open.push(queue(&edge, of(client), count).await);
+    }
+    // The line is full of others, so the newest of who has most gives way.
+    let mut last = of("vip").open(edge.addr).await;
+    let displaced = open[3].response().await;
+    check_refusals(&[displaced], 503, "provider_limit");
+    for (at, expected) in ["hog", "vip", "hog", "meek", "hog"].into_iter().enumerate() {
+        let request = provider.request(at).await;
+        assert_eq!(request.json()["user"], expected, "request {at}");
+        gates[at].open();
+    }
+    assert_eq!(last.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn who_leaves_while_waiting_makes_room_at_once() {
+    let gates = gates(1);
+    let provider = held(&gates).await;
+    let edge = Edge::start(&limited(&provider, "max_concurrent: 1, queue: {size: 1, wait: 30s}")).await;
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    provider.request(0).await;
+    let waiting = queue(&edge, Wire::Chat.ask("m", false), 1).await;
+    check_refusals(&refused(&edge, None).await, 503, "provider_limit");
+    drop(waiting);
+    until(&edge, WAITING, &[], 0.0).await;
+    let h2 = H2Client::connect(edge.addr).await;
+    let asked = tokio::spawn(async move { h2.ask(&Wire::Chat.ask("m", false)).await });
+    until(&edge, WAITING, &[], 1.0).await;
+    asked.abort();
+    until(&edge, WAITING, &[], 0.0).await;
+    edge.log_line("who left", |line| line.contains("client left")).await;
+    let mut next = queue(&edge, Wire::Messages.ask("m", false), 1).await;
+    gates[0].open();
+    assert_eq!((running.response().await.status, next.response().await.status), (200, 200));
+    assert_eq!(provider.requests().len(), 2, "who left is never sent");
+}
+
+#[tokio::test]
+async fn what_is_cut_gives_its_place_back() {
+    let cut = Wire::Chat.stream().len() / 2;
+    let provider = Provider::start(move |request| match request.number {
+        0 => Reply::sse(Wire::Chat.stream()).stop_at(cut, End::Reset),
+        1 => Reply::sse(Wire::Chat.stream()).stop_at(cut, End::Hang),
+        _ => Wire::Chat.reply(false),
+    })
+    .await;
+    let clients = "- {name: web, key: key-of-web, max_concurrent: 1, queue: {size: 0}}";
+    let conf = Conf::with_clients(clients)
+        .provider_at("up", "openai", &provider.url(), "max_concurrent: 1, queue: {size: 0}")
+        .model("m", "{targets: [up/gpt], max_concurrent: 1, queue: {size: 0}}");
+    let edge = Edge::start(&conf).await;
+    let ask = || Wire::Messages.ask("m", true).header("x-api-key", "key-of-web");
+    assert!(ask().send(edge.addr).await.text().contains("error"), "the provider cut it");
+    until(&edge, IN_USE, &[], 0.0).await;
+    let mut client = ask().open(edge.addr).await;
+    let (_, mut framing) = client.head().await;
+    assert!(client.until_events(&mut framing, &mut Vec::new(), 2).await);
+    // All requests, the client's, the model's and the provider's.
+    until(&edge, IN_USE, &[], 4.0).await;
+    drop(client);
+    until(&edge, IN_USE, &[], 0.0).await;
+    assert_eq!(of("web").send(edge.addr).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_reload_raises_a_limit_and_who_waits_goes_on() {
+    let gates = gates(2);
+    let provider = held(&gates).await;
+    let conf = |most: u32| limited(&provider, &format!("max_concurrent: {most}, queue: {{size: 5, wait: 30s}}"));
+    let edge = Edge::start(&conf(1)).await;
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    provider.request(0).await;
+    let mut waiting = queue(&edge, Wire::Chat.ask("m", false), 1).await;
+    edge.rewrite(&conf(2));
+    edge.admin("POST", "/reload").await;
+    provider.request(1).await;
+    assert_eq!(edge.metric(IN_USE, &["up"]).await.round(), 2.0, "what ran before counts on");
+    edge.rewrite(&conf(1));
+    edge.admin("POST", "/reload").await;
+    gates[1].open();
+    assert_eq!(waiting.response().await.status, 200);
+    let mut third = queue(&edge, Wire::Chat.ask("m", false), 1).await;
+    gates[0].open();
+    assert_eq!((running.response().await.status, third.response().await.status), (200, 200));
+}
+
+#[tokio::test]
+async fn what_is_full_is_passed_over_for_the_next_endpoint_and_target() {
+    let (one, two, three) = (gates(1), gates(1), gates(1));
+    let (first, second, third) = (held(&one).await, held(&two).await, held(&three).await);
+    let endpoints = format!(
+        "fleet: {{kind: openai-compatible, queue: {{size: 5, wait: 30s}}, endpoints: [\
+         {{url: \"{}\", max_concurrent: 1}}, {{url: \"{}\", max_concurrent: 1}}]}}",
+        first.url(),
+        second.url()
+    );
+    let conf = Conf::open()
+        .provider_yaml(&endpoints)
+        .provider_at("last", "openai", &third.url(), "max_concurrent: 1")
+        .model("m", "{targets: [fleet/llama, last/gpt]}")
+        .model("n", "fleet/llama");
+    let edge = Edge::start(&conf).await;
+    let mut running = Vec::new();
+    for provider in [&first, &second, &third] {
+        running.push(Wire::Chat.ask("m", false).open(edge.addr).await);
+        provider.request(0).await;
+    }
+    let mut waiting = queue(&edge, Wire::Chat.ask("n", false), 1).await;
+    two[0].open();
+    assert_eq!(waiting.response().await.status, 200, "the first endpoint with room serves it");
+    assert_eq!((first.requests().len(), second.requests().len()), (1, 2));
+    one.iter().chain(&three).for_each(Gate::open);
+    for client in &mut running {
+        assert_eq!(client.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn all_requests_together_have_a_limit() {
+    let gates = gates(1);
+    let provider = held(&gates).await;
+    let edge = Edge::start(&limited(&provider, "").server("limits: {requests: 1}")).await;
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    provider.request(0).await;
+    check_refusals(&refused(&edge, None).await, 503, "edge_limit");
+    assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
+    gates[0].open();
+    assert_eq!(running.response().await.status, 200);
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+}
+
+#[tokio::test]
+async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
+    let gates = gates(1);
+    let provider = held(&gates).await;
+    let more = "max_concurrent: 1, queue: {size: 9, wait: 5m}";
+    let edge = Edge::start(&limited(&provider, more).server("limits: {memory: 64MiB}")).await;
+    let mut running = vec![Wire::Chat.ask("m", false).open(edge.addr).await];
+    provider.request(0).await;
+    let big = json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(24 << 20)}]}).to_string();
+    for count in 1..=3 {
+        running.push(queue(&edge, Wire::Chat.ask_bytes(big.clone()), count).await);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let refusal = loop {
+        let mut client = Wire::Chat.ask("m", false).open(edge.addr).await;
+        let answer = tokio::time::timeout(Duration::from_millis(100), client.response()).await;
+        match answer {
+            Ok(refusal) => break refusal,
+            Err(_) => assert!(Instant::now() < deadline, "{} bytes, and it is let in", edge.resident()),
+        }
+    };
+    check_refusals(&[refusal], 503, "memory_limit");
+    assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
+    assert!(edge.metric("gateway_memory_limit_bytes", &[]).await > 6e7);
+    gates[0].open();
+    for client in &mut running {
+        assert_eq!(client.response().await.status, 200, "what was taken in is served");
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Wire::Chat.ask("m", false).send(edge.addr).await.status != 200 {
+        assert!(Instant::now() < deadline, "{} bytes, and it refuses", edge.resident());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_adaptive_limit_follows_what_the_provider_says() {
+    let provider = Provider::always(Reply::json(503, "{}")).await;
+    let edge = Edge::start(&limited(&provider, "adaptive: {min: 2}, breaker: {failures: 1000}")).await;
+    until(&edge, "gateway_concurrency_limit", &["up"], 20.0).await;
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 503);
+    until(&edge, "gateway_concurrency_limit", &["up"], 18.0).await;
+}
