@@ -125,14 +125,17 @@ pub fn run(
         inherited: inherited.into(),
         giver: giver.into(),
         accepting: Arc::new(Semaphore::new(0)),
-        services: 2,
+        services: 3,
         handed_over,
         manager,
     };
     server.add_service(edge_service(&control, app, unreads, (bound, &handover)));
     server.add_service(admin_service(&control, admin, (left.clone(), &handover)));
     server.add_service(background_service("upstream", control.fleet.service()));
-    server.add_service(background_service("reload", Reload { control: control.clone() }));
+    server.add_service(background_service(
+        "reload",
+        Reload { control: control.clone(), ready: Arc::clone(&handover.accepting) },
+    ));
     server.add_service(background_service("drain", Drain { control, settings, underway }));
     server.add_service(background_service("handover", handover));
     server.add_service(background_service("memory", memory));

@@ -11,7 +11,7 @@ use pingora::services::background::BackgroundService;
 use pingora::tls::ServerConfig;
 use tidegate_codec::json::Writer;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::Source;
 use super::gate::Gate;
@@ -256,12 +256,16 @@ fn write_bulkhead(bulkhead: &limits::View, json: &mut Writer<'_>) {
 /// Reloads on SIGHUP and when a file of the config changes.
 pub(super) struct Reload {
     pub(super) control: Control,
+    /// Gets one permit when the signal is watched: before that it would end the process, so it does not say that it serves.
+    pub(super) ready: Arc<Semaphore>,
 }
 
 #[async_trait]
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut hangup = match signal(SignalKind::hangup()) {
+        let hangup = signal(SignalKind::hangup());
+        self.ready.add_permits(1);
+        let mut hangup = match hangup {
             Ok(hangup) => hangup,
             Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
         };

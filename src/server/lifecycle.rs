@@ -56,7 +56,7 @@ pub(super) struct Handover {
     pub(super) inherited: Mutex<Option<Inherited>>,
     /// To whom they go; `None` where there is no place for an upgrade socket.
     pub(super) giver: Mutex<Option<Giver>>,
-    /// Holds a permit for each service that accepts.
+    /// Holds a permit for each service that accepts, and one for the watch on SIGHUP.
     pub(super) accepting: Arc<Semaphore>,
     /// How many of them there are.
     pub(super) services: u32,
