@@ -11,6 +11,7 @@ use crate::support::formats::Wire;
 use crate::support::gate::Gate;
 use crate::support::provider::Provider;
 use crate::support::script::{End, Reply};
+use crate::support::{PATIENCE, within};
 
 const IN_USE: &str = "gateway_concurrency_in_use";
 const WAITING: &str = "gateway_queue_depth";
@@ -294,7 +295,9 @@ async fn all_requests_together_have_a_limit() {
     assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
     gates[0].open();
     assert_eq!(running.response().await.status, 200);
-    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+    // Its place is given back when all that belongs to it is put away, which is after the answer.
+    let again = async { while Wire::Chat.ask("m", false).send(edge.addr).await.status != 200 {} };
+    within(PATIENCE, "the place to be given back", again).await;
 }
 
 #[tokio::test]
