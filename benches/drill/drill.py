@@ -271,6 +271,56 @@ async def steady(house: House, model: str) -> str:
 
 
 @drill
+async def overload(house: House, seconds: int = 10, concurrent: int = 40, line: int = 20) -> int:
+    """Three times what a provider's limit lets through: what is served stays, what is refused is refused at once."""
+    port = house.simulate(tokens=1, first_token_ms=200)
+    limit = {"max_concurrent": concurrent, "queue": {"size": line, "wait": "1s"}}
+    house.write({"p": {"kind": "openai", "url": f"http://127.0.0.1:{port}/v1", "key": "k", **limit}}, {"m": "p/m"})
+    house.run()
+    form, body = FORMATS[0], json.dumps(FORMATS[0].body("m", "Hello", False)).encode()
+    served, refused, problems = [], [], []
+
+    async def one(idle: list[Connection], slow: list) -> None:
+        connection, began = idle.pop() if idle else Connection(house.port), time.monotonic()
+        answer = await connection.ask(form.path("m", False), {}, body)
+        text = await answer.body()
+        took = time.monotonic() - began
+        if answer.status == 200:
+            slow.append(took)
+        else:
+            refused.append(took)
+            if answer.status not in (429, 503) or "retry-after" not in answer.headers or b"error" not in text:
+                problems.append(f"{answer.status} {text[:100]!r}")
+        idle.append(connection)
+
+    async def rate(per_second: float) -> float:
+        """Requests as they are due, whatever became of those before; what was served in a second."""
+        tasks, idle, done, began = [], [], [], time.monotonic()
+        for number in range(int(per_second * seconds)):
+            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+            tasks.append(asyncio.create_task(one(idle, done)))
+        await asyncio.gather(*tasks)
+        served.append(len(done))
+        return len(done) / (time.monotonic() - began)
+
+    capacity = concurrent / 0.2
+    peak = await rate(capacity * 0.95)
+    refused.clear()
+    probe = asyncio.create_task(health(house.port, seconds))
+    goodput = await rate(capacity * 3)
+    asked = await probe
+    figures = {
+        "peak, a second": round(peak), "goodput at three times, a second": round(goodput), "served": served[-1],
+        "refused": len(refused), "refusal p50, ms": round(quantile(refused, 0.5) * 1000, 1),
+        "refusal p99, ms": round(quantile(refused, 0.99) * 1000, 1),
+        "health p99, ms": round(quantile(asked, 0.99) * 1000, 1), "RSS, MiB": round(memory(house.edge) / MIB, 1),
+    }
+    bounds = [(goodput >= 0.9 * peak, "goodput falls"), (quantile(asked, 0.99) <= 0.05, "/health is slow")]
+    bounds += [(quantile(refused, 0.99) <= 0.01, "refusals take their time"), (bool(refused), "nothing was refused")]
+    return verdict(figures, problems + [said for holds, said in bounds if not holds])
+
+
+@drill
 async def drip(house: House, connections: int = 1000, seconds: int = 15) -> int:
     """Connections that send a head a byte at a time: honest requests are at most 20 % slower."""
     await mixed(house)

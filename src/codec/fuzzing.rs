@@ -245,5 +245,6 @@ fn reply() -> Arc<Reply> {
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,
+        settings: crate::format::Settings::default(),
     })
 }

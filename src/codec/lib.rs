@@ -30,7 +30,8 @@ pub mod undo;
 
 pub use format::{
     AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat, Reply,
-    RequestHead, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo, WireFormat, wire,
+    RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo,
+    WireFormat, wire,
 };
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen};

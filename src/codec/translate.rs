@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::Format;
 use crate::fit::fit;
 use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, trim, wire};
-use crate::hub::{Effort, Fault, FaultKind, Losses, ReasoningForm, Request};
-use crate::json::JsonError;
+use crate::hub::{Block, BlockKind, Effort, Fault, FaultKind, Losses, ReasoningForm, Request, Response};
+use crate::json::{JsonError, Problem};
 use crate::outcome::Outcome;
 use crate::undo::undo_response;
 
@@ -41,7 +41,7 @@ pub fn translate_request(
     outgoing.body = trimmed.unwrap_or(outgoing.body);
     respell(from, &request, &mut outgoing.losses);
     outgoing.losses.resolve(body);
-    Ok(TranslatedRequest { reply: reply_to(&request, head), outgoing })
+    Ok(TranslatedRequest { reply: reply_to(&request, body, head), outgoing })
 }
 
 /// What a request has to do with tools and reasoning.
@@ -80,7 +80,7 @@ fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
 }
 
 /// What an answer to `request` must look like. The caller, who has a clock, adds the date.
-fn reply_to(request: &Request<'_>, head: &RequestHead<'_>) -> Reply {
+fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>) -> Reply {
     let reasoning = &request.reasoning;
     let asked = reasoning.effort.is_some_and(|effort| effort != Effort::None)
         || reasoning.budget.is_some()
@@ -92,6 +92,7 @@ fn reply_to(request: &Request<'_>, head: &RequestHead<'_>) -> Reply {
         framing: head.line.stream.unwrap_or_default(),
         seal: Arc::new(head.seal.clone()),
         created: 0,
+        settings: wire(request.origin.format).spec().settings(body),
     }
 }
 
@@ -121,6 +122,10 @@ pub fn translate_response(
     // Some servers put a byte order mark before it.
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut response = wire(provider).read_response(body).map_err(|error| unreadable(body, &error))?;
+    if let Some(at) = nameless(&response) {
+        // Nobody could follow it, and some formats could not even say it.
+        return Err(unreadable(body, &JsonError { offset: at, problem: Problem::Syntax("a tool call with a name") }));
+    }
     undo_response(undo, &mut response);
     let mut losses = Losses::default();
     let written = wire(client).write_response(&response, reply, &mut losses)?;
@@ -131,6 +136,13 @@ pub fn translate_response(
         outcome.note_dropped(loss.field);
     }
     Ok(TranslatedResponse { body: written, losses, outcome })
+}
+
+/// Where a call stands that does not say what it calls.
+fn nameless(response: &Response<'_>) -> Option<usize> {
+    let blocks = response.candidates.iter().flat_map(|candidate| &candidate.blocks);
+    let call = |block: &&Block<'_>| matches!(&block.kind, BlockKind::ToolCall { name, .. } if name.is_empty());
+    blocks.into_iter().find(call).map(|block| block.at)
 }
 
 /// What is told of a whole answer that is none.

@@ -94,6 +94,13 @@ const FOUND: &[&str] = &[
     // A server's own item without the id by which it is known.
     "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"model\":\"m\"}}\n\ndata: \
      {\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{\"type\":\"local_shell_call\",\"status\":\"completed\",\"action\":{}}}\n\n",
+    // Calls that do not say what they call.
+    r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",
+        "tool_calls":[{"id":"call_1","type":"function","function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
+    r#"{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"tool_use","id":"toolu_1","name":"",
+        "input":{}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":1}}"#,
+    r#"{"id":"resp_1","object":"response","created_at":1,"model":"m","status":"completed","output":[{"type":"function_call",
+        "id":"fc_1","call_id":"call_1","arguments":"{}","status":"completed"}]}"#,
 ];
 
 /// What mutations put in: the bytes that mean something to a framer or a reader.

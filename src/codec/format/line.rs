@@ -194,6 +194,7 @@ mod tests {
         path: "/v1beta/models/{model}:generateContent",
         same_format_paths: &["/v1beta/models/{model}:countTokens"],
         addressing: Some(&ADDRESSING),
+        repeated: &[],
         prompt: PromptFields { before: &[], turns: "" },
         state: StateFields { named: &[], sealed: &[], foreign: &[], answers: false },
         version_header: None,

@@ -16,12 +16,14 @@ pub mod gemini_generate;
 mod line;
 pub mod openai_chat;
 pub mod openai_responses;
+mod settings;
 mod state;
 pub(crate) mod trim;
 
 pub use beginning::{Beginning, PromptFields};
 pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
+pub use settings::Settings;
 pub use state::{Holder, State, StateFields};
 
 /// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
@@ -207,6 +209,8 @@ pub struct Spec {
     /// How paths name the model and the stream; `None` where the body does. [`Spec::find`] and [`Spec::request_line`]
     /// read and write paths.
     pub addressing: Option<&'static Addressing>,
+    /// Top-level fields of a request that an answer repeats.
+    pub repeated: &'static [&'static str],
     /// What its prompts begin with.
     pub prompt: PromptFields,
     /// Where its requests hold state that only its maker can read.
@@ -288,6 +292,8 @@ pub struct Reply {
     pub seal: Arc<Seal>,
     /// When the request came, in Unix seconds: the answer's date where the provider names none.
     pub created: u64,
+    /// What the answer repeats of its request.
+    pub settings: Settings,
 }
 
 /// The format's own code: the one place where a name becomes behaviour.

@@ -18,6 +18,7 @@ pub(crate) fn reply() -> Reply {
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,
+        settings: tidegate_codec::Settings::default(),
     }
 }
 

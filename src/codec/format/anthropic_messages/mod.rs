@@ -56,6 +56,7 @@ const SPEC: Spec = Spec {
     path: "/v1/messages",
     same_format_paths: &["/v1/messages/count_tokens"],
     addressing: None,
+    repeated: &[],
     prompt: PromptFields { before: &["system", "tools"], turns: "messages" },
     state: StateFields {
         named: &[Holder::any("container"), Holder::any("file_id")],

@@ -72,6 +72,7 @@ const SPEC: Spec = Spec {
         "/v1beta/models/{model}:batchEmbedContents",
     ],
     addressing: Some(&ADDRESSING),
+    repeated: &[],
     prompt: PromptFields { before: &["systemInstruction", "system_instruction", "tools"], turns: "contents" },
     state: StateFields {
         named: &[

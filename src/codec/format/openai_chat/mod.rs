@@ -57,6 +57,7 @@ static SPEC: Spec = Spec {
     path: "/v1/chat/completions",
     same_format_paths: &[],
     addressing: None,
+    repeated: &[],
     prompt: PromptFields { before: &["tools"], turns: "messages" },
     state: StateFields {
         named: &[Holder::any("file_id"), Holder::any("audio")],

@@ -1,10 +1,11 @@
 //! The response object around the items: the same in an answer and in the events of a stream.
 //!
-//! Official clients want `tools`, `tool_choice` and `parallel_tool_calls` in it, though they only echo the request.
+//! It repeats the settings of the request; what the request did not set is what the vendor's API shows by default.
 
 use super::output::Identity;
 use super::stop::Said;
 use super::{error, usage};
+use crate::format::Reply;
 use crate::hub::{Fault, Usage};
 use crate::json::{Text, Writer};
 
@@ -20,7 +21,10 @@ pub(super) enum State<'s> {
 }
 
 /// Writes the fields of a response object that is open; `output` is items between commas.
-pub(super) fn write(identity: &Identity, model: &str, state: State<'_>, output: &str, w: &mut Writer<'_>) {
+pub(super) fn write(identity: &Identity, reply: &Reply, state: State<'_>, output: &str, w: &mut Writer<'_>) {
+    let said = |key: &'static str, usual: &'static str, w: &mut Writer<'_>| {
+        w.key(key).verbatim(reply.settings.get(key).filter(|json| *json != "null").unwrap_or(usual));
+    };
     w.key("id").text(&Text::from_escaped(identity.id.as_str()));
     w.key("object").plain("response").key("created_at").number(identity.created);
     w.key("status").plain(match state {
@@ -41,22 +45,35 @@ pub(super) fn write(identity: &Identity, model: &str, state: State<'_>, output: 
             w.key("incomplete_details").null();
         }
     }
-    w.key("instructions").null().key("max_output_tokens").null();
-    w.key("model").plain(model).key("output").open_array();
+    said("instructions", "null", w);
+    said("max_output_tokens", "null", w);
+    w.key("model").plain(&reply.model).key("output").open_array();
     if !output.is_empty() {
         w.verbatim(output);
     }
     w.close_array();
-    w.key("parallel_tool_calls").bool(true).key("previous_response_id").null();
-    w.key("reasoning").verbatim(r#"{"effort":null,"summary":null}"#).key("store").bool(false);
-    w.key("temperature").null().key("text").verbatim(r#"{"format":{"type":"text"}}"#);
-    w.key("tool_choice").plain("auto").key("tools").verbatim("[]").key("top_p").null();
-    w.key("truncation").plain("disabled").key("usage");
+    said("parallel_tool_calls", "true", w);
+    w.key("previous_response_id").null();
+    said("reasoning", r#"{"effort":null,"summary":null}"#, w);
+    w.key("store").bool(false);
+    said("temperature", "null", w);
+    said("text", r#"{"format":{"type":"text"}}"#, w);
+    said("tool_choice", r#""auto""#, w);
+    said("tools", "[]", w);
+    said("top_p", "null", w);
+    said("truncation", r#""disabled""#, w);
+    for key in ["max_tool_calls", "prompt_cache_key", "safety_identifier", "top_logprobs"] {
+        if let Some(json) = reply.settings.get(key) {
+            w.key(key).verbatim(json);
+        }
+    }
+    w.key("usage");
     match state {
         State::Ended(_, used) => usage::write(used, w),
         State::InProgress | State::Failed(_) => {
             w.null();
         }
     }
-    w.key("user").null().key("metadata").verbatim("{}");
+    said("user", "null", w);
+    said("metadata", "{}", w);
 }

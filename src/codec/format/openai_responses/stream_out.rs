@@ -2,6 +2,7 @@
 
 use super::envelope::{self, State};
 use super::output::{self, Body, Identity, Item, Part, words_of};
+use crate::format::Reply;
 use crate::hub::{Flavor, ThinkingKind};
 use crate::json::{Text, Writer as JsonWriter, write};
 
@@ -67,12 +68,12 @@ impl Out {
     }
 
     /// Writes an event that holds the response object.
-    pub(super) fn response(&mut self, name: &str, model: &str, state: State<'_>, out: &mut Vec<u8>) {
+    pub(super) fn response(&mut self, name: &str, reply: &Reply, state: State<'_>, out: &mut Vec<u8>) {
         let items = self.items();
         let identity = Identity { id: self.identity.id.clone(), created: self.identity.created };
         self.event(name, out, |w| {
             w.key("response").open_object();
-            envelope::write(&identity, model, state, &items, w);
+            envelope::write(&identity, reply, state, &items, w);
             w.close_object();
         });
     }

@@ -136,7 +136,7 @@ impl Writer {
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             for name in ["response.created", "response.in_progress"] {
-                self.out.response(name, &self.reply.model, State::InProgress, out);
+                self.out.response(name, &self.reply, State::InProgress, out);
             }
         }
     }
@@ -385,7 +385,7 @@ impl Writer {
         }
         self.over = true;
         let name = if said == Said::Completed { "response.completed" } else { "response.incomplete" };
-        self.out.response(name, &self.reply.model, State::Ended(said, self.usage.as_ref()), out);
+        self.out.response(name, &self.reply, State::Ended(said, self.usage.as_ref()), out);
     }
 
     /// Nothing is closed before an error: a call that is done would be run.
@@ -393,7 +393,7 @@ impl Writer {
         self.over = true;
         if self.begun {
             let fault = fault.clone().into_owned();
-            self.out.response("response.failed", &self.reply.model, State::Failed(&fault), out);
+            self.out.response("response.failed", &self.reply, State::Failed(&fault), out);
         } else {
             self.out.event("error", out, |w| error::write_event(fault, w));
         }

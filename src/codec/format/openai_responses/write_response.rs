@@ -43,7 +43,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let mut out = Vec::with_capacity(listed.len() + 1024);
     let mut w = Writer::new(&mut out);
     w.open_object();
-    envelope::write(&identity, &reply.model, State::Ended(said, response.usage.as_ref()), &listed, &mut w);
+    envelope::write(&identity, reply, State::Ended(said, response.usage.as_ref()), &listed, &mut w);
     tier(response.tier.as_ref(), &mut w);
     if response.format == OWN {
         for extra in &response.extras {

@@ -27,6 +27,7 @@ fn reply() -> Reply {
         framing: crate::format::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
+        settings: crate::format::Settings::default(),
     }
 }
 

@@ -32,6 +32,7 @@ fn reply() -> Reply {
         framing: Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
+        settings: crate::format::Settings::default(),
     }
 }
 

@@ -30,6 +30,7 @@ fn reply() -> Reply {
         framing: crate::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
+        settings: crate::format::Settings::default(),
     }
 }
 

@@ -152,6 +152,26 @@ fn trap_g4_a_stream_ends_in_the_whole_answer() {
 }
 
 #[test]
+fn what_the_request_set_is_repeated_and_null_is_the_default() {
+    let body = "{\"model\":\"m\",\"input\":\"q\",\"temperature\":0.5,\"tools\":[\n {\"type\":\"function\",\"name\":\"f\"}],\
+                \"tool_choice\":null,\"metadata\":{\"k\":\"v\"},\"instructions\":\"be brief\",\"max_tool_calls\":3}";
+    let settings = OpenaiResponses.spec().settings(body.as_bytes());
+    let whole = write_to(&answer(vec![text("t")], Stop::EndTurn), Reply { settings, ..reply() });
+    for (key, value) in [
+        ("temperature", json!(0.5)),
+        ("tools", json!([{"type": "function", "name": "f"}])),
+        ("tool_choice", json!("auto")),
+        ("metadata", json!({"k": "v"})),
+        ("instructions", json!("be brief")),
+        ("max_tool_calls", json!(3)),
+        ("top_p", Value::Null),
+    ] {
+        assert_eq!(whole[key], value, "{key}");
+    }
+    assert!(whole.get("top_logprobs").is_none());
+}
+
+#[test]
 fn trap_d12_state_of_another_provider_is_an_envelope_that_opens() {
     let whole = write(&answer(
         vec![

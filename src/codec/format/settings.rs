@@ -1,0 +1,85 @@
+//! What an answer repeats of its request: formats of OpenAI's Responses show a request's settings in the answer.
+
+use super::Spec;
+use crate::json::{Cursor, JsonError};
+
+/// Most bytes of all settings together that are repeated. A stream shows them three times.
+const MOST: usize = 256 << 10;
+
+/// Settings of a request, each as its client wrote it, on one line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings(Vec<(&'static str, Box<str>)>);
+
+impl Settings {
+    /// The JSON that the client wrote for `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == key).map(|(_, json)| &**json)
+    }
+}
+
+impl Spec {
+    /// The settings of the request `body` that its answer repeats; none where they are too long to be said again and again.
+    #[must_use]
+    pub fn settings(&self, body: &[u8]) -> Settings {
+        let (mut found, mut room) = (Settings::default(), Some(MOST));
+        if self.repeated.is_empty() {
+            return found;
+        }
+        if let Ok(mut cursor) = Cursor::over_bytes(body) {
+            // A body that cannot be read is refused elsewhere.
+            let _ = cursor.object::<JsonError>(|key, value| {
+                if let Some(known) = self.repeated.iter().find(|known| **known == key) {
+                    let json = value.json()?;
+                    room = room.and_then(|room| room.checked_sub(json.as_str().len()));
+                    // The last of two counts, as it does for the request.
+                    found.0.retain(|(other, _)| other != known);
+                    found.0.push((known, on_one_line(json.as_str())));
+                }
+                Ok(())
+            });
+        }
+        if room.is_none() {
+            found.0.clear();
+        }
+        found
+    }
+}
+
+/// JSON as an event's data may hold it: between tokens a line break is a space, inside of strings there is none, but for
+/// those that some clients take for one.
+fn on_one_line(json: &str) -> Box<str> {
+    let mut line = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            '\n' | '\r' => line.push(' '),
+            '\u{85}' => line.push_str("\\u0085"),
+            '\u{2028}' => line.push_str("\\u2028"),
+            '\u{2029}' => line.push_str("\\u2029"),
+            other => line.push(other),
+        }
+    }
+    line.into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Format;
+    use crate::format::wire;
+
+    #[test]
+    fn what_is_said_is_repeated_and_what_is_not_is_not() {
+        let spec = wire(Format::OpenaiResponses).spec();
+        let body = "{\"model\": \"m\", \"input\": \"hi\", \"temperature\": 0.20, \"text\": {\n\"verbosity\": \"low\"},\r\n \
+                    \"instructions\": \"a\u{2028}b\", \"temperature\": 1}";
+        let settings = spec.settings(body.as_bytes());
+        assert_eq!(settings.get("temperature"), Some("1"), "the last one counts");
+        assert_eq!(settings.get("text"), Some("{ \"verbosity\": \"low\"}"));
+        assert_eq!(settings.get("instructions"), Some("\"a\\u2028b\""));
+        assert_eq!(settings.get("tools"), None);
+        assert_eq!(settings.get("input"), None);
+        let long = format!("{{\"temperature\": 1, \"instructions\": \"{}\"}}", "x".repeat(300_000));
+        assert_eq!(spec.settings(long.as_bytes()).get("temperature"), None);
+        assert_eq!(wire(Format::OpenaiChat).spec().settings(body.as_bytes()), super::Settings::default());
+    }
+}
