@@ -94,6 +94,9 @@ const FOUND: &[&str] = &[
     // A server's own item without the id by which it is known.
     "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"model\":\"m\"}}\n\ndata: \
      {\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{\"type\":\"local_shell_call\",\"status\":\"completed\",\"action\":{}}}\n\n",
+    // A member of a field was written beside the field.
+    r#"{"model":"m","messages":[{"role":"user","content":"q"}],"stream":true,"stream_options":{"model":7},"response_format":
+        {"type":"json_schema","model":8,"json_schema":{"name":"n","schema":{},"response_format":{"t":[]}}}}"#,
     // Calls that do not say what they call.
     r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",
         "tool_calls":[{"id":"call_1","type":"function","function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,

@@ -20,6 +20,12 @@ use crate::seal::{Opened, Seal};
 
 /// Beginning of the key of a request's extra that stood in a message that is part of the instructions.
 pub(super) const OF_INSTRUCTIONS: &str = "messages.instructions.";
+/// What the keys of unknown members of `stream_options` begin with.
+pub(super) const OF_STREAM: &str = "stream_options.";
+/// The same of `response_format`.
+pub(super) const OF_OUTPUT: &str = "response_format.";
+/// And of the `json_schema` in it.
+pub(super) const OF_SCHEMA: &str = "response_format.json_schema.";
 
 /// Reads a request body.
 pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
@@ -67,7 +73,7 @@ fn stream_options<'a>(
             match key.as_ref() {
                 "include_usage" => options.include_usage = value.nullable(Cursor::bool)?.unwrap_or(false),
                 "include_obfuscation" => options.obfuscation = value.nullable(Cursor::bool)?,
-                _ => keep(extras, Field::StreamOptions, key, value)?,
+                _ => keep(extras, Field::StreamOptions, within(OF_STREAM, &key), value)?,
             }
             Ok(())
         })
@@ -177,6 +183,11 @@ fn stop<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Jso
     }
 }
 
+/// The key of a member that stands within a field.
+fn within<'a>(field: &str, key: &str) -> Cow<'a, str> {
+    Cow::Owned([field, key].concat())
+}
+
 fn response_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), Refusal> {
     if value.null()? {
         return Ok(());
@@ -190,7 +201,7 @@ fn response_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Res
                 schema = Some(value.clone());
                 value.skip()?;
             }
-            _ => keep(&mut request.extras, Field::Output, key, value)?,
+            _ => keep(&mut request.extras, Field::Output, within(OF_OUTPUT, &key), value)?,
         }
         Ok(())
     })?;
@@ -212,7 +223,7 @@ fn json_schema<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Resul
             "schema" => schema = value.nullable(Cursor::json)?,
             "strict" => strict = value.nullable(Cursor::bool)?,
             "description" => description = value.nullable(Cursor::text)?,
-            _ => keep(extras, Field::Output, key, value)?,
+            _ => keep(extras, Field::Output, within(OF_SCHEMA, &key), value)?,
         }
         Ok(())
     })?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::read_request::OF_INSTRUCTIONS;
+use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM};
 use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
@@ -50,9 +50,20 @@ fn extras(request: &Request<'_>, w: &mut Writer<'_>) {
     let own = |extra: &&Extra<'_>| {
         !matches!(extra.field, Field::OpaqueState | Field::TurnName)
             && !said(&extra.key)
-            && !extra.key.starts_with(OF_INSTRUCTIONS)
+            && ![OF_INSTRUCTIONS, OF_STREAM, OF_OUTPUT].iter().any(|field| extra.key.starts_with(field))
     };
     raw(request.extras.iter().filter(own), w);
+}
+
+/// Unknown members that stood within `field` stand there again, where the client speaks this format.
+fn members(field: &str, request: &Request<'_>, w: &mut Writer<'_>) {
+    for extra in request.extras.iter().filter(|_| request.origin.format == OWN) {
+        if let Some(key) = extra.key.strip_prefix(field)
+            && !(field == OF_OUTPUT && extra.key.starts_with(OF_SCHEMA))
+        {
+            w.key(Text::from_plain(key).escaped()).json(&extra.value);
+        }
+    }
 }
 
 fn raw<'e>(extras: impl Iterator<Item = &'e Extra<'e>>, w: &mut Writer<'_>) {
@@ -135,7 +146,9 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
     match &request.output {
         OutputSpec::Text => {}
         OutputSpec::JsonObject => {
-            w.key("response_format").verbatim(r#"{"type":"json_object"}"#);
+            w.key("response_format").open_object().key("type").plain("json_object");
+            members(OF_OUTPUT, request, w);
+            w.close_object();
         }
         OutputSpec::JsonSchema { .. } if !facts.structured => {
             return Err(report.refuse(Field::Output, "the model takes no JSON schema for its answer"));
@@ -152,7 +165,10 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
             if let Some(description) = description {
                 w.key("description").text(description);
             }
-            w.close_object().close_object();
+            members(OF_SCHEMA, request, w);
+            w.close_object();
+            members(OF_OUTPUT, request, w);
+            w.close_object();
         }
     }
     if let Some(verbosity) = request.verbosity {
@@ -260,6 +276,7 @@ fn stream(request: &Request<'_>, facts: &Facts, w: &mut Writer<'_>) {
         if let Some(obfuscation) = stream.obfuscation {
             w.key("include_obfuscation").bool(obfuscation);
         }
+        members(OF_STREAM, request, w);
         w.close_object();
     }
 }
