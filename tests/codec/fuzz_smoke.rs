@@ -97,6 +97,8 @@ const FOUND: &[&str] = &[
     // A member of a field was written beside the field.
     r#"{"model":"m","messages":[{"role":"user","content":"q"}],"stream":true,"stream_options":{"model":7},"response_format":
         {"type":"json_schema","model":8,"json_schema":{"name":"n","schema":{},"response_format":{"t":[]}}}}"#,
+    // A part that nobody knows was written as an item.
+    r#"{"model":"m","input":[{"role":"user","content":"q"},{"role":"assistant","content":[{"txpe":"output_text","text":"t"}]}]}"#,
     // Calls that do not say what they call.
     r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",
         "tool_calls":[{"id":"call_1","type":"function","function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,

@@ -119,7 +119,12 @@ impl<'a> History<'_, 'a> {
         if self.drafts.last().is_some_and(|last| last.turn.blocks.last().is_some_and(words)) {
             self.drafts.push(Draft { turn: Turn::new(Role::Assistant, Vec::new(), item.at), results: Vec::new() });
         }
-        for block in blocks {
+        for mut block in blocks {
+            if let BlockKind::Unknown { raw, .. } = &mut block.kind {
+                // What is kept of an assistant's turn are items, so a part is kept within a message of its own.
+                let item = format!(r#"{{"type":"message","role":"assistant","content":[{}]}}"#, raw.as_str());
+                *raw = Json::from_valid(item);
+            }
             self.add(Role::Assistant, block);
         }
     }
