@@ -211,6 +211,8 @@ pub enum Mode {
         kept: Vec<Bytes>,
         /// It grew past what is kept.
         overflow: bool,
+        /// Bytes that were announced and have not come; `None` where nothing was announced.
+        left: Option<usize>,
     },
     /// Passed on byte for byte and watched.
     PassStream(Box<Watch>),
@@ -370,6 +372,15 @@ impl Exchange {
                 in_flight: None,
             },
             phase: Phase::Arrived,
+        }
+    }
+
+    /// Gives back what bounds requests that run at once. It is done before the last of an answer goes out: who has all of
+    /// it may ask again, and must not meet a limit that it alone has reached.
+    pub(super) fn give_back(&mut self) {
+        self.places = Places::default();
+        if let Some(attempt) = self.sending().and_then(|sending| sending.attempt.as_mut()) {
+            attempt.lease.give_back();
         }
     }
 

@@ -199,7 +199,9 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
         .with_code("stream_incomplete");
     }
     exchange.trail.error.get_or_insert(label);
-    if let Some(last) = receive::broken(exchange, fault) {
+    let last = receive::broken(exchange, fault);
+    exchange.give_back();
+    if let Some(last) = last {
         let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;
     }
     FailToProxy { error_code: 0, can_reuse_downstream: false }

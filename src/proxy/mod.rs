@@ -213,6 +213,9 @@ impl ProxyHttp for Edge {
         if let Some(whole) = receive::body(exchange, body, end)? {
             length::known(session, whole, exchange.trail.answer_loss.take());
         }
+        if end || receive::is_over(exchange) {
+            exchange.give_back();
+        }
         Ok(None)
     }
 

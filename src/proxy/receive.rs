@@ -65,8 +65,12 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let Some(mut mode) = mode else {
         return Err(empty_answer(status));
     };
-    if let Mode::Whole(body) | Mode::Streamed { body, .. } | Mode::Error { body, .. } = &mut mode {
-        body.announced = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    if let Mode::Whole(Collected { announced: left, .. })
+    | Mode::Streamed { body: Collected { announced: left, .. }, .. }
+    | Mode::Error { body: Collected { announced: left, .. }, .. }
+    | Mode::PassWhole { left, .. } = &mut mode
+    {
+        *left = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     }
     if status >= 400 && matches!(mode, Mode::PassBlind) {
         exchange.trail.error = Some(FaultKind::from_status(status).label());
@@ -179,7 +183,7 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
         _ if shape.kind == Kind::Stream => {
             Mode::PassStream(Box::new(Watch::new(attempt.format, Arc::clone(&attempt.reply))))
         }
-        _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
+        _ => Mode::PassWhole { kept: Vec::new(), overflow: false, left: None },
     }
 }
 
@@ -341,8 +345,9 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
                 trail.outcome = Some(Outcome { complete: true, usage, ..Outcome::default() });
             }
         }
-        Mode::PassWhole { kept, overflow } => {
+        Mode::PassWhole { kept, overflow, left } => {
             keep(kept, overflow, body.as_ref());
+            *left = left.map(|left| left.saturating_sub(body.as_ref().map_or(0, Bytes::len)));
             if end {
                 trail.outcome = Some(pass_outcome(sending, kept, *overflow));
             }
@@ -370,6 +375,18 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         }
     }
     Ok(None)
+}
+
+/// True if the answer says that it is whole, whether or not its connection has ended: a client may ask again by then.
+pub(super) fn is_over(exchange: &Exchange) -> bool {
+    let Phase::Receiving(receiving) = &exchange.phase else { return false };
+    match &receiving.mode {
+        Mode::PassStream(watch) => watch.outcome().is_over(),
+        Mode::Stream(transcoder) => transcoder.outcome().is_over(),
+        Mode::Whole(body) | Mode::Error { body, .. } => body.done,
+        Mode::PassWhole { left, .. } => *left == Some(0),
+        _ => false,
+    }
 }
 
 fn made(body: &mut Option<Bytes>, whole: Bytes) -> Option<usize> {

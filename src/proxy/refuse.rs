@@ -150,6 +150,7 @@ pub(super) async fn answer(
     if !rejection.keep_connection {
         session.set_keepalive(None);
     }
+    exchange.give_back();
     session.write_response_header(Box::new(header), false).await?;
     session.write_response_body(Some(Bytes::from(body)), true).await
 }
@@ -168,12 +169,13 @@ fn write_request_id(header: &mut ResponseHeader, format: Format, id: &str) -> pi
 /// # Errors
 ///
 /// The client is gone.
-pub(super) async fn answer_json(session: &mut Session, exchange: &Exchange, body: Vec<u8>) -> pingora::Result<()> {
+pub(super) async fn answer_json(session: &mut Session, exchange: &mut Exchange, body: Vec<u8>) -> pingora::Result<()> {
     let mut header = ResponseHeader::build_no_case(200, Some(4))?;
     header.insert_header("content-type", "application/json")?;
     header.insert_header("content-length", body.len().to_string())?;
     let format = exchange.trail.format.unwrap_or(Format::DEFAULT);
     write_request_id(&mut header, format, &exchange.trail.request_id)?;
+    exchange.give_back();
     session.write_response_header(Box::new(header), false).await?;
     session.write_response_body(Some(Bytes::from(body)), true).await
 }

@@ -6,7 +6,6 @@ use tidegate_codec::{Format, Outcome, hub};
 
 use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
-use super::overload::Places;
 use super::{fail, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
@@ -63,8 +62,8 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         aborted: trail.aborted,
     });
     exchange.trail.in_flight = None;
+    exchange.give_back();
     exchange.phase = Phase::Arrived;
-    exchange.places = Places::default();
 }
 
 /// Takes from the answer's stage what it learnt.

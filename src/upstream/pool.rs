@@ -273,13 +273,15 @@ pub struct Lease {
     address: Mutex<Option<SocketAddr>>,
     /// Its place among all attempts at the provider.
     permit: Option<Permit>,
+    /// It counts as in flight at the endpoint.
+    counted: bool,
 }
 
 impl Lease {
     /// A hold on `endpoint`, where it takes one more attempt.
     fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>) -> Option<Self> {
         let (one, others) = (Arc::clone(endpoint), Arc::clone(fellows));
-        let lease = || Self { endpoint: one, fellows: others, address: Mutex::new(None), permit: None };
+        let lease = || Self { endpoint: one, fellows: others, address: Mutex::new(None), permit: None, counted: true };
         endpoint.take().then(lease)
     }
 
@@ -373,6 +375,15 @@ impl Lease {
         }
     }
 
+    /// Gives its places back: nothing more of the attempt concerns the endpoint, though something can still be said of it.
+    pub fn give_back(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.endpoint.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+            self.fellows.make_room();
+        }
+        self.permit = None;
+    }
+
     fn trip(&self, hold: &Hold, model: Option<&str>, now: u64) -> bool {
         let _alone = self.fellows.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let began = hold.failed(now, &self.endpoint.breaker, || self.fellows.may_leave(model, now));
@@ -385,8 +396,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.state.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.fellows.make_room();
+        self.give_back();
     }
 }
 

@@ -156,6 +156,36 @@ async fn a_clients_and_a_models_limit_refuse_with_429() {
 }
 
 #[tokio::test]
+async fn who_has_all_of_an_answer_finds_its_place_free() {
+    let (chat, messages) = (provider_of(Wire::Chat).await, provider_of(Wire::Messages).await);
+    let one = "max_concurrent: 1, queue: {size: 0}";
+    let conf = Conf::with_clients(&format!("- {{name: web, key: key-of-web, {one}}}"))
+        .server("limits: {requests: 1}")
+        .provider_at("chat", "openai", &chat.url(), one)
+        .provider_at("messages", "anthropic", &messages.url(), one)
+        .model("chat", &format!("{{targets: [chat/gpt], {one}}}"))
+        .model("messages", &format!("{{targets: [messages/claude], {one}}}"));
+    let edge = Edge::start(&conf).await;
+    // Each on its own connection: the next request of one that is kept waits until the edge is done with the last.
+    for round in 0..25 {
+        for (model, stream) in [("chat", false), ("chat", true), ("messages", false), ("messages", true)] {
+            let ask = Wire::Chat.ask(model, stream).header("x-api-key", "key-of-web");
+            let answer = ask.send(edge.addr).await;
+            assert_eq!(answer.status, 200, "{model} {stream} {round}: {}", answer.text());
+        }
+        for ask in [Ask::get("/health"), Ask::get("/v1/models").header("x-api-key", "key-of-web")] {
+            assert_eq!(ask.send(edge.addr).await.status, 200, "{round}");
+        }
+        let unknown = Wire::Chat.ask("unknown", false).header("x-api-key", "key-of-web");
+        assert_eq!(unknown.send(edge.addr).await.status, 404, "{round}");
+    }
+}
+
+async fn provider_of(wire: Wire) -> Provider {
+    Provider::start(move |request| wire.reply(request.json()["stream"] == true)).await
+}
+
+#[tokio::test]
 async fn clients_take_turns_and_a_higher_priority_goes_first() {
     let gates = gates(6);
     let provider = held(&gates).await;
