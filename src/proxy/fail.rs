@@ -9,7 +9,7 @@ use tidegate_codec::hub::{Fault, FaultKind};
 
 use super::exchange::{Attempt, Exchange, Phase};
 use super::refuse::{self, Rejection};
-use super::{receive, retry};
+use super::{pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
@@ -199,7 +199,7 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
         .with_code("stream_incomplete");
     }
     exchange.trail.error.get_or_insert(label);
-    let last = receive::broken(exchange, fault);
+    let last = pieces::broken(exchange, fault);
     exchange.give_back();
     if let Some(last) = last {
         let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;

@@ -6,7 +6,7 @@
 //! upstream_request_filter ──▶ send     path, host, credentials
 //! request_body_filter ──────▶          the attempt's body instead of the client's
 //! upstream_response_filter ─▶ receive  pass, translate, or try the next target
-//! response_body_filter ─────▶ receive  piece by piece
+//! response_body_filter ─────▶ pieces   one by one
 //! fail_to_proxy ────────────▶ refuse   in the client's own format
 //! logging ──────────────────▶ settle   metrics and one line of log
 //! ```
@@ -38,6 +38,7 @@ mod models;
 mod names;
 mod overload;
 mod passing;
+mod pieces;
 mod plan;
 mod receive;
 mod refuse;
@@ -210,10 +211,10 @@ impl ProxyHttp for Edge {
         end: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<Option<Duration>> {
-        if let Some(whole) = receive::body(exchange, body, end)? {
+        if let Some(whole) = pieces::body(exchange, body, end)? {
             length::known(session, whole, exchange.trail.answer_loss.take());
         }
-        if end || receive::is_over(exchange) {
+        if end || pieces::is_over(exchange) {
             exchange.give_back();
         }
         Ok(None)
@@ -225,7 +226,7 @@ impl ProxyHttp for Edge {
         _trailers: &mut HeaderMap,
         exchange: &mut Exchange,
     ) -> pingora::Result<Option<Bytes>> {
-        Ok(receive::trailers(exchange))
+        Ok(pieces::trailers(exchange))
     }
 
     fn fail_to_connect(
