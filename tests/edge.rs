@@ -30,6 +30,7 @@ mod edge {
     mod gemini;
     mod harness;
     mod headers;
+    mod hedge;
     mod losses;
     mod matrix;
     mod models;

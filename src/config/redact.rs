@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::limits;
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
-use crate::routing::{Glob, Price, Retries, Route, Rule, When};
+use crate::routing::{Glob, Hedge, Price, Retries, Route, Rule, When};
 
 use super::network::Network;
 use super::settings::{ClientLimits, ClientTimeouts, KeyLabel, LogPath, MemoryLimit, MetricAlias, Settings};
@@ -160,6 +160,13 @@ struct RetriesView {
 }
 
 #[derive(Serialize)]
+struct HedgeView {
+    percentile: u32,
+    least: String,
+    budget: u32,
+}
+
+#[derive(Serialize)]
 struct ModelView {
     strategy: &'static str,
     affinity: String,
@@ -168,6 +175,7 @@ struct ModelView {
     max_output: Option<u32>,
     fallback_on: Vec<String>,
     retries: RetriesView,
+    hedge: Option<HedgeView>,
     #[serde(flatten)]
     limit: Option<LimitView>,
 }
@@ -418,6 +426,12 @@ impl RetriesView {
     }
 }
 
+impl HedgeView {
+    fn of(hedge: &Hedge) -> Self {
+        Self { percentile: hedge.percentile, least: duration_text(hedge.least), budget: hedge.budget }
+    }
+}
+
 impl EndpointView {
     fn of(spec: &EndpointSpec) -> Self {
         let scheme = if spec.tls { "https" } else { "http" };
@@ -469,6 +483,7 @@ impl ModelView {
             max_output: route.max_output,
             fallback_on: route.retries.on.iter().map(|class| class.name()).collect(),
             retries: RetriesView::of(&route.retries),
+            hedge: route.hedge.as_ref().map(HedgeView::of),
             limit: limit.map(LimitView::of),
         }
     }

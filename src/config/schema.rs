@@ -6,7 +6,7 @@
 mod models;
 mod providers;
 
-pub(super) use models::{CLIENT, MODEL, PRICE, RETRIES, RULE, TARGET, WHEN};
+pub(super) use models::{CLIENT, HEDGE, MODEL, PRICE, RETRIES, RULE, TARGET, WHEN};
 pub(super) use providers::{ADAPTIVE, BREAKER, ENDPOINT, FACTS, HEALTH, PROVIDER, QUEUE, QUIRKS, STREAMS, TIMEOUTS};
 
 /// What the name of an overriding environment variable begins with.
@@ -83,6 +83,7 @@ pub(super) const ALL: &[&Section] = &[
     &FACTS,
     &MODEL,
     &RETRIES,
+    &HEDGE,
     &TARGET,
     &PRICE,
     &RULE,

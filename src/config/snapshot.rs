@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub pools: Pools,
     /// The further attempts that the requests of each configured model may cause.
     pub budgets: Budgets,
+    /// The second attempts beside slow ones that the streams of each may cause.
+    pub hedges: Budgets,
     /// What is known of the targets of each configured model.
     pub lineups: Lineups,
     /// Which provider made what.
@@ -100,6 +102,13 @@ impl Snapshot {
                 let retries = &route.retries;
                 (&route.name, retries.budget, retries.budget_floor)
             })),
+            hedges: fleet.hedges(
+                settings
+                    .models
+                    .list()
+                    .chain(settings.models.patterns())
+                    .filter_map(|route| Some((&route.name, route.hedge.as_ref()?.budget))),
+            ),
             lineups: fleet.lineups(settings.models.list().chain(settings.models.patterns()).map(|route| {
                 let targets = route.targets.iter().map(|target| format!("{}/{}", target.provider, target.model));
                 (&route.name, targets.collect())

@@ -689,6 +689,7 @@ fn every_key_is_read() {
         ("providers.NAME.facts.PATTERN", "PROVIDERS__Q__FACTS__X__"),
         ("models.NAME", "MODELS__N__"),
         ("models.NAME.retries", "MODELS__N__RETRIES__"),
+        ("models.NAME.hedge", "MODELS__N__HEDGE__"),
         ("models.NAME.targets[]", "MODELS__N__TARGETS__0__"),
         ("models.NAME.targets[].price", "MODELS__N__TARGETS__0__PRICE__"),
         ("rules[]", "RULES__0__"),

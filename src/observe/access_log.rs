@@ -161,6 +161,7 @@ fn outcome(line: &mut Line<'_>, settled: &Settled<'_>) {
     }
     line.text_if("error_type", settled.error_type);
     line.text_if("shed", settled.shed.map(|(_, reason)| reason));
+    line.text_if("hedge", settled.hedge);
     line.number("bytes_in", settled.bytes_in);
     line.number("bytes_out", settled.bytes_out);
     if settled.stream {
@@ -246,6 +247,7 @@ mod tests {
             usage_source: UsageSource::Reported,
             waits: &[("client", Duration::from_millis(2)), ("provider", Duration::from_millis(3))],
             shed: Some(("provider", "wait")),
+            hedge: Some("won"),
             attempts: &attempts,
             fallback: Some(Fallback { from: "a/b", to: "claude/*", reason: "connect_refused" }),
             translation: Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: false }),
@@ -262,7 +264,7 @@ mod tests {
             "status": 200, "client_format": "openai_chat", "provider": "claude",
             "upstream": "claude/api.anthropic.com:443", "model": "claude-*", "requested_model": "claude-x\n",
             "upstream_model": "claude-x", "key": "web", "translated_to": "anthropic_messages", "stream": true,
-            "latency_ms": 1250.5, "overhead_us": 30, "ttft_ms": 90.0, "queue_ms": 5.0, "shed": "wait", "prompt_tokens": 15, "completion_tokens": 8,
+            "latency_ms": 1250.5, "overhead_us": 30, "ttft_ms": 90.0, "queue_ms": 5.0, "shed": "wait", "hedge": "won", "prompt_tokens": 15, "completion_tokens": 8,
             "tokens": {"input": 10, "output": 7, "cache_read": 5, "reasoning": 1}, "usage_source": "reported",
             "attempts": 2, "tries": [
                 {"provider": "claude", "upstream": "claude/api.anthropic.com:443", "error": "connect_refused",

@@ -60,6 +60,8 @@ pub struct Settled<'a> {
     pub waits: &'a [(&'static str, Duration)],
     /// Labels. Whose limit it was refused for, and why.
     pub shed: Option<(&'static str, &'static str)>,
+    /// Label. What became of a second attempt beside a slow one, from a closed set; `None` where none was due.
+    pub hedge: Option<&'static str>,
     /// Every try, in order.
     pub attempts: &'a [Attempt],
     /// Set when another target than the first one answered.

@@ -30,7 +30,10 @@ pub(super) fn note(sending: &mut Sending, begin: &[u8]) {
     let took = clock::now().duration_since(attempt.started);
     attempt.lease.began(took);
     if let Some(busy) = &attempt.busy {
-        busy.answered(took);
+        busy.standing().answered(took);
+        if admitted.stream.is_some() {
+            busy.standing().stream_began(took);
+        }
     }
     // Where only one provider could have made it nobody has to be remembered.
     let passes = attempt.format == admitted.format && admitted.tie.conversation.is_some();

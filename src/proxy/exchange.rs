@@ -19,6 +19,7 @@ use tidegate_codec::json::Envelope;
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
 use super::body::Reservation;
+use super::hedge::Backup;
 use super::overload::Places;
 use super::plan::Plan;
 use super::tail::Tail;
@@ -158,6 +159,8 @@ pub struct Sending {
     pub verdict: Option<Box<(Fault<'static>, &'static str)>>,
     /// A part of the body is gone for good: no other attempt can send it.
     pub spent: bool,
+    /// The second attempt beside one that is slow to begin.
+    pub hedge: Option<Arc<Backup>>,
 }
 
 /// One try at one target.
@@ -293,6 +296,8 @@ pub struct Trail {
     pub overhead: Duration,
     /// Whose lines it waited in, and for how long.
     pub waits: Vec<(&'static str, Duration)>,
+    /// What became of a second attempt beside a slow one: a bounded word.
+    pub hedge: Option<&'static str>,
     /// Whose limit it was refused for, and why: bounded words.
     pub shed: Option<(&'static str, &'static str)>,
     /// From the arrival to the first byte of the answer's body.
@@ -361,6 +366,7 @@ impl Exchange {
                 overhead: Duration::ZERO,
                 waits: Vec::new(),
                 shed: None,
+                hedge: None,
                 first_byte: None,
                 heartbeats: 0,
                 losses: Vec::new(),

@@ -9,7 +9,7 @@ use tidegate_codec::hub::{Fault, FaultKind};
 
 use super::exchange::{Attempt, Exchange, Phase};
 use super::refuse::{self, Rejection};
-use super::{pieces, retry};
+use super::{hedge, pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
@@ -42,6 +42,7 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
 
 /// The attempt failed after it was connected; `untouched` if nothing of an answer went to the client.
 pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouched: bool, stale: bool) -> Box<Error> {
+    hedge::settle(exchange);
     note(exchange, &error);
     let mut error = error;
     let by_client = *error.esource() == ErrorSource::Downstream;
@@ -66,11 +67,10 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
         sending.plan.again();
         true
     } else {
-        let failure = failure_of(&error);
         if let Some(attempt) = attempt {
-            blame(&attempt, failure, told(&error));
+            blame(&attempt, &error);
         }
-        retry::follows(sending, failure)
+        retry::follows(sending, failure_of(&error))
     };
     error.set_retry(another);
     error
@@ -103,13 +103,13 @@ fn told(error: &Error) -> Option<&Fault<'static>> {
 }
 
 /// Who is to blame: an endpoint for its connections and its silence, a model at it for what it says.
-fn blame(attempt: &Attempt, failure: Failure, told: Option<&Fault<'static>>) {
-    match failure {
+pub(super) fn blame(attempt: &Attempt, error: &Error) {
+    match failure_of(error) {
         Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(),
         Failure::BadAnswer => attempt.lease.model_failed(&attempt.model),
         Failure::Status(status) => {
             // Any other status came as the head of an answer, which has said so.
-            if let Some(fault) = told {
+            if let Some(fault) = told(error) {
                 attempt.lease.answered(&attempt.model, status, fault.retry_after_s.map(Duration::from_secs));
             }
         }

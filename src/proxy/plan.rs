@@ -9,7 +9,7 @@ use crate::routing::{Route, Target};
 use crate::upstream::{Busy, EndpointId, Lease, Pool, Standing};
 
 /// The targets of one request, in order, and what was tried.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     route: Arc<Route>,
     /// Positions of the targets in the order in which they are tried; `None` for the written one.

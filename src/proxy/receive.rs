@@ -11,7 +11,7 @@ use tidegate_codec::{Format, Framing, Gatherer, Operation, Transcoder, Undo, Wat
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
 use super::passing::strip;
 use super::refuse::{self, credential_fault};
-use super::{begun, names, retry, services};
+use super::{begun, hedge, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
@@ -33,6 +33,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if status < 200 {
         return Ok(());
     }
+    hedge::settle(exchange);
     begun::status(exchange, status);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);

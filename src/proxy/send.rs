@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -18,6 +18,7 @@ use tidegate_codec::{
 };
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task, Trail};
+use super::hedge;
 use super::names;
 use super::overload;
 use super::plan::{Plan, Step};
@@ -83,6 +84,9 @@ pub(super) async fn next_attempt(
                 if attempt.course.is_some() {
                     seam::take(&mut peer);
                 }
+                if trail.attempts.len() == 1 {
+                    hedge::arm((session, trail), sending, &mut attempt, &peer);
+                }
                 sending.attempt = Some(attempt);
                 if let Task::Service(call) = &mut sending.admitted.task
                     && let Some(upload) = &mut call.upload
@@ -103,7 +107,7 @@ pub(super) async fn next_attempt(
     }
 }
 
-fn record(attempt: &Attempt) -> Record {
+pub(super) fn record(attempt: &Attempt) -> Record {
     Record {
         provider: Arc::clone(&attempt.provider.name),
         upstream: Arc::clone(attempt.lease.label()),
@@ -148,6 +152,11 @@ fn begin(exchange: &mut Exchange) {
             if let Some(budget) = &budget {
                 budget.pay_in();
             }
+            if admitted.stream.is_some()
+                && let Some(budget) = admitted.snapshot.hedges.get(&admitted.route.name)
+            {
+                budget.pay_in();
+            }
             Phase::Sending(Box::new(Sending {
                 admitted: *admitted,
                 plan,
@@ -162,6 +171,7 @@ fn begin(exchange: &mut Exchange) {
                 failed_status: None,
                 verdict: None,
                 spent: false,
+                hedge: None,
             }))
         }
         other => other,
@@ -170,7 +180,7 @@ fn begin(exchange: &mut Exchange) {
 
 /// What the attempt asks of the seam. A whole answer that passes as it is needs nothing of it, and the plain way is
 /// cheaper.
-fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
+pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     // What is passed through beside answers keeps the plain way: its body may still be coming.
     let Task::Format(operation) = admitted.task else { return None };
     let stream = admitted.stream.is_some() && operation == Operation::Generate;
@@ -185,6 +195,7 @@ fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
         heartbeat: streams.heartbeat,
         entire: attempt.format != admitted.format,
         context_length,
+        hedge: None,
     };
     if stream {
         return Some(course);
@@ -208,13 +219,23 @@ fn nothing_left(sending: &Sending) -> Rejection {
     Rejection::new(fault).labelled(label).retry_after(sending.retry_after.clone())
 }
 
-struct Prepared {
-    attempt: Attempt,
-    losses: Vec<(&'static str, &'static str)>,
-    translated: Option<(Format, Format)>,
+/// An attempt that is ready to be made.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What its request lost.
+    pub losses: Vec<(&'static str, &'static str)>,
+    /// The formats, where they differ.
+    pub translated: Option<(Format, Format)>,
 }
 
-fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+/// Makes an attempt of a step.
+///
+/// # Errors
+///
+/// The request cannot be said in the target's format.
+pub(super) fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
     let known = admitted.snapshot.known(&step.provider, &step.model);
     let target = Aim { format: format_for(admitted, &step, &known), facts: known.facts.clone() };
     let same = target.format == admitted.format;
@@ -430,14 +451,36 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     let traceparent = exchange.trail.traceparent.clone();
     let Some(sending) = exchange.sending() else { return Ok(()) };
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
-    let operation = match &admitted.task {
-        Task::Format(operation) => *operation,
+    *head = match &admitted.task {
+        Task::Format(operation) => {
+            let ids = (request_id.as_str(), traceparent.as_deref());
+            let mut fresh = own_head(admitted, (*operation, attempt), &session.req_header().headers, ids)?;
+            fresh.set_version(head.version);
+            fresh
+        }
         Task::Service(call) => {
             let ids = (request_id.as_str(), traceparent);
-            *head = services::head(session, (admitted, call, attempt), head.version, ids)?;
-            return Ok(());
+            services::head(session, (admitted, call, attempt), head.version, ids)?
         }
     };
+    if let Some(course) = attempt.course.take() {
+        head.extensions_mut().insert(course);
+    }
+    Ok(())
+}
+
+/// The head of a request in a format, for an attempt; `client` are the headers of the client's own, and the ids are the
+/// request's and its `traceparent`.
+///
+/// # Errors
+///
+/// A value cannot stand in a header.
+pub(super) fn own_head(
+    admitted: &Admitted,
+    (operation, attempt): (Operation, &Attempt),
+    client: &HeaderMap,
+    (request_id, traceparent): (&str, Option<&str>),
+) -> pingora::Result<RequestHeader> {
     let spec = wire(attempt.format).spec();
     let same = attempt.format == admitted.format;
     // What is passed on untouched keeps its framing; what is read comes as events.
@@ -445,7 +488,6 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     let line = spec.request_line(operation, &attempt.model, stream);
     let target = attempt.provider.layout.path(attempt.lease.base_path(), &line, &attempt.model);
     let mut fresh = RequestHeader::build_no_case(http::Method::POST, target.as_bytes(), Some(16))?;
-    fresh.set_version(head.version);
     fresh.insert_header(header::HOST, attempt.lease.host_header())?;
     fresh.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
     fresh.insert_header(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()))?;
@@ -455,7 +497,7 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     }
     for (text, name) in &PASSED {
         // Streams are asked for by the body; what a translated client accepts is not what the provider sends.
-        if let Some(value) = session.req_header().headers.get(name).filter(|_| same || name != header::ACCEPT) {
+        if let Some(value) = client.get(name).filter(|_| same || name != header::ACCEPT) {
             fresh.insert_header(*text, value.clone())?;
         }
     }
@@ -466,11 +508,7 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
         fresh.insert_header(*name, value)?;
     }
     provider_headers(admitted, &attempt.provider, &mut fresh)?;
-    if let Some(course) = attempt.course.take() {
-        fresh.extensions_mut().insert(course);
-    }
-    *head = fresh;
-    Ok(())
+    Ok(fresh)
 }
 
 /// What every request to the provider carries, its credentials among it.

@@ -287,6 +287,7 @@ fn route_to(name: &str, provider: &Provider) -> Arc<Route> {
         on_loss: OnLoss::Allow,
         max_output: None,
         retries: Arc::default(),
+        hedge: None,
     })
 }
 

@@ -6,12 +6,13 @@ use tidegate_codec::{Format, Outcome, hub};
 
 use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
-use super::{fail, refuse};
+use super::{fail, hedge, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
 
 /// Tells the observer what became of the exchange.
 pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exchange: &mut Exchange) {
+    hedge::settle(exchange);
     take_outcome(exchange);
     note_error(error, &mut exchange.trail);
     close_attempt(exchange);
@@ -48,6 +49,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         usage_source: usage_source(&outcome),
         waits: &trail.waits,
         shed: trail.shed,
+        hedge: trail.hedge,
         attempts: &trail.attempts,
         fallback: trail.fallback.as_ref().map(|(from, to)| Fallback { from, to, reason: fallback_reason(trail) }),
         translation: trail.translated.map(|(from, to)| Translation {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 
 pub use pattern::{Glob, Pattern};
-pub use retry::{Failure, On, Retries};
+pub use retry::{Failure, Hedge, On, Retries};
 pub use rule::{Ask, Needs, Rule, When, first};
 pub use strategy::{Draw, Price, Sight, Strategy, order};
 
@@ -37,6 +37,8 @@ pub struct Route {
     pub max_output: Option<u32>,
     /// When a request is tried again.
     pub retries: Arc<Retries>,
+    /// When a stream that is slow to begin is asked for elsewhere beside that; `None` for never.
+    pub hedge: Option<Hedge>,
 }
 
 /// A model of a provider.
@@ -184,6 +186,7 @@ mod tests {
                 on_loss: OnLoss::Warn,
                 max_output: None,
                 retries: Arc::default(),
+                hedge: None,
             }
         }))
     }

@@ -104,6 +104,17 @@ pub struct Retries {
     pub budget_floor: u32,
 }
 
+/// When a stream that is slow to begin is asked for a second time, elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hedge {
+    /// The share of streams, in percent, that begin sooner at the first target than a second one is asked.
+    pub percentile: u32,
+    /// It is never asked sooner than this.
+    pub least: Duration,
+    /// Second attempts that streams may cause, in percent of their number.
+    pub budget: u32,
+}
+
 impl Default for Retries {
     fn default() -> Self {
         Self {

@@ -39,6 +39,8 @@ struct Known {
     last_id: u64,
     states: HashMap<Identity, Weak<State>>,
     budgets: HashMap<Arc<str>, Weak<RetryBudget>>,
+    /// Those of hedges.
+    hedges: HashMap<Arc<str>, Weak<RetryBudget>>,
     /// By the provider's name.
     newest: HashMap<Arc<str>, Weak<Newest>>,
     /// By `provider/model`.
@@ -102,19 +104,13 @@ impl Fleet {
     /// The budgets of further attempts of one config generation: name of a model, percent of its requests, and attempts a
     /// second beside that. What is left of a known one stays.
     pub fn budgets<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>) -> Budgets {
-        let mut known = self.known();
-        let mut budgets = Budgets::new();
-        for (name, percent, floor) in models {
-            let budget = match known.budgets.get(name).and_then(Weak::upgrade) {
-                Some(budget) => budget,
-                None => Arc::new(RetryBudget::new(percent, floor)),
-            };
-            budget.adopt(percent, floor);
-            known.budgets.insert(Arc::clone(name), Arc::downgrade(&budget));
-            budgets.insert(Arc::clone(name), budget);
-        }
-        known.budgets.retain(|_, budget| budget.strong_count() > 0);
-        budgets
+        renew(&mut self.known().budgets, models)
+    }
+
+    /// The budgets of second attempts beside slow ones of one config generation: name of a model, and percent of its
+    /// streams. What is left of a known one stays.
+    pub fn hedges<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32)>) -> Budgets {
+        renew(&mut self.known().hedges, models.map(|(name, percent)| (name, percent, 0)))
     }
 
     /// The lineups of one config generation: name of a model, and its targets as `provider/model`. What was learnt of a
@@ -272,6 +268,25 @@ impl EndpointView {
             addresses,
         }
     }
+}
+
+/// The budgets of these models; a known one stays, with what is left of it.
+fn renew<'m>(
+    known: &mut HashMap<Arc<str>, Weak<RetryBudget>>,
+    models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>,
+) -> Budgets {
+    let mut budgets = Budgets::new();
+    for (name, percent, floor) in models {
+        let budget = match known.get(name).and_then(Weak::upgrade) {
+            Some(budget) => budget,
+            None => Arc::new(RetryBudget::new(percent, floor)),
+        };
+        budget.adopt(percent, floor);
+        known.insert(Arc::clone(name), Arc::downgrade(&budget));
+        budgets.insert(Arc::clone(name), budget);
+    }
+    known.retain(|_, budget| budget.strong_count() > 0);
+    budgets
 }
 
 #[cfg(test)]

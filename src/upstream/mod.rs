@@ -30,6 +30,7 @@ mod select;
 mod standing;
 #[cfg(test)]
 mod testing;
+mod times;
 mod trouble;
 mod upkeep;
 mod whereabouts;

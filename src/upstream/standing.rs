@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 
+use super::times::Times;
+
 /// What is known of one target.
 #[derive(Debug, Default)]
 pub struct Standing {
     in_flight: AtomicU32,
     /// Microseconds, a moving average; 0 before the first.
     first_token: AtomicU64,
+    /// The same of streams alone, with how they differ.
+    streams: Times,
 }
 
 impl Standing {
@@ -35,6 +39,17 @@ impl Standing {
         let _ = self.first_token.fetch_update(Ordering::Relaxed, Ordering::Relaxed, learn);
     }
 
+    /// The time to the first token that so many of a hundred streams did not exceed of late; `None` while too few are
+    /// known.
+    pub fn stream_percentile(&self, percentile: u32) -> Option<Duration> {
+        self.streams.percentile(percentile)
+    }
+
+    /// Notes the time that a stream took to begin, or for which one was waited in vain.
+    pub fn stream_began(&self, took: Duration) {
+        self.streams.note(took);
+    }
+
     /// Counts an attempt until the result is dropped.
     pub fn begin(self: &Arc<Self>) -> Busy {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -48,9 +63,9 @@ impl Standing {
 pub struct Busy(Arc<Standing>);
 
 impl Busy {
-    /// Notes the time that the answer took to begin.
-    pub fn answered(&self, took: Duration) {
-        self.0.answered(took);
+    /// What is known of the target.
+    pub fn standing(&self) -> &Standing {
+        &self.0
     }
 }
 

@@ -67,7 +67,13 @@ async fn exchange(
         at: Instant::now(),
     });
     if let Some(gate) = &reply.hold {
-        gate.wait().await;
+        tokio::select! {
+            () = gate.wait() => {}
+            _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => {
+                shared.left(number);
+                return Ok(());
+            }
+        }
     }
     if reply.status == 0 {
         // Bytes as they are can only be said over HTTP/1.1.

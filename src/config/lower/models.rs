@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::Rule;
-use crate::routing::{Affinity, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
+use crate::routing::{Affinity, Hedge, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
 
 use super::super::fields::{Fields, Text, scalar_of, word};
 use super::super::problem::{Problems, suggest};
@@ -70,6 +70,7 @@ impl Lowering<'_> {
                 on_loss: OnLoss::Warn,
                 max_output: None,
                 retries: Arc::default(),
+                hedge: None,
             });
         }
         let fields = Fields::open(&schema::MODEL, &entry.node, &entry.place, self.problems);
@@ -87,7 +88,16 @@ impl Lowering<'_> {
         let targets = items.iter().filter_map(|item| self.item(item, pattern)).enumerate();
         let targets: Vec<Target> = targets.map(|(place, target)| Target { place, ..target }).collect();
         let retries = Arc::new(self.retries(&fields));
-        Some(Route { name: Arc::from(name), strategy, affinity, targets, on_loss, max_output, retries })
+        Some(Route {
+            name: Arc::from(name),
+            strategy,
+            affinity,
+            targets,
+            on_loss,
+            max_output,
+            retries,
+            hedge: hedge(&fields),
+        })
     }
 
     fn affinity(&self, fields: &Fields<'_>) -> Affinity {
@@ -202,6 +212,16 @@ impl Lowering<'_> {
         }
         Some(Target { provider: Arc::from(provider), model: model.to_owned(), weight: 1, price: None, place: 0 })
     }
+}
+
+/// What `hedge` says; what is not written there has a default, but without it there is none.
+fn hedge(fields: &Fields<'_>) -> Option<Hedge> {
+    let fields = fields.section("hedge", &schema::HEDGE)?;
+    Some(Hedge {
+        percentile: fields.count("percentile", &(50..=99)).unwrap_or(95),
+        least: fields.duration("least", &(Duration::from_millis(1)..=Duration::from_secs(60))),
+        budget: fields.count("budget", &(1..=100)).unwrap_or(5),
+    })
 }
 
 fn price(fields: &Fields<'_>) -> Option<Price> {

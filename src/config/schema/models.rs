@@ -40,6 +40,12 @@ pub(in crate::config) static MODEL: Section = Section {
         ),
         field("retries", "map", Otherwise("its defaults"), "How often, and how soon, a request is tried again."),
         field(
+            "hedge",
+            "map",
+            Otherwise("never"),
+            "A second attempt beside a stream that is slow to begin: the next target or endpoint is asked as well, the one that says something first is the answer, and the other is cancelled. Both may be paid for.",
+        ),
+        field(
             "max_concurrent",
             "count, 1 to 1000000",
             Otherwise("no limit"),
@@ -83,6 +89,26 @@ pub(in crate::config) static RETRIES: Section = Section {
             "count, 0 to 10000",
             Default("10"),
             "Further attempts a second that are allowed beside that.",
+        ),
+    ],
+};
+
+pub(in crate::config) static HEDGE: Section = Section {
+    path: "models.NAME.hedge",
+    about: "When a stream that has said nothing yet is asked for a second time, at what would be tried next. `{}` alone turns it on with the defaults. It takes a provider with `streams.hold`, and is over with that time; a request with state that only its maker can read is never asked for twice.",
+    fields: &[
+        field(
+            "percentile",
+            "percent, 50 to 99",
+            Default("95"),
+            "So many streams of a hundred begin sooner at their first target, of late: the time that this takes is waited. Before 20 of them have begun nothing is known, and none is asked for twice.",
+        ),
+        field("least", "duration, 1ms to 1m", Default("50ms"), "At least this is waited."),
+        field(
+            "budget",
+            "percent, 1 to 100",
+            Default("5"),
+            "Second attempts that the streams for this model may cause together, of their number.",
         ),
     ],
 };

@@ -149,6 +149,9 @@ impl Metrics {
         if let Some((scope, reason)) = settled.shed {
             self.counter(Metric::ShedTotal, &[scope, reason]).inc();
         }
+        if let Some(end) = settled.hedge {
+            self.counter(Metric::HedgesTotal, &[settled.model.unwrap_or(UNKNOWN), end]).inc();
+        }
         if let Some(fallback) = settled.fallback {
             self.counter(Metric::FallbacksTotal, &[fallback.from, fallback.to, fallback.reason]).inc();
         }

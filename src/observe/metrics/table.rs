@@ -106,6 +106,8 @@ metrics! {
         "Resident memory above which new requests are refused.";
     RetryAttemptsTotal: Kind::Counter, "gateway_retry_attempts_total", [upstream reason],
         "Tries after the first one, by the endpoint tried and by what was wrong with the try before.";
+    HedgesTotal: Kind::Counter, "gateway_hedges_total", [model result],
+        "Streams that were slow to begin, by what became of a second attempt: won, lost, failed, left, or the reason for which there was none.";
     FallbacksTotal: Kind::Counter, "gateway_fallbacks_total", [from to reason],
         "Exchanges that another target answered than the first one.";
     StreamEventsTotal: Kind::Counter, "gateway_stream_events_total", [provider],

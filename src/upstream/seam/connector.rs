@@ -1,7 +1,7 @@
 //! Connections of the seam: Pingora's own connector behind Pingora's seam for other protocols.
 
 use std::any::Any;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ahash::AHashSet;
@@ -17,7 +17,10 @@ use super::plain;
 use super::session::SeamSession;
 
 /// Connects sessions of the seam, over HTTP/1.1 and HTTP/2, and keeps their connections.
-pub struct Seam {
+pub struct Seam(Arc<Roads>);
+
+/// The connections of the seam.
+pub(super) struct Roads {
     plain: Plain,
     /// Peers, by their hash, that agreed on HTTP/2 and then asked for HTTP/1.1. Pingora's own note of them does not keep
     /// it from taking another stream of the connection that stands.
@@ -28,7 +31,36 @@ impl Seam {
     /// A connector with these options.
     #[must_use]
     pub fn new(options: ConnectorOptions) -> Self {
-        Self { plain: Plain::new(Some(options)), downgraded: RwLock::default() }
+        Self(Arc::new(Roads { plain: Plain::new(Some(options)), downgraded: RwLock::default() }))
+    }
+}
+
+impl Roads {
+    /// A session with `peer`, and whether its connection is a pooled one.
+    ///
+    /// # Errors
+    ///
+    /// No connection could be made.
+    pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(SeamSession, bool)> {
+        let (session, reused) = self.plain.get_http_session(&self.peer(peer)).await?;
+        Ok((SeamSession::new(session, peer, self), reused))
+    }
+
+    /// Ends a session with `peer`; its connection is kept if it can carry another.
+    pub(super) async fn close(&self, session: SeamSession, peer: &HttpPeer, idle: Option<Duration>) {
+        let peer = self.peer(peer);
+        if session.is_downgraded() {
+            self.downgrade(&peer);
+        }
+        if let Some(session) = session.into_reusable().await {
+            self.plain.release_http_session(session, &peer, idle).await;
+        }
+    }
+
+    /// Ends a session with `peer` whose answer nobody wants: HTTP/1.1 closes the connection, HTTP/2 resets the stream.
+    pub(super) async fn cancel(&self, mut session: SeamSession, peer: &HttpPeer) {
+        session.fail();
+        self.close(session, peer, peer.options.idle_timeout).await;
     }
 
     /// The peer as Pingora's connector takes it.
@@ -68,8 +100,8 @@ impl Connector for Seam {
         let Some(peer) = http_peer(peer) else {
             return Err(Error::explain(ErrorType::InternalError, "the seam is for HTTP peers"));
         };
-        let (session, reused) = self.plain.get_http_session(&self.peer(peer)).await?;
-        Ok((Connection::Session(SeamSession::new(session, peer)), reused))
+        let (session, reused) = self.0.open(peer).await?;
+        Ok((Connection::Session(session), reused))
     }
 
     async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<SeamSession> {
@@ -79,17 +111,17 @@ impl Connector for Seam {
 
     async fn release_http_session<P: Peer + Send + Sync + 'static>(
         &self,
-        session: SeamSession,
+        mut session: SeamSession,
         peer: &P,
         idle: Option<Duration>,
     ) {
-        let Some(peer) = http_peer(peer).map(|peer| self.peer(peer)) else { return };
-        if session.is_downgraded() {
-            self.downgrade(&peer);
-        }
-        // Pingora releases every session, also one that failed in the middle.
-        if let Some(session) = session.into_reusable().await {
-            self.plain.release_http_session(session, &peer, idle).await;
+        // Pingora releases every session, also one that failed in the middle, and as one with the peer that it asked for.
+        match session.moved.take() {
+            Some(peer) => self.0.close(session, &peer, peer.options.idle_timeout).await,
+            None => {
+                let Some(peer) = http_peer(peer) else { return };
+                self.0.close(session, peer, idle).await;
+            }
         }
     }
 }

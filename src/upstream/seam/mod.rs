@@ -15,6 +15,7 @@
 
 mod connector;
 mod hold;
+mod race;
 mod session;
 mod writer;
 
@@ -30,6 +31,7 @@ use tidegate_codec::Format;
 use tidegate_codec::hub::Fault;
 
 pub use connector::Seam;
+pub use race::{Backup, Fate, Hedge, Second};
 
 /// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.
 const GROUP: u64 = 0x7365_616d;
@@ -61,6 +63,8 @@ pub struct Course {
     pub entire: bool,
     /// A refusal because of the prompt's length is an error, so that another target can be tried.
     pub context_length: bool,
+    /// Asks elsewhere as well where a stream is slow to begin.
+    pub hedge: Option<Hedge>,
 }
 
 /// What a provider said when it failed: the cause of [`STREAM_FAILED`] and [`CONTEXT_LENGTH`].

@@ -1,6 +1,7 @@
 //! One request and its answer on the seam.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate_codec::Format;
 use tokio::sync::mpsc;
 
+use super::connector::Roads;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, HEARTBEAT, STREAM_TOO_LONG};
@@ -44,6 +46,9 @@ pub(super) enum Read {
 /// A session of the seam around one of Pingora's.
 pub struct SeamSession {
     inner: HttpSession,
+    roads: Arc<Roads>,
+    /// The peer, where it is another than the one that was asked for.
+    pub(super) moved: Option<Box<HttpPeer>>,
     tls: bool,
     pub(super) course: Course,
     /// The request's body, until all of it was written.
@@ -66,10 +71,12 @@ pub struct SeamSession {
     failed: bool,
     /// The provider speaks HTTP/2 only to say that it does not.
     downgraded: bool,
+    /// Where what is left of a request goes whose answer comes from another peer.
+    void: Option<mpsc::Receiver<Part>>,
 }
 
 impl SeamSession {
-    pub(super) fn new(inner: HttpSession, peer: &HttpPeer) -> Self {
+    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, roads: &Arc<Roads>) -> Self {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course {
             format: Format::DEFAULT,
@@ -80,9 +87,12 @@ impl SeamSession {
             heartbeat: Duration::ZERO,
             entire: false,
             context_length: false,
+            hedge: None,
         };
         Self {
             inner,
+            roads: Arc::clone(roads),
+            moved: None,
             tls: peer.is_tls(),
             course,
             parts: None,
@@ -96,7 +106,77 @@ impl SeamSession {
             over: false,
             failed: false,
             downgraded: false,
+            void: None,
         }
+    }
+
+    /// The connections that it is one of.
+    pub(super) fn roads(&self) -> &Arc<Roads> {
+        &self.roads
+    }
+
+    /// Sends a whole request.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written, and nothing was said.
+    pub(super) async fn send(&mut self, head: Box<RequestHeader>, body: Bytes) -> Result<()> {
+        self.write_head(head).await?;
+        // If it cannot be written, reading says why.
+        if self.write(Some(Part::Data(body))).await.is_ok() {
+            let _ = self.write(Some(Part::End)).await;
+        }
+        Ok(())
+    }
+
+    async fn write_head(&mut self, mut head: Box<RequestHeader>) -> Result<()> {
+        if let Some(course) = head.extensions_mut().remove::<Course>() {
+            self.course = course;
+        }
+        self.suit(&mut head)?;
+        self.inner.set_read_timeout(None);
+        self.inner.write_request_header(head).await?;
+        self.since = clock::now();
+        Ok(())
+    }
+
+    /// Becomes `other`, and gives the session that it was.
+    pub(super) fn become_other(&mut self, other: Self) -> Self {
+        let mut was = std::mem::replace(self, other);
+        self.writer = was.writer.take();
+        self.void = was.parts.take();
+        was
+    }
+
+    /// Reads the answer's head, and as much more as has to be known before anybody hears of it; returns the status.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or it is none that may be shown: see [`Course`].
+    pub(super) async fn open(&mut self) -> Result<u16> {
+        if let Err(error) = self.read_head().await {
+            self.note(&error);
+            return Err(error);
+        }
+        // What ends with its head has no beginning to wait for.
+        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
+        // Nor has what goes on in another protocol.
+        if self.inner.response_done() || status == 101 {
+            return Ok(status);
+        }
+        if self.kind.stream && !self.course.hold.is_zero() {
+            self.hold().await?;
+        } else if self.kind.refusal && self.course.context_length {
+            self.hear_refusal(status).await?;
+        } else if self.course.entire && !self.kind.events {
+            self.hold_entire().await?;
+        }
+        Ok(status)
+    }
+
+    /// Nobody wants the answer: the connection is not used again.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
     }
 
     /// True if the provider has to be asked by HTTP/1.1.
@@ -268,16 +348,10 @@ async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
 
 #[async_trait]
 impl client::Session for SeamSession {
-    async fn write_request_header(&mut self, mut head: Box<RequestHeader>, end: bool) -> Result<()> {
-        if let Some(course) = head.extensions_mut().remove::<Course>() {
-            self.course = course;
-        }
-        self.suit(&mut head)?;
-        self.inner.set_read_timeout(None);
-        self.inner.write_request_header(head).await?;
+    async fn write_request_header(&mut self, head: Box<RequestHeader>, end: bool) -> Result<()> {
+        self.write_head(head).await?;
         let (writer, parts) = way();
         self.writer = Some(writer);
-        self.since = clock::now();
         if end {
             // If it cannot be written, reading says why.
             let _ = self.write(Some(Part::End)).await;
@@ -305,24 +379,9 @@ impl client::Session for SeamSession {
     }
 
     async fn read_response_header(&mut self) -> Result<()> {
-        if let Err(error) = self.read_head().await {
-            self.note(&error);
-            return Err(error);
-        }
-        // What ends with its head has no beginning to wait for.
-        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
-        // Nor has what goes on in another protocol.
-        if self.inner.response_done() || status == 101 {
-            return Ok(());
-        }
-        if self.kind.stream && !self.course.hold.is_zero() {
-            self.hold().await
-        } else if self.kind.refusal && self.course.context_length {
-            self.hear_refusal(status).await
-        } else if self.course.entire && !self.kind.events {
-            self.hold_entire().await
-        } else {
-            Ok(())
+        match self.course.hedge.take() {
+            Some(hedge) => Box::pin(self.race(hedge)).await,
+            None => self.open().await.map(|_| ()),
         }
     }
 
