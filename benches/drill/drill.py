@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from house import House, descriptors, health, memory, quantile
+from house import House, Unit, descriptors, health, memory, quantile
 from wire import FORMATS, Connection, Wrong
 
 DRILLS = {}
@@ -427,6 +427,7 @@ def slope(samples: list[tuple[float, float]]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/tidegate")
+    parser.add_argument("--unit", help="the edge is this unit of systemd, on a machine of its own: see booted.sh")
     parser.add_argument("name", choices=["list", *DRILLS])
     args, options = parser.parse_known_args()
     if args.name == "list":
@@ -439,7 +440,7 @@ def main() -> int:
     for name in words:
         if name not in kinds:
             parser.error(f"{args.name} knows no --{name}; it knows {', '.join(kinds)}")
-    with House(args.binary) as house:
+    with Unit(args.binary, args.unit) if args.unit else House(args.binary) as house:
         return asyncio.run(function(house, **{name: kinds[name](value) for name, value in words.items()}))
 
 

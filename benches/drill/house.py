@@ -75,13 +75,14 @@ class House:
 
     def write(self, providers: dict, models: dict, **more) -> None:
         """Writes the edge's config. JSON is YAML."""
+        server = {
+            "listen": [{"address": f"127.0.0.1:{self.port}"}],
+            "upgrade_socket": str(self.folder / "upgrade.sock"),
+            "threads": 1,
+            **more.pop("server", {}),
+        }
         config = {
-            "server": {
-                "listen": [{"address": f"127.0.0.1:{self.port}"}],
-                "upgrade_socket": str(self.folder / "upgrade.sock"),
-                "threads": 1,
-                **more.pop("server", {}),
-            },
+            "server": {key: value for key, value in server.items() if value is not None},
             "admin": {"listen": f"127.0.0.1:{self.admin}"},
             "access_log": {"enabled": False},
             "auth": "off",
@@ -128,6 +129,58 @@ class House:
     def count(self, name: str) -> float:
         """A metric, over all its labels."""
         return sum(value for key, value in self.metrics().items() if key.split("{")[0] == name)
+
+
+class Unit(House):
+    """The same with the edge as a unit of systemd; for a machine that is there for nothing else."""
+
+    def __init__(self, binary: str, unit: str):
+        # Where the unit's files are: the binary is put out of the way, so that a bad one can take its place.
+        super().__init__(shutil.copy(binary, tempfile.mkdtemp(prefix="drill-")))
+        self.installed, self.unit = Path(binary), unit
+        self.config = Path("/etc/tidegate/tidegate.yaml")
+
+    def __exit__(self, *_) -> None:
+        self.systemctl("stop")
+        self.edge = 0
+        super().__exit__()
+
+    def systemctl(self, verb: str) -> bool:
+        return subprocess.run(["systemctl", verb, self.unit], stderr=subprocess.DEVNULL, timeout=120).returncode == 0
+
+    def write(self, providers: dict, models: dict, **more) -> None:
+        # Where the sockets are handed over is the unit's business.
+        super().write(providers, models, **{**more, "server": {"upgrade_socket": None, **more.get("server", {})}})
+
+    def run(self) -> None:
+        if not self.systemctl("start"):
+            raise SystemExit(f"the unit does not start: {self.log()}")
+        self.edge = self.main()
+        self.wait(self.port)
+
+    def main(self) -> int:
+        words = ["systemctl", "show", "--property=MainPID", "--value", self.unit]
+        return int(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+    def upgrade(self, binary: str | None = None) -> str:
+        self.install(binary or self.binary)
+        try:
+            done = self.systemctl("reload")
+        finally:
+            self.install(self.binary)
+        before, self.edge = self.edge, self.main()
+        return f"process {self.edge}" if done and self.edge != before else ""
+
+    def install(self, binary: str) -> None:
+        # A file that runs cannot be written, but another can take its name.
+        draft = self.installed.with_suffix(".new")
+        shutil.copy(binary, draft)
+        draft.rename(self.installed)
+
+    def log(self) -> str:
+        edge = Path("/var/log/edge.log")
+        status = subprocess.run(["systemctl", "status", "--no-pager", self.unit], stdout=subprocess.PIPE, text=True)
+        return super().log() + (edge.read_text()[-2000:] if edge.exists() else "") + status.stdout
 
 
 async def health(port: int, seconds: float) -> list[float]:
