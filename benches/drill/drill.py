@@ -354,18 +354,19 @@ async def drip(house: House, connections: int = 1000, seconds: int = 15) -> int:
 
 
 @drill
-async def streams(house: House, streams: int = 9000, seconds: int = 60, pair: str = "chat-messages") -> int:
-    """Slow streams open at once: memory a stream, memory after they closed, and the time to the first piece."""
+async def streams(house: House, streams: int = 9000, seconds: int = 60, pair: str = "chat-messages", probes: int = 300) -> int:
+    """Slow streams open at once: memory a stream, memory after they closed, and the time to the first word of another."""
     client, upstream = pair.split("-")
     form = next(form for form in FORMATS if form.name == client)
     port = house.simulate(tokens=seconds, tokens_per_second=1, first_token_ms=1000)
     kind, path = {"chat": ("openai", "/v1"), "messages": ("anthropic", "")}[upstream]
+    near = house.simulate(tokens=8)
     house.write(
-        {"slow": {"kind": kind, "url": f"http://127.0.0.1:{port}{path}", "key": "k"}},
-        {"m": "slow/m"},
+        {name: {"kind": kind, "url": f"http://127.0.0.1:{at}{path}", "key": "k"} for name, at in (("slow", port), ("quick", near))},
+        {"m": "slow/m", "q": "quick/m"},
     )
     house.run()
-    await form.ask(Connection(house.port), "m", False)
+    word = (await form.ask(Connection(house.port), "m", False)).split()[0].encode()
     idle, problems, slots = memory(house.edge), [], asyncio.Semaphore(200)
 
     async def one() -> None:
@@ -381,6 +382,14 @@ async def streams(house: House, streams: int = 9000, seconds: int = 60, pair: st
         tasks.append(asyncio.create_task(one()))
         if len(tasks) % 50 == 0:
             await asyncio.sleep(0.05)
+    while not problems and not all(task.done() for task in tasks) and house.count("gateway_upstream_in_flight") < streams:
+        await asyncio.sleep(0.5)
+    # In turn, so that whatever else the machine does is in both.
+    own = next(form for form in FORMATS if form.name == upstream)
+    ways = {"direct": (own, Connection(near), []), "edge": (form, Connection(house.port), [])}
+    for _ in range(probes):
+        for asked, connection, took in ways.values():
+            took.append(await asked.first_word(connection, "q", word) * 1000)
     open_most = 0.0
     while not all(task.done() for task in tasks):
         peak = max(peak, memory(house.edge))
@@ -391,6 +400,7 @@ async def streams(house: House, streams: int = 9000, seconds: int = 60, pair: st
     figures = {
         "pair": pair, "streams": streams, "open at once": open_most, "wrong": len(problems),
         "KB a stream": round((peak - idle) / streams / 1024, 1),
+        **{f"first word {way}, p50 and p99 ms": [round(quantile(took, at), 2) for at in (0.5, 0.99)] for way, (_, _, took) in ways.items()},
         "idle, MiB": round(idle / MIB, 1), "peak, MiB": round(peak / MIB, 1), "15 s after, MiB": round(after / MIB, 1),
     }
     return verdict(figures, problems)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from typing import Callable, Iterator
 
@@ -115,6 +116,18 @@ class Format:
     body: Callable[[str, str, bool], dict]
     whole: Callable[[dict], str]
     stream: Callable[[str], str]
+
+    async def first_word(self, connection: Connection, model: str, word: bytes) -> float:
+        """Seconds until a stream has said `word`; it is read to its end."""
+        body, began, took, so_far = json.dumps(self.body(model, "Hello", True)).encode(), time.monotonic(), 0.0, b""
+        answer = await connection.ask(self.path(model, True), {"anthropic-version": "2023-06-01"}, body)
+        async for piece in answer.pieces():
+            so_far += piece
+            if not took and word in so_far:
+                took = time.monotonic() - began
+        if not took:
+            raise Wrong(f"{self.name}: {so_far[:200]!r}")
+        return took
 
     async def ask(self, connection: Connection, model: str, stream: bool, text: str = "Hello") -> str:
         """The text of a whole and complete answer; anything else raises `Wrong`."""
