@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tidegate_codec::{Format, json, wire};
 
 use super::{Failure, check, exit, input};
-use crate::config::{Candidate, Explanation, Question, Snapshot, needs};
+use crate::config::{Candidate, Explanation, Question, Snapshot, duration_text, needs};
 
 /// Show which targets a request would meet, in which order, and why.
 #[derive(Debug, clap::Args)]
@@ -98,6 +98,14 @@ fn person(question: &Question, found: &Explanation) -> String {
         let says = if state.needed { "only its maker can serve the request" } else { "its maker is asked first" };
         let _ = writeln!(out, "state      {}: {says}", state.name);
     }
+    if let Some((rule, _)) = &found.hedge {
+        let least = duration_text(rule.least);
+        let _ = writeln!(
+            out,
+            "hedge      asked for elsewhere too after the time in which {} % begin, at least {least}",
+            rule.percentile
+        );
+    }
     for (at, candidate) in found.candidates.iter().enumerate() {
         let _ = writeln!(out, "{:>7}.   {}", at + 1, target(candidate));
     }
@@ -123,7 +131,7 @@ mod tests {
     #[test]
     fn the_way_of_a_request_is_told() {
         let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: anthropic, key: k}\n\
-                    models:\n  m: {targets: [b/x, {to: a/y, price: {input: 1, output: 2.5}}]}\n\
+                    models:\n  m: {targets: [b/x, {to: a/y, price: {input: 1, output: 2.5}}], hedge: {}}\n\
                     rules: [{name: r, when: {tools: true, headers: {x-t: \"1\"}}, model: m}]\nauth: off\n";
         let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
         let args = Args {
@@ -144,6 +152,7 @@ mod tests {
             "rule       r",
             "model      m  (strategy priority, affinity client)",
             "1.   b/x  anthropic_messages, weight 1",
+            "hedge      asked for elsewhere too after the time in which 95 % begin, at least 50ms",
             "2.   a/y  openai_chat, weight 1, 1 + 2.5 USD a million tokens",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_codec::hub::BlockKind;
 use tidegate_codec::hub::media::percent_decode;
@@ -11,7 +12,7 @@ use tidegate_codec::seal::Seal;
 use tidegate_codec::{Format, Line, RequestHead, State, wire};
 
 use super::{Settings, Snapshot, Tie};
-use crate::routing::{self, Ask, Draw, Needs, Route, Sight, Strategy};
+use crate::routing::{self, Ask, Draw, Hedge, Needs, Route, Sight, Strategy};
 use crate::upstream::{Fleet, Standing, random};
 
 /// Where a request goes.
@@ -78,6 +79,8 @@ pub struct Explanation {
     pub affinity: String,
     /// State that decides on the order, since only its maker can read it.
     pub state: Option<State>,
+    /// When it is asked for elsewhere as well: the rule, and what that is now, where the first target was measured.
+    pub hedge: Option<(Hedge, Option<Duration>)>,
     /// The targets in the order in which this request would try them.
     pub candidates: Vec<Candidate>,
 }
@@ -136,6 +139,18 @@ impl Explanation {
         match self.state {
             Some(state) => {
                 json.open_object().key("name").plain(state.name).key("needed").bool(state.needed).close_object()
+            }
+            None => json.null(),
+        };
+        json.key("hedge");
+        match &self.hedge {
+            Some((rule, after)) => {
+                json.open_object().key("percentile").number(u64::from(rule.percentile)).key("after_ms");
+                match after {
+                    Some(after) => json.number(millis(*after)),
+                    None => json.null(),
+                };
+                json.close_object()
             }
             None => json.null(),
         };
@@ -221,6 +236,15 @@ impl Snapshot {
         if let Some(order) = self.tied(&route, &question.client, tie, order) {
             candidates = order.iter().filter_map(|at| candidates.get(*at).cloned()).collect();
         }
+        let first = candidates.first().and_then(|first| {
+            let leads_there =
+                |target: &&routing::Target| target.provider == first.provider && target.model == first.model;
+            self.lineups.get(&route.name)?.target(route.targets.iter().find(leads_there)?.place)
+        });
+        let hedge = route.hedge.clone().filter(|_| question.stream && question.state.is_none()).map(|rule| {
+            let after = rule.after(first.and_then(|first| first.stream_percentile(rule.percentile)));
+            (rule, after)
+        });
         Some(Explanation {
             asked: question.model.clone(),
             rule,
@@ -228,6 +252,7 @@ impl Snapshot {
             strategy: route.strategy.name(),
             affinity: route.affinity.to_string(),
             state: question.state.map(|(_, state)| state),
+            hedge,
             candidates,
         })
     }
@@ -247,11 +272,15 @@ impl Snapshot {
                 price: target.price.map(|price| (price.input, price.output)),
                 usable: self.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(&target.model, &[])),
                 in_flight: known.in_flight,
-                first_token_ms: known.first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                first_token_ms: known.first_token.map(millis),
             }
         };
         route.targets.iter().map(candidate).collect()
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the request `body` holds; nothing where it cannot be read: what follows refuses it where that matters.

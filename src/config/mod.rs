@@ -44,6 +44,7 @@ pub use settings::{
 };
 pub use snapshot::{Header, Headers, Live, Snapshot};
 pub use tie::Tie;
+pub use units::duration_text;
 
 use problem::Problems;
 

@@ -60,7 +60,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 }
 
 /// A duration as [`duration`] reads it.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     if milliseconds == 0 {
         return "0s".to_owned();

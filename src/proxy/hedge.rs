@@ -70,8 +70,7 @@ pub(super) fn arm(
     let Sending { admitted, plan, hedge, .. } = sending;
     let rule = admitted.route.hedge.as_ref()?;
     let course = attempt.course.as_mut().filter(|_| admitted.stream.is_some())?;
-    let usual = attempt.busy.as_ref()?.standing().stream_percentile(rule.percentile)?;
-    let after = usual.max(rule.least);
+    let after = rule.after(attempt.busy.as_ref()?.standing().stream_percentile(rule.percentile))?;
     // Once the head is out there is no other answer; and what only its maker can read is asked of nobody else.
     if after >= course.hold || admitted.tie.state.is_some() || !plan.has_next(&admitted.snapshot) {
         return None;

@@ -115,6 +115,15 @@ pub struct Hedge {
     pub budget: u32,
 }
 
+impl Hedge {
+    /// How long a stream may take to say something before another is asked as well, where the measured percentile is
+    /// `usual`; `None` while that is not known.
+    #[must_use]
+    pub fn after(&self, usual: Option<Duration>) -> Option<Duration> {
+        usual.map(|usual| usual.max(self.least))
+    }
+}
+
 impl Default for Retries {
     fn default() -> Self {
         Self {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::support::client::Ask;
 use crate::support::dialect::{DIALECTS, Dialect, WORDS};
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
@@ -116,6 +117,9 @@ async fn the_second_answers_and_the_first_is_cancelled() {
         let first = Runner { wire: one, reply, way: ways(number) };
         let second = Runner { wire: two, reply: two.reply(true), way: ways(number + 1) };
         let race = Race::begin_in(dir, first, second, EAGER).await;
+        let now = Ask::get("/explain?model=m&stream=true").send(race.edge.admin).await.json();
+        assert_eq!(now["hedge"]["percentile"], 50, "{now}");
+        assert!(now["hedge"]["after_ms"].as_u64().is_some_and(|after| after < 5_000), "{now}");
         race.heard().await;
         for at in 0..DIALECTS.len() {
             race.first.left(MEASURED + at).await;
