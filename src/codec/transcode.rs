@@ -13,7 +13,7 @@ use crate::json::contents_len;
 use crate::outcome::Outcome;
 use crate::reading::Reading;
 use crate::reshape::replay;
-use crate::translate::unreadable;
+use crate::translate::{refused, unreadable};
 use crate::undo::UndoStage;
 
 /// Rewrites a stream from the provider's format into the client's, chunk by chunk.
@@ -79,10 +79,10 @@ impl Transcoder {
     /// [`chunk`](Self::chunk) and [`finish`](Self::finish).
     pub fn whole(&mut self, body: &[u8], out: &mut Vec<u8>) {
         let Rewriter { provider, stages, .. } = &mut self.rewriter;
+        if let Some(fault) = refused(*provider, body) {
+            return stages.event(Event::Fault(fault), out);
+        }
         match provider.read_response(body) {
-            _ if provider.is_error(body) => {
-                stages.event(Event::Fault(provider.read_error(FaultKind::Api.status(), body)), out);
-            }
             Ok(response) => replay(&response, &mut |event| stages.event(event, out)),
             Err(error) => stages.event(Event::Fault(unreadable(body, &error)), out),
         }
@@ -227,7 +227,7 @@ impl Watch {
                     reading.pass();
                     Ok(words(frame.data, wire.words()).map(|words| Alike { words, counts: None }))
                 }
-                found => reading.found(found, &mut |event| outcome.note(&event)),
+                found => reading.found(found, &mut |event| passed(outcome, &event)),
             }
         })
     }
@@ -243,7 +243,7 @@ impl Watch {
         let _ = self.push(b"\n\n");
         let Self { reading, outcome, .. } = self;
         if !outcome.is_over() {
-            reading.end(&mut |event| outcome.note(&event));
+            reading.end(&mut |event| passed(outcome, &event));
         }
         if self.outcome.complete || (self.outcome.fault.is_some() && !self.is_cut()) {
             return Bytes::from(std::mem::take(&mut self.held));
@@ -302,6 +302,13 @@ impl Watch {
         let mut whole = std::mem::take(&mut self.held);
         whole.extend_from_slice(&chunk);
         Bytes::from(whole)
+    }
+}
+
+/// Notes what a stream says that is passed on as it is: what the reader has no place for is not lost.
+fn passed(outcome: &mut Outcome, event: &Event<'_>) {
+    if !matches!(event, Event::Dropped { .. }) {
+        outcome.note(event);
     }
 }
 

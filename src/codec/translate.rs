@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::Format;
 use crate::fit::fit;
-use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, trim, wire};
-use crate::hub::{Block, BlockKind, Effort, Fault, FaultKind, Losses, ReasoningForm, Request, Response};
+use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, WireFormat, trim, wire};
+use crate::hub::{
+    Block, BlockKind, Candidate, Effort, Fault, FaultKind, Losses, ReasoningForm, Request, Response, Stop,
+};
 use crate::json::{JsonError, Problem};
 use crate::outcome::Outcome;
 use crate::undo::undo_response;
@@ -121,7 +123,14 @@ pub fn translate_response(
 ) -> Result<TranslatedResponse, Fault<'static>> {
     // Some servers put a byte order mark before it.
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let mut response = wire(provider).read_response(body).map_err(|error| unreadable(body, &error))?;
+    let read = wire(provider).read_response(body);
+    let mut response =
+        read.map_err(|error| refused(wire(provider), body).unwrap_or_else(|| unreadable(body, &error)))?;
+    if let Some(Candidate { stop: Stop::Failed(_), .. }) = response.candidates.first()
+        && let Some(fault) = refused(wire(provider), body)
+    {
+        return Err(fault);
+    }
     if let Some(at) = nameless(&response) {
         // Nobody could follow it, and some formats could not even say it.
         return Err(unreadable(body, &JsonError { offset: at, problem: Problem::Syntax("a tool call with a name") }));
@@ -143,6 +152,20 @@ fn nameless(response: &Response<'_>) -> Option<usize> {
     let blocks = response.candidates.iter().flat_map(|candidate| &candidate.blocks);
     let call = |block: &&Block<'_>| matches!(&block.kind, BlockKind::ToolCall { name, .. } if name.is_empty());
     blocks.into_iter().find(call).map(|block| block.at)
+}
+
+/// The error that `body` is although it came as a success, as some routers send it; `None` for a body that is none.
+pub(crate) fn refused(provider: &dyn WireFormat, body: &[u8]) -> Option<Fault<'static>> {
+    if !provider.is_error(body) {
+        return None;
+    }
+    let mut fault = provider.read_error(200, body).into_owned();
+    // Not of the client's own making: it knows neither the key nor the account.
+    if matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission | FaultKind::Billing) {
+        fault.kind = FaultKind::Api;
+        fault.status = 502;
+    }
+    Some(fault)
 }
 
 /// What is told of a whole answer that is none.

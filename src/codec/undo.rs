@@ -16,10 +16,21 @@ pub struct UndoStage {
     undo: Undo,
     /// Blocks that need a hand, few.
     blocks: Vec<(u32, Treatment)>,
-    /// The escape of a high surrogate that ended the last delta of a block.
-    half: Option<(u32, String)>,
+    /// Escapes of high surrogates that ended the last delta of their block; blocks may interleave.
+    halves: Vec<Half>,
+    /// Function calls whose arguments have not begun.
+    silent: Vec<u32>,
     /// A JSON answer came as a tool call.
     json_answer: bool,
+}
+
+/// Half of a character that waits for the other.
+#[derive(Debug)]
+struct Half {
+    block: u32,
+    escape: String,
+    /// It ended a piece of arguments, not of words.
+    of_arguments: bool,
 }
 
 #[derive(Debug)]
@@ -45,12 +56,12 @@ impl UndoStage {
                 sink(Event::BlockStart { block, candidate, head });
             }
             Event::TextDelta { block, text } => {
-                if let Some(text) = self.join(block, text) {
+                if let Some(text) = self.join(block, text, false) {
                     sink(Event::TextDelta { block, text });
                 }
             }
             Event::ArgumentsDelta { block, fragment } => {
-                if let Some(fragment) = self.join(block, fragment) {
+                if let Some(fragment) = self.join(block, fragment, true) {
                     self.arguments(block, fragment, sink);
                 }
             }
@@ -74,12 +85,24 @@ impl UndoStage {
             self.blocks.push((block, Treatment::Unwrap(Unwrapper::default())));
             return Head::ToolCall { id, name, flavor: Flavor::Custom };
         }
+        if flavor == Flavor::Function {
+            self.silent.push(block);
+        }
         Head::ToolCall { id, name, flavor }
     }
 
     fn arguments(&mut self, block: u32, fragment: Text<'_>, sink: &mut dyn FnMut(Event<'_>)) {
         match self.blocks.iter_mut().find(|(at, _)| *at == block) {
-            None => sink(Event::ArgumentsDelta { block, fragment }),
+            None => {
+                // White space before the arguments says nothing, and alone is no JSON; a bare `null` are no arguments.
+                if let Some(at) = self.silent.iter().position(|silent| *silent == block) {
+                    if fragment.is_blank() || fragment.escaped().trim() == "null" {
+                        return;
+                    }
+                    self.silent.swap_remove(at);
+                }
+                sink(Event::ArgumentsDelta { block, fragment });
+            }
             Some((_, Treatment::AsText)) => sink(Event::TextDelta { block, text: fragment }),
             Some((_, Treatment::Unwrap(unwrapper))) => {
                 let text = unwrapper.feed(&fragment.plain());
@@ -91,16 +114,16 @@ impl UndoStage {
     }
 
     fn stop_block(&mut self, block: u32, sink: &mut dyn FnMut(Event<'_>)) {
-        if let Some((_, half)) = self.half.take_if(|(at, _)| *at == block) {
+        if let Some(half) = self.take_half(block) {
             // Its other half never came: the character is lost, not the text around it.
-            drop(half);
             let text = Text::from_escaped("\\ufffd");
-            if self.blocks.iter().any(|(at, _)| *at == block) {
+            if half.of_arguments {
                 self.arguments(block, text, sink);
             } else {
                 sink(Event::TextDelta { block, text });
             }
         }
+        self.silent.retain(|silent| *silent != block);
         if let Some(at) = self.blocks.iter().position(|(at, _)| *at == block)
             && let (_, Treatment::Unwrap(unwrapper)) = self.blocks.swap_remove(at)
         {
@@ -113,17 +136,22 @@ impl UndoStage {
     }
 
     /// `text` with a half character that was held before it, and without one at its end.
-    fn join<'a>(&mut self, block: u32, text: Text<'a>) -> Option<Text<'a>> {
+    fn join<'a>(&mut self, block: u32, text: Text<'a>, of_arguments: bool) -> Option<Text<'a>> {
         let mut text = text;
-        if let Some((_, half)) = self.half.take_if(|(at, _)| *at == block) {
-            let mut joined = Text::from_escaped(half);
+        if let Some(half) = self.take_half(block) {
+            let mut joined = Text::from_escaped(half.escape);
             joined.push(&text);
             text = joined;
         }
         let Some(cut) = half_at_end(text.escaped()) else { return Some(text) };
         let (whole, half) = text.escaped().split_at_checked(cut)?;
-        self.half = Some((block, half.to_owned()));
+        self.halves.push(Half { block, escape: half.to_owned(), of_arguments });
         if whole.is_empty() { None } else { Some(Text::from_escaped(whole.to_owned())) }
+    }
+
+    fn take_half(&mut self, block: u32) -> Option<Half> {
+        let at = self.halves.iter().position(|half| half.block == block)?;
+        Some(self.halves.swap_remove(at))
     }
 }
 
@@ -292,6 +320,40 @@ mod tests {
         assert_eq!(run(Undo::default(), &["\\ud83d", "\\ude00"], None), "<Text>\\ud83d\\ude00</>tool_use");
         assert_eq!(run(Undo::default(), &["a\\ud83d"], None), "<Text>a\\ufffd</>tool_use");
         assert_eq!(run(Undo::default(), &["a\\\\ud83d", "b"], None), "<Text>a\\\\ud83db</>tool_use");
+    }
+
+    #[test]
+    fn halves_of_characters_wait_for_their_own_block() {
+        let mut stage = UndoStage::default();
+        let mut seen = String::new();
+        let mut sink = |event: Event<'_>| match event {
+            Event::TextDelta { block, text } => seen.push_str(&format!("{block}:{} ", text.escaped())),
+            Event::ArgumentsDelta { block, fragment } => seen.push_str(&format!("{block}={} ", fragment.escaped())),
+            _ => {}
+        };
+        let call = Head::ToolCall { id: "c".into(), name: "f".into(), flavor: Flavor::Function };
+        for (block, head) in [(0, Head::Text), (1, Head::Text), (2, call)] {
+            stage.event(Event::BlockStart { block, candidate: block, head }, &mut sink);
+        }
+        for (block, text) in [(0, "a\\ud83d"), (1, "\\ud83c"), (0, "\\ude00"), (1, "\\udf0d")] {
+            stage.event(Event::TextDelta { block, text: Text::from_escaped(text) }, &mut sink);
+        }
+        // Arguments that were cut in the middle of a character stay arguments.
+        stage.event(Event::ArgumentsDelta { block: 2, fragment: Text::from_escaped("{\\ud83d") }, &mut sink);
+        stage.event(Event::BlockStop { block: 2 }, &mut sink);
+        assert_eq!(seen, r"0:a 0:\ud83d\ude00 1:\ud83c\udf0d 2={ 2=\ufffd ");
+    }
+
+    #[test]
+    fn arguments_that_say_nothing_are_none() {
+        for (deltas, said) in [
+            (&["", " ", "\\n"][..], ""),
+            (&[" null "], ""),
+            (&["  ", r#" {\"a\":"#, " ", "null}"], r#" {\"a\": null}"#),
+            (&["[1]"], "[1]"),
+        ] {
+            assert_eq!(run(Undo::default(), deltas, Some("f")), format!("<f Function>{said}</>tool_use"), "{deltas:?}");
+        }
     }
 
     #[test]

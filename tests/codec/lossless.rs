@@ -14,10 +14,15 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tidegate_codec::hub::Place;
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Facts, Format, Line, RequestHead, Target, TranslatedRequest, translate_request};
+use tidegate_codec::{
+    Facts, Format, Framing, Line, Outcome, Reply, RequestHead, Settings, Target, Transcoder, TranslatedRequest, Undo,
+    translate_request, translate_response,
+};
 
 /// A value that no translation could produce by itself, inside of the value that a field wants.
 const MARK: &str = "Mark7316";
@@ -444,4 +449,175 @@ fn recorded_requests_are_translated_or_refused_in_words() {
             }
         }
     }
+}
+
+fn reply() -> Arc<Reply> {
+    Arc::new(Reply {
+        model: "client-model".to_owned(),
+        include_usage: true,
+        show_reasoning: true,
+        framing: Framing::Events,
+        seal: Arc::new(Seal::new([1; 32])),
+        created: 0,
+        settings: Settings::default(),
+    })
+}
+
+/// An answer with something of everything.
+fn full_answer(format: Format) -> Value {
+    match format {
+        Format::OpenaiChat => json!({"id": "c", "object": "chat.completion", "created": 5, "model": "up", "choices": [
+            {"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", "content": "hello",
+                "reasoning_content": "hm", "refusal": "no", "tool_calls": [
+                    {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                    {"id": "b", "type": "custom", "custom": {"name": "g", "input": "raw"}}]}}]}),
+        Format::OpenaiResponses => json!({"id": "r", "object": "response", "created_at": 5, "status": "completed",
+            "model": "up", "output": [
+                {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "s"}],
+                    "content": [{"type": "reasoning_text", "text": "raw"}], "encrypted_content": "E"},
+                {"type": "message", "id": "m", "role": "assistant", "content": [
+                    {"type": "output_text", "text": "hello", "annotations": []}, {"type": "refusal", "refusal": "no"}]},
+                {"type": "function_call", "id": "fc", "call_id": "c1", "name": "f", "arguments": "{}"},
+                {"type": "custom_tool_call", "id": "ct", "call_id": "c2", "name": "g", "input": "raw"},
+                {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search"}}]}),
+        Format::AnthropicMessages => json!({"id": "m", "type": "message", "role": "assistant", "model": "up",
+            "content": [{"type": "thinking", "thinking": "t", "signature": "c2ln"},
+                {"type": "redacted_thinking", "data": "cmVk"}, {"type": "text", "text": "hello"},
+                {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {}, "caller": {"type": "program"}}],
+            "stop_reason": "tool_use", "stop_sequence": null, "container": {"id": "x"},
+            "usage": {"input_tokens": 1, "output_tokens": 1}}),
+        Format::GeminiGenerate => json!({"candidates": [{"index": 0, "content": {"role": "model", "parts": [
+                {"text": "t", "thought": true, "thoughtSignature": "c2ln"}, {"text": "hello"},
+                {"executableCode": {"language": "PYTHON", "code": "1"}},
+                {"functionCall": {"id": "f1", "name": "f", "args": {}}}]},
+            "finishReason": "STOP", "safetyRatings": [{"category": "c"}]}], "responseId": "r", "modelVersion": "up"}),
+    }
+}
+
+/// A stream with something of everything, an event a line.
+fn full_stream(format: Format) -> Vec<Value> {
+    match format {
+        Format::OpenaiChat => vec![
+            json!({"id": "c", "model": "up", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]}),
+            json!({"id": "c", "choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}),
+            json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [
+                {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}}]}),
+            json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
+        ],
+        Format::OpenaiResponses => {
+            let text = json!({"type": "output_text", "text": "a", "annotations": []});
+            let message = json!({"type": "message", "id": "m", "role": "assistant", "content": [text]});
+            let call = json!({"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{}"});
+            let thought = json!({"type": "reasoning", "id": "rs", "encrypted_content": "E", "summary": [{"type": "summary_text", "text": "s"}]});
+            vec![
+                json!({"type": "response.created", "response": {"id": "r", "model": "up", "status": "in_progress"}}),
+                json!({"type": "response.output_item.done", "output_index": 0, "item": thought}),
+                json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "a"}),
+                json!({"type": "response.output_item.done", "output_index": 1, "item": message}),
+                json!({"type": "response.function_call_arguments.done", "output_index": 2, "arguments": "{}"}),
+                json!({"type": "response.output_item.done", "output_index": 2, "item": call}),
+                json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": []}}),
+            ]
+        }
+        Format::AnthropicMessages => vec![
+            json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "up", "content": []}}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}),
+            json!({"type": "content_block_stop", "index": 1}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}}),
+            json!({"type": "message_stop"}),
+        ],
+        Format::GeminiGenerate => vec![
+            json!({"candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": "a"}]}}], "responseId": "r"}),
+            json!({"candidates": [{"index": 0, "content": {"parts": [{"text": "b"}, {"functionCall": {"name": "f", "args": {}}}]}}]}),
+            json!({"candidates": [{"index": 0, "content": {"parts": [{"text": ""}]}, "finishReason": "STOP"}]}),
+        ],
+    }
+}
+
+/// Pointers to the objects of an answer that are the provider's to extend: neither what the model itself wrote, nor
+/// counts, which the hub tells in its own words.
+fn objects(value: &Value, at: &str, found: &mut Vec<String>) {
+    let own = ["args", "input", "arguments", "usage", "usageMetadata", "caller"];
+    match value {
+        Value::Object(map) => {
+            found.push(at.to_owned());
+            for (key, inner) in map.iter().filter(|(key, _)| !own.contains(&key.as_str())) {
+                objects(inner, &format!("{at}/{key}"), found);
+            }
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(index, inner)| objects(inner, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+fn extended(value: &Value, pointer: &str) -> Value {
+    let mut value = value.clone();
+    value.pointer_mut(pointer).unwrap()["vendorInvented"] = json!(MARK);
+    value
+}
+
+#[test]
+fn what_an_answer_says_in_fields_of_tomorrow_is_carried_or_reported() {
+    let mut wrong = Vec::new();
+    for from in Format::ALL {
+        let answer = full_answer(from);
+        let mut pointers = Vec::new();
+        objects(&answer, "", &mut pointers);
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            for pointer in &pointers {
+                let body = extended(&answer, pointer).to_string();
+                let translated = translate_response(from, to, body.as_bytes(), &reply(), &Undo::default()).unwrap();
+                let field = format!("{pointer}/vendorInvented");
+                let told = translated.losses.iter().any(|loss| match &loss.place {
+                    Place::Pointer(at) => !at.is_empty() && field.starts_with(at.as_ref()),
+                    Place::Offset(_) => panic!("a loss without a pointer"),
+                });
+                if !told && !String::from_utf8(translated.body).unwrap().contains(MARK) {
+                    wrong.push(format!("{} -> {}: {field}", from.name(), to.name()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} fields are lost silently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn streamed(from: Format, to: Format, events: &[Value]) -> (String, Outcome) {
+    let text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let done = if from == Format::OpenaiChat { "data: [DONE]\n\n" } else { "" };
+    let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
+    let mut out = Vec::new();
+    transcoder.chunk(format!("{text}{done}").as_bytes(), &mut out);
+    transcoder.finish(&mut out);
+    (String::from_utf8(out).unwrap(), transcoder.outcome().clone())
+}
+
+#[test]
+fn what_a_stream_says_in_fields_of_tomorrow_is_reported() {
+    let mut wrong = Vec::new();
+    for from in Format::ALL {
+        let events = full_stream(from);
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            let (_, usual) = streamed(from, to, &events);
+            assert!(usual.complete, "{from:?} -> {to:?}: {usual:?}");
+            for (index, event) in events.iter().enumerate() {
+                let mut pointers = Vec::new();
+                objects(event, "", &mut pointers);
+                for pointer in pointers {
+                    let mut events = events.clone();
+                    events[index] = extended(event, &pointer);
+                    let (_, outcome) = streamed(from, to, &events);
+                    if outcome.dropped.len() <= usual.dropped.len() {
+                        wrong.push(format!("{} -> {}: event {index}, {pointer}", from.name(), to.name()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} fields are lost silently:\n{}", wrong.len(), wrong.join("\n"));
 }

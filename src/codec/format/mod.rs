@@ -18,6 +18,7 @@ pub mod openai_chat;
 pub mod openai_responses;
 mod settings;
 mod state;
+mod told;
 pub(crate) mod trim;
 
 pub use beginning::{Beginning, PromptFields};

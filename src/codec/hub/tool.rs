@@ -126,10 +126,10 @@ pub enum ToolMode<'a> {
 }
 
 /// Arguments of a function, given as the contents of a JSON string: the object that they say; none say an empty one,
-/// and what is no object (it was cut) stays the text that it is, as a JSON string.
+/// as `null` does, and what is no object (it was cut) stays the text that it is, as a JSON string.
 #[must_use]
 pub fn arguments(text: Text<'_>) -> Json<'_> {
-    if text.is_blank() {
+    if text.is_blank() || text.escaped().trim() == "null" {
         return Json::EMPTY_OBJECT;
     }
     let escaped = format!("\"{}\"", text.escaped());
@@ -142,6 +142,29 @@ pub fn arguments(text: Text<'_>) -> Json<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_that_say_nothing_are_an_empty_object() {
+        for (text, said) in
+            [("", "{}"), (" ", "{}"), ("null", "{}"), (r#"{\"a\":1}"#, r#"{"a":1}"#), ("[1]", r#""[1]""#)]
+        {
+            assert_eq!(arguments(Text::from_escaped(text)).as_str(), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn keeps_arguments_whole() {
+        for (escaped, json) in [
+            ("", "{}"),
+            (" ", "{}"),
+            (r#"{\"n\":12345678901234567890,\"a\":1.0}"#, r#"{"n":12345678901234567890,"a":1.0}"#),
+            (r#"{\"n\":"#, r#""{\"n\":""#),
+            ("[1]", "\"[1]\""),
+            (r#"\"x\""#, r#""\"x\"""#),
+        ] {
+            assert_eq!(arguments(Text::from_escaped(escaped)).as_str(), json);
+        }
+    }
 
     #[test]
     fn a_namespace_is_told_from_a_name() {

@@ -84,6 +84,14 @@ impl Block {
         }
     }
 
+    /// False for a piece that begins arguments which are no object: the format has no other.
+    pub(super) fn takes(&self, piece: &Text<'_>) -> bool {
+        if self.shape != Shape::ToolCall || !self.depth.is_outside() {
+            return true;
+        }
+        piece.plain().trim_start().chars().next().is_none_or(|first| first == '{')
+    }
+
     /// Writes a piece of its text or arguments.
     pub(super) fn grow(&mut self, piece: &Text<'_>, next: &mut u64, out: &mut Vec<u8>) {
         self.ensure_started(next, out);

@@ -31,6 +31,11 @@ impl Depth {
         }
     }
 
+    /// True while neither an object nor an array was opened.
+    pub(super) fn is_outside(&self) -> bool {
+        !self.begun
+    }
+
     /// True once an object or array was opened and everything that was opened is closed.
     pub(super) fn is_complete(&self) -> bool {
         self.begun && self.level == 0 && !self.in_string

@@ -84,6 +84,7 @@ impl<'a> Said<'a> {
     }
 
     fn into_fault(self, status: Option<u16>) -> Fault<'a> {
+        let status = status.filter(|status| *status >= 400);
         let by_type = self.kind.as_deref().and_then(|kind| TYPES.iter().find(|(name, _)| *name == kind));
         let kind = match (by_type, status) {
             // The type says nothing that the status does not say better.

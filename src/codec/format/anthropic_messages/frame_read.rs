@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::read_block;
+use super::read_response::class_of;
 use super::stop::Ending;
-use super::wire::read_citation;
+use super::wire::{read_citation, type_of};
+use crate::format::told::unread;
 use crate::frame::sse::Frame;
-use crate::hub::Citation;
+use crate::hub::{Citation, Field};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// What an event is.
@@ -30,6 +33,8 @@ pub(super) struct Parts<'a> {
     pub message: Option<Cursor<'a>>,
     pub usage: Option<Cursor<'a>>,
     pub error: Option<Cursor<'a>>,
+    /// Classes of what the hub has no place for.
+    pub unread: Vec<Field>,
 }
 
 /// What a `delta` holds.
@@ -54,6 +59,8 @@ pub(super) struct BlockBegin<'a> {
     /// `signature` or `data`.
     pub opaque: Option<Text<'a>>,
     pub input: Option<Json<'a>>,
+    /// Classes of what the hub has no place for, apart from `raw`.
+    pub unread: Vec<Field>,
 }
 
 impl<'a> Parts<'a> {
@@ -67,17 +74,19 @@ impl<'a> Parts<'a> {
             message: None,
             usage: None,
             error: None,
+            unread: Vec::new(),
         };
         cursor.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "type" => parts.event = value.nullable(Cursor::text)?.map_or(Event::Unknown, |kind| event_of(&kind)),
                 "index" => parts.index = value.nullable(Cursor::u64)?,
-                "delta" => parts.delta = value.nullable(read_delta)?.unwrap_or(Delta::Unknown),
+                "delta" if value.peek()? == Kind::Object => parts.delta = read_delta(value, &mut parts.unread)?,
+                "delta" => value.skip()?,
                 "content_block" => parts.content_block = value.nullable(read_block_begin)?,
                 "message" => parts.message = later(value)?,
                 "usage" => parts.usage = later(value)?,
                 "error" => parts.error = value.nullable(aside)?,
-                _ => value.skip()?,
+                name => unread(&mut parts.unread, class_of(name), value)?,
             }
             Ok(())
         })?;
@@ -113,7 +122,7 @@ fn later<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
 }
 
 /// Reads a `delta`; the key that is there tells the kind as well as its `type` would.
-fn read_delta<'a>(cursor: &mut Cursor<'a>) -> Result<Delta<'a>, JsonError> {
+fn read_delta<'a>(cursor: &mut Cursor<'a>, unread_fields: &mut Vec<Field>) -> Result<Delta<'a>, JsonError> {
     let mut delta = Delta::Unknown;
     let mut ending = Ending::default();
     cursor.object::<JsonError>(|key, value| {
@@ -135,7 +144,8 @@ fn read_delta<'a>(cursor: &mut Cursor<'a>) -> Result<Delta<'a>, JsonError> {
                 ending.details = value.nullable(Cursor::json)?;
                 None
             }
-            _ => return value.skip(),
+            "type" => return value.skip(),
+            name => return unread(unread_fields, class_of(name), value),
         };
         if let Some(found) = found {
             delta = found;
@@ -147,8 +157,16 @@ fn read_delta<'a>(cursor: &mut Cursor<'a>) -> Result<Delta<'a>, JsonError> {
 
 fn read_block_begin<'a>(cursor: &mut Cursor<'a>) -> Result<BlockBegin<'a>, JsonError> {
     let raw = cursor.clone().json()?;
-    let mut begin =
-        BlockBegin { kind: Cow::Borrowed(""), raw, id: None, name: None, text: None, opaque: None, input: None };
+    let mut begin = BlockBegin {
+        kind: Cow::Borrowed(""),
+        raw,
+        id: None,
+        name: None,
+        text: None,
+        opaque: None,
+        input: None,
+        unread: Vec::new(),
+    };
     cursor.object::<JsonError>(|key, value| {
         let is_text = value.peek()? == Kind::String;
         match key.as_ref() {
@@ -158,7 +176,12 @@ fn read_block_begin<'a>(cursor: &mut Cursor<'a>) -> Result<BlockBegin<'a>, JsonE
             "text" | "thinking" if is_text => begin.text = Some(value.text()?),
             "signature" | "data" if is_text => begin.opaque = Some(value.text()?),
             "input" if !is_text => begin.input = value.nullable(Cursor::json)?,
-            _ => value.skip()?,
+            "id" | "name" | "text" | "thinking" | "signature" | "data" | "input" => value.skip()?,
+            // What every call says unless a program of the provider makes it.
+            "caller" if type_of(value).is_ok_and(|kind| kind == "direct") => value.skip()?,
+            "citations" if value.clone().json()?.is_empty() => value.skip()?,
+            "citations" => unread(&mut begin.unread, Field::Citations, value)?,
+            name => unread(&mut begin.unread, read_block::class_of(name), value)?,
         }
         Ok(())
     })?;

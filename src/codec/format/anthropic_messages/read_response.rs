@@ -43,10 +43,10 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
             }
             // Absent and null say the same.
             "container" | "context_management" | "diagnostics" if value.null()? => {}
-            "container" | "context_management" | "diagnostics" => {
-                response.extras.push(extra(Field::Beta, key, value)?);
+            name => {
+                let field = class_of(name);
+                response.extras.push(extra(field, key, value)?);
             }
-            _ => response.extras.push(extra(Field::Unknown, key, value)?),
         }
         Ok(())
     })?;
@@ -58,6 +58,14 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     let stop = ending.into_stop(called);
     response.candidates.push(Candidate { index: 0, blocks, stop, logprobs: None, extras: Vec::new() });
     Ok(response)
+}
+
+/// What a field of an answer that the hub has no place for counts as.
+pub(super) fn class_of(key: &str) -> Field {
+    match key {
+        "container" | "context_management" | "diagnostics" => Field::Beta,
+        _ => Field::Unknown,
+    }
 }
 
 fn read_blocks<'a>(value: &mut Cursor<'a>) -> Result<Vec<Block<'a>>, JsonError> {

@@ -9,10 +9,12 @@ use std::borrow::Cow;
 
 use super::error;
 use super::frame_read::{BlockBegin, Delta, Event as Wire, Parts};
+use super::read_response::class_of;
 use super::stop::Ending;
 use super::usage::Counts;
 use super::wire::OWN;
 use crate::format::StreamReader;
+use crate::format::told::{Told, is_usual_tier, unread};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, OpaqueKind, Stop, ThinkingKind, Usage};
 use crate::json::{Cursor, Json, JsonError, Text};
@@ -34,6 +36,7 @@ pub(super) struct Reader {
     /// The provider's blocks below this index have begun.
     seen: u64,
     counts: Counts,
+    told: Told,
     /// A tool of the client was called.
     called: bool,
     stop: Option<Stop<'static>>,
@@ -106,6 +109,10 @@ impl Reader {
             return Ok(Ok(()));
         }
         let index = parts.index.unwrap_or(0);
+        // What is wholly unknown is told as that.
+        if parts.event != Wire::Unknown {
+            self.told.all(parts.unread.iter().copied(), sink);
+        }
         Ok(match parts.event {
             Wire::Delta => self.delta(index, parts.delta, sink),
             Wire::MessageStart => {
@@ -144,21 +151,24 @@ impl Reader {
             sink(Event::Dropped { field: Field::Unknown });
             return Ok(());
         }
-        let (mut id, mut model, mut usage) = (Text::EMPTY, Text::EMPTY, None);
+        let (mut id, mut model, mut usage, mut unread_fields) = (Text::EMPTY, Text::EMPTY, None, Vec::new());
         if let Some(message) = &parts.message {
             message.clone().object::<JsonError>(|key, value| {
                 match key.as_ref() {
                     "id" => id = value.nullable(Cursor::text)?.unwrap_or_default(),
                     "model" => model = value.nullable(Cursor::text)?.unwrap_or_default(),
                     "usage" => usage = value.nullable(|value| self.counts.merge(value))?,
-                    _ => value.skip()?,
+                    "type" | "role" | "content" | "stop_reason" | "stop_sequence" | "stop_details" => value.skip()?,
+                    name => unread(&mut unread_fields, class_of(name), value)?,
                 }
                 Ok(())
             })?;
         }
         self.started = true;
         sink(Event::Start { id, model, created: None });
-        if usage.is_some() {
+        self.told.all(unread_fields, sink);
+        if let Some(tier) = usage {
+            self.told.all(tier.filter(|tier| !is_usual_tier(tier.escaped())).map(|_| Field::Tier), sink);
             sink(Event::Usage(self.usage()));
         }
         Ok(())
@@ -178,6 +188,9 @@ impl Reader {
     fn block_start(&mut self, index: u64, mut begin: BlockBegin<'_>, sink: Sink<'_>) -> Step {
         if index < self.seen || self.open.len() >= MOST_OPEN {
             return Err(broken(&format!("a second start of block {index}, or too many open blocks")));
+        }
+        if matches!(begin.kind.as_ref(), "text" | "thinking" | "redacted_thinking" | "tool_use") {
+            self.told.all(std::mem::take(&mut begin.unread), sink);
         }
         let (kind, head) = match begin.kind.as_ref() {
             "text" => (Kind::Text, Head::Text),

@@ -103,6 +103,13 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
     }
 }
 
+/// As a whole answer says it.
+fn no_object() -> Fault<'static> {
+    let mut fault = Fault::new(FaultKind::Api, "the arguments of the model's tool call are not a JSON object");
+    fault.status = 502;
+    fault.with_code("upstream_malformed")
+}
+
 impl Writer {
     /// A writer for a client that gets `reply`.
     pub(super) fn new(reply: Arc<Reply>) -> Self {
@@ -188,6 +195,9 @@ impl Writer {
             return;
         }
         if let Some(open) = self.open.as_mut().filter(|open| open.number == number) {
+            if !open.takes(fragment) {
+                return self.fault(&no_object(), out);
+            }
             open.grow(fragment, &mut self.index, out);
             if !self.waiting.is_empty() && open.may_close() {
                 self.close_early(out);
@@ -292,7 +302,11 @@ impl Writer {
                 self.opaque(number, opaque, out);
             }
             if let Some(open) = self.open.as_mut().filter(|_| !next.body.is_empty()) {
-                open.grow(&Text::from_escaped(next.body.as_str()), &mut self.index, out);
+                let body = Text::from_escaped(next.body.as_str());
+                if !open.takes(&body) {
+                    return self.fault(&no_object(), out);
+                }
+                open.grow(&body, &mut self.index, out);
             }
             if next.stopped {
                 self.close(out);
@@ -316,7 +330,7 @@ impl Writer {
             return self.fault(&Fault::new(FaultKind::Api, message), out);
         }
         self.message_start(out);
-        while self.open.is_some() || !self.waiting.is_empty() {
+        while !self.ended && (self.open.is_some() || !self.waiting.is_empty()) {
             self.close(out);
             self.advance(out);
         }

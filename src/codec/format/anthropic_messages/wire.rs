@@ -34,16 +34,6 @@ pub(super) fn type_of<'a>(cursor: &Cursor<'a>) -> Result<Cow<'a, str>, JsonError
     }
 }
 
-/// True when the object at `cursor` has a `type`, of whatever kind.
-pub(super) fn type_is_there(cursor: &Cursor<'_>) -> bool {
-    let mut found = false;
-    let read = cursor.clone().object::<JsonError>(|key, value| {
-        found |= key == "type";
-        value.skip()
-    });
-    read.is_ok() && found
-}
-
 /// Why a search through an object ended early.
 enum Stopped<'a> {
     Found(Cow<'a, str>),

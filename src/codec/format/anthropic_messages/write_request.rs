@@ -257,7 +257,11 @@ fn tools(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>, undo
         undo.json_tool = Some(JSON_TOOL.to_owned());
         pen.json.key("tools").open_array().open_object().key("name").plain(JSON_TOOL);
         pen.json.key("description").plain("Gives the answer.");
-        pen.json.key("input_schema").json(&schema::of_arguments(Some(schema))).close_object().close_array();
+        let (schema, was_other) = schema::of_arguments(Some(schema));
+        if was_other {
+            pen.report.field(Field::Output, Action::Converted, "the answer comes as arguments, which are an object");
+        }
+        pen.json.key("input_schema").json(&schema).close_object().close_array();
         return Ok(());
     }
     if request.tools.is_empty() {

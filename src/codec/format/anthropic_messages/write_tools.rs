@@ -95,7 +95,10 @@ impl Pen<'_, '_> {
 
     /// The schema of a function's arguments; one that they are held to says only what the format can enforce.
     fn arguments(&mut self, schema: Option<&Json<'_>>, strict: bool, at: usize) {
-        let schema = of_arguments(schema);
+        let (schema, was_other) = of_arguments(schema);
+        if was_other {
+            self.report.converted(Field::Tool, at, "the arguments of a tool are an object");
+        }
         let fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
         if fitted.as_ref().is_some_and(|fitted| fitted.told) {
             self.report.converted(Field::Strict, at, TOLD);

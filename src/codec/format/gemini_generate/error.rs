@@ -128,7 +128,7 @@ impl<'a> Said<'a> {
 
     fn into_fault(self, status: Option<u16>) -> Fault<'a> {
         let told = self.code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
-        let status = status.or(told);
+        let status = status.filter(|status| *status >= 400).or(told);
         let by_word = self.status.as_deref().and_then(|word| STATUSES.iter().find(|(name, _)| *name == word));
         let kind = match (by_word, status) {
             (Some((_, FaultKind::InvalidRequest | FaultKind::Api)) | None, Some(status)) => {

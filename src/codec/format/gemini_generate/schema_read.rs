@@ -21,50 +21,158 @@ fn write_schema(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonErr
         out.push_str(cursor.json()?.as_str());
         return Ok(());
     }
-    let nullable = is_nullable(cursor.clone())?;
+    let traits = Traits::read(cursor.clone())?;
+    // With neither a type nor a choice to say it in, "or nothing" is a choice of its own.
+    let wrapped = traits.nullable && traits.kind.is_empty() && !traits.has_choice;
+    if wrapped {
+        out.push_str("{\"anyOf\":[");
+    }
     let mut first = true;
     out.push('{');
-    cursor.object::<JsonError>(|key, value| {
-        let name = camel(&key);
-        match name.as_ref() {
-            // The order of properties is that of the object itself here; `nullable` is in the type.
-            "nullable" | "propertyOrdering" => return value.skip(),
-            "example" => return example(value, &mut first, out),
-            "format" if value.peek()? == Kind::String && value.clone().string()? == "enum" => return value.skip(),
-            _ => {}
-        }
-        write_key(&name, &mut first, out);
-        match name.as_ref() {
-            "type" => write_type(value, nullable, out),
-            "enum" => write_enum(value, nullable, out),
-            "properties" | "defs" | "$defs" if value.peek()? == Kind::Object => write_named(value, out),
-            "items" | "additionalProperties" => write_schema(value, out),
-            "anyOf" | "oneOf" | "allOf" | "prefixItems" if value.peek()? == Kind::Array => write_list(value, out),
-            // 64-bit numbers are strings in the vendor's JSON.
-            "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" => {
-                let json = value.json()?;
-                out.push_str(json.as_str().trim_matches('"'));
-                Ok(())
-            }
-            _ => {
-                out.push_str(value.json()?.as_str());
-                Ok(())
-            }
-        }
-    })?;
+    cursor.object::<JsonError>(|key, value| traits.write_field(&camel(&key), value, &mut first, out))?;
     out.push('}');
+    if wrapped {
+        out.push_str(",{\"type\":\"null\"}]}");
+    }
     Ok(())
 }
 
-fn is_nullable(mut cursor: Cursor<'_>) -> Result<bool, JsonError> {
-    let mut nullable = false;
-    cursor.object::<JsonError>(|key, value| {
-        if key == "nullable" && value.peek()? == Kind::Bool {
-            nullable = value.bool()?;
+/// What one field of a schema says about others.
+#[derive(Debug, Default)]
+struct Traits {
+    nullable: bool,
+    /// The type in small letters; empty where there is none.
+    kind: String,
+    /// There is `anyOf` or `oneOf`.
+    has_choice: bool,
+    /// `propertyOrdering`: here the order is that of the object itself.
+    order: Vec<String>,
+}
+
+impl Traits {
+    fn read(mut cursor: Cursor<'_>) -> Result<Self, JsonError> {
+        let mut traits = Self::default();
+        cursor.object::<JsonError>(|key, value| {
+            match (camel(&key).as_ref(), value.peek()?) {
+                ("nullable", Kind::Bool) => traits.nullable = value.bool()?,
+                ("type", Kind::String) => traits.kind = value.string()?.to_ascii_lowercase(),
+                ("anyOf" | "oneOf", Kind::Array) => traits.has_choice = true,
+                ("propertyOrdering", Kind::Array) => value.array::<JsonError>(|_, name| {
+                    if name.peek()? == Kind::String {
+                        traits.order.push(name.string()?.into_owned());
+                    }
+                    Ok(())
+                })?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if traits.kind == "type_unspecified" {
+            traits.kind.clear();
+        }
+        Ok(traits)
+    }
+
+    fn write_field(
+        &self,
+        name: &str,
+        value: &mut Cursor<'_>,
+        first: &mut bool,
+        out: &mut String,
+    ) -> Result<(), JsonError> {
+        let kind = value.peek()?;
+        match name {
+            "nullable" | "propertyOrdering" => return value.skip(),
+            "type" if kind == Kind::String && self.kind.is_empty() => return value.skip(),
+            "example" => return example(value, first, out),
+            "format" if kind == Kind::String && value.clone().string()? == "enum" => return value.skip(),
+            _ => write_key(name, first, out),
+        }
+        match name {
+            "type" if kind == Kind::String => {
+                value.skip()?;
+                self.write_type(out);
+            }
+            "enum" if kind == Kind::Array => self.write_enum(value, out)?,
+            "properties" if kind == Kind::Object => self.write_properties(value, out)?,
+            "defs" | "$defs" if kind == Kind::Object => write_named(value, out)?,
+            "items" | "additionalProperties" => write_schema(value, out)?,
+            "anyOf" | "oneOf" if kind == Kind::Array => write_list(value, self.nullable, out)?,
+            "allOf" | "prefixItems" if kind == Kind::Array => write_list(value, false, out)?,
+            // 64-bit numbers are strings in the vendor's JSON.
+            "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" => {
+                out.push_str(value.json()?.as_str().trim_matches('"'));
+            }
+            _ => out.push_str(value.json()?.as_str()),
         }
         Ok(())
-    })?;
-    Ok(nullable)
+    }
+
+    /// Types are in capitals; clients write them either way.
+    fn write_type(&self, out: &mut String) {
+        let word = Text::from_plain(&self.kind);
+        if self.nullable && self.kind != "null" {
+            out.push_str(&format!("[\"{}\",\"null\"]", word.escaped()));
+        } else {
+            out.push_str(&format!("\"{}\"", word.escaped()));
+        }
+    }
+
+    /// The vendor's values are strings, whatever the type.
+    fn write_enum(&self, value: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+        let (mut any, mut any_null) = (false, false);
+        out.push('[');
+        value.array::<JsonError>(|_, value| {
+            let json = value.json()?;
+            if std::mem::replace(&mut any, true) {
+                out.push(',');
+            }
+            any_null |= json.kind() == Kind::Null;
+            out.push_str(self.of_type(&json).unwrap_or(json.as_str()));
+            Ok(())
+        })?;
+        if self.nullable && any && !any_null {
+            out.push_str(",null");
+        }
+        out.push(']');
+        Ok(())
+    }
+
+    /// What the string `json` says as a value of the type, where that is no string.
+    fn of_type<'j>(&self, json: &'j Json<'_>) -> Option<&'j str> {
+        let inside = json.as_str().strip_prefix('"')?.strip_suffix('"')?;
+        let kind = Cursor::over(inside).json().ok().filter(|json| json.as_str() == inside)?.kind();
+        let fits = match self.kind.as_str() {
+            "integer" | "number" => kind == Kind::Number,
+            "boolean" => kind == Kind::Bool,
+            _ => false,
+        };
+        fits.then_some(inside)
+    }
+
+    /// Properties, those with a place in the order by it.
+    fn write_properties(&self, cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+        if self.order.is_empty() {
+            return write_named(cursor, out);
+        }
+        let mut written: Vec<(usize, String)> = Vec::new();
+        cursor.object::<JsonError>(|key, value| {
+            let place = self.order.iter().position(|name| *name == key).unwrap_or(usize::MAX);
+            let mut one = String::new();
+            write_key(&key, &mut true, &mut one);
+            write_schema(value, &mut one)?;
+            written.push((place, one));
+            Ok(())
+        })?;
+        written.sort_by_key(|(place, _)| *place);
+        out.push('{');
+        for (index, (_, one)) in written.iter().enumerate() {
+            out.push_str(if index > 0 { "," } else { "" });
+            out.push_str(one);
+        }
+        out.push('}');
+        Ok(())
+    }
 }
 
 fn example(value: &mut Cursor<'_>, first: &mut bool, out: &mut String) -> Result<(), JsonError> {
@@ -72,34 +180,6 @@ fn example(value: &mut Cursor<'_>, first: &mut bool, out: &mut String) -> Result
     out.push('[');
     out.push_str(value.json()?.as_str());
     out.push(']');
-    Ok(())
-}
-
-/// Types are in capitals; clients write them either way.
-fn write_type(value: &mut Cursor<'_>, nullable: bool, out: &mut String) -> Result<(), JsonError> {
-    if value.peek()? != Kind::String {
-        out.push_str(value.json()?.as_str());
-        return Ok(());
-    }
-    let word = Text::from_plain(&value.string()?.to_ascii_lowercase()).escaped().to_owned();
-    if nullable && word != "null" {
-        out.push_str(&format!("[\"{word}\",\"null\"]"));
-    } else {
-        out.push_str(&format!("\"{word}\""));
-    }
-    Ok(())
-}
-
-fn write_enum(value: &mut Cursor<'_>, nullable: bool, out: &mut String) -> Result<(), JsonError> {
-    let json = value.json()?;
-    let list = json.as_str().trim();
-    match list.strip_suffix(']') {
-        Some(open) if nullable && !list.contains("null") && !json.is_empty() => {
-            out.push_str(open);
-            out.push_str(",null]");
-        }
-        _ => out.push_str(list),
-    }
     Ok(())
 }
 
@@ -115,14 +195,18 @@ fn write_named(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonErro
     Ok(())
 }
 
-fn write_list(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+fn write_list(cursor: &mut Cursor<'_>, or_null: bool, out: &mut String) -> Result<(), JsonError> {
+    let mut any = false;
     out.push('[');
-    cursor.array::<JsonError>(|index, element| {
-        if index > 0 {
+    cursor.array::<JsonError>(|_, element| {
+        if std::mem::replace(&mut any, true) {
             out.push(',');
         }
         write_schema(element, out)
     })?;
+    if or_null && any {
+        out.push_str(",{\"type\":\"null\"}");
+    }
     out.push(']');
     Ok(())
 }
@@ -152,6 +236,20 @@ mod tests {
             (
                 r#"{"type":"OBJECT","properties":{"nullable":{"type":"ARRAY","items":{"type":"INTEGER"},"min_items":"2"}},"propertyOrdering":["nullable"],"required":["nullable"]}"#,
                 r#"{"type":"object","properties":{"nullable":{"type":"array","items":{"type":"integer"},"minItems":2}},"required":["nullable"]}"#,
+            ),
+            (
+                r#"{"type":"INTEGER","format":"enum","enum":["1","2","x"],"nullable":true}"#,
+                r#"{"type":["integer","null"],"enum":[1,2,"x",null]}"#,
+            ),
+            (r#"{"type":"STRING","enum":["1"]}"#, r#"{"type":"string","enum":["1"]}"#),
+            (
+                r#"{"anyOf":[{"type":"STRING"},{"type":"TYPE_UNSPECIFIED"}],"nullable":true}"#,
+                r#"{"anyOf":[{"type":"string"},{},{"type":"null"}]}"#,
+            ),
+            (r##"{"$ref":"#/$defs/A","nullable":true}"##, r##"{"anyOf":[{"$ref":"#/$defs/A"},{"type":"null"}]}"##),
+            (
+                r#"{"type":"OBJECT","properties":{"c":{},"b":{},"a":{}},"propertyOrdering":["a","b"]}"#,
+                r#"{"type":"object","properties":{"a":{},"b":{},"c":{}}}"#,
             ),
             (r#"{"any_of":[{"type":"NUMBER","example":1.0}]}"#, r#"{"anyOf":[{"type":"number","examples":[1.0]}]}"#),
         ] {

@@ -86,6 +86,17 @@ pub(super) fn word<'s>(stop: &'s Stop<'_>) -> Option<&'s str> {
     })
 }
 
+/// True when the word that says `stop` tells less.
+pub(super) fn is_coarser(stop: &Stop<'_>) -> bool {
+    match stop {
+        Stop::Pause | Stop::Compaction | Stop::ContextWindow | Stop::Other(_) => true,
+        // Which of the stop texts it was, and of what sort the refusal.
+        Stop::StopSequence(said) => said.is_some(),
+        Stop::Refusal { category: Some(category), .. } => word(stop) != Some(category.escaped()),
+        _ => false,
+    }
+}
+
 /// The `finishMessage` that goes with it.
 pub(super) fn message<'s>(stop: &'s Stop<'_>) -> Option<Text<'s>> {
     match stop {

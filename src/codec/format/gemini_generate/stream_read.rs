@@ -11,6 +11,7 @@ use std::ops::Range;
 use super::chunk::{Answer, Chunk, answers};
 use super::talk::Talk;
 use super::{error, logprobs, stop, usage};
+use crate::format::told::Told;
 use crate::format::{Repeat, StreamReader};
 use crate::frame::sse::{Frame, place_in};
 use crate::hub::{BlockKind, Event, Fault, FaultKind, Field, Stop};
@@ -34,6 +35,7 @@ pub(super) struct Reader {
     /// The prompt was refused.
     blocked: Option<Stop<'static>>,
     last: Last,
+    told: Told,
 }
 
 /// What the last frame was, beside its events.
@@ -123,9 +125,7 @@ impl Reader {
             return Ok(Ok(()));
         }
         self.start(chunk.id.as_ref(), chunk.model, sink);
-        for extra in &chunk.extras {
-            sink(Event::Dropped { field: extra.field });
-        }
+        self.told.all(chunk.extras.iter().map(|extra| extra.field), sink);
         if let Some(word) = &chunk.blocked {
             self.last.keeps = true;
             self.blocked = Some(stop::blocked(word).into_owned());
@@ -164,9 +164,7 @@ impl Reader {
     }
 
     fn answer(&mut self, answer: Answer<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
-        for extra in &answer.extras {
-            sink(Event::Dropped { field: extra.field });
-        }
+        self.told.all(answer.extras.iter().map(|extra| extra.field), sink);
         let Self { talks, next, id, last, .. } = self;
         let at = match talks.iter().position(|talk| talk.index == answer.index) {
             Some(at) => at,

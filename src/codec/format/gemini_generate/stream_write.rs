@@ -92,7 +92,7 @@ impl StreamWriter for Writer {
             }
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate, stop } => {
-                if matches!(stop, Stop::Pause | Stop::Compaction | Stop::Other(_)) {
+                if stop::is_coarser(stop) {
                     lost(Field::StopReason);
                 }
                 let choice = self.choice(*candidate);
@@ -101,7 +101,12 @@ impl StreamWriter for Writer {
                     choice.stop = Some(stop.clone().into_owned());
                 }
             }
-            Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Usage(usage) => {
+                if usage.server_tool_requests > 0 {
+                    lost(Field::UsageDetail);
+                }
+                self.usage = Some(usage.clone());
+            }
             // A comment would reach a JSON parser in the vendor's SDK; an empty event, and space within an array, do not.
             // The one ping that some providers send as a matter of form tells nothing: only silence needs a sign.
             Event::Ping if busy => {}

@@ -61,6 +61,10 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     if let Some(usage) = &response.usage {
         json.key("usageMetadata");
         usage::write(usage, &mut json);
+        if usage.server_tool_requests > 0 {
+            let reason = "requests of the provider's own tools are not told";
+            losses.add(Field::UsageDetail, Action::Dropped, Place::Pointer("".into()), reason);
+        }
     }
     json.key("modelVersion").plain(&reply.model);
     if !response.id.is_empty() {
@@ -117,12 +121,9 @@ impl Pen<'_> {
             left.write(json);
         }
         json.close_array().key("role").plain("model").close_object();
-        match &candidate.stop {
-            Stop::Pause | Stop::Compaction | Stop::Other(_) if !self.is_own => {
-                let place = Place::Pointer("".into());
-                self.losses.add(Field::StopReason, Action::Converted, place, "the format has no word for this reason");
-            }
-            _ => {}
+        if stop::is_coarser(&candidate.stop) && !self.is_own {
+            let place = Place::Pointer("".into());
+            self.losses.add(Field::StopReason, Action::Converted, place, "the format has no word for this reason");
         }
         write_finish(&candidate.stop, self.malformed, json);
         json.key("index").number(candidate.index);

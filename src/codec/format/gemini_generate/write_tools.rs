@@ -78,8 +78,14 @@ impl Pen<'_, '_> {
                 if let Some(description) = description {
                     self.json.key("description").text(description);
                 }
-                if let Some(schema) = schema.as_ref().filter(|schema| !takes_nothing(schema)) {
-                    self.parameters(schema, facts, *at);
+                match schema {
+                    Some(schema) if !takes_nothing(schema) => self.parameters(schema, facts, *at),
+                    Some(schema) if says_more(schema) => {
+                        let reason =
+                            "a function without named arguments takes none; what else its schema says is left out";
+                        self.report.dropped(Field::Tool, *at, reason);
+                    }
+                    Some(_) | None => {}
                 }
                 if *strict == Some(true) {
                     self.report.dropped(Field::Strict, *at, "calls cannot be held to their schema tool by tool");
@@ -199,6 +205,17 @@ fn takes_nothing(schema: &Json<'_>) -> bool {
         Ok(())
     });
     read.is_ok() && !has_properties && !other
+}
+
+/// True for such a schema that allows arguments of any name, or describes them.
+fn says_more(schema: &Json<'_>) -> bool {
+    let mut more = false;
+    let read = schema.cursor().object::<JsonError>(|key, value| {
+        let said = value.json()?;
+        more |= key == "description" || (key == "additionalProperties" && said.as_str() != "false");
+        Ok(())
+    });
+    read.is_ok() && more
 }
 
 /// The freedom to use tools, as far as the target knows it.

@@ -179,6 +179,8 @@ pub(super) struct CallPiece<'a> {
     pub flavor: Flavor,
     /// `extra_content.google.thought_signature`
     pub signature: Option<Text<'a>>,
+    /// What the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
     /// Byte offset.
     pub at: usize,
 }
@@ -193,7 +195,7 @@ pub(super) fn calls<'a, E: From<JsonError>>(
             return Ok(value.skip()?);
         }
         let mut piece = CallPiece { at: value.offset(), ..CallPiece::default() };
-        value.object::<JsonError>(|key, value| call_field(&key, value, &mut piece))?;
+        value.object::<JsonError>(|key, value| call_field(key, value, &mut piece))?;
         each(piece)
     })
 }
@@ -205,8 +207,8 @@ pub(super) fn legacy_call<'a>(cursor: &mut Cursor<'a>) -> Result<CallPiece<'a>, 
     Ok(piece)
 }
 
-fn call_field<'a>(key: &str, value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) -> Result<(), JsonError> {
-    match key {
+fn call_field<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) -> Result<(), JsonError> {
+    match key.as_ref() {
         "index" => piece.index = loose_count(value)?,
         "id" => piece.id = filled(value)?.map(Text::into_plain),
         "type" => {
@@ -221,10 +223,11 @@ fn call_field<'a>(key: &str, value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) 
         }
         // Gemini's compatible surface: {"google":{"thought_signature":…}}
         "extra_content" | "google" if value.peek()? == Kind::Object => {
-            value.object::<JsonError>(|key, value| call_field(&key, value, piece))?;
+            value.object::<JsonError>(|key, value| call_field(key, value, piece))?;
         }
+        "function" | "custom" | "extra_content" | "google" => value.skip()?,
         "thought_signature" => piece.signature = filled(value)?,
-        _ => {}
+        _ => keep(&mut piece.extras, Field::ToolCall, key, value)?,
     }
     Ok(())
 }
@@ -234,7 +237,7 @@ fn callee<'a>(value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) -> Result<(), J
         match key.as_ref() {
             "name" => piece.name = filled(value)?.map(Text::into_plain),
             "arguments" | "input" => piece.input = input(value)?,
-            _ => {}
+            _ => keep(&mut piece.extras, Field::ToolCall, key, value)?,
         }
         Ok(())
     })

@@ -309,11 +309,15 @@ impl<'a> History<'_, 'a> {
 
     fn assistant(&mut self, mut message: Message<'a>, at: usize) -> Result<(), Refusal> {
         let said = std::mem::take(&mut message.said);
-        let (seal, mut forged) = (self.seal, Vec::new());
+        let (seal, mut forged, mut unplaced) = (self.seal, Vec::new(), Vec::new());
         let mut blocks = Vec::new();
         let mut state = |detail: &details::Detail<'a>| open(detail, seal, &mut forged);
         read_response::thinking(said.reasoning.clone(), said.details.clone(), at, &mut state, &mut blocks)?;
+        let spoken = blocks.len();
         blocks.extend(words(&said, at)?);
+        if let Some(mut list) = said.annotations {
+            read_response::cite(&mut list, blocks.get_mut(spoken..).unwrap_or_default(), &mut unplaced)?;
+        }
         if let Some(text) = said.refusal {
             blocks.push(Block::new(BlockKind::Refusal { text }, said.content_at));
         }
@@ -334,6 +338,7 @@ impl<'a> History<'_, 'a> {
         }
         message.said.extras = said.extras;
         message.said.extras.extend(forged);
+        message.said.extras.extend(unplaced);
         self.push(Role::Assistant, blocks, message, at);
         Ok(())
     }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::answer::{self, CallPiece, Part, Said};
-use super::wire::{arguments, derive_stop, keep, loose_count, loose_text, read_stop};
+use super::wire::{derive_stop, keep, loose_count, loose_text, read_stop};
 use super::{details, usage};
 use crate::Format;
 use crate::hub::{
-    Block, BlockKind, Candidate, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, ids,
+    Block, BlockKind, Candidate, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, arguments, ids,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Text, late_member};
 
@@ -56,10 +56,11 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     Ok(response)
 }
 
-fn class_of(key: &str) -> Field {
+pub(super) fn class_of(key: &str) -> Field {
     match key {
         "moderation" | "prompt_filter_results" => Field::Safety,
         "metadata" => Field::Metadata,
+        "citations" | "search_results" => Field::Citations,
         _ => Field::Unknown,
     }
 }
@@ -81,14 +82,14 @@ fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Ca
     })?;
     let index = index.unwrap_or(position as u64);
     extras.append(&mut said.extras);
-    let blocks = blocks(said, &format!("{id}/{index}"))?;
+    let blocks = blocks(said, &format!("{id}/{index}"), &mut extras)?;
     let calls = blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
     let stop = finish.map_or(Stop::EndTurn, |word| read_stop(&word, matched));
     Ok(Candidate { index, stop: derive_stop(stop, calls), blocks, logprobs, extras })
 }
 
 /// What a message says, as blocks: reasoning, words, calls.
-pub(super) fn blocks<'a>(said: Said<'a>, seed: &str) -> Result<Vec<Block<'a>>, JsonError> {
+pub(super) fn blocks<'a>(said: Said<'a>, seed: &str, extras: &mut Vec<Extra<'a>>) -> Result<Vec<Block<'a>>, JsonError> {
     let at = said.content_at;
     let mut blocks = Vec::new();
     thinking(said.reasoning, said.details, at, &mut |opaque: &details::Detail<'a>| opaque.native(), &mut blocks)?;
@@ -110,13 +111,7 @@ pub(super) fn blocks<'a>(said: Said<'a>, seed: &str) -> Result<Vec<Block<'a>>, J
         blocks.push(Block::new(BlockKind::Refusal { text }, at));
     }
     if let Some(mut list) = said.annotations {
-        let text = blocks.get_mut(words..).unwrap_or_default().iter_mut().find_map(|block| match &mut block.kind {
-            BlockKind::Text { citations, .. } => Some(citations),
-            _ => None,
-        });
-        if let Some(citations) = text {
-            answer::citations(&mut list, &mut |citation| citations.push(citation))?;
-        }
+        cite(&mut list, blocks.get_mut(words..).unwrap_or_default(), extras)?;
     }
     if let Some(mut audio) = said.audio {
         let at = audio.offset();
@@ -133,6 +128,28 @@ pub(super) fn blocks<'a>(said: Said<'a>, seed: &str) -> Result<Vec<Block<'a>>, J
     }
     calls(said.calls, said.legacy_call, seed, &mut blocks)?;
     Ok(blocks)
+}
+
+/// Gives the sources in `annotations` to the first text of `blocks`; where there is none, they are there to be reported.
+pub(super) fn cite<'a>(
+    annotations: &mut Cursor<'a>,
+    blocks: &mut [Block<'a>],
+    extras: &mut Vec<Extra<'a>>,
+) -> Result<(), JsonError> {
+    let text = blocks.iter_mut().find_map(|block| match &mut block.kind {
+        BlockKind::Text { citations, .. } => Some(citations),
+        _ => None,
+    });
+    match text {
+        Some(citations) => answer::citations(annotations, &mut |citation| citations.push(citation)),
+        None => {
+            let (at, value) = (annotations.offset(), annotations.json()?);
+            if !value.is_empty() {
+                extras.push(Extra { field: Field::Citations, key: Cow::Borrowed("annotations"), value, at });
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Turns entries of `reasoning_details`, or plain reasoning where there are none, into blocks.
@@ -245,6 +262,7 @@ pub(super) fn call<'a>(piece: CallPiece<'a>, seed: &str, position: usize) -> Blo
     let id = piece.id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{seed}/{position}"))));
     let name = piece.name.unwrap_or_default();
     let mut block = Block::new(BlockKind::ToolCall { id, name, arguments, flavor: piece.flavor }, piece.at);
+    block.extras = piece.extras;
     block.opaque.extend(piece.signature.map(|data| Opaque {
         kind: OpaqueKind::ThoughtSignature,
         maker: Format::OpenaiChat,

@@ -5,10 +5,12 @@
 //! `finish_reason`, and some send more after it.
 
 use super::answer::{self, CallPiece, Part, Said};
+use super::read_response::class_of;
 use super::stream_calls::Calls;
 use super::wire::{derive_stop, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
 use crate::format::StreamReader;
+use crate::format::told::{Told, is_usual_tier, unread};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
@@ -28,6 +30,7 @@ pub(super) struct Reader {
     /// Number of the next block.
     next: u32,
     choices: Vec<Choice>,
+    told: Told,
 }
 
 /// One of the answers.
@@ -60,6 +63,8 @@ struct Chunk<'a> {
     choices: Option<Cursor<'a>>,
     usage: Option<Usage>,
     error: Option<Cursor<'a>>,
+    /// Classes of what the hub has no place for.
+    unread: Vec<Field>,
 }
 
 /// One entry of `choices`.
@@ -72,6 +77,7 @@ struct Piece<'a> {
     matched: Option<Text<'a>>,
     logprobs: Option<Json<'a>>,
     usage: Option<Usage>,
+    unread: Vec<Field>,
 }
 
 impl StreamReader for Reader {
@@ -146,15 +152,31 @@ impl<'a> Chunk<'a> {
                     value.skip()?;
                 }
                 // vLLM's errors have no envelope.
-                "object" if loose_text(value)?.is_some_and(|object| object.escaped() == "error") => {
-                    chunk.error = Some(start.clone());
+                "object" => {
+                    if loose_text(value)?.is_some_and(|object| object.escaped() == "error") {
+                        chunk.error = Some(start.clone());
+                    }
                 }
-                _ => {}
+                key => aside(key, value, &mut chunk.unread)?,
             }
             Ok(())
         })?;
         cursor.finish()?;
         Ok(chunk)
+    }
+}
+
+/// A field of a chunk that is none of the answer: an envelope's, or one that the hub has no place for.
+fn aside(key: &str, value: &mut Cursor<'_>, unread_fields: &mut Vec<Field>) -> Result<(), JsonError> {
+    match key {
+        "id" | "model" | "created" | "system_fingerprint" | "obfuscation" => value.skip(),
+        "choices" | "usage" | "error" | "x_groq" => value.skip(),
+        "service_tier" => {
+            let tier = loose_text(value)?.filter(|tier| !is_usual_tier(tier.escaped()));
+            unread_fields.extend(tier.map(|_| Field::Tier));
+            Ok(())
+        }
+        _ => unread(unread_fields, class_of(key), value),
     }
 }
 
@@ -164,16 +186,22 @@ impl<'a> Piece<'a> {
         value.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "index" => piece.index = loose_count(value)?.unwrap_or(0),
-                "delta" if value.peek()? == Kind::Object => piece.said = Some(Said::read(value, false)?),
+                "delta" if value.peek()? == Kind::Object => piece.said = Some(Said::read(value, true)?),
                 "message" if value.peek()? == Kind::Object => piece.message = Some(Said::read(value, false)?),
                 "finish_reason" => piece.finish = loose_text(value)?.filter(|word| !word.is_empty()),
                 "stop_reason" => piece.matched = loose_text(value)?,
                 "logprobs" if value.peek()? == Kind::Object => piece.logprobs = Some(value.json()?),
                 "usage" => piece.usage = usage::read(value)?,
-                _ => {}
+                "delta" | "message" | "logprobs" => value.skip()?,
+                "content_filter_results" | "content_filter_result" | "content_filter_offsets" => {
+                    unread(&mut piece.unread, Field::Safety, value)?;
+                }
+                _ => unread(&mut piece.unread, Field::Unknown, value)?,
             }
             Ok(())
         })?;
+        let extras = piece.said.iter().flat_map(|said| &said.extras);
+        piece.unread.extend(extras.map(|extra| extra.field));
         Ok(piece)
     }
 }
@@ -181,7 +209,7 @@ impl<'a> Piece<'a> {
 impl Reader {
     /// A chunk of a stream that has begun, in one pass: nothing of it depends on what stands further behind.
     fn next_chunk(&mut self, data: &str, sink: Sink<'_>) -> Result<(), Fault<'static>> {
-        let (mut late, mut error) = (None, None);
+        let (mut late, mut error, mut unread) = (None, None, Vec::new());
         let mut cursor = Cursor::over(data);
         let start = cursor.clone();
         let read = cursor
@@ -203,15 +231,18 @@ impl Reader {
                         Ok(())
                     })?,
                     "error" if value.peek()? != Kind::Null => error = Some(value.clone()),
-                    "object" if loose_text(value)?.is_some_and(|object| object.escaped() == "error") => {
-                        error = Some(start.clone());
+                    "object" => {
+                        if loose_text(value)?.is_some_and(|object| object.escaped() == "error") {
+                            error = Some(start.clone());
+                        }
                     }
-                    _ => {}
+                    key => aside(key, value, &mut unread)?,
                 }
                 Ok(())
             })
             .and_then(|()| cursor.finish());
         read.map_err(|error| malformed(&error))?;
+        self.told.all(unread, sink);
         if let Some(usage) = late {
             sink(Event::Usage(usage));
         }
@@ -224,7 +255,8 @@ impl Reader {
 
     /// The chunk with which a stream begins.
     fn chunk(&mut self, chunk: Chunk<'_>, sink: Sink<'_>) -> Result<(), JsonError> {
-        let Chunk { id, model, created, choices, usage, .. } = chunk;
+        let Chunk { id, model, created, choices, usage, unread, .. } = chunk;
+        self.told.all(unread, sink);
         let mut choices = choices.filter(|list| list.clone().json().is_ok_and(|json| !json.is_empty()));
         if !self.started {
             let named = id.as_ref().is_some_and(|id| !id.is_empty());
@@ -263,9 +295,10 @@ impl Reader {
             self.choices.push(Choice { index, ..Choice::default() });
             self.choices.len() - 1
         });
-        let Self { id, next, choices, .. } = self;
+        let Self { id, next, choices, told, .. } = self;
         let Some(choice) = choices.get_mut(at) else { return Ok(()) };
-        let mut talk = Talk { id, next, choice, sink };
+        told.all(piece.unread, sink);
+        let mut talk = Talk { id, next, choice, told, sink };
         // A final `message` repeats the deltas; it counts only where there were none.
         // Before the words that they are of.
         if let Some(raw) = piece.logprobs {
@@ -314,6 +347,7 @@ struct Talk<'r, 's> {
     id: &'r str,
     next: &'r mut u32,
     choice: &'r mut Choice,
+    told: &'r mut Told,
     sink: &'r mut (dyn FnMut(Event<'_>) + 's),
 }
 
@@ -415,6 +449,7 @@ impl Talk<'_, '_> {
     }
 
     fn call(&mut self, piece: CallPiece<'_>) {
+        self.told.all(piece.extras.iter().map(|extra| extra.field), self.sink);
         self.close();
         self.choice.calls.piece(piece, self.id, self.choice.index, self.next, self.sink);
     }

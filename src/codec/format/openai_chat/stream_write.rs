@@ -478,6 +478,7 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
         Event::BlockStart { head: Head::ServerTool { .. }, .. } => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.url.is_none() => Some(Field::Citations),
         Event::Stop { stop, .. } if is_inexact(stop) => Some(Field::StopReason),
+        Event::Usage(usage) if usage.server_tool_requests > 0 => Some(Field::UsageDetail),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::Format;
 use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Opaque, OpaqueKind, Stop};
-use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
+use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 
 /// Keeps a field that the hub has no place for; `null` says nothing and is not kept.
 pub(super) fn keep<'a>(
@@ -69,20 +69,6 @@ pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark
     Ok(Some(mark))
 }
 
-/// Arguments of a function call as the hub keeps them: the JSON text of an object, or, where the text is none (cut
-/// short by a limit, say), the text itself as a JSON string.
-pub(super) fn arguments(text: Text<'_>) -> Json<'_> {
-    let escaped = format!("\"{}\"", text.escaped());
-    let plain = text.into_plain();
-    if plain.trim().is_empty() {
-        return Json::EMPTY_OBJECT;
-    }
-    match Json::parse(plain) {
-        Ok(json) if json.kind() == Kind::Object => json,
-        _ => Json::from_valid(escaped),
-    }
-}
-
 /// Reads `finish_reason`; `matched` is the stop text that some servers name beside it.
 pub(super) fn read_stop<'a>(word: &Text<'a>, matched: Option<Text<'a>>) -> Stop<'a> {
     match word.escaped() {
@@ -133,7 +119,12 @@ pub(super) fn write_stop(stop: &Stop<'_>, said_anything: bool) -> Result<&'stati
 
 /// True when the `finish_reason` that says `stop` means something else as well.
 pub(super) fn is_inexact(stop: &Stop<'_>) -> bool {
-    matches!(stop, Stop::Pause | Stop::Compaction | Stop::Other(_))
+    match stop {
+        Stop::Pause | Stop::Compaction | Stop::ContextWindow | Stop::Other(_) => true,
+        // Which of the stop texts it was, and of what sort the refusal.
+        Stop::StopSequence(said) | Stop::Refusal { category: said, .. } => said.is_some(),
+        _ => false,
+    }
 }
 
 /// True for a signature that stands at a tool call itself (Gemini's compatible surface), not among the reasoning.
@@ -177,20 +168,6 @@ pub(super) fn code_points(text: &Text<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keeps_arguments_whole() {
-        for (escaped, json) in [
-            ("", "{}"),
-            (" ", "{}"),
-            (r#"{\"n\":12345678901234567890,\"a\":1.0}"#, r#"{"n":12345678901234567890,"a":1.0}"#),
-            (r#"{\"n\":"#, r#""{\"n\":""#),
-            ("[1]", "\"[1]\""),
-            (r#"\"x\""#, r#""\"x\"""#),
-        ] {
-            assert_eq!(arguments(Text::from_escaped(escaped)).as_str(), json);
-        }
-    }
 
     #[test]
     fn reads_times() {

@@ -382,6 +382,9 @@ impl<'r> Said<'r> {
                 if !citations.is_empty() {
                     report.dropped(Field::Citations, block.at, "a message of the history carries no sources");
                 }
+                if block.opaque.iter().any(|opaque| opaque.kind != OpaqueKind::Unsigned) {
+                    report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
+                }
                 report.extras(&block.extras);
                 continue;
             }
@@ -393,8 +396,12 @@ impl<'r> Said<'r> {
 
     fn other(&mut self, block: &'r Block<'r>, report: &mut Report<'_>) {
         match &block.kind {
-            BlockKind::Refusal { text } => self.refusal.push(text.by_ref()),
+            BlockKind::Refusal { text } => {
+                self.refusal.push(text.by_ref());
+                report.extras(&block.extras);
+            }
             BlockKind::Thinking { .. } | BlockKind::Redacted => {
+                report.extras(&block.extras);
                 self.signature = block.opaque.iter().find(|opaque| is_call_signature(opaque)).or(self.signature);
                 self.thoughts.push(block);
             }

@@ -36,6 +36,10 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     if let Some(usage) = &response.usage {
         w.key("usage");
         usage::write(usage, &mut w);
+        if usage.server_tool_requests > 0 {
+            let at = Place::Pointer(std::borrow::Cow::Borrowed(""));
+            losses.add(Field::UsageDetail, Action::Dropped, at, "requests of the provider's own tools are not told");
+        }
     }
     match response.tier.as_ref().map(Text::escaped) {
         Some("standard") => {
@@ -139,6 +143,9 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
     let mut apart = false;
     let mut signature = None;
     for block in &candidate.blocks {
+        for extra in block.extras.iter().filter(|extra| extra.field != Field::Audio) {
+            losses.dropped(extra.field, extra.at, format!("a chat completion has no place for `{}`", extra.key));
+        }
         match &block.kind {
             BlockKind::Text { .. } if sound(block).is_some() => message.audio = sound(block),
             BlockKind::Text { text, citations } => {

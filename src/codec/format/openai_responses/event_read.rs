@@ -30,6 +30,8 @@ pub(super) struct Event<'a> {
     pub response: Option<Cursor<'a>>,
     /// There is an `error`.
     pub error: bool,
+    /// There is a field that the hub has no place for.
+    pub unread: bool,
 }
 
 impl<'a> Event<'a> {
@@ -54,7 +56,13 @@ impl<'a> Event<'a> {
                     event.error = value.peek()? != Kind::Null;
                     value.skip()?;
                 }
-                _ => {}
+                "sequence_number" | "item_id" | "annotation_index" | "obfuscation" | "name" | "logprobs" => {
+                    value.skip()?;
+                }
+                _ => {
+                    event.unread |= value.peek()? != Kind::Null;
+                    value.skip()?;
+                }
             }
             Ok(())
         })?;

@@ -117,8 +117,9 @@ impl<'a> Item<'a> {
             let Some(mut list) = list.filter(|list| list.clone().peek() == Ok(Kind::Array)) else { continue };
             list.array::<JsonError>(|_, value| {
                 let at = value.offset();
-                if let Some(text) = words_of(value)?.filter(|text| !text.is_empty()) {
-                    blocks.push(Block::new(BlockKind::Thinking { text, kind }, at));
+                let part = Part::read(value)?;
+                if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+                    blocks.push(Block { extras: part.extras, ..Block::new(BlockKind::Thinking { text, kind }, at) });
                 }
                 Ok(())
             })?;
@@ -136,7 +137,7 @@ impl<'a> Item<'a> {
             blocks.push(Block::new(BlockKind::Thinking { text: Text::EMPTY, kind: ThinkingKind::Summary }, self.at));
         }
         if let Some(first) = blocks.first_mut() {
-            first.extras = self.extras;
+            first.extras.extend(self.extras);
         }
         Ok(blocks)
     }
@@ -187,21 +188,6 @@ fn input<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
     }
 }
 
-/// The `text` of a part.
-fn words_of<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
-    if value.peek()? != Kind::Object {
-        return loose_text(value);
-    }
-    let mut text = None;
-    value.object::<JsonError>(|key, value| {
-        if key == "text" {
-            text = loose_text(value)?;
-        }
-        Ok(())
-    })?;
-    Ok(text)
-}
-
 /// A part of an answer's message.
 #[derive(Debug, Default)]
 pub(super) struct Part<'a> {
@@ -213,6 +199,8 @@ pub(super) struct Part<'a> {
     pub citations: Vec<Citation<'a>>,
     /// `logprobs`, not empty.
     pub logprobs: Option<Json<'a>>,
+    /// What the hub has no place for.
+    pub extras: Vec<Extra<'a>>,
 }
 
 impl<'a> Part<'a> {
@@ -236,7 +224,8 @@ impl<'a> Part<'a> {
                 "logprobs" if value.peek()? == Kind::Array => {
                     part.logprobs = Some(value.json()?).filter(|json| !json.is_empty());
                 }
-                _ => {}
+                "logprobs" => value.skip()?,
+                _ => keep(&mut part.extras, Field::Unknown, key, value)?,
             }
             Ok(())
         })?;

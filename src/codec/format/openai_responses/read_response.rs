@@ -56,7 +56,7 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
 }
 
 /// What an answer repeats of its request: no word of the model's.
-fn is_echo(key: &str) -> bool {
+pub(super) fn is_echo(key: &str) -> bool {
     matches!(
         key,
         "object"
@@ -91,7 +91,7 @@ fn is_echo(key: &str) -> bool {
     )
 }
 
-fn class_of(key: &str) -> Field {
+pub(super) fn class_of(key: &str) -> Field {
     match key {
         "moderation" | "content_filters" => Field::Safety,
         "billing" | "tool_usage" => Field::UsageDetail,
@@ -134,7 +134,7 @@ pub(super) fn item_blocks<'a>(
             let at = item.at;
             parts(item.content.take(), at, found, logprobs)?;
             if let Some(block) = found.get_mut(first) {
-                block.extras = item.extras;
+                block.extras.append(&mut item.extras);
             }
         }
         "function_call" | "custom_tool_call" => found.push(item.call(seed)),
@@ -170,7 +170,7 @@ fn parts<'a>(
         let Some(text) = part.text.filter(|text| !text.is_empty()) else { return Ok(()) };
         let kind =
             if refusal { BlockKind::Refusal { text } } else { BlockKind::Text { text, citations: part.citations } };
-        found.push(Block::new(kind, at));
+        found.push(Block { extras: part.extras, ..Block::new(kind, at) });
         Ok(())
     })
 }

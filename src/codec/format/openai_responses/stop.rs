@@ -48,7 +48,8 @@ impl<'a> Ending<'a> {
                 },
                 None => Stop::MaxTokens,
             },
-            "failed" | "cancelled" => Stop::Failed(match self.error {
+            // One that is not over was started in the background: what is there of it is no answer.
+            "failed" | "cancelled" | "queued" | "in_progress" => Stop::Failed(match self.error {
                 Some(mut error) => error_words(&mut error).unwrap_or(status),
                 None => status,
             }),
@@ -132,6 +133,8 @@ pub(super) fn is_coarser(stop: &Stop<'_>) -> bool {
     match stop {
         Stop::Pause | Stop::Compaction | Stop::ContextWindow => true,
         Stop::Other(word) => !matches!(word.escaped(), "steered" | "max_messages"),
+        // Which of the stop texts it was, and of what sort the refusal.
+        Stop::StopSequence(said) | Stop::Refusal { category: said, .. } => said.is_some(),
         _ => false,
     }
 }
@@ -152,7 +155,9 @@ mod tests {
             (r#"{"status":"incomplete","incomplete_details":null}"#, false, "max_tokens"),
             (r#"{"status":"failed","error":{"code":"server_error","message":"boom"}}"#, false, "failed"),
             (r#"{"status":"cancelled","error":null}"#, false, "failed"),
-            (r#"{"status":"in_progress"}"#, false, "other"),
+            (r#"{"status":"in_progress"}"#, false, "failed"),
+            (r#"{"status":"queued"}"#, true, "failed"),
+            (r#"{"status":"new"}"#, false, "other"),
         ] {
             let mut ending = Ending::default();
             Cursor::over(json)

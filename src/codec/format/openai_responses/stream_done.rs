@@ -29,6 +29,7 @@ impl Items {
                 return Ok(());
             }
         };
+        tell(&contents, sink);
         let place = Place { speech, item: index, part };
         self.whole(place, contents.text, sink)?;
         if speech != Speech::Text {
@@ -103,6 +104,7 @@ impl Items {
             if list.peek()? == JsonKind::Array {
                 list.array::<JsonError>(|_, value| {
                     let contents = Contents::read(value)?;
+                    tell(&contents, sink);
                     if step.is_ok() {
                         step = self.whole(Place { speech, item: index, part }, contents.text, sink);
                     }
@@ -144,6 +146,9 @@ impl Items {
                 return Err(broken("a tool call without a name"));
             }
         }
+        if self.list.get(at).is_some_and(|state| state.call.is_some()) {
+            report(&item, sink);
+        }
         self.begin_call(at, item, sink);
         match self.list.get(at).map(|state| state.index) {
             Some(index) => self.whole_input(index, input, sink),
@@ -182,5 +187,12 @@ impl Items {
             Ok(())
         })?;
         Ok(step)
+    }
+}
+
+/// Tells of fields of a part that the hub has no place for.
+fn tell(contents: &Contents<'_>, sink: Sink<'_>) {
+    for extra in &contents.extras {
+        sink(Event::Dropped { field: extra.field });
     }
 }

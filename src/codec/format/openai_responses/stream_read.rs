@@ -7,11 +7,13 @@
 //! says is then taken from where it stands whole.
 
 use super::event_read::Event as Wire;
+use super::read_response::{class_of, is_echo};
 use super::stop::Ending;
 use super::stream_items::{Items, Place, Sink, Speech, Step, broken};
 use super::wire::{loose_count, loose_text, placed};
 use super::{error, usage};
 use crate::format::StreamReader;
+use crate::format::told::{Told, is_usual_tier, unread};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Usage};
 use crate::json::{Cursor, JsonError, Kind, Text};
@@ -22,6 +24,7 @@ pub(super) struct Reader {
     started: bool,
     over: bool,
     items: Items,
+    told: Told,
 }
 
 /// What a `response` object of an event says.
@@ -33,6 +36,8 @@ struct Said<'a> {
     output: Option<Cursor<'a>>,
     usage: Option<Usage>,
     ending: Ending<'a>,
+    /// Classes of what the hub has no place for.
+    unread: Vec<Field>,
 }
 
 impl<'a> Said<'a> {
@@ -46,14 +51,23 @@ impl<'a> Said<'a> {
                 "created_at" => said.created = loose_count(value)?,
                 "output" => said.output = placed(value, Kind::Array)?,
                 "usage" => said.usage = usage::read(value)?,
-                name => {
-                    said.ending.field(name, value)?;
+                "service_tier" => {
+                    let tier = loose_text(value)?.filter(|tier| !is_usual_tier(tier.escaped()));
+                    said.unread.extend(tier.map(|_| Field::Tier));
                 }
+                name if said.ending.field(name, value)? || is_echo(name) => {}
+                name => unread(&mut said.unread, class_of(name), value)?,
             }
             Ok(())
         })?;
         Ok(said)
     }
+}
+
+/// True for an event of how far the provider's own tools are: the item that follows tells what they did.
+fn is_progress(name: &str) -> bool {
+    let of_client = name.starts_with("function_call_") || name.starts_with("custom_tool_call_");
+    !of_client && (name.contains("_call") || name.starts_with("mcp_") || name.starts_with("audio."))
 }
 
 impl StreamReader for Reader {
@@ -94,6 +108,9 @@ impl Reader {
             self.outside(&event, start, sink);
             return Ok(Ok(()));
         };
+        if event.unread && !is_progress(name) {
+            self.told.tell(Field::Unknown, sink);
+        }
         match name {
             "output_text.delta" => return Ok(self.delta(Speech::Text, event, sink)),
             "refusal.delta" => return Ok(self.delta(Speech::Refusal, event, sink)),
@@ -145,9 +162,8 @@ impl Reader {
                 }
             }
             "content_part.added" | "reasoning_summary_part.added" | "reasoning_summary_part.done" => {}
-            // How far the provider's own tools are: the item that follows tells what they did.
-            _ if name.contains("_call") || name.starts_with("mcp_") || name.starts_with("audio.") => {}
-            _ => sink(Event::Dropped { field: Field::Unknown }),
+            _ if is_progress(name) => {}
+            _ => self.told.tell(Field::Unknown, sink),
         }
         Ok(Ok(()))
     }
@@ -178,11 +194,12 @@ impl Reader {
                 self.over = true;
                 sink(Event::Fault(error::read_in_stream(&mut start)));
             }
-            _ => sink(Event::Dropped { field: Field::Unknown }),
+            _ => self.told.tell(Field::Unknown, sink),
         }
     }
 
     fn begin(&mut self, said: Said<'_>, sink: Sink<'_>) {
+        self.told.all(said.unread, sink);
         if !std::mem::replace(&mut self.started, true) {
             self.items.name(&said.id);
             sink(Event::Start { id: said.id, model: said.model, created: said.created });
@@ -196,6 +213,7 @@ impl Reader {
     }
 
     fn terminal(&mut self, mut said: Said<'_>, name: &str, sink: Sink<'_>) -> Result<Step, JsonError> {
+        self.told.all(std::mem::take(&mut said.unread), sink);
         self.begin(
             Said { id: said.id.clone(), model: said.model.clone(), created: said.created, ..Said::default() },
             sink,

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use super::envelope::State;
-use super::error;
 use super::output::{self, Body, Identity};
 use super::stop::{Said, is_coarser};
 use super::stream_out::{Out, Place};
 use super::wire::OWN;
+use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Flavor, Head, Opaque, Stop, ThinkingKind, Usage};
@@ -109,6 +109,7 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
         Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.format != OWN && citation.url.is_none() => Some(Field::Citations),
         Event::Stop { candidate: 0, stop } if is_coarser(stop) => Some(Field::StopReason),
+        Event::Usage(usage) if usage::tells_more(usage) => Some(Field::UsageDetail),
         _ => None,
     }
 }

@@ -86,6 +86,11 @@ impl Said {
     }
 }
 
+/// True for counts that the format has no place for.
+pub(super) fn tells_more(usage: &Usage) -> bool {
+    usage.audio_input > 0 || usage.audio_output > 0 || usage.server_tool_requests > 0
+}
+
 /// Writes a `usage` object as the next value; zeros where nothing is known, because clients want every count.
 pub(super) fn write(usage: Option<&Usage>, w: &mut Writer<'_>) {
     let nothing = Usage::default();
@@ -95,6 +100,11 @@ pub(super) fn write(usage: Option<&Usage>, w: &mut Writer<'_>) {
     w.key("input_tokens_details").open_object();
     w.key("cached_tokens").number(usage.cache_read);
     w.key("cache_write_tokens").number(usage.cache_write());
+    if usage.cache_write_long > 0 {
+        w.key("cache_write_tokens_details").open_object();
+        w.key("ttl_30m_tokens").number(usage.cache_write_short);
+        w.key("ttl_12h_tokens").number(usage.cache_write_long).close_object();
+    }
     w.close_object();
     w.key("output_tokens").number(usage.output());
     w.key("output_tokens_details").open_object();
@@ -125,6 +135,13 @@ mod tests {
         );
         let parts = (usage.input_uncached, usage.cache_read, usage.cache_write_short, usage.cache_write_long);
         assert_eq!(parts, (743, 512, 900, 100));
+    }
+
+    #[test]
+    fn g8_what_caches_took_for_long_is_told_apart() {
+        let first = Usage { cache_write_short: 15, cache_write_long: 5, ..Usage::default() };
+        let second = usage(&written(Some(&first)));
+        assert_eq!((second.cache_write_short, second.cache_write_long), (15, 5));
     }
 
     #[test]

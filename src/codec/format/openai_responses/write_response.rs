@@ -3,6 +3,7 @@
 use super::envelope::{self, State};
 use super::output::{self, Body, Identity, Item, Part};
 use super::stop::{Said, is_coarser};
+use super::usage;
 use super::wire::OWN;
 use crate::format::Reply;
 use crate::hub::ids::Distinct;
@@ -79,8 +80,12 @@ fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) 
     if is_coarser(&answer.stop) {
         pointed(Field::StopReason, Action::Converted, "said in a word that tells less");
     }
-    if response.usage.as_ref().is_some_and(|usage| usage.audio_input > 0 || usage.audio_output > 0) {
-        pointed(Field::UsageDetail, Action::Dropped, "tokens of sound are not told apart");
+    if response.usage.as_ref().is_some_and(usage::tells_more) {
+        pointed(
+            Field::UsageDetail,
+            Action::Dropped,
+            "tokens of sound and requests of the provider's tools are not told",
+        );
     }
 }
 

@@ -38,6 +38,23 @@ fn stop(stop: Stop<'static>) -> Event<'static> {
     Event::Stop { candidate: 0, stop }
 }
 
+#[test]
+fn arguments_that_are_no_object_end_the_stream_as_they_end_a_whole_answer() {
+    for fragments in [&["[1]"][..], &[" ", "\\n[", "1]"], &["7"]] {
+        let mut events = vec![start(), open(0, tool("a")), open(1, tool("b")), arguments(1, "{}")];
+        events.extend(fragments.iter().map(|fragment| arguments(0, fragment)));
+        events.extend([close(0), close(1), stop(Stop::ToolUse), Event::End]);
+        let seen = frames(&write(&events));
+        let last = seen.last().map(|(event, data)| (event.as_str(), data.to_string().contains("not a JSON object")));
+        assert_eq!(last, Some(("error", true)), "{fragments:?}");
+    }
+    // Also those of a call that had to wait.
+    let events = [start(), open(0, tool("a")), arguments(0, "{"), open(1, tool("b")), arguments(1, "[1]")];
+    let rest = [arguments(0, "}"), close(0), close(1), stop(Stop::ToolUse), Event::End];
+    let seen = frames(&write(&[events.as_slice(), rest.as_slice()].concat()));
+    assert_eq!(seen.last().map(|(event, _)| event.as_str()), Some("error"));
+}
+
 /// What the writer makes of `events`.
 fn write(events: &[Event<'_>]) -> Vec<u8> {
     let mut writer = AnthropicMessages.stream_writer(Arc::new(reply()));

@@ -287,6 +287,18 @@ fn trap_c21_no_parameters_are_left_out() {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]});
     let (written, _) = from_chat(&body, &Facts::default()).unwrap();
     assert_eq!(written["tools"][0]["functionDeclarations"][0], json!({"name": "f"}));
+    // What such a schema says beside is reported.
+    for (schema, lost) in [
+        (json!({"type": "object", "properties": {}, "additionalProperties": false, "title": "F"}), false),
+        (json!({"type": "object", "additionalProperties": true}), true),
+        (json!({"type": "object", "properties": {}, "description": "nothing"}), true),
+    ] {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]});
+        let (written, losses) = from_chat(&body, &Facts::default()).unwrap();
+        assert_eq!(written["tools"][0]["functionDeclarations"][0], json!({"name": "f"}));
+        assert_eq!(!losses.is_empty(), lost, "{body}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, answer, as_it_is, read, send};
-use crate::hub::{BlockKind, Stop};
+use crate::Format;
+use crate::hub::{BlockKind, FaultKind, Stop};
 
 fn completion(message: Value, finish: &str) -> Value {
     json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "up",
@@ -219,7 +220,24 @@ fn trap_f13_every_answer_ends_by_itself() {
 #[test]
 fn trap_a7_an_error_under_a_success_is_an_error() {
     let fault = answer(CHAT, MESSAGES, &json!({"error": {"message": "quota", "code": 429}})).unwrap_err();
-    assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_malformed")));
+    assert_eq!((fault.status, fault.kind, fault.message.as_ref()), (429, FaultKind::RateLimit, "quota"));
+    // A key that is the edge's own is not the client's fault.
+    let fault = answer(CHAT, MESSAGES, &json!({"error": {"message": "no key", "code": 401}})).unwrap_err();
+    assert_eq!((fault.status, fault.kind), (502, FaultKind::Api));
+    let failed = json!({"id": "r", "status": "failed", "output": [], "error": {"code": "rate_limit_exceeded", "message": "slow"}});
+    let fault = answer(Format::OpenaiResponses, CHAT, &failed).unwrap_err();
+    assert_eq!((fault.status, fault.code.as_deref()), (429, Some("rate_limit_exceeded")));
+}
+
+#[test]
+fn sources_without_words_are_reported() {
+    let source =
+        json!([{"type": "url_citation", "url_citation": {"url": "https://a", "start_index": 0, "end_index": 1}}]);
+    for (words, lost) in [(json!("a"), false), (Value::Null, true)] {
+        let message = json!({"role": "assistant", "content": words, "refusal": "no", "annotations": source});
+        let (_, losses) = answer(CHAT, Format::GeminiGenerate, &completion(message, "stop")).unwrap();
+        assert_eq!(losses.iter().any(|loss| loss == "dropped:citations"), lost, "{losses:?}");
+    }
 }
 
 #[test]

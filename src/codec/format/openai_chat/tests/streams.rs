@@ -403,7 +403,7 @@ fn traps_f8_f9_f10_f11_ends_of_a_stream() {
         [begin(0, json!({"type": "text", "text": ""})), delta(0, json!({"type": "text_delta", "text": "t"})), end(0)];
     for (reason, word, class) in [
         ("pause_turn", "length", Some("stop_reason")),
-        ("model_context_window_exceeded", "length", None),
+        ("model_context_window_exceeded", "length", Some("stop_reason")),
         ("refusal", "content_filter", None),
         ("a_word_of_tomorrow", "stop", Some("stop_reason")),
     ] {
@@ -523,7 +523,7 @@ fn a_chunk_that_is_like_the_last_means_what_it_would_mean_alone() {
         vec![words("a"), words("b\u{2028}"), words("c"), finish("stop"), words("d"), words("e")],
     ] {
         // The same with a number in every chunk, so that no two are alike.
-        let number = |(at, data): (usize, &String)| data.replacen('{', &format!("{{\"n\":{at},"), 1);
+        let number = |(at, data): (usize, &String)| data.replacen('{', &format!("{{\"system_fingerprint\":{at},"), 1);
         let alone: Vec<String> = data.iter().enumerate().map(number).collect();
         let of = |data: &[String]| {
             let mut data: Vec<&str> = data.iter().map(String::as_str).collect();

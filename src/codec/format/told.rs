@@ -1,0 +1,37 @@
+//! What a stream's reader has no place for, told once a class: a report has classes, and events that bring the same
+//! again and again need not be told apart by it.
+
+use crate::hub::{Event, Field};
+use crate::json::{Cursor, JsonError, Kind};
+
+/// Classes that were told.
+#[derive(Debug, Default)]
+pub(super) struct Told(Vec<Field>);
+
+impl Told {
+    /// Tells that something of class `field` is left out, unless that was told before.
+    pub(super) fn tell(&mut self, field: Field, sink: &mut dyn FnMut(Event<'_>)) {
+        if !self.0.contains(&field) {
+            self.0.push(field);
+            sink(Event::Dropped { field });
+        }
+    }
+
+    /// Tells the same of each of `fields`.
+    pub(super) fn all(&mut self, fields: impl IntoIterator<Item = Field>, sink: &mut dyn FnMut(Event<'_>)) {
+        fields.into_iter().for_each(|field| self.tell(field, sink));
+    }
+}
+
+/// Notes in `unread` that the value at `cursor`, of class `field`, is left out; `null` says nothing.
+pub(super) fn unread(unread: &mut Vec<Field>, field: Field, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    if cursor.peek()? != Kind::Null && !unread.contains(&field) {
+        unread.push(field);
+    }
+    cursor.skip()
+}
+
+/// True for a tier that an answer names although nothing was asked: it tells nothing.
+pub(super) fn is_usual_tier(tier: &str) -> bool {
+    matches!(tier, "" | "auto" | "default" | "standard" | "on_demand" | "STANDARD")
+}
