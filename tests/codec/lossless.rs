@@ -588,11 +588,11 @@ fn what_an_answer_says_in_fields_of_tomorrow_is_carried_or_reported() {
 }
 
 fn streamed(from: Format, to: Format, events: &[Value]) -> (String, Outcome) {
-    let text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let text: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
     let done = if from == Format::OpenaiChat { "data: [DONE]\n\n" } else { "" };
     let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
     let mut out = Vec::new();
-    transcoder.chunk(format!("{text}{done}").as_bytes(), &mut out);
+    transcoder.chunk(format!("{}{done}", text.concat()).as_bytes(), &mut out);
     transcoder.finish(&mut out);
     (String::from_utf8(out).unwrap(), transcoder.outcome().clone())
 }

@@ -169,8 +169,8 @@ impl<'a> Chunk<'a> {
 /// A field of a chunk that is none of the answer: an envelope's, or one that the hub has no place for.
 fn aside(key: &str, value: &mut Cursor<'_>, unread_fields: &mut Vec<Field>) -> Result<(), JsonError> {
     match key {
-        "id" | "model" | "created" | "system_fingerprint" | "obfuscation" => value.skip(),
-        "choices" | "usage" | "error" | "x_groq" => value.skip(),
+        "id" | "model" | "created" | "system_fingerprint" | "obfuscation" | "choices" | "usage" | "error"
+        | "x_groq" => value.skip(),
         "service_tier" => {
             let tier = loose_text(value)?.filter(|tier| !is_usual_tier(tier.escaped()));
             unread_fields.extend(tier.map(|_| Field::Tier));
