@@ -6,9 +6,12 @@
 //!
 //! `tg1.` + base64url( maker, kind, payload, 16 bytes of HMAC-SHA256 )
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
+use memchr::memmem::Finder;
 use sha2::Sha256;
 
 use crate::Format;
@@ -63,8 +66,10 @@ impl Seal {
     /// True when a JSON body may hold envelopes: some string of it begins like one.
     #[must_use]
     pub fn may_be_in(body: &[u8]) -> bool {
-        // A slot of bytes holds the envelope as base64.
-        [&b"\"tg1."[..], b"\"dGcxL"].iter().any(|begin| memchr::memmem::find(body, begin).is_some())
+        static BEGINNINGS: LazyLock<[Finder<'static>; 2]> =
+            // A slot of bytes holds the envelope as base64.
+            LazyLock::new(|| [Finder::new("\"tg1."), Finder::new("\"dGcxL")]);
+        BEGINNINGS.iter().any(|beginning| beginning.find(body).is_some())
     }
 
     /// Opens `value` if it is an envelope.

@@ -13,6 +13,8 @@ use crate::json::respell;
 
 /// Stands for the model's name in a path.
 const MODEL: &str = "{model}";
+/// The same behind its first brace.
+const MODEL_TAIL: &str = "model}";
 
 /// What a client asks for, by path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,10 +135,11 @@ impl Addressing {
 
     /// The model that `path` names where `template` stands for it; any version will do.
     fn model_in<'p>(&self, template: &str, path: &'p str) -> Option<Cow<'p, str>> {
-        let (before, after) = template.split_once(MODEL)?;
+        // Every path is asked: a character is found at once, a word only by a searcher that is made first.
+        let (before, after) = template.split_once('{')?;
         let before = self.versions.first().and_then(|own| before.strip_prefix(own)).unwrap_or(before);
         let rest = self.versions.iter().find_map(|version| path.strip_prefix(version)?.strip_prefix(before))?;
-        let name = rest.strip_suffix(after).filter(|name| !name.is_empty())?;
+        let name = rest.strip_suffix(after.strip_prefix(MODEL_TAIL)?).filter(|name| !name.is_empty())?;
         if !name.contains('%') {
             return Some(Cow::Borrowed(name));
         }

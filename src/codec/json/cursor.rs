@@ -435,6 +435,19 @@ impl<'a> Cursor<'a> {
             return Err(self.wrong("a string"));
         }
         let start = self.at;
+        let rest = self.text.as_bytes().get(start..).unwrap_or_default();
+        let end = start + plain_run(rest);
+        if self.text.as_bytes().get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok((self.text.get(start..end).unwrap_or_default(), false));
+        }
+        self.at = end;
+        self.escaped_contents(start)
+    }
+
+    /// Goes on in the string that began at `start`: it holds an escape, or is malformed.
+    #[inline(never)]
+    fn escaped_contents(&mut self, start: usize) -> Result<(&'a str, bool), JsonError> {
         let mut escaped = false;
         loop {
             self.at += plain_run(self.text.as_bytes().get(self.at..).unwrap_or_default());
@@ -516,7 +529,7 @@ pub fn late_member<'a, T>(
     read: impl FnOnce(&mut Cursor<'a>) -> Result<T, JsonError>,
 ) -> Option<T> {
     // Inside of a string the key's quotes would be escaped, so what is found is a key or a whole string.
-    let at = memchr::memmem::rfind(document, key.as_bytes())? + key.len();
+    let at = find_last(document, key.as_bytes())? + key.len();
     let mut cursor = Cursor::over(std::str::from_utf8(document.get(at..)?).ok()?);
     if !cursor.take_after_space(b':') {
         return None;
@@ -532,6 +545,14 @@ pub fn late_member<'a, T>(
     }
     let last = cursor.take_after_space(b'}') && cursor.finish().is_ok();
     last.then_some(value)
+}
+
+/// Where the last `key`, which begins with a quote, stands in `document`.
+fn find_last(document: &[u8], key: &[u8]) -> Option<usize> {
+    // Letters are rarer than quotes. A searcher would take longer to be made than it takes to search.
+    let letter = *key.get(1)?;
+    let mut starts = memchr::memrchr_iter(letter, document).filter_map(|at| at.checked_sub(1));
+    starts.find(|start| document.get(*start..).is_some_and(|rest| rest.starts_with(key)))
 }
 
 /// The JSON pointer (RFC 6901) of the innermost value of `document` that holds byte `offset`.

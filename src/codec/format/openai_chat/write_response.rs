@@ -73,11 +73,21 @@ struct Message<'r> {
     thoughts: Vec<&'r Block<'r>>,
     /// Calls, each with the signature that stood in front of it.
     calls: Vec<(&'r Block<'r>, Option<&'r Opaque<'r>>)>,
-    /// Code points of `content` so far.
-    chars: u64,
+    /// The first pieces of `content`, and their code points: counted only when somebody asks.
+    counted: (usize, u64),
     /// URL, title and span of every source.
     sources: Vec<Annotation<'r>>,
     audio: Option<&'r Json<'r>>,
+}
+
+impl Message<'_> {
+    /// Code points of `content` so far.
+    fn chars(&mut self) -> u64 {
+        let (pieces, chars) = self.counted;
+        let more = self.content.iter().skip(pieces).map(code_points);
+        self.counted = (self.content.len(), more.fold(chars, u64::saturating_add));
+        self.counted.1
+    }
 }
 
 fn choice(
@@ -151,7 +161,6 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
             BlockKind::Text { text, citations } => {
                 if std::mem::take(&mut apart) && !message.content.is_empty() {
                     message.content.push(Text::from_escaped("\\n\\n"));
-                    message.chars += 2;
                 }
                 text_block(text, citations, block.at, &mut message, losses);
                 continue;
@@ -189,15 +198,16 @@ fn text_block<'r>(
     message: &mut Message<'r>,
     losses: &mut Losses,
 ) {
-    let start = message.chars;
-    message.chars = start.saturating_add(code_points(text));
+    let spanless = citations.iter().any(|citation| citation.url.is_some() && citation.span.is_none());
+    let start = if spanless { message.chars() } else { 0 };
     if !text.is_empty() {
         message.content.push(text.by_ref());
     }
+    let end = if spanless { message.chars() } else { 0 };
     for citation in citations {
         match &citation.url {
             Some(url) => {
-                let span = citation.span.unwrap_or((start, message.chars));
+                let span = citation.span.unwrap_or((start, end));
                 message.sources.push((url, citation.title.as_ref(), span));
             }
             None => losses.dropped(Field::Citations, at, "only sources with a URL can be annotations"),
