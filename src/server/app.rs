@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_core::future::BoxFuture;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::connectors::ConnectorOptions;
 use pingora::protocols::http::ServerSession;
@@ -51,12 +52,17 @@ impl App {
 
 #[async_trait]
 impl HttpServerApp for App {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    // Written out, the proxy's own future goes on as it is; an `async fn` would put it, and the session, into another.
+    fn process_new_http<'a, 's, 'f>(
+        self: &'a Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.proxy.process_new_http(session, shutdown).await
+        shutdown: &'s ShutdownWatch,
+    ) -> BoxFuture<'f, Option<ReusedHttpStream>>
+    where
+        'a: 'f,
+        's: 'f,
+    {
+        self.proxy.process_new_http(session, shutdown)
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -79,7 +85,7 @@ impl HttpServerApp for App {
 /// made, to a socket on loopback that is open for that long, and whatever connects is told nothing.
 fn build(conf: &Arc<ServerConf>, edge: Edge) -> io::Result<Arc<Proxy>> {
     let (give, taken) = mpsc::sync_channel(1);
-    let handler = move |proxy: Arc<Proxy>, _, _: &ShutdownWatch| -> futures_core::future::BoxFuture<'static, _> {
+    let handler = move |proxy: Arc<Proxy>, _, _: &ShutdownWatch| -> BoxFuture<'static, _> {
         // The first has it; whoever comes later finds no room, or nobody listening.
         let _ = give.try_send(proxy);
         Box::pin(async { None })

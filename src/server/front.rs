@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora::protocols::{ALPN, IO, Stream};
 use pingora::server::ShutdownWatch;
 
@@ -102,12 +103,14 @@ where
                 let server = &live.settings.server;
                 (Bounds { size: server.limits.header_size, count: server.limits.header_count }, patience(server))
             };
-            match guard.next(bounds, patience).await {
-                Next::Request => {}
+            let begun = match guard.next(bounds, patience).await {
+                Next::Request(begun) => begun,
                 Next::Closed => return,
                 Next::Faulty(fault) => return self.refuse(guard, client, fault).await,
-            }
-            let mut session = ServerSession::new_http1(Box::new(guard));
+            };
+            let mut session = H1Session::new(Box::new(guard));
+            session.set_pipelined_prefix(begun);
+            let mut session = ServerSession::H1(session);
             // The guard keeps the time; this says only that the connection may go on.
             session.set_keepalive((!*shutdown.borrow()).then_some(0));
             let Some(reused) = self.app.process_new_http(session, shutdown).await else { return };

@@ -166,7 +166,8 @@ impl<S: Serve> Door<S> {
         };
         let patience = self.serve.live().load().settings.server.timeouts.tls;
         let acceptor = Acceptor::from_server_config(certificate.current());
-        match timeout(patience, acceptor.tls_handshake(socket)).await {
+        // Boxed: it is over long before the connection is, and plain connections have none.
+        match Box::pin(timeout(patience, acceptor.tls_handshake(socket))).await {
             Ok(Ok(io)) => Arc::clone(&self.serve).serve(Box::new(io), client, shutdown).await,
             Ok(Err(_)) => self.serve.refused(client, "tls"),
             Err(_) => self.serve.refused(client, "tls_timeout"),

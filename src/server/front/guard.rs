@@ -2,7 +2,8 @@
 //! to read.
 //!
 //! [`Guard`] stands between the socket and Pingora's session. A request's head is collected and checked before Pingora
-//! sees a byte of it; its body is followed byte by byte; what comes behind it stays here until its turn.
+//! sees a byte of it, and handed over as it lies; its body is followed byte by byte; what comes behind it stays here until
+//! its turn.
 
 use std::io;
 use std::pin::Pin;
@@ -47,8 +48,8 @@ pub(super) struct Patience {
 /// What came.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// A request: Pingora may read.
-    Request,
+    /// A request: its head, and what is here of its body. Pingora may read on.
+    Request(BytesMut),
     /// What is none, or may not be one here.
     Faulty(Fault),
     /// The end.
@@ -61,8 +62,6 @@ pub(super) struct Guard {
     io: Option<Stream>,
     /// Read from the client and not yet handed on.
     ahead: BytesMut,
-    /// Bytes of `ahead` that belong to the request under way.
-    passable: usize,
     /// The body of the request under way.
     body: Body,
     /// What was wrong with it.
@@ -79,14 +78,7 @@ impl std::fmt::Debug for Guard {
 
 impl Guard {
     pub(super) fn new(io: Stream) -> Self {
-        Self {
-            io: Some(io),
-            ahead: BytesMut::new(),
-            passable: 0,
-            body: Body::new(Framing::Length(0)),
-            fault: None,
-            ended: false,
-        }
+        Self { io: Some(io), ahead: BytesMut::new(), body: Body::new(Framing::Length(0)), fault: None, ended: false }
     }
 
     /// Waits until what came is `text` or begins otherwise; true if it is `text`.
@@ -110,7 +102,7 @@ impl Guard {
 
     /// True if the request under way was read to its end, so that another one may follow.
     pub(super) fn is_over(&self) -> bool {
-        self.passable == 0 && self.body.is_over() && self.fault.is_none() && !self.ended
+        self.body.is_over() && self.fault.is_none() && !self.ended
     }
 
     /// The head of the next request, whole and checked.
@@ -150,7 +142,7 @@ impl Guard {
         }
     }
 
-    /// Lets the head of `length` bytes pass, and what is here of its body.
+    /// Lets the head of `length` bytes pass, with what is here of its body.
     fn admit(&mut self, length: usize) -> Next {
         let (head, behind) = self.ahead.split_at_checked(length).unwrap_or((&self.ahead, &[]));
         let read = head::read(head).and_then(|framing| {
@@ -160,8 +152,8 @@ impl Guard {
         });
         match read {
             Ok((body, used)) => {
-                (self.body, self.passable) = (body, length + used);
-                Next::Request
+                self.body = body;
+                Next::Request(self.take(length + used))
             }
             Err(fault) => Next::Faulty(fault),
         }
@@ -195,20 +187,9 @@ impl Guard {
         Ok(read)
     }
 
-    /// Hands on what is here already.
-    fn poll_ahead(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
-        let count = self.passable.min(buffer.remaining());
-        if count == 0 {
-            return false;
-        }
-        buffer.put_slice(self.ahead.get(..count).unwrap_or_default());
-        self.ahead.advance(count);
-        self.passable -= count;
-        if self.ahead.is_empty() {
-            // An answer may take an hour: its request's room is not kept.
-            self.ahead = BytesMut::new();
-        }
-        true
+    /// The first `count` bytes of what is here. Where that is all, as with most requests, its room goes with it.
+    fn take(&mut self, count: usize) -> BytesMut {
+        if count < self.ahead.len() { self.ahead.split_to(count) } else { std::mem::take(&mut self.ahead) }
     }
 
     /// Reads on in the body, and keeps what is behind it.
@@ -293,7 +274,7 @@ impl Drop for Guard {
 
 impl AsyncRead for Guard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.poll_ahead(buffer) || buffer.remaining() == 0 {
+        if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         if let Some(fault) = &self.fault {

@@ -60,6 +60,44 @@ pub(super) struct Scan {
 impl Scan {
     /// Goes on through `bytes`, which grow from call to call; the length of the head once it is complete.
     pub(super) fn look(&mut self, bytes: &[u8], bounds: Bounds) -> Result<Option<usize>, Fault> {
+        while self.sound_line(bytes, bounds) {
+            if self.ends_line(bounds)? {
+                return Ok(Some(self.seen));
+            }
+        }
+        self.look_closely(bytes, bounds)
+    }
+
+    /// Steps over the rest of a line at once, if all of it is here and there is nothing wrong with it.
+    fn sound_line(&mut self, bytes: &[u8], bounds: Bounds) -> bool {
+        let rest = bytes.get(self.seen..).unwrap_or_default();
+        let Some(end) = memchr::memchr(b'\n', rest).filter(|end| self.seen + end < bounds.size) else { return false };
+        let line = rest.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+        // The fold has no early exit, so that it compiles to wide instructions.
+        let sound = line.is_some_and(|line| line.iter().fold(true, |sound, byte| sound & is_plain(*byte)));
+        if sound && !self.after_cr {
+            self.seen += end + 1;
+            return true;
+        }
+        false
+    }
+
+    /// Counts the line that ends here; true if it is the empty one that ends the head.
+    fn ends_line(&mut self, bounds: Bounds) -> Result<bool, Fault> {
+        if self.seen - self.line == 2 && self.lines > 0 {
+            return Ok(true);
+        }
+        self.lines += 1;
+        // The request line is none of them.
+        if self.lines > bounds.count + 1 {
+            return Err(TOO_MANY);
+        }
+        self.line = self.seen;
+        Ok(false)
+    }
+
+    /// Byte by byte: a line that is not whole yet, or is faulty.
+    fn look_closely(&mut self, bytes: &[u8], bounds: Bounds) -> Result<Option<usize>, Fault> {
         for byte in bytes.iter().skip(self.seen) {
             self.seen += 1;
             if self.seen > bounds.size {
@@ -69,21 +107,15 @@ impl Scan {
                 (b'\r', false) => self.after_cr = true,
                 (b'\n', true) => {
                     self.after_cr = false;
-                    if self.seen - self.line == 2 && self.lines > 0 {
+                    if self.ends_line(bounds)? {
                         return Ok(Some(self.seen));
                     }
-                    self.lines += 1;
-                    // The request line is none of them.
-                    if self.lines > bounds.count + 1 {
-                        return Err(TOO_MANY);
-                    }
-                    self.line = self.seen;
                 }
                 (_, true) => return Err(bad("bad_line_end", "A carriage return stands alone in the request's head.")),
                 (b'\n', false) => {
                     return Err(bad("bad_line_end", "A line of the request's head ends without a carriage return."));
                 }
-                (b'\t' | b' '..=b'~' | 0x80.., false) => {}
+                (byte, false) if is_plain(*byte) => {}
                 _ => return Err(bad("bad_byte", "The request's head holds a control character.")),
             }
         }
@@ -140,8 +172,14 @@ pub(super) fn method(head: &[u8]) -> Option<&str> {
 
 /// The lines of a head, without their ends and without the empty one.
 fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.filter(|line| !line.is_empty())
+    let mut rest = Some(head);
+    let lines = std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text);
+        rest = end.and_then(|end| text.get(end + 1..));
+        text.get(..end.unwrap_or(text.len()))
+    });
+    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty())
 }
 
 struct Line<'h> {
@@ -205,7 +243,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(bad("folded_header", "A header goes on in a second line, which is obsolete."));
     }
-    let colon = line.iter().position(|byte| *byte == b':');
+    let colon = memchr::memchr(b':', line);
     let named = colon.and_then(|colon| Some((line.get(..colon)?, line.get(colon + 1..)?)));
     let Some((name, value)) = named.filter(|(name, _)| !name.is_empty() && name.iter().all(|byte| is_token(*byte)))
     else {
@@ -323,8 +361,25 @@ fn is_authority(text: &[u8]) -> bool {
     port_fits && host_fits
 }
 
+/// No control character, or a tab.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+/// Which bytes names are made of.
+#[expect(clippy::indexing_slicing, reason = "run by the compiler, and no byte is beyond 255")]
+const TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
+    let mut rest: &[u8] = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    while let [byte, behind @ ..] = rest {
+        tokens[*byte as usize] = true;
+        rest = behind;
+    }
+    tokens
+};
+
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKENS.get(usize::from(byte)).is_some_and(|token| *token)
 }
 
 #[cfg(test)]
