@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use tidegate_codec::seal::Seal;
 
@@ -82,8 +81,6 @@ pub type Headers = Vec<Header>;
 pub struct Header {
     /// Its name.
     pub name: HeaderName,
-    /// The same as text, which is sent without being made anew.
-    pub text: Bytes,
     /// Its value, which may be a credential.
     pub value: HeaderValue,
 }
@@ -160,8 +157,7 @@ fn headers(provider: &Provider) -> Headers {
     let ready = own.chain(auth).filter_map(|(name, value)| {
         let mut value = HeaderValue::try_from(value).ok()?;
         value.set_sensitive(true);
-        let name = HeaderName::try_from(name).ok()?;
-        Some(Header { text: Bytes::copy_from_slice(name.as_str().as_bytes()), name, value })
+        Some(Header { name: HeaderName::try_from(name).ok()?, value })
     });
     ready.collect()
 }

@@ -76,7 +76,7 @@ pub(super) fn arm(
         return None;
     }
     let own = &session.req_header().headers;
-    let passed = PASSED.into_iter().filter_map(|(_, name)| own.get(&name).cloned().map(|value| (name, value)));
+    let passed = PASSED.into_iter().filter_map(|name| own.get(&name).cloned().map(|value| (name, value)));
     let kit = Kit {
         admitted: admitted.again()?,
         plan: plan.clone(),

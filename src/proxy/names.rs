@@ -1,4 +1,5 @@
-//! Header names of every request, made once: as names where a header is looked up, as text where one is written.
+//! Header names of every request, made once: as names where a header is looked up, as text where one is added to a head
+//! of Pingora's.
 //!
 //! Pingora keeps the spelling of a name beside the name. Given text that lives for ever, it keeps that; given a name, it
 //! makes a copy.
@@ -19,8 +20,7 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_TEX
 pub(super) const REQUEST_ID_TEXT: &str = "x-request-id";
 pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static(TRACEPARENT_TEXT);
-pub(super) const TRACEPARENT_TEXT: &str = "traceparent";
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(super) const UPSTREAM_REQUEST_ID: &str = "x-upstream-request-id";
 /// Asks nginx-like proxies in front to pass a stream on as it comes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
@@ -32,13 +33,11 @@ use crate::routing::{Failure, OnLoss};
 use crate::upstream::seam::{self, Course};
 
 /// Headers of the client that go on to the provider as they are.
-pub(super) const PASSED: [(&str, HeaderName); 5] = [
-    ("accept", header::ACCEPT),
-    ("user-agent", header::USER_AGENT),
-    ("accept-language", header::ACCEPT_LANGUAGE),
-    ("tracestate", names::TRACESTATE),
-    ("idempotency-key", names::IDEMPOTENCY_KEY),
-];
+pub(super) const PASSED: [HeaderName; 5] =
+    [header::ACCEPT, header::USER_AGENT, header::ACCEPT_LANGUAGE, names::TRACESTATE, names::IDEMPOTENCY_KEY];
+
+/// Headers that a request to a provider has room for at first; few have more.
+pub(super) const HEADERS: usize = 12;
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
 ///
@@ -487,60 +486,84 @@ pub(super) fn own_head(
     let stream = admitted.stream.map(|framing| if same && !attempt.translated { framing } else { Framing::Events });
     let line = spec.request_line(operation, &attempt.model, stream);
     let target = attempt.provider.layout.path(attempt.lease.base_path(), &line, &attempt.model);
-    let mut fresh = RequestHeader::build_no_case(http::Method::POST, target.as_bytes(), Some(16))?;
-    fresh.insert_header(header::HOST, attempt.lease.host_header())?;
-    fresh.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
-    fresh.insert_header(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()))?;
-    fresh.insert_header(names::REQUEST_ID_TEXT, request_id)?;
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::HOST, value_of(attempt.lease.host_header())?);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()));
+    headers.insert(names::REQUEST_ID, value_of(request_id)?);
     if let Some(traceparent) = traceparent {
-        fresh.insert_header(names::TRACEPARENT_TEXT, traceparent)?;
+        headers.insert(names::TRACEPARENT, value_of(traceparent)?);
     }
-    for (text, name) in &PASSED {
+    for name in PASSED {
         // Streams are asked for by the body; what a translated client accepts is not what the provider sends.
-        if let Some(value) = client.get(name).filter(|_| same || name != header::ACCEPT) {
-            fresh.insert_header(*text, value.clone())?;
+        if let Some(value) = client.get(&name).filter(|_| same || name != header::ACCEPT) {
+            headers.insert(name, value.clone());
         }
     }
     if same {
-        own_headers(admitted, attempt, &mut fresh)?;
+        own_headers(admitted, attempt, &mut headers)?;
     }
     for (name, value) in &attempt.headers {
-        fresh.insert_header(*name, value)?;
+        headers.insert(*name, value_of(value)?);
     }
-    provider_headers(admitted, &attempt.provider, &mut fresh)?;
-    Ok(fresh)
+    provider_headers(admitted, &attempt.provider, &mut headers);
+    request((http::Method::POST, &target, http::Version::HTTP_11), headers)
+}
+
+/// A request's head. Its headers are given as they are sent: one by one Pingora would parse each name, and copy it for
+/// its spelling.
+///
+/// # Errors
+///
+/// `target` cannot stand in a request's line.
+pub(super) fn request(
+    (method, target, version): (http::Method, &str, http::Version),
+    headers: HeaderMap,
+) -> pingora::Result<RequestHeader> {
+    let mut parts = http::Request::new(()).into_parts().0;
+    (parts.method, parts.version, parts.headers) = (method, version, headers);
+    let mut head = RequestHeader::from(parts);
+    head.set_raw_path(target.as_bytes())?;
+    Ok(head)
+}
+
+/// `text` as the value of a header.
+///
+/// # Errors
+///
+/// It cannot stand there.
+pub(super) fn value_of(
+    text: impl TryInto<HeaderValue, Error: Into<InvalidHeaderValue>>,
+) -> pingora::Result<HeaderValue> {
+    let invalid = |error: InvalidHeaderValue| Error::because(ErrorType::InvalidHTTPHeader, "a header's value", error);
+    text.try_into().map_err(|error| invalid(error.into()))
 }
 
 /// What every request to the provider carries, its credentials among it.
-pub(super) fn provider_headers(
-    admitted: &Admitted,
-    provider: &Provider,
-    head: &mut RequestHeader,
-) -> pingora::Result<()> {
+pub(super) fn provider_headers(admitted: &Admitted, provider: &Provider, headers: &mut HeaderMap) {
     let version = wire(provider.format).spec().version_header.filter(|_| provider.format == admitted.format);
     for header in admitted.snapshot.headers.get(&provider.name).into_iter().flatten() {
         // A client of the same format names the version that it was written for.
         let is_version = version == Some(header.name.as_str());
-        if !(is_version && head.headers.contains_key(&header.name)) {
-            head.insert_header(header.text.clone(), header.value.clone())?;
+        if !(is_version && headers.contains_key(&header.name)) {
+            headers.insert(header.name.clone(), header.value.clone());
         }
     }
-    Ok(())
 }
 
 /// Headers that belong to the client's format and mean the same to a provider of it.
-pub(super) fn own_headers(admitted: &Admitted, attempt: &Attempt, head: &mut RequestHeader) -> pingora::Result<()> {
+pub(super) fn own_headers(admitted: &Admitted, attempt: &Attempt, headers: &mut HeaderMap) -> pingora::Result<()> {
     let spec = wire(admitted.format).spec();
     if let (Some(name), Some(version)) = (spec.version_header, &admitted.api_version) {
-        head.insert_header(name, version)?;
+        headers.insert(name, value_of(version)?);
     }
     if let (Some(name), Some(betas)) = (spec.beta_header, &admitted.betas) {
         let known = admitted.snapshot.known(&attempt.provider, &attempt.model);
         let taken: Vec<&str> = items(betas).filter(|beta| known.facts.takes_beta(beta)).collect();
         if known.facts.betas.is_none() {
-            head.insert_header(name, betas)?;
+            headers.insert(name, value_of(betas)?);
         } else if !taken.is_empty() {
-            head.insert_header(name, taken.join(","))?;
+            headers.insert(name, value_of(taken.join(","))?);
         }
     }
     Ok(())

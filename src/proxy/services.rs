@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{HeaderName, Method, Version};
+use http::{HeaderMap, HeaderName, Method, Version};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
@@ -20,6 +20,7 @@ use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
 use super::plan::hash_key;
 use super::receive::no_answer;
 use super::refuse::Rejection;
+use super::send::{HEADERS, request, value_of};
 use super::tail::Tail;
 use super::upload::Upload;
 use super::{Edge, form, names, overload, send};
@@ -352,33 +353,32 @@ pub(super) fn head(
         Some(_) => attempt.provider.layout.path(base, &call.target, &attempt.model),
         None => Layout::default().path(base, &call.target, ""),
     };
-    let mut head = RequestHeader::build_no_case(call.method.clone(), target.as_bytes(), Some(16))?;
-    head.set_version(version);
-    head.insert_header(header::HOST, attempt.lease.host_header())?;
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::HOST, value_of(attempt.lease.host_header())?);
     let held = || client.method == Method::POST && call.upload.is_none();
     let length = match &call.upload {
         Some(upload) => upload.length(),
         None => held().then_some(attempt.body.len()),
     };
     if let Some(length) = length {
-        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?;
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    head.insert_header(names::REQUEST_ID_TEXT, request_id)?;
+    headers.insert(names::REQUEST_ID, value_of(request_id)?);
     if let Some(traceparent) = traceparent {
-        head.insert_header(names::TRACEPARENT_TEXT, traceparent)?;
+        headers.insert(names::TRACEPARENT, value_of(traceparent)?);
     }
     let own = services::HEADERS.iter().map(|name| HeaderName::from_static(name));
-    let passed = PASSED.into_iter().chain(own).chain(send::PASSED.map(|(_, name)| name));
+    let passed = PASSED.into_iter().chain(own).chain(send::PASSED);
     for name in passed {
         if let Some(value) = client.headers.get(&name) {
-            head.insert_header(name, value.clone())?;
+            headers.insert(name, value.clone());
         }
     }
     if attempt.provider.format == admitted.format {
-        send::own_headers(admitted, attempt, &mut head)?;
+        send::own_headers(admitted, attempt, &mut headers)?;
     }
-    send::provider_headers(admitted, &attempt.provider, &mut head)?;
-    Ok(head)
+    send::provider_headers(admitted, &attempt.provider, &mut headers);
+    request((call.method.clone(), &target, version), headers)
 }
 
 /// What is done with the answer: its errors are the provider's own words, but for those that are about our key.
