@@ -115,10 +115,11 @@ impl Edge {
 
 #[async_trait]
 impl ProxyHttp for Edge {
-    type CTX = Exchange;
+    // Boxed: Pingora keeps it by value in the future of its loop, in more than one place.
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        Exchange::new(&self.underway)
+    fn new_ctx(&self) -> Box<Exchange> {
+        Box::new(Exchange::new(&self.underway))
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
@@ -126,7 +127,7 @@ impl ProxyHttp for Edge {
         length::install(modules);
     }
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> pingora::Result<bool> {
         connection::prepare(session, &self.live.load().settings.server.timeouts);
         self.let_go(session);
         match admit::admit(self, session, exchange).await? {
@@ -138,7 +139,11 @@ impl ProxyHttp for Edge {
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+    ) -> pingora::Result<Box<HttpPeer>> {
         let mut rejection = None;
         let peer = send::next_attempt(session, exchange, &mut rejection).await;
         if let Some(rejection) = rejection {
@@ -155,7 +160,7 @@ impl ProxyHttp for Edge {
         #[cfg(unix)] _fd: std::os::unix::io::RawFd,
         #[cfg(windows)] _sock: std::os::windows::io::RawSocket,
         _digest: Option<&Digest>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> pingora::Result<()> {
         fail::connected(exchange, reused);
         Ok(())
@@ -165,7 +170,7 @@ impl ProxyHttp for Edge {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> pingora::Result<()> {
         // No encoding is asked for, but an answer that is encoded all the same is still read.
         // Pingora takes the wish once a request; a later attempt keeps it.
@@ -180,7 +185,7 @@ impl ProxyHttp for Edge {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> pingora::Result<()> {
         if exchange.upload().is_some() {
             return upload::pass(session, exchange, body, end);
@@ -196,7 +201,7 @@ impl ProxyHttp for Edge {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> pingora::Result<()> {
         let status = head.status.as_u16();
         self.let_go(session);
@@ -210,7 +215,7 @@ impl ProxyHttp for Edge {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> pingora::Result<Option<Duration>> {
         if let Some(whole) = pieces::body(exchange, body, end)? {
             length::known(session, whole, exchange.trail.answer_loss.take());
@@ -225,7 +230,7 @@ impl ProxyHttp for Edge {
         &self,
         _session: &mut Session,
         _trailers: &mut HeaderMap,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> pingora::Result<Option<Bytes>> {
         Ok(pieces::trailers(exchange))
     }
@@ -234,7 +239,7 @@ impl ProxyHttp for Edge {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         error: Box<Error>,
     ) -> Box<Error> {
         fail::to_connect(exchange, error)
@@ -245,7 +250,7 @@ impl ProxyHttp for Edge {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         client_reused: bool,
     ) -> Box<Error> {
         let stale = client_reused && matches!(error.retry, RetryType::ReusedOnly);
@@ -253,17 +258,17 @@ impl ProxyHttp for Edge {
         fail::while_proxying(exchange, error.more_context(format!("peer {}", peer._address)), untouched, stale)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Box<Exchange>) -> FailToProxy {
         fail::to_proxy(session, error, exchange).await
     }
 
-    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Box<Exchange>, error: &Error) -> bool {
         // A client that goes away is no fault of the edge, and a status is an answer, given or passed over: the access
         // log says so.
         *error.esource() == ErrorSource::Downstream || matches!(error.etype(), ErrorType::HTTPStatus(_))
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Box<Exchange>) {
         settle::settle(self, session, error, exchange);
     }
 }

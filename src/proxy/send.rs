@@ -195,6 +195,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
         entire: attempt.format != admitted.format,
         context_length,
         hedge: None,
+        body: Some(attempt.body.clone()),
     };
     if stream {
         return Some(course);

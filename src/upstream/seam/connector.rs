@@ -91,36 +91,36 @@ impl std::fmt::Debug for Seam {
 
 #[async_trait]
 impl Connector for Seam {
-    type Session = SeamSession;
+    type Session = Box<SeamSession>;
 
     async fn get_http_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
-    ) -> Result<(Connection<SeamSession>, bool)> {
+    ) -> Result<(Connection<Box<SeamSession>>, bool)> {
         let Some(peer) = http_peer(peer) else {
             return Err(Error::explain(ErrorType::InternalError, "the seam is for HTTP peers"));
         };
         let (session, reused) = self.0.open(peer).await?;
-        Ok((Connection::Session(session), reused))
+        Ok((Connection::Session(Box::new(session)), reused))
     }
 
-    async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<SeamSession> {
+    async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<Box<SeamSession>> {
         // `get_http_session` looks into the pool, and tells whether it found something there.
         None
     }
 
     async fn release_http_session<P: Peer + Send + Sync + 'static>(
         &self,
-        mut session: SeamSession,
+        mut session: Box<SeamSession>,
         peer: &P,
         idle: Option<Duration>,
     ) {
         // Pingora releases every session, also one that failed in the middle, and as one with the peer that it asked for.
         match session.moved.take() {
-            Some(peer) => self.0.close(session, &peer, peer.options.idle_timeout).await,
+            Some(peer) => self.0.close(*session, &peer, peer.options.idle_timeout).await,
             None => {
                 let Some(peer) = http_peer(peer) else { return };
-                self.0.close(session, peer, idle).await;
+                self.0.close(*session, peer, idle).await;
             }
         }
     }

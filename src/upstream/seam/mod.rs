@@ -65,6 +65,8 @@ pub struct Course {
     pub context_length: bool,
     /// Asks elsewhere as well where a stream is slow to begin.
     pub hedge: Option<Hedge>,
+    /// The request's body, where all of it is here: it need not come through Pingora's loop.
+    pub body: Option<Bytes>,
 }
 
 /// What a provider said when it failed: the cause of [`STREAM_FAILED`] and [`CONTEXT_LENGTH`].

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::protocols::http::custom::client::Session as _;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -152,7 +151,7 @@ impl SeamSession {
 
     /// What became of it, where it has an answer.
     fn fate(&self) -> Fate {
-        self.response_header().map_or(Fate::Cancelled, |head| Fate::Refused(Box::new(head.clone())))
+        self.head().map_or(Fate::Cancelled, |head| Fate::Refused(Box::new(head.clone())))
     }
 }
 

@@ -43,6 +43,14 @@ pub(super) enum Read {
     Nothing,
 }
 
+/// A request's body that is to be written.
+enum Parts {
+    /// All of it; `None` once only its end is left.
+    Held(Option<Bytes>),
+    /// As it comes from Pingora's loop.
+    Coming(mpsc::Receiver<Part>),
+}
+
 /// A session of the seam around one of Pingora's.
 pub struct SeamSession {
     inner: HttpSession,
@@ -52,7 +60,7 @@ pub struct SeamSession {
     tls: bool,
     pub(super) course: Course,
     /// The request's body, until all of it was written.
-    parts: Option<mpsc::Receiver<Part>>,
+    parts: Option<Parts>,
     writer: Option<Writer>,
     /// All of the request was written.
     sent: bool,
@@ -88,6 +96,7 @@ impl SeamSession {
             entire: false,
             context_length: false,
             hedge: None,
+            body: None,
         };
         Self {
             inner,
@@ -110,6 +119,11 @@ impl SeamSession {
         }
     }
 
+    /// The head of the answer, once it is there.
+    pub(super) fn head(&self) -> Option<&ResponseHeader> {
+        self.inner.response_header()
+    }
+
     /// The connections that it is one of.
     pub(super) fn roads(&self) -> &Arc<Roads> {
         &self.roads
@@ -122,6 +136,7 @@ impl SeamSession {
     /// It cannot be written, and nothing was said.
     pub(super) async fn send(&mut self, head: Box<RequestHeader>, body: Bytes) -> Result<()> {
         self.write_head(head).await?;
+        self.course.body = None;
         // If it cannot be written, reading says why.
         if self.write(Some(Part::Data(body))).await.is_ok() {
             let _ = self.write(Some(Part::End)).await;
@@ -144,7 +159,10 @@ impl SeamSession {
     pub(super) fn become_other(&mut self, other: Self) -> Self {
         let mut was = std::mem::replace(self, other);
         self.writer = was.writer.take();
-        self.void = was.parts.take();
+        self.void = match was.parts.take() {
+            Some(Parts::Coming(parts)) => Some(parts),
+            _ => None,
+        };
         was
     }
 
@@ -254,12 +272,14 @@ impl SeamSession {
     async fn with_body(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
         let mut wait = wait;
         loop {
-            let reading = tokio::time::timeout(wait, read(&mut self.inner, what));
-            let Some(parts) = self.parts.as_mut() else { return reading.await.ok().transpose() };
-            let part = tokio::select! {
-                biased;
-                part = parts.recv() => part,
-                done = reading => return done.ok().transpose(),
+            let part = match &mut self.parts {
+                Some(Parts::Held(body)) => Some(body.take().map_or(Part::End, Part::Data)),
+                Some(Parts::Coming(parts)) => tokio::select! {
+                    biased;
+                    part = parts.recv() => part,
+                    done = tokio::time::timeout(wait, read(&mut self.inner, what)) => return done.ok().transpose(),
+                },
+                None => return tokio::time::timeout(wait, read(&mut self.inner, what)).await.ok().transpose(),
             };
             if self.write(part).await.is_err_and(|error| *error.etype() == ErrorType::WriteTimedout) {
                 // It has had its time: only what it has said by now counts.
@@ -346,17 +366,23 @@ async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
     }
 }
 
+// Boxed: Pingora keeps the session by value in the future of its loop, in three places.
 #[async_trait]
-impl client::Session for SeamSession {
+impl client::Session for Box<SeamSession> {
     async fn write_request_header(&mut self, head: Box<RequestHeader>, end: bool) -> Result<()> {
         self.write_head(head).await?;
-        let (writer, parts) = way();
-        self.writer = Some(writer);
+        let held = self.course.body.take();
         if end {
+            self.writer = Some(Writer::idle());
             // If it cannot be written, reading says why.
             let _ = self.write(Some(Part::End)).await;
+        } else if held.is_some() {
+            self.writer = Some(Writer::idle());
+            self.parts = Some(Parts::Held(held));
         } else {
-            self.parts = Some(parts);
+            let (writer, parts) = way();
+            self.writer = Some(writer);
+            self.parts = Some(Parts::Coming(parts));
         }
         Ok(())
     }

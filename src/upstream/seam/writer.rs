@@ -18,17 +18,23 @@ pub(super) enum Part {
     End,
 }
 
-/// The loop's end of the way.
-pub(super) struct Writer(mpsc::Sender<Part>);
+/// The loop's end of the way. `None` where nothing more is to be sent: the loop keeps it for as long as the answer lasts.
+pub(super) struct Writer(Option<mpsc::Sender<Part>>);
 
 pub(super) fn way() -> (Writer, mpsc::Receiver<Part>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Writer(sender), receiver)
+    (Writer(Some(sender)), receiver)
 }
 
 impl Writer {
+    /// For a body that the session has already: what the loop sends of it leads nowhere.
+    pub(super) fn idle() -> Self {
+        Self(None)
+    }
+
     async fn send(&mut self, part: Part) -> Result<()> {
-        self.0.send(part).await.map_err(|_| Error::explain(ErrorType::WriteError, "the upstream session is gone"))
+        let Some(sender) = &self.0 else { return Ok(()) };
+        sender.send(part).await.map_err(|_| Error::explain(ErrorType::WriteError, "the upstream session is gone"))
     }
 }
 
@@ -40,7 +46,9 @@ impl BodyWrite for Writer {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        self.send(Part::End).await
+        self.send(Part::End).await?;
+        self.0 = None;
+        Ok(())
     }
 
     async fn cleanup(&mut self) -> Result<()> {
