@@ -60,6 +60,9 @@ impl Layout {
     /// What the template begins with may stand at the end of the base path too.
     #[must_use]
     pub fn path(&self, base_path: &str, line: &str, model: &str) -> String {
+        if self.templates.is_empty() {
+            return request_path(base_path, line);
+        }
         let (own, query) = line.split_once('?').map_or((line, None), |(own, query)| (own, Some(query)));
         let (version, path) = apart(own);
         let Some(template) = self.find(path) else { return request_path(base_path, line) };
@@ -129,11 +132,13 @@ fn is_version(segment: &str) -> bool {
 /// The path to ask an endpoint for, of one of a format's own such as `/v1/chat/completions`. Where the base path names
 /// the API's version itself, as `/v1beta/openai` does, the format's own `/v1` or `/v1beta` is left out.
 fn request_path(base_path: &str, path: &str) -> String {
-    let (own, rest) = apart(path);
-    if !own.is_empty() && base_path.split('/').any(is_version) {
-        return format!("{base_path}/{rest}");
+    if !base_path.is_empty() && base_path.split('/').any(is_version) {
+        let (own, rest) = apart(path);
+        if !own.is_empty() {
+            return [base_path, "/", rest].concat();
+        }
     }
-    format!("{base_path}{path}")
+    [base_path, path].concat()
 }
 
 /// `base_path` without those of its last segments that `literal` begins with.

@@ -172,6 +172,9 @@ async fn collect(
             return Err(BodyError::NoRoom);
         }
         body.push(chunk, length);
+        if session.is_body_done() {
+            break;
+        }
     }
     Ok(body.finish())
 }

@@ -307,12 +307,16 @@ fn text(head: &ResponseHeader, name: HeaderName) -> Option<String> {
 
 fn kind_of(head: &ResponseHeader) -> Kind {
     let value = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        "text/event-stream" => Kind::Stream,
-        "application/json" => Kind::Json,
-        kind if kind.ends_with("+json") => Kind::Json,
-        "" | "text/plain" | "application/octet-stream" => Kind::Unsaid,
-        _ => Kind::Other,
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    let is = |name: &str| kind.eq_ignore_ascii_case(name);
+    let ends = |end: &str| kind.len().checked_sub(end.len()).and_then(|at| kind.get(at..));
+    if is("application/json") || ends("+json").is_some_and(|end| end.eq_ignore_ascii_case("+json")) {
+        Kind::Json
+    } else if is("text/event-stream") {
+        Kind::Stream
+    } else if ["", "text/plain", "application/octet-stream"].into_iter().any(is) {
+        Kind::Unsaid
+    } else {
+        Kind::Other
     }
 }
