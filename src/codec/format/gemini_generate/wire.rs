@@ -11,6 +11,8 @@ use crate::hub::{Extra, Field, Opaque, OpaqueKind};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 use crate::seal::{Opened, Seal};
 
+pub(super) use crate::format::loose::loose_text;
+
 /// This format.
 pub(super) const OWN: Format = Format::GeminiGenerate;
 
@@ -61,15 +63,6 @@ pub(super) fn whole(value: &mut Cursor<'_>) -> Result<Option<i64>, JsonError> {
             None
         }
     })
-}
-
-/// Reads a string, or nothing where something else stands.
-pub(super) fn loose_text<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
-    if value.peek()? == Kind::String {
-        return value.text().map(Some);
-    }
-    value.skip()?;
-    Ok(None)
 }
 
 /// Takes the value at `value` as a field that the hub has no place for; `null` says nothing and is not kept.

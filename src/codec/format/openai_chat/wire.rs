@@ -6,6 +6,8 @@ use crate::Format;
 use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Opaque, OpaqueKind, Stop};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 
+pub(super) use crate::format::loose::{loose_count, loose_text};
+
 /// Keeps a field that the hub has no place for; `null` says nothing and is not kept.
 pub(super) fn keep<'a>(
     extras: &mut Vec<Extra<'a>>,
@@ -19,26 +21,6 @@ pub(super) fn keep<'a>(
         extras.push(Extra { field, key, value, at });
     }
     Ok(())
-}
-
-/// Reads a string, or nothing where something else stands.
-pub(super) fn loose_text<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
-    if value.peek()? == Kind::String {
-        return value.text().map(Some);
-    }
-    value.skip()?;
-    Ok(None)
-}
-
-/// Reads a count, or nothing where something else stands; servers write `5`, `5.0`, `null`.
-pub(super) fn loose_count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
-    if value.peek()? != Kind::Number {
-        value.skip()?;
-        return Ok(None);
-    }
-    let number = value.number()?;
-    let whole = number.as_str().split(['.', 'e', 'E']).next().unwrap_or_default();
-    Ok(whole.parse().ok())
 }
 
 /// Reads `ttl` of a cache mark: `30m`, `1h`, `90s`.

@@ -6,6 +6,8 @@ use crate::Format;
 use crate::hub::{CacheMark, Citation, Extra, Field};
 use crate::json::{Cursor, JsonError, Kind, Text};
 
+pub(super) use crate::format::loose::{loose_count, loose_text};
+
 /// This format.
 pub(super) const OWN: Format = Format::OpenaiResponses;
 
@@ -24,29 +26,9 @@ pub(super) fn keep<'a>(
     Ok(())
 }
 
-/// Reads a string, or nothing where something else stands.
-pub(super) fn loose_text<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
-    if value.peek()? == Kind::String {
-        return value.text().map(Some);
-    }
-    value.skip()?;
-    Ok(None)
-}
-
 /// Reads a string that says something.
 pub(super) fn filled<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
     Ok(loose_text(value)?.filter(|text| !text.is_empty()))
-}
-
-/// Reads a count, or nothing where something else stands.
-pub(super) fn loose_count(value: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
-    if value.peek()? != Kind::Number {
-        value.skip()?;
-        return Ok(None);
-    }
-    let number = value.number()?;
-    let whole = number.as_str().split(['.', 'e', 'E']).next().unwrap_or_default();
-    Ok(whole.parse().ok())
 }
 
 /// Takes the place of a value of `kind` and passes over it; nothing where something else stands.

@@ -1,0 +1,365 @@
+//! Errors as both formats of OpenAI say them, and whoever is compatible.
+
+use std::borrow::Cow;
+
+use super::loose::loose_text;
+use crate::hub::{Fault, FaultKind};
+use crate::json::{Cursor, JsonError, Kind, Text, Writer};
+
+/// Longest piece of a foreign body that is shown, in characters.
+const SHOWN: usize = 500;
+
+/// What an error body says, whatever its shape.
+#[derive(Default)]
+struct Said<'a> {
+    message: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    code: Option<Cow<'a, str>>,
+    param: Option<Cow<'a, str>>,
+    /// What the provider behind an aggregator said.
+    raw: Option<Cow<'a, str>>,
+    filtered: bool,
+}
+
+/// Reads an error body with HTTP status `status`.
+///
+/// Known shapes: `{"error":{…}}`, `{"error":"…"}` (xAI, with its `code` beside it), the fields at the top (vLLM, Mistral),
+/// `{"detail":…}` (`FastAPI`), each also as the only element of an array (Gemini's compatible surface). Anything else
+/// gives the status in words.
+pub(super) fn read(status: u16, body: &[u8]) -> Fault<'_> {
+    let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();
+    let mut fault = fault_of(Some(status), said);
+    if fault.message.is_empty() {
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim();
+        let markup = text.starts_with('<') || text.starts_with('{') || text.starts_with('[');
+        fault.message = if text.is_empty() || markup {
+            Cow::Owned(format!("The provider answered {status} without a readable error"))
+        } else {
+            Cow::Owned(text.chars().take(SHOWN).collect())
+        };
+    }
+    fault
+}
+
+/// Reads an error in a stream (an event, the `error` of one, or of a response that failed), whose status is told by its
+/// contents alone.
+pub(super) fn read_in_stream(value: &mut Cursor<'_>) -> Fault<'static> {
+    let mut said = Said::default();
+    let _ = inner(value, &mut said);
+    let mut fault = fault_of(None, said);
+    if fault.message.is_empty() {
+        fault.message = Cow::Borrowed("The provider reported an error without saying which");
+    }
+    fault.into_owned()
+}
+
+fn outer<'a>(cursor: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
+    let mut said = Said::default();
+    if cursor.peek()? == Kind::Array {
+        cursor.array::<JsonError>(|index, value| if index == 0 { inner(value, &mut said) } else { Ok(()) })?;
+    } else {
+        inner(cursor, &mut said)?;
+    }
+    Ok(said)
+}
+
+fn inner<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonError> {
+    match value.peek()? {
+        Kind::String => said.message = Some(value.string()?),
+        Kind::Object => value.object::<JsonError>(|key, value| field(&key, value, said))?,
+        Kind::Array | Kind::Number | Kind::Bool | Kind::Null => value.skip()?,
+    }
+    Ok(())
+}
+
+fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonError> {
+    let plain = |value: &mut Cursor<'a>| loose_text(value).map(|text| text.map(Text::into_plain));
+    match key {
+        "error" | "detail" | "details" if value.peek()? == Kind::String => {
+            let words = plain(value)?;
+            said.message = said.message.take().or(words);
+        }
+        "error" | "errors" => inner(value, said)?,
+        "message" | "msg" => said.message = plain(value)?.or(said.message.take()),
+        "detail" if value.peek()? == Kind::Array => {
+            value.array::<JsonError>(|index, value| if index == 0 { inner(value, said) } else { Ok(()) })?;
+        }
+        // The type of an event is not that of its error.
+        "type" | "status" if value.peek()? == Kind::String => {
+            let kind = plain(value)?.filter(|kind| kind != "error");
+            said.kind = said.kind.take().or(kind);
+        }
+        "param" => said.param = plain(value)?.or(said.param.take()),
+        "code" if value.peek()? == Kind::Number => {
+            said.code = Some(Cow::Owned(value.number()?.as_str().to_owned()));
+        }
+        "code" => {
+            let code = plain(value)?;
+            said.filtered |= code.as_deref() == Some("ResponsibleAIPolicyViolation");
+            said.code = said.code.take().or(code);
+        }
+        "innererror" | "inner_error" => {
+            said.filtered |= value.json()?.as_str().contains("ResponsibleAIPolicyViolation");
+        }
+        "metadata" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
+            if key == "raw" {
+                said.raw = loose_text(value)?.map(Text::into_plain);
+            }
+            Ok(())
+        })?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
+    let told = said.code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
+    let word_kind = [said.code.as_deref(), said.kind.as_deref()].into_iter().flatten().find_map(kind_of_word);
+    let status = match status {
+        Some(status) if status >= 400 => Some(status),
+        _ => told,
+    };
+    let kind = if said.filtered {
+        FaultKind::ContentFilter
+    } else {
+        // A precise word beats the status, the status beats a vague word.
+        match (word_kind, status) {
+            (Some((kind, true)), _) | (Some((kind, _)), None) => kind,
+            (_, Some(status)) => FaultKind::from_status(status),
+            (None, None) => FaultKind::Api,
+        }
+    };
+    let mut message = said.message.unwrap_or_default();
+    if let Some(raw) = said.raw.filter(|raw| !raw.is_empty()) {
+        let raw: String = raw.chars().take(SHOWN).collect();
+        message = Cow::Owned(format!("{message}: {raw}"));
+    }
+    // A number as code only repeats the status.
+    let code = said.code.filter(|code| code.parse::<u64>().is_err()).or(said.kind);
+    Fault {
+        kind,
+        status: status.unwrap_or_else(|| kind.status()),
+        message,
+        code,
+        param: said.param,
+        retry_after_s: None,
+    }
+}
+
+/// The kind that a vendor's word means, and whether it is more precise than a status.
+fn kind_of_word(word: &str) -> Option<(FaultKind, bool)> {
+    Some(match word {
+        "content_filter" | "content_policy_violation" => (FaultKind::ContentFilter, true),
+        "overloaded" | "overloaded_error" | "engine_overloaded" | "server_is_overloaded" | "slow_down" => {
+            (FaultKind::Overloaded, true)
+        }
+        "billing_error" | "payment_required" => (FaultKind::Billing, true),
+        "rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens" | "insufficient_quota" => {
+            (FaultKind::RateLimit, false)
+        }
+        "authentication_error" | "invalid_api_key" => (FaultKind::Authentication, false),
+        "permission_error" => (FaultKind::Permission, false),
+        "not_found_error" | "model_not_found" => (FaultKind::NotFound, false),
+        "request_too_large" => (FaultKind::TooLarge, false),
+        "timeout" | "timeout_error" | "vector_store_timeout" => (FaultKind::Timeout, false),
+        "invalid_request_error" | "context_length_exceeded" | "invalid_prompt" | "invalid_image" => {
+            (FaultKind::InvalidRequest, false)
+        }
+        "api_error" | "server_error" => (FaultKind::Api, false),
+        _ => return None,
+    })
+}
+
+/// Writes an error body; returns it with its status.
+pub(super) fn write(fault: &Fault<'_>) -> (u16, Vec<u8>) {
+    let mut out = Vec::with_capacity(160);
+    write_object(fault, &mut out);
+    (status(fault), out)
+}
+
+/// Writes the object whose `error` is `fault`.
+pub(super) fn write_object(fault: &Fault<'_>, out: &mut Vec<u8>) {
+    let mut w = Writer::new(out);
+    w.open_object().key("error").open_object();
+    w.key("message").plain(&fault.message).key("type").plain(words(fault.kind).0).key("param");
+    or_null(fault.param.as_deref(), &mut w);
+    w.key("code");
+    or_null(code(fault), &mut w);
+    w.close_object().close_object();
+}
+
+/// Writes a string, or `null`.
+pub(super) fn or_null(text: Option<&str>, w: &mut Writer<'_>) {
+    match text {
+        Some(text) => w.plain(text),
+        None => w.null(),
+    };
+}
+
+/// The `code` of `fault`.
+pub(super) fn code<'f>(fault: &'f Fault<'_>) -> Option<&'f str> {
+    // Whoever looks for a cut stream looks for one code.
+    let own = if fault.kind == FaultKind::StreamIncomplete { None } else { fault.code.as_deref() };
+    own.or(words(fault.kind).1)
+}
+
+/// `type` and the `code` that is given where there is no better one.
+fn words(kind: FaultKind) -> (&'static str, Option<&'static str>) {
+    match kind {
+        FaultKind::InvalidRequest | FaultKind::Unprocessable | FaultKind::Conflict => ("invalid_request_error", None),
+        FaultKind::Authentication => ("authentication_error", Some("invalid_api_key")),
+        FaultKind::Billing => ("insufficient_quota", Some("insufficient_quota")),
+        FaultKind::Permission => ("permission_error", None),
+        FaultKind::NotFound => ("not_found_error", None),
+        FaultKind::TooLarge => ("invalid_request_error", Some("request_too_large")),
+        FaultKind::RateLimit => ("rate_limit_error", Some("rate_limit_exceeded")),
+        FaultKind::ContentFilter => ("invalid_request_error", Some("content_filter")),
+        FaultKind::Api => ("server_error", None),
+        FaultKind::Timeout => ("server_error", Some("timeout")),
+        FaultKind::Overloaded => ("server_error", Some("overloaded")),
+        FaultKind::StreamIncomplete => ("server_error", Some("stream_incomplete")),
+    }
+}
+
+/// The fault's status if clients of this format know it.
+fn status(fault: &Fault<'_>) -> u16 {
+    match fault.status {
+        // `529` is Anthropic's, `402` has no class in the SDKs.
+        529 => 503,
+        402 => 429,
+        status @ 400..=599 => status,
+        _ => fault.kind.status(),
+    }
+}
+
+/// True when `body` is an object whose `error` is an object with a `message`.
+pub(super) fn is_envelope(body: &[u8]) -> bool {
+    let mut found = false;
+    let read = Cursor::over_bytes(body).and_then(|mut cursor| {
+        cursor.object::<JsonError>(|key, value| {
+            if key == "error" && value.peek()? == Kind::Object {
+                value.object::<JsonError>(|key, value| {
+                    found |= key == "message" && value.peek()? == Kind::String;
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })
+    });
+    read.is_ok() && found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, body: &str, kind: FaultKind, code: Option<&str>, words: &str) {
+        let fault = read(status, body.as_bytes());
+        assert_eq!((fault.kind, fault.status, fault.code.as_deref()), (kind, status, code), "{body}");
+        assert!(fault.message.contains(words), "{body}: {}", fault.message);
+    }
+
+    #[test]
+    fn reads_every_shape() {
+        use FaultKind::{Api, Authentication, ContentFilter, InvalidRequest, NotFound, RateLimit};
+        let openai = r#"{"error":{"message":"no","type":"invalid_request_error","param":"model","code":"context_length_exceeded"}}"#;
+        check(400, openai, InvalidRequest, Some("context_length_exceeded"), "no");
+        check(401, r#"{"error":{"code":"401","message":"Access denied"}}"#, Authentication, None, "Access denied");
+        check(404, r#"{"error":{"message":"m","code":"model_not_found"}}"#, NotFound, Some("model_not_found"), "m");
+        let azure = r#"{"error":{"code":"content_filter","message":"filtered","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#;
+        check(400, azure, ContentFilter, Some("content_filter"), "filtered");
+        let router = r#"{"error":{"code":429,"message":"Provider returned error","metadata":{"raw":"slow down"}}}"#;
+        check(429, router, RateLimit, None, "Provider returned error: slow down");
+        check(
+            400,
+            r#"[{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}]"#,
+            InvalidRequest,
+            Some("INVALID_ARGUMENT"),
+            "bad",
+        );
+        check(
+            400,
+            r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#,
+            InvalidRequest,
+            Some("BadRequestError"),
+            "too long",
+        );
+        check(
+            422,
+            r#"{"detail":[{"loc":["body"],"msg":"field required","type":"missing"}]}"#,
+            FaultKind::Unprocessable,
+            Some("missing"),
+            "field required",
+        );
+        check(
+            400,
+            r#"{"code":"Client specified","error":"Incorrect key"}"#,
+            InvalidRequest,
+            Some("Client specified"),
+            "key",
+        );
+        check(
+            401,
+            r#"{"error":{"message":"m","code":"invalid_api_key"}}"#,
+            Authentication,
+            Some("invalid_api_key"),
+            "m",
+        );
+        check(
+            429,
+            r#"{"error":{"message":"q","code":"insufficient_quota"}}"#,
+            RateLimit,
+            Some("insufficient_quota"),
+            "q",
+        );
+        check(500, r#"{"error":"boom"}"#, Api, None, "boom");
+        check(502, "<html><body>Bad Gateway</body></html>", Api, None, "answered 502");
+        check(503, "", FaultKind::Overloaded, None, "answered 503");
+        check(500, "upstream connect error", Api, None, "upstream connect error");
+    }
+
+    #[test]
+    fn trap_a13_529_is_503_for_these_clients() {
+        let mut fault = Fault::new(FaultKind::Overloaded, "busy");
+        fault.status = 529;
+        let (status, body) = write(&fault);
+        assert_eq!(status, 503);
+        assert!(is_envelope(&body));
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(body, r#"{"error":{"message":"busy","type":"server_error","param":null,"code":"overloaded"}}"#);
+    }
+
+    #[test]
+    fn trap_a7_an_error_in_a_stream_tells_its_status() {
+        for (json, status) in [
+            (r#"{"message":"quota","code":429}"#, 429),
+            (r#"{"message":"quota","type":"rate_limit_error"}"#, 429),
+            (r#"{"message":"Tool choice is required","type":"invalid_request_error","code":"tool_use_failed"}"#, 400),
+            (r#""boom""#, 500),
+        ] {
+            assert_eq!(read_in_stream(&mut Cursor::over(json)).status, status, "{json}");
+        }
+    }
+
+    #[test]
+    fn trap_a10_an_event_tells_what_status_it_would_have_been() {
+        for (json, status, code) in [
+            (
+                r#"{"type":"error","code":"rate_limit_exceeded","message":"slow","param":null}"#,
+                429,
+                "rate_limit_exceeded",
+            ),
+            (
+                r#"{"type":"error","error":{"type":"insufficient_quota","code":"insufficient_quota","message":"m"}}"#,
+                429,
+                "insufficient_quota",
+            ),
+            (r#"{"code":"server_error","message":"boom"}"#, 500, "server_error"),
+            (r#"{"code":"invalid_prompt","message":"no"}"#, 400, "invalid_prompt"),
+        ] {
+            let fault = read_in_stream(&mut Cursor::over(json));
+            assert_eq!((fault.status, fault.code.as_deref()), (status, Some(code)), "{json}");
+        }
+    }
+}
