@@ -75,8 +75,9 @@ pub fn is_forbidden(ip: IpAddr) -> bool {
     /// Metadata and platform services of Alibaba, Oracle and Azure, which stand outside 169.254.0.0/16.
     const SERVICES: [Ipv4Addr; 3] =
         [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
-    /// The EC2 metadata service over IPv6.
-    const SERVICE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+    /// The metadata services of EC2 and Google over IPv6.
+    const SERVICES_V6: [Ipv6Addr; 2] =
+        [Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254)];
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let reserved = ip.octets().first() == Some(&0) || ip.is_multicast() || ip.is_broadcast();
@@ -84,7 +85,11 @@ pub fn is_forbidden(ip: IpAddr) -> bool {
         }
         IpAddr::V6(ip) => {
             let embedded = embedded_v4(ip).is_some_and(|ip| is_forbidden(IpAddr::V4(ip)));
-            ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast() || ip == SERVICE_V6 || embedded
+            ip.is_unicast_link_local()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || SERVICES_V6.contains(&ip)
+                || embedded
         }
     }
 }
@@ -214,6 +219,7 @@ mod tests {
             "169.254.169.254",
             "fe80::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
             "100.100.100.200",
             "168.63.129.16",
             "0.0.0.0",

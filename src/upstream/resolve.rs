@@ -1,7 +1,7 @@
 //! Host names to addresses, off the path of requests.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::Mutex;
+
+use crate::provider::address::is_forbidden;
 
 /// How long one lookup, and a request that needs it, may wait.
 pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +41,9 @@ pub enum ResolveError {
         after: Duration,
     },
     /// The name resolves to addresses that no provider may have.
-    #[error("{host} is {address}, a link-local or metadata address that no request is sent to")]
+    #[error(
+        "{host} is {address}, which no request is sent to: it is link-local, of a metadata service, or no single host"
+    )]
     Forbidden {
         /// The name.
         host: String,
@@ -211,7 +215,7 @@ impl Answer {
     }
 }
 
-/// Drops what no provider may be: link-local and metadata addresses. This stands behind every lookup, not before it, so
+/// Drops what no provider may be. This stands behind every lookup, not before it, so
 /// that a name cannot pass the check and then resolve to something else.
 fn permitted(host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ResolveError> {
     let first = found.first().map(SocketAddr::ip);
@@ -226,33 +230,6 @@ fn permitted(host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Reso
         None => Err(ResolveError::Failed { host: host.to_owned(), reason: "no addresses".to_owned() }),
         Some(_) => Ok(kept),
     }
-}
-
-/// Metadata services that have no link-local address: EC2 and Google over IPv6, Alibaba.
-const METADATA: [IpAddr; 3] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-];
-
-fn is_forbidden(address: IpAddr) -> bool {
-    let address = match address {
-        IpAddr::V6(v6) => embedded_v4(v6).map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    };
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    link_local || METADATA.contains(&address)
-}
-
-/// The IPv4 address that an IPv6 one reaches: mapped (`::ffff:0:0/96`) or through NAT64 (`64:ff9b::/96`, RFC 6052).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    const NAT64: u128 = 0x0064_ff9b << 96;
-    let bits = address.to_bits();
-    let last = u32::try_from(bits & u128::from(u32::MAX)).ok()?;
-    if bits & !u128::from(u32::MAX) == NAT64 { Some(Ipv4Addr::from(last)) } else { address.to_ipv4_mapped() }
 }
 
 #[cfg(test)]
@@ -362,6 +339,10 @@ mod tests {
             "100.100.100.200",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "168.63.129.16",
+            "0.0.0.0",
+            "224.0.0.1",
         ];
         for address in forbidden {
             let (named, _) = resolver(&[address]);
