@@ -650,6 +650,16 @@ fn limits_are_read_with_their_defaults_and_faults() {
         "{kind: ollama, max_concurrent: 0, queue: {wait: 1h}}",
         "4: `0` is not a number that fits here\n4: `1h` is not a duration that fits here",
     );
+    let lonely = "`queue` does nothing without a limit to wait for";
+    check("{kind: ollama, queue: {size: 1}}", &format!("4: {lonely}"));
+    check("{kind: ollama, endpoints: ['http://10.0.0.1'], queue: {size: 1}}", &format!("4: {lonely}"));
+    check("{kind: ollama, adaptive: {max: 9}, queue: {size: 1}}", "ok");
+    check("{kind: ollama, endpoints: [{url: 'http://10.0.0.1', max_concurrent: 3}], queue: {size: 1}}", "ok");
+    let of_model = LEAST.replace("m: p/m", "m: {targets: [p/m], queue: {size: 1}}");
+    let of_client = LEAST.replace("auth: off", "clients: [{name: a, key: abcdefgh, queue: {size: 1}}]");
+    for (text, line) in [(of_model, 4), (of_client, 5)] {
+        assert_eq!(messages(&text, &[]), format!("{line}: {lonely}"), "{text}");
+    }
     let clients = "clients: [{name: a, key: abcdefgh, max_concurrent: 2, priority: low}, {name: b, key: abcdefgi, priority: last}]";
     let found = messages(&LEAST.replace("auth: off", clients), &[]);
     assert_eq!(found, "5: `last` is not a value of `priority`");

@@ -11,10 +11,15 @@ use super::super::schema;
 /// What a limit may be.
 pub(super) const COUNTS: RangeInclusive<u32> = 1..=1_000_000;
 
-/// What `max_concurrent` and `queue` say.
-pub(super) fn rule(fields: &Fields<'_>) -> Rule {
+/// What `max_concurrent` and `queue` say. A queue is a line before a limit: where there is no limit, as `limited` tells of
+/// one that stands elsewhere, nobody would ever wait in it.
+pub(super) fn rule(fields: &Fields<'_>, limited: bool) -> Rule {
     let queue = fields.section_or_empty("queue", &schema::QUEUE);
     let patience = queue.duration("wait", &(Duration::ZERO..=Duration::from_secs(600)));
+    if let (false, None, Some(entry)) = (limited, fields.entry("max_concurrent"), fields.entry("queue")) {
+        let message = "`queue` does nothing without a limit to wait for";
+        fields.problems().add(&entry.place, message, "write `max_concurrent` beside it, or remove it");
+    }
     Rule {
         most: fields.count("max_concurrent", &COUNTS),
         waiting: queue.count("size", &(0..=10_000)).unwrap_or_default(),

@@ -79,7 +79,7 @@ impl Lowering<'_> {
         let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
         let on_loss = fields.choice("on_loss", &on_loss).unwrap_or_default();
         let max_output = fields.count("max_output", &(1..=10_000_000));
-        self.limits.insert(Arc::from(name), limits::rule(&fields));
+        self.limits.insert(Arc::from(name), limits::rule(&fields, false));
         fields.required("targets");
         let items = fields.list("targets")?;
         if items.is_empty() {

@@ -103,10 +103,17 @@ fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
         streams: streams(&fields.section_or_empty("streams", &schema::STREAMS)),
         breaker: breaker(&fields.section_or_empty("breaker", &schema::BREAKER)),
-        limit: Rule { adapt: limits::adapt(fields), ..limits::rule(fields) },
+        limit: Rule { adapt: limits::adapt(fields), ..limits::rule(fields, limited(fields)) },
         authorities: authorities(fields, files),
         quirks: quirks(fields, vendor),
     })
+}
+
+/// Whether something but `max_concurrent` of the provider itself limits it.
+fn limited(fields: &Fields<'_>) -> bool {
+    let has_limit = |item: &Node| matches!(&item.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == "max_concurrent"));
+    let endpoints = fields.entry("endpoints").map(|entry| &entry.node.value);
+    fields.entry("adaptive").is_some() || matches!(endpoints, Some(Value::List(items)) if items.iter().any(has_limit))
 }
 
 fn auth(fields: &Fields<'_>, vendor: &Vendor) -> Option<Auth> {

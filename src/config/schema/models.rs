@@ -51,7 +51,7 @@ pub(in crate::config) static MODEL: Section = Section {
             Otherwise("no limit"),
             "Requests at once for the model, of all clients together. Further ones wait in `queue`; then they are refused with 429.",
         ),
-        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent`."),
+        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent`, which must be there too."),
     ],
 };
 
@@ -203,7 +203,7 @@ pub(in crate::config) static CLIENT: Section = Section {
             Otherwise("no limit"),
             "Its requests at once. Further ones wait in `queue`; then they are refused with 429.",
         ),
-        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent`."),
+        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent`, which must be there too."),
         field(
             "priority",
             "`high`, `normal` or `low`",

@@ -100,7 +100,12 @@ pub(in crate::config) static PROVIDER: Section = Section {
             Otherwise("no limit"),
             "Attempts at once at all its endpoints together. What is full is passed over for the next target; where there is none with room, a request waits in `queue` for its first one, then it is refused with 503.",
         ),
-        field("queue", "map", Otherwise("its defaults"), "Who may wait for `max_concurrent` of it or its endpoints."),
+        field(
+            "queue",
+            "map",
+            Otherwise("its defaults"),
+            "Who may wait for a limit of it or its endpoints, which must be there too.",
+        ),
         field("adaptive", "map", Otherwise("off"), "Lets its limit find itself, within `max_concurrent`."),
         field("quirks", "map", Otherwise("by kind"), "What the server deviates from its format in."),
         field(
