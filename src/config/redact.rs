@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::limits;
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
-use crate::routing::{Glob, Hedge, Price, Retries, Route, Rule, When};
+use crate::routing::{Glob, Hedge, Price, Retries, Route, Rule, Target, When};
 
 use super::network::Network;
-use super::settings::{ClientLimits, ClientTimeouts, KeyLabel, LogPath, MemoryLimit, MetricAlias, Settings};
+use super::settings::{ClientLimits, ClientTimeouts, FactRules, KeyLabel, LogPath, MemoryLimit, MetricAlias, Settings};
 use super::units::duration_text;
 
 /// The settings as indented JSON, in the shape in which they are written, with every default filled in.
@@ -185,6 +185,8 @@ struct TargetView {
     to: String,
     weight: u32,
     price: Option<PriceView>,
+    /// What of the model is taken to be otherwise than of any model of its format, as one would write it.
+    facts: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -241,9 +243,7 @@ impl<'a> View<'a> {
                 .iter()
                 .map(|(name, provider)| (&**name, ProviderView::of(provider)))
                 .collect(),
-            models: routes
-                .map(|route| (&*route.name, ModelView::of(route, settings.model_limits.get(&route.name))))
-                .collect(),
+            models: routes.map(|route| (&*route.name, ModelView::of(route, settings))).collect(),
             operations: settings.operations.iter().map(|(name, provider)| (*name, &**provider)).collect(),
             rules: settings.rules.iter().map(RuleView::of).collect(),
             auth: if open { "off" } else { "keys" },
@@ -468,12 +468,19 @@ impl<'a> RuleView<'a> {
 }
 
 impl ModelView {
-    fn of(route: &Route, limit: Option<&limits::Rule>) -> Self {
+    fn of(route: &Route, settings: &Settings) -> Self {
         let price = |price: &Price| PriceView { input: price.input, output: price.output };
+        let facts = |target: &Target| {
+            let provider = settings.providers.get(&target.provider);
+            provider
+                .map(|provider| FactRules::lines(&settings.facts.model(provider, &target.model)))
+                .unwrap_or_default()
+        };
         let targets = route.targets.iter().map(|target| TargetView {
             to: format!("{}/{}", target.provider, target.model),
             weight: target.weight,
             price: target.price.as_ref().map(price),
+            facts: facts(target),
         });
         Self {
             strategy: route.strategy.name(),
@@ -484,7 +491,7 @@ impl ModelView {
             fallback_on: route.retries.on.iter().map(|class| class.name()).collect(),
             retries: RetriesView::of(&route.retries),
             hedge: route.hedge.as_ref().map(HedgeView::of),
-            limit: limit.map(LimitView::of),
+            limit: settings.model_limits.get(&route.name).map(LimitView::of),
         }
     }
 }

@@ -108,6 +108,8 @@ async fn no_secret_and_no_prompt_is_ever_shown() {
     let config = edge.admin("GET", "/config").await;
     assert_eq!(config.status, 200);
     assert!(config.text().contains("chat-ok"), "the view shows the config: {}", config.text());
+    let shown = &config.json()["models"]["chat-ok"]["targets"][0];
+    assert!(shown["facts"].is_array(), "and what its models are taken for: {shown}");
     let upstreams = edge.admin("GET", "/upstreams").await.text();
     edge.rewrite_text("providers: {oa: {kind: openai, key: sk-upstream-oa, nonsense: 1}}\nclients: [{name: web, key: sk-client-canary-0001, bad: 1}]\n");
     let reload = edge.admin("POST", "/reload").await.text();
