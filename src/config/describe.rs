@@ -33,11 +33,12 @@ Beside answers of models, these are passed through byte for byte, each to a prov
 
 * A body that names a model goes where `models` sends it, under the model's name there. JSON is held within `body_limit` and
   may fall back to another target; a form with files is streamed, and the field `model` is best put before the files.
-* What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that `operations`
-  names, else the only one that can serve it. A client may call a provider so if it may ask for every model or its
-  `providers` list it.
-* A form whose `model` comes behind a file of more than 48 KiB is routed like one that names none; the name is checked, and
-  exchanged where it can be, when it comes.
+* A form whose `model` comes behind a file of more than 48 KiB is held as JSON is, so that its target is known before any of
+  it is sent. One longer than `body_limit`, or sent in chunks where one provider alone can be meant, goes where a request
+  goes that names no model; the name is checked, and exchanged where it can be, when it comes.
+* What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that this process saw to
+  have what the path asks for by its id, for the same client, else the one that `operations` names, else the only one that
+  can serve it. A client may call a provider so if it may ask for every model or its `providers` list it.
 * `/raw/PROVIDER/PATH` passes any method and path on to the provider's address, for clients whose `raw` lists it.
 
 | served at | operation | model | formats of providers |

@@ -230,7 +230,7 @@ pub(super) static SERVER_TIMEOUTS: Section = Section {
             "body",
             "duration, 10ms to 24h",
             Default("30s"),
-            "The longest that a request's body may take, besides the time that `limits.body_rate` gives for its length. Then 408.",
+            "The longest that a request's body may fall behind `limits.body_rate`, or stay away altogether. Then 408.",
         ),
         field(
             "keep_alive",
@@ -261,7 +261,7 @@ pub(super) static SERVER_LIMITS: Section = Section {
             "connections_per_ip",
             "count, 1 to 10000000",
             Otherwise("no limit"),
-            "The same for one address, or for one /64 of IPv6. Trusted proxies are exempt.",
+            "The same for one address, or for one /64 of IPv6. Trusted proxies are exempt. There is none unless it is set, as in nginx and Envoy: behind a NAT or a load balancer that is not among `trusted_proxies` many clients are one address. Set it where clients connect directly.",
         ),
         field(
             "header_size",
@@ -274,7 +274,7 @@ pub(super) static SERVER_LIMITS: Section = Section {
             "body_rate",
             "size, 1 to 1MiB",
             Default("1KiB"),
-            "Bytes a second that a client must at least send of its body, see `timeouts.body`.",
+            "Bytes a second that a client must at least send of its body, give or take `timeouts.body` (four times that for a body that streams through).",
         ),
         field(
             "h2_streams",
@@ -322,7 +322,7 @@ pub(super) static TLS: Section = Section {
 
 pub(super) static ADMIN: Section = Section {
     path: "admin",
-    about: "Health, metrics, reload and state, on a listener that clients cannot reach.",
+    about: "Health, metrics, reload and state, on a listener that clients cannot reach. Over loopback it serves requests whose `host` is an address, `localhost` or a name without a dot, so that no web page reads it through its visitor.",
     fields: &[field(
         "listen",
         "`address:port`",

@@ -74,6 +74,18 @@ impl Snapshot {
         self.whereabouts.note(number(client, &[State::number_of(id)]), provider);
     }
 
+    /// Who made what `client` asks for by `id`, if that was seen and is not forgotten.
+    #[must_use]
+    pub fn maker_of(&self, client: &str, id: &str) -> Option<Arc<str>> {
+        self.whereabouts.find(number(client, &[State::number_of(id)]))
+    }
+
+    /// Whether several providers speak one of `formats`: then it must be remembered which of them made what.
+    #[must_use]
+    pub fn several(&self, formats: &[Format]) -> bool {
+        self.settings.providers.values().filter(|provider| formats.contains(&provider.format)).nth(1).is_some()
+    }
+
     /// Who made the state, as far as that was seen or is configured.
     fn maker(&self, client: &str, (format, state): (Format, State)) -> Option<Arc<str>> {
         if !state.needed {

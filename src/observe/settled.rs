@@ -293,6 +293,8 @@ endpoints! {
     Moderations "moderations" "/v1/moderations" false;
     Rerank "rerank" "/v1/rerank" false;
     StoredResponses "stored_responses" "/v1/responses/{id}" false;
+    Conversations "conversations" "/v1/conversations" false;
+    Containers "containers" "/v1/containers" false;
     Files "files" "/v1/files" false;
     Batches "batches" "/v1/batches" false;
     AnthropicFiles "anthropic_files" "/v1/files" false;

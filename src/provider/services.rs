@@ -19,6 +19,8 @@ pub struct Service {
     pub formats: &'static [Format],
     /// The format whose `usage` its answers carry, where they carry one.
     pub usage: Option<Format>,
+    /// What the last event of its streams is; `None` where they end in several ways or with their connection.
+    pub last: Option<&'static str>,
 }
 
 /// Where a request names the model.
@@ -34,6 +36,7 @@ pub enum ModelAt {
 pub const HEADERS: &[&str] = &["openai-beta"];
 
 const OPENAI: &[Format] = &[Format::OpenaiChat, Format::OpenaiResponses];
+const RESPONSES: &[Format] = &[Format::OpenaiResponses];
 const ANTHROPIC: &[Format] = &[Format::AnthropicMessages];
 
 /// Every operation.
@@ -42,7 +45,7 @@ const ANTHROPIC: &[Format] = &[Format::AnthropicMessages];
 /// reranking.
 pub const ALL: &[Service] = &[
     named("embeddings", &[("POST", "/v1/embeddings")], Some(Format::OpenaiChat)),
-    named("completions", &[("POST", "/v1/completions")], Some(Format::OpenaiChat)),
+    Service { last: Some("[DONE]"), ..named("completions", &[("POST", "/v1/completions")], Some(Format::OpenaiChat)) },
     named("images_generations", &[("POST", "/v1/images/generations")], Some(Format::OpenaiResponses)),
     named("images_edits", &[("POST", "/v1/images/edits")], Some(Format::OpenaiResponses)),
     named("images_variations", &[("POST", "/v1/images/variations")], None),
@@ -59,9 +62,12 @@ pub const ALL: &[Service] = &[
             ("GET", "/v1/responses/{id}/input_items"),
         ],
         model: ModelAt::Nowhere,
-        formats: &[Format::OpenaiResponses],
+        formats: RESPONSES,
         usage: None,
+        last: None,
     },
+    unnamed("conversations", CONVERSATIONS, RESPONSES),
+    unnamed("containers", CONTAINERS, RESPONSES),
     unnamed("files", FILES, OPENAI),
     unnamed(
         "batches",
@@ -84,9 +90,24 @@ pub const ALL: &[Service] = &[
 const FILES: &[(&str, &str)] =
     &[("GET, POST", "/v1/files"), ("GET, DELETE", "/v1/files/{id}"), ("GET", "/v1/files/{id}/content")];
 
+const CONVERSATIONS: &[(&str, &str)] = &[
+    ("POST", "/v1/conversations"),
+    ("GET, POST, DELETE", "/v1/conversations/{id}"),
+    ("GET, POST", "/v1/conversations/{id}/items"),
+    ("GET, DELETE", "/v1/conversations/{id}/items/{id}"),
+];
+
+const CONTAINERS: &[(&str, &str)] = &[
+    ("GET, POST", "/v1/containers"),
+    ("GET, DELETE", "/v1/containers/{id}"),
+    ("GET, POST", "/v1/containers/{id}/files"),
+    ("GET, DELETE", "/v1/containers/{id}/files/{id}"),
+    ("GET", "/v1/containers/{id}/files/{id}/content"),
+];
+
 /// An operation of OpenAI's family whose body names a model.
 const fn named(name: &'static str, lines: &'static [(&'static str, &'static str)], usage: Option<Format>) -> Service {
-    Service { name, lines, model: ModelAt::Body, formats: OPENAI, usage }
+    Service { name, lines, model: ModelAt::Body, formats: OPENAI, usage, last: None }
 }
 
 const fn unnamed(
@@ -94,7 +115,7 @@ const fn unnamed(
     lines: &'static [(&'static str, &'static str)],
     formats: &'static [Format],
 ) -> Service {
-    Service { name, lines, model: ModelAt::Nowhere, formats, usage: None }
+    Service { name, lines, model: ModelAt::Nowhere, formats, usage: None, last: None }
 }
 
 /// The operation of that name.
@@ -113,7 +134,26 @@ pub fn find(path: &str, speaks: Format) -> Option<(&'static Service, &'static st
 
 impl Service {
     fn methods_at(&self, path: &str) -> Option<&'static str> {
-        self.lines.iter().find(|(_, template)| leads_to(template, path)).map(|(methods, _)| *methods)
+        self.line_at(path).map(|(methods, _)| methods)
+    }
+
+    fn line_at(&self, path: &str) -> Option<(&'static str, &'static str)> {
+        self.lines.iter().find(|(_, template)| leads_to(template, path)).copied()
+    }
+
+    /// The id of the stored thing that `path` is about: the first in it.
+    #[must_use]
+    pub fn id_in<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let (_, template) = self.line_at(path)?;
+        let (_, id) = template.split('/').zip(path.split('/')).find(|(wanted, _)| *wanted == "{id}")?;
+        Some(id)
+    }
+
+    /// Whether an answer to `method` at `path` is one stored thing, with its id, and not a list or a content.
+    #[must_use]
+    pub fn shows_one(&self, method: &str, path: &str) -> bool {
+        let stored = self.model == ModelAt::Nowhere;
+        stored && self.line_at(path).is_some_and(|(_, template)| method == "POST" || template.ends_with("{id}"))
     }
 
     /// The format that clients are answered in.
@@ -207,6 +247,8 @@ mod tests {
         check("/v1/files", Format::GeminiGenerate, Some(("files", "GET, POST")));
         check("/v1/messages/batches/b/results", openai, Some(("message_batches", "GET")));
         check("/v1/responses/resp_1/cancel", openai, Some(("stored_responses", "POST")));
+        check("/v1/conversations/c/items/i", openai, Some(("conversations", "GET, DELETE")));
+        check("/v1/containers/c/files/f/content", openai, Some(("containers", "GET")));
         for nowhere in [
             "/v1/embeddings/",
             "/v1/files/",
@@ -221,6 +263,21 @@ mod tests {
         ] {
             check(nowhere, openai, None);
         }
+    }
+
+    #[test]
+    fn ids_stand_in_paths_and_in_answers_of_one_thing() {
+        let check = |method: &str, path: &str, id: Option<&str>, shows: bool| {
+            let (service, _) = find(path, Format::OpenaiChat).unwrap();
+            assert_eq!((service.id_in(path), service.shows_one(method, path)), (id, shows), "{method} {path}");
+        };
+        check("GET", "/v1/files", None, false);
+        check("POST", "/v1/files", None, true);
+        check("GET", "/v1/files/f", Some("f"), true);
+        check("GET", "/v1/files/f/content", Some("f"), false);
+        check("POST", "/v1/batches/b/cancel", Some("b"), true);
+        check("GET", "/v1/containers/c/files/f", Some("c"), true);
+        check("POST", "/v1/embeddings", None, false);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::refuse::{self, Rejection};
 use super::services;
 use crate::config::{self, Caller, Lead, Snapshot};
 use crate::observe::{self, Endpoint};
+use crate::provider::services::stays_below;
 use crate::routing::{Affinity, Ask, Route};
 
 /// Longest request id that is taken over from a client.
@@ -94,7 +95,7 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
         }
     };
     let admitted = match admitted {
-        Ok(admitted) => overload::enter(session, exchange, &admitted).await?.map(|()| admitted),
+        Ok(mut admitted) => overload::enter(session, exchange, &mut admitted).await?.map(|()| admitted),
         refused => refused,
     };
     match admitted {
@@ -309,7 +310,8 @@ async fn take_in(
         stream: envelope.stream,
         needs: &needs,
     };
-    let Lead { rule: _, route } = snapshot.settings.lead(&ask).ok_or_else(|| unknown_model(model))?;
+    let lead = Some(model).filter(|model| is_name(model)).and_then(|_| snapshot.settings.lead(&ask));
+    let Lead { rule: _, route } = lead.ok_or_else(|| unknown_model(model))?;
     if !caller.may_use(model) {
         return Err(forbidden_model(model));
     }
@@ -351,6 +353,13 @@ pub(super) fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {
     Rejection::new(refusal.into_fault(body))
 }
 
+/// Whether a model can be called so. Where a pattern lets any name through and the provider has it in its path, `..` would
+/// lead out of there, in whichever way it is written.
+pub(super) fn is_name(model: &str) -> bool {
+    let may_climb = model == "." || model.contains("..") || model.contains(['%', '\\', '/', '\0']);
+    !may_climb || stays_below(model)
+}
+
 /// The answer for a model that no entry of the config names.
 pub(super) fn unknown_model(model: &str) -> Rejection {
     let message = format!("The model `{}` does not exist here. GET /v1/models lists those that do.", shorten(model));
@@ -383,6 +392,16 @@ mod tests {
     fn keys_are_taken_out_of_queries() {
         for (query, left) in [("key=k", "/p"), ("alt=sse&key=k", "/p?alt=sse"), ("a=b&key=k&key=l&c", "/p?a=b&c")] {
             assert_eq!(without_key("/p", query, &["key"]), left);
+        }
+    }
+
+    #[test]
+    fn no_model_is_called_by_a_way_out() {
+        for name in ["gpt-4.1", "org/model", "a..b", "...", "100%", "models/a.b"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in [".", "..", "a/../b", "..%2fb", "a\\..", "%2e%2e", "%252e%252e/x", "a/./b", "a\0"] {
+            assert!(!is_name(name), "{name}");
         }
     }
 

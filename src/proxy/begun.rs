@@ -1,10 +1,16 @@
 //! An answer that has begun: what is learnt from that.
 
-use tidegate_codec::{Operation, wire};
+use tidegate_codec::{Operation, text_named, wire};
 
-use super::exchange::{Admitted, Attempt, Exchange, Sending, Task};
+use super::exchange::{Admitted, Attempt, Exchange, Sending, Task, Trail};
 use super::retry;
 use crate::clock;
+
+/// Bytes of an answer in which ids of what is stored are looked for.
+const SHOWN: usize = 4096;
+
+/// Members that hold such ids.
+const IDS: [&str; 3] = ["id", "output_file_id", "error_file_id"];
 
 /// A provider answers with this status.
 pub(super) fn status(exchange: &mut Exchange, status: u16) {
@@ -35,9 +41,26 @@ pub(super) fn note(sending: &mut Sending, begin: &[u8]) {
             busy.standing().stream_began(took);
         }
     }
+    let id = wire(attempt.format).spec().answer_id(begin).filter(|_| attempt.format == admitted.format);
     // Where only one provider could have made it nobody has to be remembered.
-    let passes = attempt.format == admitted.format && admitted.tie.conversation.is_some();
-    if let Some(id) = passes.then(|| wire(attempt.format).spec().answer_id(begin)).flatten() {
+    if let (Task::Format(_), Some(id)) = (&admitted.task, id.filter(|_| admitted.snapshot.several(&[attempt.format]))) {
+        admitted.snapshot.note_made(admitted.caller.name(), id, &attempt.provider.name);
+    }
+}
+
+/// The first bytes of an answer that shows something stored are here: who asks for that again is led to who has it.
+pub(super) fn stored(trail: &Trail, sending: &Sending, begin: &[u8]) {
+    let Sending { admitted, attempt: Some(attempt), .. } = sending else { return };
+    let Task::Service(call) = &admitted.task else { return };
+    let succeeded = trail.attempts.last().and_then(|record| record.status).is_some_and(|status| status < 300);
+    let shows = call.service.is_some_and(|service| {
+        service.shows_one(call.method.as_str(), call.path()) && admitted.snapshot.several(service.formats)
+    });
+    if !(succeeded && shows) {
+        return;
+    }
+    let begin = begin.get(..begin.len().min(SHOWN)).unwrap_or_default();
+    for id in IDS.iter().filter_map(|name| text_named(begin, name)) {
         admitted.snapshot.note_made(admitted.caller.name(), id, &attempt.provider.name);
     }
 }

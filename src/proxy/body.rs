@@ -8,7 +8,7 @@
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::config::{ClientTimeouts, Server};
 
 /// Size of Pingora's private retry buffer, in bytes.
-const RETRY_BUFFER: usize = 64 * 1024;
+pub(super) const RETRY_BUFFER: usize = 64 * 1024;
 
 /// Bytes of bodies that all requests together may hold.
 #[derive(Debug, Default)]
@@ -48,6 +48,11 @@ impl Reservation {
     /// An empty share of `budget`, whose bound is `limit`.
     pub fn new(budget: Arc<Budget>, limit: usize) -> Self {
         Self { budget, held: 0, limit }
+    }
+
+    /// Whether the share could grow to `bytes` now.
+    pub fn could_grow_to(&self, bytes: usize) -> bool {
+        self.budget.used().saturating_add(bytes.saturating_sub(self.held)) <= self.limit
     }
 
     /// Grows the share to `bytes`; false if the budget does not allow it.
@@ -125,11 +130,27 @@ pub async fn read(session: &mut Session, server: &Server, room: &mut Reservation
         return Err(BodyError::TooLarge { limit });
     }
     refuse_encoded(session)?;
-    if !room.grow_to(length.unwrap_or(0)) {
+    // Who only announces a body must not hold the room of all others: it is taken as the body comes.
+    if !room.could_grow_to(length.unwrap_or(0)) {
         return Err(BodyError::NoRoom);
     }
     invite(session).await?;
-    let body = collect(session, length, server, room).await?;
+    rest(session, (Bytes::new(), length), server, room).await
+}
+
+/// Reads what is left of a body that begins with `ahead` and is `length` bytes long, if that was announced, and gives all
+/// of it. What was read before must not have filled Pingora's buffer.
+///
+/// # Errors
+///
+/// See [`BodyError`].
+pub(super) async fn rest(
+    session: &mut Session,
+    (ahead, length): (Bytes, Option<usize>),
+    server: &Server,
+    room: &mut Reservation,
+) -> Result<Bytes, BodyError> {
+    let body = collect(session, (ahead, length), server, room).await?;
     if !body.is_empty() && session.get_retry_buffer().is_none() {
         rearm(session, &server.timeouts).await?;
     }
@@ -149,21 +170,21 @@ pub(super) async fn invite(session: &mut Session) -> Result<(), BodyError> {
 
 async fn collect(
     session: &mut Session,
-    length: Option<usize>,
+    (ahead, length): (Bytes, Option<usize>),
     server: &Server,
     room: &mut Reservation,
 ) -> Result<Bytes, BodyError> {
     let limit = server.body_limit;
-    let mut body = Gathered::default();
-    let began = clock::now();
+    let mut body = Gathered { first: ahead, all: BytesMut::new() };
+    let mut pace = Pace::new(server, 1);
     loop {
         let left = length.map(|length| length.saturating_sub(body.len()));
         if left.is_none_or(|left| left <= RETRY_BUFFER) {
             session.enable_retry_buffering();
         }
-        let patience = allowed(server, body.len()).saturating_sub(clock::now().duration_since(began));
-        let read = tokio::time::timeout(patience, session.read_request_body());
+        let read = tokio::time::timeout(pace.left(), session.read_request_body());
         let Some(chunk) = read.await.map_err(|_| BodyError::TooSlow)?? else { break };
+        pace.came(chunk.len());
         let total = body.len().saturating_add(chunk.len());
         if total > limit {
             return Err(BodyError::TooLarge { limit });
@@ -179,9 +200,34 @@ async fn collect(
     Ok(body.finish())
 }
 
-/// The time in which the next piece must have come behind `bytes`: every second of it was paid for.
-fn allowed(server: &Server, bytes: usize) -> Duration {
-    server.timeouts.body.saturating_add(Duration::from_secs((bytes / server.limits.body_rate) as u64))
+/// How fast a body must come: what comes pays for the time that follows, but for no more than the patience, so that who
+/// has sent much cannot hold it for long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    patience: Duration,
+    /// Bytes a second.
+    rate: usize,
+    /// When the next piece must be there.
+    due: Instant,
+}
+
+impl Pace {
+    /// A pace that begins now, with this many times the patience that `server` has.
+    pub(super) fn new(server: &Server, times: u32) -> Self {
+        let patience = server.timeouts.body.saturating_mul(times);
+        Self { patience, rate: server.limits.body_rate, due: clock::now() + patience }
+    }
+
+    /// The time that is left for the next piece.
+    pub(super) fn left(&self) -> Duration {
+        self.due.saturating_duration_since(clock::now())
+    }
+
+    /// A piece of `bytes` came.
+    pub(super) fn came(&mut self, bytes: usize) {
+        let micros = (bytes as u64).saturating_mul(1_000_000).checked_div(self.rate as u64).unwrap_or_default();
+        self.due = (self.due + Duration::from_micros(micros)).min(clock::now() + self.patience);
+    }
 }
 
 /// A body as it comes; one that came whole is not copied.

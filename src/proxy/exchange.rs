@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
+use tidegate_codec::frame::multipart::Multipart;
 use tidegate_codec::hub::Fault;
 use tidegate_codec::json::Envelope;
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
@@ -127,6 +128,15 @@ pub struct Call {
     pub target: String,
     /// The body as it streams through; `None` where it is held in [`Admitted::body`].
     pub upload: Option<Upload>,
+    /// The form that such a held body is, as it begins.
+    pub(super) form: Option<Box<Multipart>>,
+}
+
+impl Call {
+    /// The path of what is asked for.
+    pub(super) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
 }
 
 /// A request with an attempt under way.
@@ -192,6 +202,8 @@ pub struct Attempt {
     pub started: Instant,
     /// The connection was a pooled one.
     pub reused: bool,
+    /// Interim answers that came.
+    pub(super) interims: u32,
     /// What it asks of the seam; `None` on the plain way.
     pub course: Option<Course>,
 }

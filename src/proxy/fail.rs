@@ -7,8 +7,10 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_codec::hub::{Fault, FaultKind};
 
+use super::body::BodyError;
 use super::exchange::{Attempt, Exchange, Phase};
 use super::refuse::{self, Rejection};
+use super::upload::REFUSED;
 use super::{hedge, pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
@@ -45,8 +47,8 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     hedge::settle(exchange);
     note(exchange, &error);
     let mut error = error;
-    let by_client = *error.esource() == ErrorSource::Downstream;
-    if !untouched {
+    let by_client = *error.esource() == ErrorSource::Downstream || by_body(exchange, &error);
+    if !untouched || by_client {
         let ours = matches!(error.etype(), ErrorType::Custom(STREAM_TOO_LONG));
         if let (false, Some(attempt)) =
             (by_client || ours, exchange.sending().and_then(|sending| sending.attempt.as_ref()))
@@ -74,6 +76,17 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     };
     error.set_retry(another);
     error
+}
+
+/// True if the attempt failed by the request's own body, which was refused or stayed away: no provider is to blame for
+/// it, and no other one could do better.
+fn by_body(exchange: &mut Exchange, error: &Error) -> bool {
+    match error.etype() {
+        ErrorType::Custom(REFUSED) => true,
+        // Its answer is waited for while it waits for the rest of the request.
+        ErrorType::ReadTimedout => exchange.upload().is_some_and(|upload| !upload.is_over()),
+        _ => false,
+    }
 }
 
 /// What went wrong between us and a provider.
@@ -146,7 +159,8 @@ pub(super) async fn reject(
 
 /// Nothing more is tried: tells the client, as far as it can still be told.
 pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
-    let by_client = *error.esource() == ErrorSource::Downstream;
+    let starved = matches!(error.etype(), ErrorType::ReadTimedout) && by_body(exchange, error);
+    let by_client = *error.esource() == ErrorSource::Downstream && !starved;
     if session.response_written().is_some() {
         return break_off(session, by_client, error, exchange).await;
     }
@@ -156,6 +170,7 @@ pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mu
     let said =
         told(error).map(|fault| (fault.clone(), refuse::fault_of(error, None).map_or("api", |(_, label)| label)));
     let told = match verdict {
+        _ if starved => Some(Rejection::from(BodyError::TooSlow)).map(|slow| (*slow.fault, slow.label)),
         Some(verdict) if !by_client => Some(*verdict),
         _ if said.is_some() => said,
         _ => refuse::fault_of(error, failed_status).or_else(|| client_fault(error)),

@@ -1,8 +1,9 @@
 //! Forms with files that name a model: looked at up to the field `model`, then streamed through.
 //!
-//! Some SDKs put the fields first, others the files, as their caller wrote them. Where the model is not in the form's
-//! beginning, the request goes where one goes that names none; the model is checked when it comes, and if it never comes or
-//! may not be used, the form's end is never sent.
+//! Some SDKs put the fields first, others the files, as their caller wrote them. A form whose model is not in its
+//! beginning is held like any other body as long as it is no longer than one may be, see `server.body_limit`. One that is
+//! longer, or whose length is open, goes where a request goes that names no model; the model is checked when it comes, and
+//! if it never comes or may not be used, the form's end is never sent.
 
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use http::header;
 use pingora_proxy::Session;
 use tidegate_codec::frame::multipart::{Multipart, MultipartError};
 use tidegate_codec::hub::{Fault, FaultKind};
+use tidegate_codec::json::Envelope;
 
 use super::Edge;
 use super::admit;
-use super::body::Reservation;
+use super::body::{BodyError, Reservation};
 use super::exchange::{Admitted, Call, Exchange};
 use super::names;
 use super::refuse::Rejection;
@@ -25,6 +27,9 @@ use crate::routing::Route;
 
 /// The field that names the model.
 const FIELD: &str = "model";
+
+/// Bytes of a held form that are looked at in one go.
+const PIECE: usize = 64 * 1024;
 
 /// Whether the request's body is a form with files.
 pub(super) fn is_form(session: &Session) -> bool {
@@ -80,7 +85,7 @@ pub(super) async fn take_in(
     let untouched = Multipart::new(&kind, FIELD)?;
     let server = &head.snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
-    let mut upload = Upload::open(session, server).await?;
+    let mut upload = Upload::open(session, server, true).await?;
     let (mut scan, mut seen, mut named) = (untouched.clone(), Vec::new(), None);
     let look = |piece: &[u8]| -> Result<bool, Rejection> {
         seen.clear();
@@ -98,8 +103,12 @@ pub(super) async fn take_in(
             (Model::Known(model), route)
         }
         None => {
-            let (route, granted) =
-                if whole { (head.unnamed(service, &call)?, true) } else { late(&head, service, &call)? };
+            let passing = if whole { Ok((head.unnamed(service, &call)?, true)) } else { late(&head, service, &call) };
+            let announced = !whole && upload.announced();
+            if (passing.is_err() || announced) && upload.fits(server.body_limit) {
+                return hold(session, exchange, (untouched, upload, room), (head, service, call)).await;
+            }
+            let (route, granted) = passing?;
             let provider = route.targets.first().map(|target| target.provider.to_string());
             let head = Head { wish: provider, ..head.clone() };
             (Model::Late(Late { head, service, granted, announced: upload.announced() }), route)
@@ -111,16 +120,76 @@ pub(super) async fn take_in(
     Ok(Admitted { room, ..admitted })
 }
 
+/// Takes in a form that must be known before it goes anywhere: all of it is read.
+async fn hold(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    (untouched, upload, mut room): (Multipart, Upload, Reservation),
+    (head, service, mut call): (Head, &'static Service, Call),
+) -> Result<Admitted, Rejection> {
+    let body = upload.hold(session, &head.snapshot.settings.server, &mut room).await.map_err(|error| match error {
+        BodyError::TooLarge { limit } => {
+            not_first(format!("The form's field `{FIELD}` comes behind more than {limit} bytes: put it first."))
+        }
+        other => other.into(),
+    })?;
+    exchange.trail.bytes_in = body.len();
+    let model = model_in(&untouched, &body)?;
+    let route = match &model {
+        Some(model) => {
+            let (name, route) = head.named(service, model)?;
+            (exchange.trail.model, exchange.trail.route) = (Some(model.clone()), Some(name));
+            route
+        }
+        None => head.unnamed(service, &call)?,
+    };
+    call.form = Some(Box::new(untouched));
+    let envelope = Envelope { model, ..Envelope::default() };
+    Ok(Admitted { body, room, envelope, ..services::admitted(session, head, (service.format(), route, call)) })
+}
+
+/// The model that a whole form names.
+fn model_in(untouched: &Multipart, body: &[u8]) -> Result<Option<String>, MultipartError> {
+    let (mut scan, mut seen, mut named) = (untouched.clone(), Vec::new(), None);
+    for piece in body.chunks(PIECE) {
+        seen.clear();
+        scan.chunk::<MultipartError>(piece, &mut seen, &mut |value| {
+            named = Some(value.to_owned());
+            Ok(None)
+        })?;
+    }
+    scan.finish(&mut seen)?;
+    Ok(named)
+}
+
+/// A whole form, read before, for a target that calls the model `target` where the client wrote `named`.
+pub(super) fn renamed(untouched: &Multipart, body: &Bytes, named: Option<&str>, target: &str) -> Bytes {
+    if named.is_none_or(|named| named == target) {
+        return body.clone();
+    }
+    let (mut scan, mut out) = (untouched.clone(), Vec::with_capacity(body.len() + target.len()));
+    for piece in body.chunks(PIECE) {
+        // It was read once, so nothing is refused now.
+        let _ = scan.chunk::<MultipartError>(piece, &mut out, &mut |_| Ok(Some(target.to_owned())));
+    }
+    let _ = scan.finish(&mut out);
+    out.into()
+}
+
+/// The model comes too late to be seen in time.
+fn not_first(message: String) -> Rejection {
+    let fault = Fault::new(FaultKind::InvalidRequest, message);
+    Rejection::new(fault.with_code("model_not_first").with_param(FIELD)).closing()
+}
+
 /// Where a form goes whose model is still to come, and whether it may go there without one.
 fn late(head: &Head, service: &Service, call: &Call) -> Result<(Arc<Route>, bool), Rejection> {
     let route = head.provider_for(service, call, |_| true).map_err(|rejection| {
-        let message = format!(
+        not_first(format!(
             "The form's field `{FIELD}` comes behind its files. Put it first, or name the provider in the header `{}`. {}",
             names::PROVIDER,
             rejection.fault.message
-        );
-        Rejection::new(Fault::new(FaultKind::InvalidRequest, message).with_code("model_not_first").with_param(FIELD))
-            .closing()
+        ))
     })?;
     let granted = route.targets.iter().all(|target| head.caller.may_call(&target.provider));
     Ok((route, granted))
@@ -170,12 +239,10 @@ impl Late {
         let (name, route) = self.head.named(self.service, named)?;
         let Some(target) = route.targets.first() else { return Ok(None) };
         if self.announced && target.model.len() != named.len() {
-            let message = format!(
+            return Err(not_first(format!(
                 "The form's field `{FIELD}` comes behind its files, where its name can no longer be exchanged for the \
                  provider's: put it first."
-            );
-            let fault = Fault::new(FaultKind::InvalidRequest, message);
-            return Err(Rejection::new(fault.with_code("model_not_first").with_param(FIELD)));
+            )));
         }
         *found = Some((named.to_owned(), name));
         Ok(Some(target.model.clone()))

@@ -73,17 +73,17 @@ pub(super) fn caller(snapshot: &Snapshot, caller: &Caller, exchange: &mut Exchan
 pub(super) async fn enter(
     session: &mut Session,
     exchange: &mut Exchange,
-    admitted: &Admitted,
+    admitted: &mut Admitted,
 ) -> pingora::Result<Result<(), Rejection>> {
-    let bulkheads = &admitted.snapshot.bulkheads;
+    let snapshot = Arc::clone(&admitted.snapshot);
     let Exchange { trail, places, .. } = exchange;
-    if let Some(bulkhead) = bulkheads.clients.get(admitted.caller.name()) {
+    if let Some(bulkhead) = snapshot.bulkheads.clients.get(admitted.caller.name()) {
         match place(session, trail, admitted, (Scope::Client, bulkhead)).await? {
             Ok(permit) => places.client = Some(permit),
             Err(rejection) => return Ok(Err(rejection)),
         }
     }
-    if let Some(bulkhead) = bulkheads.models.get(&admitted.route.name) {
+    if let Some(bulkhead) = snapshot.bulkheads.models.get(&admitted.route.name) {
         match place(session, trail, admitted, (Scope::Model, bulkhead)).await? {
             Ok(permit) => places.model = Some(permit),
             Err(rejection) => return Ok(Err(rejection)),
@@ -104,7 +104,7 @@ pub(super) async fn step(
 ) -> pingora::Result<Result<Option<Step>, Rejection>> {
     for _ in 0..MOST_WAITS {
         let Some((at, pool)) = sending.plan.worth_a_wait(&sending.admitted.snapshot) else { return Ok(Ok(None)) };
-        let permit = match place(session, trail, &sending.admitted, (Scope::Provider, pool.bulkhead())).await? {
+        let permit = match place(session, trail, &mut sending.admitted, (Scope::Provider, pool.bulkhead())).await? {
             Ok(permit) => permit,
             Err(rejection) => return Ok(Err(rejection)),
         };
@@ -121,7 +121,7 @@ pub(super) async fn step(
 async fn place(
     session: &mut Session,
     trail: &mut Trail,
-    admitted: &Admitted,
+    admitted: &mut Admitted,
     (scope, bulkhead): (Scope, &Arc<Bulkhead>),
 ) -> pingora::Result<Result<Permit, Rejection>> {
     if let Some(permit) = bulkhead.enter() {
@@ -132,8 +132,15 @@ async fn place(
     let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
     let given = {
         let turn = std::pin::pin!(bulkhead.wait(&waiter, began + patience));
-        let streams = matches!(&admitted.task, Task::Service(call) if call.upload.is_some());
-        unless_gone(session, streams, turn).await
+        let server = &admitted.snapshot.settings.server;
+        let upload = match &mut admitted.task {
+            Task::Service(call) => call.upload.as_mut(),
+            Task::Format(_) => None,
+        };
+        match upload {
+            Some(upload) => upload.unless_gone(session, server, turn).await,
+            None => unless_gone(session, turn).await,
+        }
     };
     trail.waits.push((scope.label(), clock::timer().duration_since(began)));
     Ok(given?.map_err(|why| {
@@ -142,15 +149,8 @@ async fn place(
     }))
 }
 
-/// Awaits `turn`, for as long as the client is there. With a body that is still to come a leaving client is not seen.
-async fn unless_gone<T>(
-    session: &mut Session,
-    body_follows: bool,
-    turn: impl Future<Output = T> + Unpin,
-) -> pingora::Result<T> {
-    if body_follows {
-        return Ok(turn.await);
-    }
+/// Awaits `turn`, for as long as the client is there, whose request was read to its end.
+async fn unless_gone<T>(session: &mut Session, turn: impl Future<Output = T> + Unpin) -> pingora::Result<T> {
     tokio::select! {
         biased;
         done = turn => Ok(done),

@@ -35,6 +35,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         trail.first_byte = Some(clock::now().duration_since(trail.started));
         if !matches!(mode, Mode::Error { .. }) {
             begun::note(sending, body.as_deref().unwrap_or_default());
+            begun::stored(trail, sending, body.as_deref().unwrap_or_default());
         }
         if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
             sending.release_body();
@@ -45,8 +46,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         Mode::PassTail(tail) => {
             tail.push(body.as_deref().unwrap_or_default());
             if end {
-                let usage = tail.usage();
-                trail.outcome = Some(Outcome { complete: true, usage, ..Outcome::default() });
+                trail.outcome = Some(tail.outcome());
             }
         }
         Mode::PassWhole { kept, overflow, left } => {

@@ -16,6 +16,9 @@ use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
 
+/// Interim answers (1xx) that one attempt may bring.
+const MOST_INTERIMS: u32 = 100;
+
 /// Headers of a provider that mean the same behind a translation.
 const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names::SHOULD_RETRY, header::DATE];
 
@@ -31,7 +34,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "the provider switches protocols").into_up());
     }
     if status < 200 {
-        return Ok(());
+        return interim(exchange);
     }
     hedge::settle(exchange);
     begun::status(exchange, status);
@@ -48,7 +51,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
     let mode = match &admitted.task {
         Task::Format(operation) => answer_mode(head, admitted, *operation, attempt),
-        Task::Service(call) => Some(services::answer_mode(status, call)),
+        Task::Service(call) => Some(services::answer_mode(status, call, kind_of(head) == Kind::Stream)),
     };
     let Some(mut mode) = mode else {
         return Err(empty_answer(status));
@@ -81,6 +84,16 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         other => other,
     };
     Ok(())
+}
+
+/// One more interim answer. Each makes the provider's deadline begin anew, so they cannot go on for ever.
+fn interim(exchange: &mut Exchange) -> pingora::Result<()> {
+    let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_mut()) else { return Ok(()) };
+    attempt.interims += 1;
+    if attempt.interims <= MOST_INTERIMS {
+        return Ok(());
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "the provider sends one interim answer after the other").into_up())
 }
 
 /// What is done with an answer of the client's or another format; `None` for one that cannot be given.

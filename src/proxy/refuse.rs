@@ -9,6 +9,7 @@ use tidegate_codec::{Format, wire};
 
 use super::body::BodyError;
 use super::exchange::Exchange;
+use super::upload::REFUSED;
 use crate::config::AuthFailure;
 use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG};
 
@@ -216,6 +217,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         }
         ErrorType::Custom(CONTEXT_LENGTH) => {
             (FaultKind::InvalidRequest, 400, "The prompt is longer than the model takes.", CONTEXT_LENGTH)
+        }
+        ErrorType::Custom(REFUSED) => {
+            (FaultKind::InvalidRequest, 400, "The request's body may not go to the provider.", REFUSED)
         }
         ErrorType::Custom(EMPTY_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that has no body.", EMPTY_ANSWER)

@@ -24,7 +24,7 @@ use super::names;
 use super::overload;
 use super::plan::{Plan, Step};
 use super::refuse::Rejection;
-use super::services;
+use super::{form, services};
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::provider::Provider;
@@ -344,6 +344,11 @@ fn account(admitted: &Admitted, losses: &Losses, prepared: &mut Prepared) -> Res
 
 /// `body` for a provider that calls the model `model`.
 fn renamed(admitted: &Admitted, body: &Bytes, envelope: &Envelope, model: &str) -> Bytes {
+    if let Task::Service(call) = &admitted.task
+        && let Some(form) = &call.form
+    {
+        return form::renamed(form, body, envelope.model.as_deref(), model);
+    }
     if let Some(addressing) = wire(admitted.format).spec().addressing {
         let again = matches!(admitted.task, Task::Format(Operation::SameFormat(_)));
         let named = admitted.envelope.model.as_deref().filter(|named| again && *named != model);
@@ -436,6 +441,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         loss_header: None,
         started: clock::now(),
         reused: false,
+        interims: 0,
         course: None,
     }
 }

@@ -14,7 +14,7 @@ use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::json::{self, Envelope};
 use tidegate_codec::{Format, Framing, wire};
 
-use super::admit::{self, forbidden_model, invalid, own_header, shorten, unknown_model, wrong_method};
+use super::admit::{self, forbidden_model, invalid, is_name, own_header, shorten, unknown_model, wrong_method};
 use super::body::{self, Reservation};
 use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
 use super::plan::hash_key;
@@ -97,7 +97,8 @@ pub(super) async fn take_in(
         Asked::Raw { provider, path } => raw(session, exchange, head, (&provider, &path)).await,
         Asked::Service(service, _) => {
             let path = session.req_header().uri.path().to_owned();
-            let call = Call { service: Some(service), method, target: target(session, &path), upload: None };
+            let call =
+                Call { service: Some(service), method, target: target(session, &path), upload: None, form: None };
             match service.model {
                 ModelAt::Body if form::is_form(session) => {
                     form::take_in(edge, session, exchange, (head, service, call)).await
@@ -145,7 +146,7 @@ async fn stream(
     head: Head,
     (format, route, mut call): (Format, Arc<Route>, Call),
 ) -> Result<Admitted, Rejection> {
-    call.upload = Some(Upload::open(session, &head.snapshot.settings.server).await?);
+    call.upload = Some(Upload::open(session, &head.snapshot.settings.server, false).await?);
     Ok(admitted(session, head, (format, route, call)))
 }
 
@@ -167,7 +168,7 @@ async fn raw(
     }
     exchange.trail.format = Some(provider.format);
     let method = session.req_header().method.clone();
-    let call = Call { service: None, method, target: target(session, path), upload: None };
+    let call = Call { service: None, method, target: target(session, path), upload: None, form: None };
     let route = route_to("raw", &provider);
     stream(session, head, (provider.format, route, call)).await
 }
@@ -205,7 +206,8 @@ impl Head {
     /// the operation and, if the client names a provider, are of it.
     pub(super) fn named(&self, service: &Service, model: &str) -> Result<(Arc<str>, Arc<Route>), Rejection> {
         let settings = &self.snapshot.settings;
-        let route = settings.models.resolve(model).ok_or_else(|| unknown_model(model))?;
+        let route = Some(model).filter(|model| is_name(model)).and_then(|model| settings.models.resolve(model));
+        let route = route.ok_or_else(|| unknown_model(model))?;
         if !self.caller.may_use(model) {
             return Err(forbidden_model(model));
         }
@@ -235,7 +237,7 @@ impl Head {
         call: &Call,
         may: impl Fn(&str) -> bool,
     ) -> Result<Arc<Route>, Rejection> {
-        let provider = self.provider(service, may)?;
+        let provider = self.provider((service, call), may)?;
         // Some providers have the model in the path.
         let path = |model: &str| provider.layout.path("", &call.target, model);
         if path("a") != path("b") {
@@ -246,11 +248,18 @@ impl Head {
         Ok(route_to(service.name, provider))
     }
 
-    fn provider(&self, service: &Service, may: impl Fn(&str) -> bool) -> Result<&Arc<Provider>, Rejection> {
+    fn provider(
+        &self,
+        (service, call): (&Service, &Call),
+        may: impl Fn(&str) -> bool,
+    ) -> Result<&Arc<Provider>, Rejection> {
         let settings = &self.snapshot.settings;
-        let named = match &self.wish {
-            Some(wish) => Some(wish.as_str()),
-            None => settings.operations.get(service.name).map(|name| &**name),
+        let made = service.id_in(call.path()).and_then(|id| self.snapshot.maker_of(self.caller.name(), id));
+        let made = made.filter(|name| settings.providers.get(name).is_some_and(|provider| serves(service, provider)));
+        let named = match (&self.wish, &made) {
+            (Some(wish), _) => Some(wish.as_str()),
+            (None, Some(maker)) => Some(&**maker),
+            (None, None) => settings.operations.get(service.name).map(|name| &**name),
         };
         if let Some(name) = named {
             if !may(name) {
@@ -382,14 +391,15 @@ pub(super) fn head(
 }
 
 /// What is done with the answer: its errors are the provider's own words, but for those that are about our key.
-pub(super) fn answer_mode(status: u16, call: &Call) -> Mode {
+pub(super) fn answer_mode(status: u16, call: &Call, streams: bool) -> Mode {
     match status {
         401 | 403 => Mode::Error { status, same: true, body: Collected::default() },
         304 => Mode::PassBlind,
         300..=399 => no_answer(status),
         200 => {
             let usage = call.service.and_then(|service| service.usage);
-            usage.map_or(Mode::PassBlind, |format| Mode::PassTail(Tail::new(format)))
+            let last = call.service.and_then(|service| service.last).filter(|_| streams);
+            usage.map_or(Mode::PassBlind, |format| Mode::PassTail(Tail::new(format, last)))
         }
         _ => Mode::PassBlind,
     }

@@ -72,15 +72,12 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
 fn take_outcome(exchange: &mut Exchange) {
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return };
     let outcome = match &receiving.mode {
-        Mode::PassStream(watch) => watch.outcome().clone(),
-        Mode::Stream(transcoder) | Mode::Streamed { transcoder, .. } => transcoder.outcome().clone(),
-        Mode::PassWhole { .. }
-        | Mode::Whole(_)
-        | Mode::Gathered(_)
-        | Mode::Error { .. }
-        | Mode::PassTail(_)
-        | Mode::PassBlind => return,
+        Mode::PassStream(watch) => Some(watch.outcome().clone()),
+        Mode::Stream(transcoder) | Mode::Streamed { transcoder, .. } => Some(transcoder.outcome().clone()),
+        Mode::PassTail(_) => trail.outcome.take(),
+        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } | Mode::PassBlind => return,
     };
+    let Some(outcome) = outcome else { return };
     if let Some((kind, _)) = &outcome.fault {
         trail.error.get_or_insert(kind.label());
         trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: kind.label() });

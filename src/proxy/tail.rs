@@ -1,11 +1,11 @@
-//! The end of an answer that is passed through, in which its usage stands.
+//! The end of an answer that is passed through, in which its usage stands, and whether it was all.
 //!
 //! Such an answer may be of any size: an hour of audio, a thousand vectors. Where it reports usage, it does so behind
 //! everything else, whether it is one JSON object or the last of many events, so its last bytes are all that is kept.
 
 use memchr::memmem;
-use tidegate_codec::hub::Usage;
-use tidegate_codec::{Format, wire};
+use tidegate_codec::hub::{FaultKind, Usage};
+use tidegate_codec::{Format, Outcome, text_named, wire};
 
 /// Bytes of the end that are looked at; up to twice as many are held.
 const KEPT: usize = 8 * 1024;
@@ -14,13 +14,15 @@ const KEPT: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Tail {
     format: Format,
+    /// What the last event says, of a stream that has one.
+    last: Option<&'static str>,
     bytes: Vec<u8>,
 }
 
 impl Tail {
-    /// The end of an answer whose usage is written as in `format`.
-    pub(super) fn new(format: Format) -> Self {
-        Self { format, bytes: Vec::new() }
+    /// The end of an answer whose usage is written as in `format`, and whose stream ends with the event `last`.
+    pub(super) fn new(format: Format, last: Option<&'static str>) -> Self {
+        Self { format, last, bytes: Vec::new() }
     }
 
     /// Takes the next piece of the answer.
@@ -33,8 +35,22 @@ impl Tail {
         self.bytes.extend_from_slice(last);
     }
 
+    /// What became of the answer, whose transport ended as it should.
+    pub(super) fn outcome(&self) -> Outcome {
+        let complete = self.last.is_none_or(|last| self.ends_with(last));
+        let fault = || (FaultKind::StreamIncomplete, "The provider's stream ended before the answer did".to_owned());
+        Outcome { complete, usage: self.usage(), fault: (!complete).then(fault), ..Outcome::default() }
+    }
+
+    /// True if a line of the end is the event `last`. Some servers leave it out: then it is enough that the model stopped.
+    fn ends_with(&self, last: &str) -> bool {
+        let events = self.bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+        events.rev().any(|event| event.trim_ascii() == last.as_bytes())
+            || text_named(&self.bytes, "finish_reason").is_some()
+    }
+
     /// The usage that the answer ends with.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         const KEY: &[u8] = b"\"usage\"";
         // Inside of a string its quotes would be escaped: what is found is a key, or a whole string.
         memmem::rfind_iter(&self.bytes, KEY).find_map(|at| {
@@ -78,12 +94,32 @@ mod tests {
                 _ => answer.to_owned(),
             };
             for size in [1, 7, answer.len().max(1)] {
-                let mut tail = Tail::new(format);
+                let mut tail = Tail::new(format, None);
                 answer.as_bytes().chunks(size).for_each(|piece| tail.push(piece));
                 assert!(tail.bytes.len() <= 2 * KEPT);
                 let found = tail.usage().map(|usage| (usage.input_uncached, usage.output_visible));
                 assert_eq!(found, expected, "{format:?} by {size}: {answer:.80}");
             }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_lacks_its_end_is_no_whole_one() {
+        let complete = |stream: &str| {
+            let mut tail = Tail::new(Format::OpenaiChat, Some("[DONE]"));
+            stream.as_bytes().chunks(5).for_each(|piece| tail.push(piece));
+            tail.outcome().complete
+        };
+        let word = "data: {\"choices\":[{\"text\":\"data: [DONE] \\\"finish_reason\\\":\\\"stop\\\"\",\"finish_reason\":null}]}\n\n";
+        for (end, expected) in [
+            ("", false),
+            ("data: [DONE]\n\n", true),
+            ("data:[DONE]\r\n\r\n: bye\n", true),
+            ("data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"stop\"}]}\n\n", true),
+            ("data: {\"error\":{\"message\":\"down\"}}\n\n", false),
+            ("data: [DO", false),
+        ] {
+            assert_eq!(complete(&[&word.repeat(3), end].concat()), expected, "{end:?}");
         }
     }
 

@@ -4,21 +4,29 @@
 //! From then on the body is spent: no other attempt can send it. What was read before the first attempt is kept here
 //! too, for a body whose beginning was looked at.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 use tidegate_codec::hub::Fault;
 
-use super::body::{self, BodyError, Reservation};
+use super::body::{self, BodyError, Pace, RETRY_BUFFER, Reservation};
 use super::exchange::Exchange;
 use super::form::Form;
 use super::refuse::Rejection;
-use crate::clock;
 use crate::config::Server;
 
 /// Bytes after which nothing more is read ahead. A frame of HTTP/2 on top of them still fits into Pingora's buffer.
 const LOOK_AHEAD: usize = 48 * 1024;
+
+/// How much more patience there is for a body that streams through than for one that is held: what its provider does not
+/// take, its client cannot send.
+const LENIENCE: u32 = 4;
+
+/// What an error is called that says that the body may not go on: the client's fault, not the provider's.
+pub(super) const REFUSED: &str = "body_refused";
 
 /// A body on its way through.
 #[derive(Debug, Default)]
@@ -29,23 +37,30 @@ pub struct Upload {
     limit: usize,
     /// What was read before the first attempt.
     ahead: Bytes,
+    /// Pingora keeps nothing of it.
+    unkept: bool,
     /// All of it was read ahead, and what Pingora will hand over stands for it.
     stand_in: bool,
     /// The attempt took its first piece.
     begun: bool,
     /// Bytes that the attempt took.
     taken: usize,
+    /// All of it went on.
+    over: bool,
+    /// How fast it must come; from the attempt's first piece on.
+    pace: Option<Pace>,
     /// The body is a form, watched for the model.
     form: Option<Form>,
 }
 
 impl Upload {
-    /// Prepares the body of the request in `session` to stream through, within the bounds of `server`.
+    /// Prepares the body of the request in `session` to stream through, within the bounds of `server`. Where its beginning
+    /// will be `looked_at`, it may turn out that it must be held, see [`Self::hold`].
     ///
     /// # Errors
     ///
     /// It is too long or encoded, or the client is gone.
-    pub(super) async fn open(session: &mut Session, server: &Server) -> Result<Self, BodyError> {
+    pub(super) async fn open(session: &mut Session, server: &Server, looked_at: bool) -> Result<Self, BodyError> {
         let limit = server.upload_limit;
         let length = body::announced_length(session)?;
         if length.is_some_and(|length| length > limit) {
@@ -55,11 +70,15 @@ impl Upload {
         // Where nothing comes, servers of HTTP/1.1 want to be told so for the methods that usually bring something.
         let brings = matches!(session.req_header().method, Method::POST | Method::PUT | Method::PATCH);
         let length = length.or_else(|| (brings && session.as_mut().is_body_done()).then_some(0));
-        session.enable_retry_buffering();
-        // The pump has no clock of its own for a client that falls silent.
+        let unkept = looked_at && length.is_some_and(|length| length > RETRY_BUFFER);
+        if !unkept {
+            session.enable_retry_buffering();
+        }
+        // The pump has no clock of its own for a client that falls silent. (Over HTTP/2 nothing heeds this one; there the
+        // provider's read timeout ends it.)
         session.set_read_timeout(Some(server.timeouts.body));
         body::invite(session).await?;
-        Ok(Self { length, limit, ..Self::default() })
+        Ok(Self { length, limit, unkept, ..Self::default() })
     }
 
     /// Reads the body's beginning until `enough` says so of a piece; `true` if all of the body was read.
@@ -75,12 +94,12 @@ impl Upload {
         mut enough: impl FnMut(&[u8]) -> Result<bool, E>,
     ) -> Result<bool, E> {
         let mut ahead = BytesMut::new();
-        let began = clock::now();
+        let mut pace = Pace::new(server, 1);
         while ahead.len() < LOOK_AHEAD {
-            let patience = server.timeouts.body.saturating_sub(clock::now().duration_since(began));
-            let read = tokio::time::timeout(patience, session.read_request_body());
+            let read = tokio::time::timeout(pace.left(), session.read_request_body());
             let read = read.await.map_err(|_| BodyError::TooSlow)?;
             let Some(piece) = read.map_err(BodyError::from)? else { break };
+            pace.came(piece.len());
             ahead.extend_from_slice(&piece);
             if !room.grow_to(ahead.len()) {
                 return Err(BodyError::NoRoom.into());
@@ -90,12 +109,74 @@ impl Upload {
             }
         }
         self.ahead = ahead.freeze();
+        self.close(session, server).await?;
+        Ok(session.as_mut().is_body_done())
+    }
+
+    /// Sees to it that Pingora hands something over for a body that was read ahead to its end.
+    async fn close(&mut self, session: &mut Session, server: &Server) -> Result<(), BodyError> {
         let done = session.as_mut().is_body_done();
-        if done && session.as_ref().retry_buffer_truncated() {
+        if done && !self.stand_in && !self.ahead.is_empty() && session.get_retry_buffer().is_none() {
             body::rearm(session, &server.timeouts).await?;
             self.stand_in = true;
         }
-        Ok(done)
+        Ok(())
+    }
+
+    /// Reads the rest of a body whose beginning was looked at, and gives all of it.
+    ///
+    /// # Errors
+    ///
+    /// See [`BodyError`].
+    pub(super) async fn hold(
+        self,
+        session: &mut Session,
+        server: &Server,
+        room: &mut Reservation,
+    ) -> Result<Bytes, BodyError> {
+        body::rest(session, (self.ahead, self.length), server, room).await
+    }
+
+    /// Awaits `turn` for as long as the client is there. A client is seen to leave behind what it has sent, so as much of
+    /// the body is read meanwhile as may be read ahead; one that has sent more and then leaves is seen when its turn comes.
+    ///
+    /// # Errors
+    ///
+    /// The client has left.
+    pub(super) async fn unless_gone<T>(
+        &mut self,
+        session: &mut Session,
+        server: &Server,
+        turn: impl Future<Output = T> + Unpin,
+    ) -> pingora::Result<T> {
+        let done = tokio::select! {
+            biased;
+            done = turn => done,
+            left = self.read_on(session) => return Err(left),
+        };
+        match self.close(session, server).await {
+            Ok(()) => Ok(done),
+            Err(_) => Err(Error::explain(ErrorType::InternalError, "the request's body cannot be kept")),
+        }
+    }
+
+    /// Reads ahead as far as that may go; gives why the client is gone.
+    async fn read_on(&mut self, session: &mut Session) -> Box<Error> {
+        loop {
+            let done = session.as_mut().is_body_done();
+            if !done && self.ahead.len() >= LOOK_AHEAD {
+                return std::future::pending().await;
+            }
+            match session.downstream_session.read_body_or_idle(done).await {
+                Ok(Some(piece)) if !done => self.ahead = [self.ahead.as_ref(), piece.as_ref()].concat().into(),
+                Ok(None) if !done => {}
+                Ok(_) => {
+                    let message = "the client sent more than its request";
+                    return Error::explain(ErrorType::ConnectionClosed, message).into_down();
+                }
+                Err(error) => return error.into_down(),
+            }
+        }
     }
 
     /// Watches the body, which is a form.
@@ -108,9 +189,19 @@ impl Upload {
         self.length.is_some()
     }
 
+    /// Whether all of it went on to the attempt under way.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether it is no longer than `limit`, as far as it says.
+    pub(super) fn fits(&self, limit: usize) -> bool {
+        self.length.is_none_or(|length| length <= limit)
+    }
+
     /// Another attempt begins, at a target that calls the model `model`.
     pub(super) fn begin(&mut self, model: &str) {
-        (self.begun, self.taken) = (false, 0);
+        (self.begun, self.taken, self.pace) = (false, 0, None);
         if let Some(form) = &mut self.form {
             form.begin(model);
         }
@@ -123,7 +214,7 @@ impl Upload {
     }
 
     /// What a piece becomes; `whole` if Pingora still has all that it read.
-    fn piece(&mut self, piece: &mut Option<Bytes>, end: bool, whole: bool) -> Result<(), Refused> {
+    fn piece(&mut self, piece: &mut Option<Bytes>, end: bool, whole: bool, server: &Server) -> Result<(), Refused> {
         if !std::mem::replace(&mut self.begun, true) {
             if self.stand_in {
                 *piece = Some(self.ahead.clone());
@@ -136,6 +227,12 @@ impl Upload {
         if self.taken > self.limit {
             return Err(BodyError::TooLarge { limit: self.limit }.into());
         }
+        let pace = self.pace.get_or_insert_with(|| Pace::new(server, LENIENCE));
+        if !end && pace.left().is_zero() {
+            return Err(BodyError::TooSlow.into());
+        }
+        pace.came(piece.as_ref().map_or(0, Bytes::len));
+        self.over = end;
         if let Some(form) = &mut self.form {
             *piece = form.piece(piece.as_deref().unwrap_or_default(), end)?;
         }
@@ -172,9 +269,10 @@ pub(super) fn pass(
     piece: &mut Option<Bytes>,
     end: bool,
 ) -> pingora::Result<()> {
-    let Some(upload) = exchange.upload() else { return Ok(()) };
-    let whole = !session.as_ref().retry_buffer_truncated();
-    let passed = upload.piece(piece, end, whole);
+    let snapshot = exchange.sending().map(|sending| Arc::clone(&sending.admitted.snapshot));
+    let (Some(snapshot), Some(upload)) = (snapshot, exchange.upload()) else { return Ok(()) };
+    let whole = !(upload.unkept || session.as_ref().retry_buffer_truncated());
+    let passed = upload.piece(piece, end, whole, &snapshot.settings.server);
     let spent = passed.is_err() || !(whole || upload.stand_in);
     if spent {
         upload.ahead = Bytes::new();
@@ -194,7 +292,7 @@ pub(super) fn pass(
     }
     if let Err(refused) = passed {
         sending.verdict = Some(Box::new((*refused.fault, refused.label)));
-        return Err(Error::explain(ErrorType::InternalError, "the request's body is refused"));
+        return Err(Error::explain(ErrorType::Custom(REFUSED), "the request's body is refused"));
     }
     Ok(())
 }

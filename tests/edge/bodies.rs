@@ -220,8 +220,17 @@ async fn all_requests_together_hold_a_bounded_number_of_bytes() {
         }
     };
     within(PATIENCE, "what was held to be given back", given_back).await;
-    assert_eq!(ask.send(edge.addr).await.status, 200);
-    assert_eq!(chat.requests().len(), 3);
+    assert_eq!(ask.clone().send(edge.addr).await.status, 200);
+    let mut announcing = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(edge.addr).await;
+        client.raw(head.as_bytes()).await.expect("open");
+        announcing.push(client);
+    }
+    edge.metric_reaches("gateway_requests_in_flight", &[], 3.0).await;
+    let sent = ask.send(edge.addr).await;
+    assert_eq!(sent.status, 200, "who only announces a body takes no room: {}", sent.text());
+    assert_eq!(chat.requests().len(), 4);
 }
 
 #[tokio::test]

@@ -235,6 +235,48 @@ async fn who_leaves_while_waiting_makes_room_at_once() {
 }
 
 #[tokio::test]
+async fn who_leaves_in_the_middle_of_an_upload_makes_room_too() {
+    const SIZES: [usize; 7] = [0, 100, 40_000, 64_000, 66_000, 110_000, 300_000];
+    let gates = gates(SIZES.len());
+    let held = gates.clone();
+    // Each second request is answered at once.
+    let provider = Provider::start(move |request| match request.number % 2 {
+        0 => Reply::json(200, "{}").hold(&held[request.number / 2]),
+        _ => Reply::json(200, "{}"),
+    })
+    .await;
+    let edge = Edge::start(&limited(&provider, "max_concurrent: 1, queue: {size: 1, wait: 30s}")).await;
+    let mut running = Ask::post("/v1/files", "x").open(edge.addr).await;
+    provider.request(0).await;
+    for (length, sent) in [(90_000, 1_000), (30_000, 30_000)] {
+        let mut waiting = Client::connect(edge.addr).await;
+        let head = format!("POST /v1/files HTTP/1.1\r\nhost: e\r\ncontent-length: {length}\r\n\r\n");
+        waiting.raw(head.as_bytes()).await.expect("sent");
+        waiting.raw(&vec![b'x'; sent]).await.expect("sent");
+        until(&edge, WAITING, &[], 1.0).await;
+        drop(waiting);
+        until(&edge, WAITING, &[], 0.0).await;
+    }
+    // What was read while it waited is sent all the same, and once.
+    for (at, size) in SIZES.into_iter().enumerate() {
+        let body: Vec<u8> = (0..size).map(|n| b'a' + (n % 26) as u8).collect();
+        // A body longer than what the system holds on the way is still being written.
+        let ask = Ask::post("/v1/files", body.clone());
+        let addr = edge.addr;
+        let waiting = tokio::spawn(async move { ask.send(addr).await });
+        until(&edge, WAITING, &[], 1.0).await;
+        gates[at].open();
+        assert_eq!(running.response().await.status, 200);
+        assert_eq!(within(PATIENCE, "its turn", waiting).await.expect("no panic").status, 200, "{size}");
+        assert!(provider.request(2 * at + 1).await.body == body, "{size}");
+        if at + 1 < SIZES.len() {
+            running = Ask::post("/v1/files", "x").open(edge.addr).await;
+            provider.request(2 * at + 2).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_cut_gives_its_place_back() {
     let cut = Wire::Chat.stream().len() / 2;
     let provider = Provider::start(move |request| match request.number {

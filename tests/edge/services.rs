@@ -456,3 +456,27 @@ async fn a_raw_path_takes_a_right_of_its_own() {
     let open = Edge::start(&Conf::open().provider("oa", "openai", &provider).model("m", "oa/m")).await;
     assert_eq!(Ask::get("/raw/oa/v1/x").send(open.addr).await.status, 403, "where everyone is let in, nobody may");
 }
+
+#[tokio::test]
+async fn a_legacy_stream_that_lacks_its_end_counts_as_broken_and_passes_as_it_is() {
+    const WORD: &str = "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":null}]}\n\n";
+    let house = House::new(|request| {
+        let end = if request.json()["user"] == "whole" { "data: [DONE]\n\n" } else { "" };
+        Reply::sse(format!("{WORD}{end}"))
+    })
+    .await;
+    for (user, end) in [("whole", "data: [DONE]\n\n"), ("short", "")] {
+        let body = json!({"model": "same", "stream": true, "user": user}).to_string();
+        let response = house.ask(Ask::post("/v1/completions", body).header("x-request-id", user)).await;
+        let text = response.text();
+        assert_eq!((response.status, text, response.ended), (200, format!("{WORD}{end}"), Ended::Complete), "{user}");
+        let id = format!("\"request_id\":\"{user}\"");
+        let line = house.edge.log_line(user, |line| line.contains(&id) && line.contains("latency_ms")).await;
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        let broken = user == "short";
+        assert_eq!(line["aborted_by"] == "upstream", broken, "{line}");
+        assert_eq!(line["error_type"] == "stream_incomplete", broken, "{line}");
+    }
+    let labels = ["side=\"upstream\"", "reason=\"stream_incomplete\""];
+    house.edge.metric_reaches("gateway_stream_aborts_total", &labels, 1.0).await;
+}

@@ -50,14 +50,23 @@ async fn a_body_has_a_rate_that_it_must_keep() {
         let (answer, _) = drip(&edge, first.as_bytes(), &[b' '; 60], Duration::from_millis(50)).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     }
-    // One that pays for its time may take it: 4 KiB buy four seconds.
+    // What was sent before pays for no long silence.
+    let mut client = Client::connect(edge.addr).await;
+    client.raw(head("content-length: 100000").as_bytes()).await.expect("sent");
+    client.raw(&[b' '; 90_000]).await.expect("sent");
+    let began = Instant::now();
+    let answer = within(PATIENCE, "the connection's end", client.rest()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    // One that keeps the rate may take its time.
     let ask = Wire::Chat.ask("m", false);
     let padded = [vec![b' '; 8192], ask.body.clone()].concat();
     let mut client = Client::connect(edge.addr).await;
     client.raw(head(&format!("content-length: {}", padded.len())).as_bytes()).await.expect("sent");
-    client.raw(&padded[..4096]).await.expect("sent");
-    tokio::time::sleep(Duration::from_millis(900)).await;
-    client.raw(&padded[4096..]).await.expect("sent");
+    for part in padded.chunks(padded.len().div_ceil(9)) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.raw(part).await.expect("sent");
+    }
     assert_eq!(within(PATIENCE, "the answer", client.response()).await.status, 200);
     assert_eq!(provider.requests().len(), 1);
 }

@@ -138,3 +138,55 @@ async fn what_lies_at_its_maker_is_asked_of_nobody_else_and_sealed_state_moves_o
     let response = signed_turn("q", 1).send(edge.addr).await;
     assert_eq!((response.status, maker.requests().len(), chat.requests().len()), (200, 2, 1), "{}", response.text());
 }
+
+/// A provider of stored things: each is called by its provider's name, and an answer about it says so.
+async fn store(name: &'static str) -> Provider {
+    Provider::start(move |request| {
+        let id = request.target.split('?').next().and_then(|path| path.split('/').nth(3)).map(str::to_owned);
+        let id = id.unwrap_or_else(|| format!("{name}_{}", request.number));
+        let done = request.target.starts_with("/v1/batches/").then(|| format!("output_of_{name}"));
+        Reply::json(200, json!({"id": id, "object": "thing", "output_file_id": done, "by": name}).to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_stored_is_asked_of_who_has_it() {
+    let providers = [("one", store("one").await), ("two", store("two").await)];
+    let keys = "- {name: web, key: key-of-web}\n- {name: other, key: key-of-other}";
+    let conf = providers.iter().fold(Conf::with_clients(keys), |conf, (name, provider)| {
+        conf.provider(name, "openai-responses", provider).model(name, &format!("{name}/x"))
+    });
+    let edge = Edge::start(&conf.top("operations: {files: one}")).await;
+    let ask = async |ask: Ask| {
+        let response = ask.header("x-api-key", "key-of-web").send(edge.addr).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()
+    };
+    for (name, _) in &providers {
+        let at = |ask: Ask| ask.header("x-tidegate-provider", name);
+        let made = [
+            ("responses", ask(next_turn(name, None, false)).await),
+            ("conversations", ask(at(Ask::post("/v1/conversations", "{}"))).await),
+            ("containers", ask(at(Ask::post("/v1/containers", "{}"))).await),
+            ("batches", ask(at(Ask::post("/v1/batches", "{}"))).await),
+            // Where it was seen goes before what the config says.
+            ("files", ask(at(Ask::post("/v1/files", "{}"))).await),
+        ];
+        for (kind, made) in made {
+            let id = made["id"].as_str().expect("it has an id");
+            let path = format!("/v1/{kind}/{id}");
+            assert_eq!(ask(Ask::get(&path)).await["by"], *name, "{path}");
+            let mut delete = Ask::get(&path);
+            delete.method = if kind == "batches" { "GET" } else { "DELETE" }.to_owned();
+            assert_eq!(ask(delete).await["by"], *name, "{path}");
+            let other = Ask::get(&path).header("x-api-key", "key-of-other").send(edge.addr).await;
+            let expected = if kind == "files" { 200 } else { 400 };
+            assert_eq!(other.status, expected, "nobody is led by what another made: {}", other.text());
+        }
+        let output = ask(Ask::get(&format!("/v1/files/output_of_{name}/content"))).await;
+        assert_eq!(output["by"], *name, "the batch told of it");
+        let wish = Ask::get(&format!("/v1/files/output_of_{name}")).header("x-tidegate-provider", "one");
+        assert_eq!(ask(wish).await["by"], "one", "a client's own word goes before all");
+    }
+}

@@ -37,6 +37,14 @@ async fn an_answer_without_a_body_is_a_gateway_error() {
 }
 
 #[tokio::test]
+async fn interim_answers_do_not_go_on_for_ever() {
+    let many = |count: usize| (0..count).fold(Wire::Chat.reply(false), |reply, _| reply.interim(103));
+    check("interim answers", &Speaks::Http1, &many(200), 502, "not valid HTTP").await;
+    let few = ask(Speaks::Http1, Wire::Chat, Wire::Chat, false, many(50)).await;
+    assert_eq!(few.status, 200, "{few:?}");
+}
+
+#[tokio::test]
 async fn a_stream_over_http2_that_ends_with_its_head_is_a_gateway_error() {
     let mut reply = Reply::typed(200, "text/event-stream", "");
     reply.pieces.clear();

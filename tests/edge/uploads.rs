@@ -136,17 +136,139 @@ async fn a_model_behind_its_file_is_served_where_that_can_be() {
     }
     let line = edge.log_line("the late one", |line| line.contains("\"late-one\"")).await;
     assert!(line.contains("\"requested_model\":\"same\""), "{line}");
-    let late = ask(form("whisper", 300_000, Order::FileFirst)).send(edge.addr).await;
-    assert_eq!((late.status, code(&late).as_str()), (400, "model_not_first"), "the length was announced already");
     let two = Provider::always(Reply::json(200, "{}")).await;
     let edge = house(&provider, |conf| conf.provider("two", "vllm", &two).model("two", "two/two")).await;
-    let unclear = ask(form("two", 300_000, Order::FileFirst)).send(edge.addr).await;
-    assert_eq!((unclear.status, code(&unclear).as_str()), (400, "model_not_first"));
-    assert!(unclear.text().contains("x-tidegate-provider"), "it says how to mend it: {}", unclear.text());
     let named = ask(form("two", 300_000, Order::FileFirst)).header("x-tidegate-provider", "two");
     assert_eq!(named.send(edge.addr).await.status, 200);
     let wrong = ask(form("same", 300_000, Order::FileFirst)).header("x-tidegate-provider", "two");
     assert_eq!(code(&wrong.send(edge.addr).await), "unsupported_operation", "the model is not of that provider");
+}
+
+/// `openai` for Node sends what its caller wrote first, and its own examples write the file first.
+#[tokio::test]
+async fn a_model_behind_a_long_file_is_waited_for_within_the_limit_of_a_body() {
+    let dies = Provider::always(Reply::no_answer(End::Reset)).await;
+    let two = Provider::always(Reply::json(200, "{\"two\":true}")).await;
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| {
+        conf.provider("two", "vllm", &two)
+            .provider("dies", "openai", &dies)
+            .model("two", "two/the-second")
+            .model("chain", "{targets: [dies/a, two/ccc], fallback_on: [reset]}")
+            .server("body_limit: 400KiB")
+    })
+    .await;
+    let h2 = H2Client::connect(edge.addr).await;
+    for size in [60_000, 64_900, 66_000, 120_000, 390_000] {
+        for (model, asked, sent_as) in [("two", &two, "the-second"), ("whisper", &provider, "gpt-4o-transcribe")] {
+            let body = form(model, size, Order::FileFirst);
+            for sent in WAYS {
+                for way in ["h1", "expect", "h2"] {
+                    let ask = ask(body.clone()).sent(sent);
+                    let response = match way {
+                        "h1" => ask.send(edge.addr).await,
+                        "expect" => ask.expecting().send(edge.addr).await,
+                        _ => h2.ask(&ask).await,
+                    };
+                    if way == "h2" && sent != Sent::Length && body.len() > 65_536 {
+                        assert_eq!(response.status, 411, "it says how to mend it: {}", response.text());
+                        continue;
+                    }
+                    let what = format!("{model}, {size} bytes, {sent:?}, {way}: {}", response.text());
+                    assert_eq!(response.status, 200, "{what}");
+                    assert!(asked.last().body == renamed(&body, model, sent_as), "{what}");
+                }
+            }
+        }
+    }
+    let body = form("chain", 300_000, Order::FileFirst);
+    assert_eq!(ask(body.clone()).send(edge.addr).await.json()["two"], true, "what is held can be sent again");
+    assert!(dies.last().body == renamed(&body, "chain", "a") && two.last().body == renamed(&body, "chain", "ccc"));
+    let mut client = Client::connect(edge.addr).await;
+    for size in [10, 300_000, 10] {
+        let response = client.ask(&ask(form("two", size, Order::FileFirst))).await;
+        assert!(response.status == 200 && response.header("connection") != Some("close"), "the connection stays");
+    }
+    let asked = [provider.requests().len(), two.requests().len()];
+    for sent in WAYS {
+        let long = ask(form("two", 500_000, Order::FileFirst)).sent(sent).send(edge.addr).await;
+        assert_eq!((long.status, code(&long).as_str()), (400, "model_not_first"), "{sent:?}");
+        assert!(long.text().contains("first"), "it says how to mend it: {}", long.text());
+    }
+    assert_eq!([provider.requests().len(), two.requests().len()], asked);
+    let left = edge.metric("gateway_buffered_request_bytes", &[]).await;
+    assert!(left.abs() < 0.5, "{left} bytes are still held");
+}
+
+#[tokio::test]
+async fn an_upload_has_a_rate_that_it_must_keep() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let edge = house(&provider, |conf| {
+        conf.server("timeouts: {body: 300ms}").server("limits: {body_rate: 10KiB}").model("slow", "oa/same")
+    })
+    .await;
+    let head = "POST /raw/oa/v1/x HTTP/1.1\r\nhost: e\r\nauthorization: Bearer key-of-all\r\n";
+    for framing in ["content-length: 90000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n"] {
+        let mut client = Client::connect(edge.addr).await;
+        client.raw(format!("{head}{framing}").as_bytes()).await.expect("sent");
+        let dripping = async {
+            // Each pause is shorter than the deadline: only a sum can find this out.
+            let piece: &[u8] = if framing.starts_with("content") { b"a" } else { b"1\r\na\r\n" };
+            while client.raw(piece).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if edge.metric("gateway_errors_total", &["error_type=\"body_timeout\""]).await > 0.5 {
+                    break;
+                }
+            }
+        };
+        within(Duration::from_secs(10), "the edge to have had enough", dripping).await;
+        let answer = within(Duration::from_secs(10), "the connection's end", client.rest()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 408 "), "{framing}: {}", String::from_utf8_lossy(&answer));
+    }
+    // One that falls silent is told the same.
+    let mut client = Client::connect(edge.addr).await;
+    client.raw(format!("{head}content-length: 90000\r\n\r\nabc").as_bytes()).await.expect("sent");
+    let answer = within(Duration::from_secs(10), "the connection's end", client.rest()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+    assert!(provider.requests().iter().all(|request| request.ended != Ended::Complete));
+    // One that pays for its time may take it.
+    let mut client = Client::connect(edge.addr).await;
+    client.raw(format!("{head}content-length: 100000\r\n\r\n").as_bytes()).await.expect("sent");
+    for part in noise(100_000).chunks(5_000) {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        client.raw(part).await.expect("sent");
+    }
+    assert_eq!(within(Duration::from_secs(10), "the answer", client.response()).await.status, 200);
+}
+
+/// A client could else shut out all others of a provider by bodies of its own making.
+#[tokio::test]
+async fn nobody_pays_for_a_body_that_a_client_spoils() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let conf = Conf::with_clients(KEYS)
+        .provider_at("oa", "openai", &provider.url(), "timeouts: {read: 400ms}, breaker: {failures: 2, open: 30s}")
+        .model("same", "oa/same")
+        .model("other", "oa/other")
+        .server("upload_limit: 200KiB");
+    let edge = Edge::start(&conf).await;
+    let h2 = H2Client::connect(edge.addr).await;
+    for _ in 0..3 {
+        let bad = ask(form("nope", 150_000, Order::FileFirst)).sent(Sent::Chunked(9_000)).send(edge.addr).await;
+        assert_eq!(code(&bad), "model_not_found");
+        let long = ask(form("same", 300_000, Order::ModelFirst)).sent(Sent::Chunked(9_000)).send(edge.addr).await;
+        assert_eq!(long.status, 413);
+    }
+    // Over HTTP/2 nobody but the provider's own deadline sees that nothing comes.
+    for _ in 0..3 {
+        let silent = h2.fall_silent(&raw(noise(1_000)).sent(Sent::Chunked(500))).await;
+        assert_eq!(silent.status, 408, "{}", silent.text());
+    }
+    for _ in 0..2 {
+        let fine = ask(form("same", 1_000, Order::ModelFirst)).send(edge.addr).await;
+        assert_eq!(fine.status, 200, "{}", fine.text());
+    }
+    let upstreams = edge.admin("GET", "/upstreams").await.text();
+    assert!(!upstreams.contains("\"open\""), "no breaker opened: {upstreams}");
 }
 
 #[tokio::test]

@@ -286,3 +286,26 @@ async fn facts_are_taken_on_while_the_edge_runs() {
     assert!(refused.status >= 400 && refused.text().contains("max_outptu"), "{}", refused.text());
     assert_eq!(asked("new-1").await, json!(33), "a faulty file changes nothing");
 }
+
+#[tokio::test]
+async fn no_name_of_a_model_leads_out_of_the_providers_path() {
+    let chat = Provider::always(Wire::Chat.reply(false)).await;
+    let conf = Conf::open()
+        .provider_at("classic", "azure-deployments", &chat.url(), "api_version: preview")
+        .model("*", "classic/*");
+    let edge = Edge::start(&conf).await;
+    for name in ["..", ".", "../../keys", "a/../b", "%2e%2e", "..%2fb"] {
+        for ask in [
+            Wire::Chat.ask(name, false),
+            Wire::Messages.ask(name, false),
+            Ask::post("/v1/embeddings", json!({"model": name}).to_string()),
+            Ask::post(&format!("/v1beta/models/{}:generateContent", name.replace('/', "%2F")), "{}"),
+        ] {
+            let response = ask.clone().send(edge.addr).await;
+            assert_eq!(response.status, 404, "{name:?} {ask:?}: {}", response.text());
+        }
+    }
+    assert!(chat.requests().is_empty());
+    assert_eq!(Wire::Chat.ask("a..b/c", false).send(edge.addr).await.status, 200);
+    assert_eq!(chat.last().target, "/openai/deployments/a..b%2Fc/chat/completions?api-version=preview");
+}

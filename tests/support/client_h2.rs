@@ -57,6 +57,15 @@ impl H2Client {
         }
     }
 
+    /// Sends a request whose body stops without an end, and reads the whole answer.
+    pub async fn fall_silent(&self, ask: &Ask) -> Response {
+        let mut send = self.send.clone().ready().await.expect("the connection takes streams");
+        let (response, mut out) = send.send_request(request(ask), false).expect("it takes the request");
+        out.send_data(Bytes::from(ask.body.clone()), false).expect("it takes a piece");
+        let head = within(PATIENCE, "the answer to a body that stops", response).await.expect("an answer");
+        read(head).await.expect("it is whole")
+    }
+
     async fn exchange(&self, ask: &Ask) -> io::Result<Response> {
         let mut send = self.send.clone().ready().await.map_err(io::Error::other)?;
         let bodiless = ask.body.is_empty();

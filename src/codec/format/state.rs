@@ -94,11 +94,24 @@ impl Spec {
     #[must_use]
     pub fn answer_id<'p>(&self, piece: &'p [u8]) -> Option<&'p str> {
         let begin = piece.get(..piece.len().min(BEGINNING)).filter(|_| self.state.answers)?;
-        let at = memchr::memmem::find(begin, b"\"id\"")? + b"\"id\"".len();
-        let value = begin.get(at..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
-        let end = memchr::memchr(b'"', value)?;
-        std::str::from_utf8(value.get(..end)?).ok().filter(|id| !id.is_empty())
+        text_named(begin, "id")
     }
+}
+
+/// The first text that a member called `name` has in `piece`, the beginning of some JSON; `None` where it is empty or
+/// not whole. Of ids, which hold nothing that would be escaped.
+#[must_use]
+pub fn text_named<'p>(piece: &'p [u8], name: &str) -> Option<&'p str> {
+    let key = ["\"", name, "\""].concat();
+    let mut found = memchr::memmem::find_iter(piece, &key);
+    found.find_map(|at| text_of(piece.get(at + key.len()..)?))
+}
+
+/// The text behind a key.
+fn text_of(behind: &[u8]) -> Option<&str> {
+    let value = behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let end = memchr::memchr(b'"', value)?;
+    std::str::from_utf8(value.get(..end)?).ok().filter(|id| !id.is_empty())
 }
 
 impl StateFields {
