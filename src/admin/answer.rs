@@ -73,6 +73,12 @@ impl Answer {
         Self::error(403, "a request that a web page makes (it has an `origin` header) cannot reload")
     }
 
+    pub(super) fn misdirected() -> Self {
+        let message = "over loopback this is served at an address, at localhost or at a name without a dot, so that no web \
+                       page can read it through its visitor: mend the request's `host` header";
+        Self::error(421, message)
+    }
+
     pub(super) fn too_large(limit: usize) -> Self {
         Self::error(413, &format!("a request's body must come whole and be at most {limit} bytes; none is needed here"))
     }

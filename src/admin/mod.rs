@@ -7,6 +7,7 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +146,9 @@ impl ServeHttp for App {
             return Answer::too_large(BODY_LIMIT).into_response(false);
         }
         let head = session.req_header();
+        if is_local(session) && head.headers.get("host").is_some_and(|host| is_foreign(host.as_bytes())) {
+            return Answer::misdirected().into_response(head.method == "HEAD");
+        }
         let request = Request {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -154,6 +158,24 @@ impl ServeHttp for App {
         let without_body = request.method == "HEAD";
         self.answer(request).await.into_response(without_body)
     }
+}
+
+/// Whether the connection came over this machine's own loopback.
+fn is_local(session: &ServerSession) -> bool {
+    let address = session.server_addr().and_then(|address| address.as_inet());
+    address.is_some_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// Whether a `host` header has the name of a site somewhere: not an address, not `localhost`, not a name of one word. Over
+/// loopback nobody asks so but a web page whose site has let its name lead here, to read all this through its visitor.
+fn is_foreign(host: &[u8]) -> bool {
+    let host = String::from_utf8_lossy(host);
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => &host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
+    name.contains('.') && !name.ends_with(".localhost") && name.parse::<IpAddr>().is_err()
 }
 
 /// What an answer depends on.

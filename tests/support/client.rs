@@ -259,7 +259,7 @@ fn closed(why: String) -> Response {
 }
 
 fn request_head(ask: &Ask) -> Vec<u8> {
-    let mut text = format!("{} {} HTTP/1.1\r\nhost: edge.test\r\n", ask.method, ask.path);
+    let mut text = format!("{} {} HTTP/1.1\r\nhost: edge\r\n", ask.method, ask.path);
     for (name, value) in &ask.headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
