@@ -97,6 +97,7 @@ impl App {
     async fn answer(&self, request: Request<'_>) -> Answer {
         let Some(page) = Page::of(request.path) else { return Answer::not_found(&Page::paths()) };
         match (page, request.method) {
+            (page, _) if request.of_foreign_site && !page.is_harmless() => Answer::misdirected(),
             (Page::Reload, "POST") if request.from_web_page => Answer::from_web_page(),
             (Page::Reload, "POST") => self.reload().await,
             (Page::Reload, _) => Answer::wrong_method("POST"),
@@ -146,14 +147,13 @@ impl ServeHttp for App {
             return Answer::too_large(BODY_LIMIT).into_response(false);
         }
         let head = session.req_header();
-        if is_local(session) && head.headers.get("host").is_some_and(|host| is_foreign(host.as_bytes())) {
-            return Answer::misdirected().into_response(head.method == "HEAD");
-        }
         let request = Request {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
             from_web_page: head.headers.contains_key("origin"),
+            of_foreign_site: is_local(session)
+                && head.headers.get("host").is_some_and(|host| is_foreign(host.as_bytes())),
         };
         let without_body = request.method == "HEAD";
         self.answer(request).await.into_response(without_body)
@@ -185,6 +185,8 @@ struct Request<'r> {
     query: &'r str,
     /// Browsers say so on every POST; a page of a foreign site must not be able to reload through its visitor.
     from_web_page: bool,
+    /// A page of a foreign site, whose name was made to lead here, reads as if this were its own.
+    of_foreign_site: bool,
 }
 
 /// What can be asked for.
@@ -215,6 +217,11 @@ const PAGES: [(&str, Page); 9] = [
 impl Page {
     fn of(path: &str) -> Option<Self> {
         PAGES.into_iter().find(|(known, _)| *known == path).map(|(_, page)| page)
+    }
+
+    /// Says nothing of how the edge is set up, and changes nothing.
+    fn is_harmless(self) -> bool {
+        matches!(self, Self::Health | Self::Live | Self::Ready | Self::Metrics)
     }
 
     fn paths() -> String {

@@ -128,7 +128,6 @@ async fn the_second_answers_and_the_first_is_cancelled() {
         let line = race.edge.log_line("a hedge", |line| line.contains("\"hedge\":\"won\"")).await;
         assert!(line.contains("\"attempts\":2") && line.contains("\"provider\":\"second\""), "{line}");
         assert!(line.contains("\"from\":\"first/a\",\"to\":\"second/b\",\"reason\":\"hedged\""), "{line}");
-        assert!(race.second.connections() <= 2, "the winner's connection is used again");
         let held = race.edge.metric("gateway_upstream_in_flight", &[]).await;
         assert!(held < 0.5, "nothing is held: {held}");
     }

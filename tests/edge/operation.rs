@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::client::Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{PAIRS, Wire};
 use crate::support::provider::Provider;
@@ -183,4 +184,29 @@ async fn each_request_is_one_line_of_json() {
     assert_eq!(line["aborted_by"], "upstream", "{line}");
     let count = edge.log().lines().filter(|line| line.contains("\"line-1\"") && line.contains("latency_ms")).count();
     assert_eq!(count, 1, "one line a request");
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_read_the_admin_listener_through_its_visitor() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let edge = Edge::start(&Conf::open().provider("up", "openai", &provider).model("m", "up/gpt")).await;
+    // The site's name was made to lead to this machine: to the browser the listener is a part of the site.
+    for (host, status) in [
+        ("rebound.example", "421"),
+        ("rebound.example:9090", "421"),
+        ("Rebound.Example.", "421"),
+        ("localhost:9090", "200"),
+        ("tidegate.localhost", "200"),
+        ("127.0.0.1", "200"),
+        ("[::1]:9090", "200"),
+        ("tidegate:9090", "200"),
+    ] {
+        for (path, status) in [("/config", status), ("/upstreams", status), ("/metrics", "200"), ("/health", "200")] {
+            let mut client = Client::connect(edge.admin).await;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            client.raw(request.as_bytes()).await.expect("sent");
+            let line = client.first_line().await;
+            assert!(line.contains(status), "{host} {path}: {line}");
+        }
+    }
 }
