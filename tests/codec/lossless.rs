@@ -391,6 +391,91 @@ fn every_field_is_carried_or_reported() {
     assert!(wrong.is_empty(), "{} fields are lost silently:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Members of objects within a request that no rule knows: where they stand, in a request that has such an object.
+fn inner_members(format: Format) -> Vec<(Value, &'static str)> {
+    let function = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let chat = |key: &str, value: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": [function]});
+        set(&mut body, &format!("/{key}"), value);
+        body
+    };
+    let responses = |key: &str, value: Value| {
+        let tools = json!([{"type": "function", "name": "f"}, {"type": "namespace", "name": "n", "tools": []}]);
+        let mut body = json!({"model": "m", "input": [{"role": "user", "content": "hi"}], "tools": tools});
+        set(&mut body, &format!("/{key}"), value);
+        body
+    };
+    let messages = |key: &str, value: Value| {
+        let mut body = base(Format::AnthropicMessages);
+        body["tools"] = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+        set(&mut body, &format!("/{key}"), value);
+        body
+    };
+    let allowed = json!({"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]});
+    match format {
+        Format::OpenaiChat => {
+            let choice = json!({"type": "function", "function": {"name": "f"}});
+            let of_tools = chat("tool_choice", json!({"type": "allowed_tools", "allowed_tools": allowed}));
+            let custom = json!([{"type": "custom", "custom": {"name": "c"}}]);
+            let marked = json!([{"type": "text", "text": "t", "prompt_cache_breakpoint": {"mode": "explicit"}}]);
+            let call = json!([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+                {"role": "tool", "tool_call_id": "a", "content": "r"}]);
+            vec![
+                (chat("tool_choice", choice.clone()), "/tool_choice"),
+                (chat("tool_choice", choice), "/tool_choice/function"),
+                (of_tools.clone(), "/tool_choice/allowed_tools"),
+                (of_tools.clone(), "/tool_choice/allowed_tools/tools/0"),
+                (of_tools, "/tool_choice/allowed_tools/tools/0/function"),
+                (chat("tools", custom.clone()), "/tools/0"),
+                (chat("tools", custom), "/tools/0/custom"),
+                (chat("messages/0/content", marked), "/messages/0/content/0/prompt_cache_breakpoint"),
+                (chat("messages", call.clone()), "/messages/1/tool_calls/0"),
+                (chat("messages", call), "/messages/1/tool_calls/0/function"),
+            ]
+        }
+        Format::OpenaiResponses => {
+            let of_tools =
+                json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]});
+            let marked = json!([{"type": "input_text", "text": "t", "prompt_cache_breakpoint": {"mode": "explicit"}}]);
+            vec![
+                (responses("tool_choice", json!({"type": "function", "name": "f"})), "/tool_choice"),
+                (responses("tool_choice", of_tools.clone()), "/tool_choice"),
+                (responses("tool_choice", of_tools), "/tool_choice/tools/0"),
+                (responses("store", json!(false)), "/tools/1"),
+                (responses("input/0/content", marked), "/input/0/content/0/prompt_cache_breakpoint"),
+            ]
+        }
+        Format::AnthropicMessages => {
+            let schema = json!({"format": {"type": "json_schema", "schema": {"type": "object"}}});
+            vec![
+                (messages("tool_choice", json!({"type": "auto"})), "/tool_choice"),
+                (messages("output_config", schema), "/output_config/format"),
+            ]
+        }
+        Format::GeminiGenerate => Vec::new(),
+    }
+}
+
+#[test]
+fn members_of_tomorrow_within_a_request_are_carried_or_reported() {
+    let mut wrong = Vec::new();
+    for from in Format::ALL {
+        for (body, pointer) in inner_members(from) {
+            for to in Format::ALL {
+                let body = extended(&body, pointer).to_string();
+                let Ok(translated) = translate(from, to, body.as_bytes()) else { continue };
+                let told = is_reported(&translated, &format!("{pointer}/vendorInvented"));
+                let written = String::from_utf8(translated.outgoing.body).unwrap();
+                if !told && !written.contains(MARK) {
+                    wrong.push(format!("{} -> {}: {pointer} of {body}", from.name(), to.name()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} members are lost silently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 /// The key of the conversation.
 fn turns(format: Format) -> &'static str {
     match format {

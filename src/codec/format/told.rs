@@ -1,7 +1,7 @@
 //! What a stream's reader has no place for, told once a class: a report has classes, and events that bring the same
 //! again and again need not be told apart by it.
 
-use crate::hub::{Event, Field};
+use crate::hub::{Event, Extra, Field};
 use crate::json::{Cursor, JsonError, Kind};
 
 /// Classes that were told.
@@ -34,4 +34,20 @@ pub(super) fn unread(unread: &mut Vec<Field>, field: Field, cursor: &mut Cursor<
 /// True for a tier that an answer names although nothing was asked: it tells nothing.
 pub(super) fn is_usual_tier(tier: &str) -> bool {
     matches!(tier, "" | "auto" | "default" | "standard" | "on_demand" | "STANDARD")
+}
+
+/// Keeps in `extras` what a cache mark at `cursor` says beside its time; `null` says nothing.
+pub(super) fn beside_mark<'a>(cursor: &Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<(), JsonError> {
+    let mut cursor = cursor.clone();
+    if cursor.peek()? != Kind::Object {
+        return Ok(());
+    }
+    cursor.object(|key, value| {
+        let at = value.offset();
+        let value = value.json()?;
+        if !matches!(key.as_ref(), "type" | "mode" | "ttl") && value.kind() != Kind::Null {
+            extras.push(Extra { field: Field::CacheMark, key, value, at });
+        }
+        Ok(())
+    })
 }

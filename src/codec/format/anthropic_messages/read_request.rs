@@ -33,7 +33,8 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
             "system" => request.instructions = read_content(value, Some(head.seal))?,
             "tools" => request.tools = value.nullable(read_tools)?.unwrap_or_default(),
             "tool_choice" => {
-                request.tool_policy = value.nullable(read_tool_choice)?.unwrap_or_default();
+                request.tool_policy =
+                    value.nullable(|value| read_tool_choice(value, &mut request.extras))?.unwrap_or_default();
             }
             "thinking" => read_thinking(value, &mut request)?,
             "output_config" => read_output_config(value, &mut request)?,
@@ -219,7 +220,8 @@ fn read_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<
         match key.as_ref() {
             "schema" => schema = value.nullable(Cursor::json)?,
             "name" => name = value.nullable(Cursor::text)?,
-            _ => value.skip()?,
+            "type" => value.skip()?,
+            _ => request.extras.push(extra(Field::Output, format!("output_format.{key}").into(), value)?),
         }
         Ok(())
     })?;

@@ -1,7 +1,7 @@
 //! Tools and the freedom to use them, read.
 
 use super::wire::{OWN, extra, read_cache, type_of};
-use crate::hub::{Field, Flavor, Tool, ToolMode, ToolPolicy};
+use crate::hub::{Extra, Field, Flavor, Tool, ToolMode, ToolPolicy};
 use crate::json::{Cursor, JsonError, Problem};
 
 /// Reads `tools`.
@@ -47,8 +47,11 @@ pub(super) fn class_of(key: &str) -> Field {
     }
 }
 
-/// Reads `tool_choice`.
-pub(super) fn read_tool_choice<'a>(cursor: &mut Cursor<'a>) -> Result<ToolPolicy<'a>, JsonError> {
+/// Reads `tool_choice`; unknown keys are kept as `tool_choice.<key>`.
+pub(super) fn read_tool_choice<'a>(
+    cursor: &mut Cursor<'a>,
+    extras: &mut Vec<Extra<'a>>,
+) -> Result<ToolPolicy<'a>, JsonError> {
     let at = cursor.offset();
     let kind = type_of(cursor)?;
     let (mut name, mut disable) = (None, None);
@@ -56,7 +59,8 @@ pub(super) fn read_tool_choice<'a>(cursor: &mut Cursor<'a>) -> Result<ToolPolicy
         match key.as_ref() {
             "name" => name = value.nullable(Cursor::string)?,
             "disable_parallel_tool_use" => disable = value.nullable(Cursor::bool)?,
-            _ => value.skip()?,
+            "type" => value.skip()?,
+            _ => extras.push(extra(Field::ToolChoice, format!("tool_choice.{key}").into(), value)?),
         }
         Ok(())
     })?;

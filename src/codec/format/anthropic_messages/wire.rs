@@ -114,7 +114,8 @@ pub(super) fn write_sub_extras(prefix: &str, extras: &[Extra<'_>], json: &mut Wr
 }
 
 /// Objects whose unknown fields are kept with a dotted key.
-pub(super) const NESTED: [&str; 4] = ["cache_control.", "metadata.", "output_config.", "thinking."];
+pub(super) const NESTED: [&str; 6] =
+    ["cache_control.", "metadata.", "output_config.", "output_format.", "thinking.", "tool_choice."];
 
 fn is_sub(key: &str) -> bool {
     NESTED.iter().any(|prefix| key.starts_with(prefix))

@@ -61,7 +61,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     tier(&mut pen, request);
     write_thinking(&plan, &own, &mut pen.json);
     output_config(&mut pen, &own, &plan, &output);
-    pen.tool_choice(&choice);
+    pen.tool_choice(&choice, &own);
     whole_request(&mut pen, request, &own);
     tools(&mut pen, request, &output, undo)?;
     instructions(&mut pen, request, &output);
@@ -164,7 +164,9 @@ fn output_config(pen: &mut Pen<'_, '_>, own: &[Extra<'_>], plan: &Plan, output: 
         pen.json.key("effort").plain(effort.word());
     }
     if let Output::Schema(schema) = output {
-        pen.json.key("format").open_object().key("type").plain("json_schema").key("schema").json(schema).close_object();
+        pen.json.key("format").open_object().key("type").plain("json_schema").key("schema").json(schema);
+        write_sub_extras("output_format.", own, &mut pen.json);
+        pen.json.close_object();
     }
     write_sub_extras("output_config.", own, &mut pen.json);
     pen.json.close_object();

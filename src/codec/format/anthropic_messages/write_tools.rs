@@ -8,10 +8,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::marks::mark_of_tool;
 use super::schema::{TOLD, fitted, of_arguments};
-use super::wire::{OWN, write_cache, write_extras};
+use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
 use crate::format::{Facts, Undo};
-use crate::hub::{Action, Field, Refusal, Request, Tool, ToolMode};
+use crate::hub::{Action, Extra, Field, Refusal, Request, Tool, ToolMode};
 use crate::json::{Json, JsonError, Text};
 
 /// Longest name of a tool.
@@ -149,7 +149,7 @@ impl Pen<'_, '_> {
     }
 
     /// Writes `tool_choice` where there is anything to say.
-    pub(super) fn tool_choice(&mut self, choice: &Choice<'_>) {
+    pub(super) fn tool_choice(&mut self, choice: &Choice<'_>, own: &[Extra<'_>]) {
         let Some(mode) = &choice.mode else { return };
         self.json.key("tool_choice").open_object().key("type");
         match mode {
@@ -161,6 +161,7 @@ impl Pen<'_, '_> {
         if let Some(parallel) = choice.parallel.filter(|_| *mode != ToolMode::None) {
             self.json.key("disable_parallel_tool_use").bool(!parallel);
         }
+        write_sub_extras("tool_choice.", own, &mut self.json);
         self.json.close_object();
     }
 }

@@ -97,7 +97,12 @@ fn read_calling<'a>(cursor: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Res
                         keep(extras, Field::Strict, Cow::Borrowed("functionCallingConfig.mode"), &mut start.clone())?;
                         Some(ToolMode::Auto)
                     }
-                    _ => None,
+                    "" | "MODE_UNSPECIFIED" => None,
+                    _ => {
+                        let key = Cow::Borrowed("functionCallingConfig.mode");
+                        keep(extras, Field::ToolChoice, key, &mut start.clone())?;
+                        None
+                    }
                 };
             }
             "allowedFunctionNames" => {

@@ -15,6 +15,7 @@
 use std::borrow::Cow;
 
 use super::wire::{keep, loose_count, loose_text, read_cache_mark};
+use crate::format::told::beside_mark;
 use crate::hub::{Effort, Extra, Field, Reasoning, ReasoningForm, Refusal, Request};
 use crate::json::{Cursor, Json, JsonError, Kind};
 
@@ -245,7 +246,16 @@ pub(super) fn placed<'a>(key: &str, value: &mut Cursor<'a>, request: &mut Reques
             Field::Seed
         }
         "cache_control" if json.kind() == Kind::Object => {
+            // It goes on whole where the server knows it.
+            let mut inside = Vec::new();
+            beside_mark(value, &mut inside)?;
             request.cache.auto = read_cache_mark(&mut value.clone())?;
+            let named = |extra: Extra<'a>| Extra {
+                field: Field::Cache,
+                key: Cow::Owned(format!("cache_control.{}", extra.key)),
+                ..extra
+            };
+            request.extras.extend(inside.into_iter().map(named));
             Field::Cache
         }
         // vLLM's way to say that all tokens may be chosen, which is the default.

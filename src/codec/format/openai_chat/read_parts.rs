@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::answer::Said;
 use super::wire::{keep, loose_text, read_cache_mark};
 use crate::Format;
+use crate::format::told::beside_mark;
 use crate::hub::media::{DataUrl, effective, type_of_name};
 use crate::hub::{Block, BlockKind, CacheMark, Extra, Field, Refusal, Source};
 use crate::json::{Cursor, JsonError, Kind, Text};
@@ -55,7 +56,10 @@ fn part<'a>(value: &mut Cursor<'a>) -> Result<Block<'a>, Refusal> {
                 part.inner = Some(value.clone());
                 value.skip()?;
             }
-            "prompt_cache_breakpoint" | "cache_control" => part.cache = read_cache_mark(value)?,
+            "prompt_cache_breakpoint" | "cache_control" => {
+                beside_mark(value, &mut part.extras)?;
+                part.cache = read_cache_mark(value)?;
+            }
             _ => keep(&mut part.extras, Field::Unknown, key, value)?,
         }
         Ok(())

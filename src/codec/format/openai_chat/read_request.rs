@@ -20,6 +20,8 @@ use crate::seal::{Opened, Seal};
 
 /// Beginning of the key of a request's extra that stood in a message that is part of the instructions.
 pub(super) const OF_INSTRUCTIONS: &str = "messages.instructions.";
+/// The same of one that stood in a tool, or a choice of tools, without a place for it in the hub.
+pub(super) const OF_TOOLS: &str = "tools.aside.";
 /// What the keys of unknown members of `stream_options` begin with.
 pub(super) const OF_STREAM: &str = "stream_options.";
 /// The same of `response_format`.
@@ -43,9 +45,11 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
             }
             "stream" => stream = value.nullable(Cursor::bool)?.unwrap_or(false),
             "stream_options" => stream_options(value, &mut options, &mut request.extras)?,
-            "tools" => read_tools::tools(value, &mut request.tools)?,
+            "tools" => read_tools::tools(value, &mut request.tools, &mut request.extras)?,
             "functions" => read_tools::functions(value, &mut request.tools)?,
-            "tool_choice" | "function_call" => read_tools::choice(value, &mut request.tool_policy)?,
+            "tool_choice" | "function_call" => {
+                read_tools::choice(value, &mut request.tool_policy, &mut request.extras)?;
+            }
             "parallel_tool_calls" => request.tool_policy.parallel = value.nullable(Cursor::bool)?,
             "response_format" => response_format(value, &mut request)?,
             _ if wishes.field(&key, value, &mut request.extras)? => {}

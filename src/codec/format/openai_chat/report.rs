@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::read_request::OF_INSTRUCTIONS;
+use super::read_request::{OF_INSTRUCTIONS, OF_TOOLS};
 use crate::Format;
 use crate::format::wire;
 use crate::hub::error::dotted;
@@ -49,8 +49,9 @@ impl Report<'_> {
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
         for extra in extras {
-            let of_instructions = extra.key.starts_with(OF_INSTRUCTIONS);
-            if !self.is_own() || extra.field == Field::OpaqueState || of_instructions {
+            let aside = [OF_INSTRUCTIONS, OF_TOOLS].iter().any(|field| extra.key.starts_with(field));
+            if !self.is_own() || aside || matches!(extra.field, Field::OpaqueState | Field::CacheMark | Field::ToolCall)
+            {
                 let reason = format!("Chat Completions has no place for `{}`", extra.key);
                 self.losses.dropped(extra.field, extra.at, reason);
             }

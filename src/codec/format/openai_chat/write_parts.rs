@@ -81,7 +81,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
         marks.write(mark, block.at, report, w);
     }
     if report.is_own() {
-        for extra in &block.extras {
+        for extra in block.extras.iter().filter(|extra| extra.field != Field::CacheMark) {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
         }
     }

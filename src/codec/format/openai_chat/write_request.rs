@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM};
+use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM, OF_TOOLS};
 use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
@@ -50,7 +50,7 @@ fn extras(request: &Request<'_>, w: &mut Writer<'_>) {
     let own = |extra: &&Extra<'_>| {
         !matches!(extra.field, Field::OpaqueState | Field::TurnName)
             && !said(&extra.key)
-            && ![OF_INSTRUCTIONS, OF_STREAM, OF_OUTPUT].iter().any(|field| extra.key.starts_with(field))
+            && ![OF_INSTRUCTIONS, OF_TOOLS, OF_STREAM, OF_OUTPUT].iter().any(|field| extra.key.starts_with(field))
     };
     raw(request.extras.iter().filter(own), w);
 }

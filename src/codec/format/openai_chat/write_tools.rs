@@ -130,7 +130,7 @@ fn strictness(strict: bool, schema: Option<&Json<'_>>, at: usize, report: &mut R
 
 fn own_extras(extras: &[Extra<'_>], report: &mut Report<'_>, w: &mut Writer<'_>) {
     if report.is_own() {
-        for extra in extras {
+        for extra in extras.iter().filter(|extra| extra.field != Field::CacheMark) {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::item::annotations;
 use super::wire::{OWN, keep, loose_text, placed, read_cache_mark};
+use crate::format::told::beside_mark;
 use crate::hub::media::{DataUrl, effective, type_of_name};
 use crate::hub::{Block, BlockKind, CacheMark, Citation, Extra, Field, Refusal, Source};
 use crate::json::{Cursor, JsonError, Kind, Text};
@@ -64,7 +65,10 @@ impl<'a> Part<'a> {
             "filename" => self.filename = value.nullable(Cursor::text)?,
             "detail" => self.detail = value.nullable(Cursor::string)?,
             "input_audio" => self.audio = placed(value, Kind::Object)?,
-            "prompt_cache_breakpoint" => self.cache = read_cache_mark(value)?,
+            "prompt_cache_breakpoint" => {
+                beside_mark(value, &mut self.extras)?;
+                self.cache = read_cache_mark(value)?;
+            }
             _ => keep(&mut self.extras, Field::Unknown, key, value)?,
         }
         Ok(())

@@ -15,6 +15,9 @@ pub(super) const TOOL_SEARCH: &str = "tools.tool_search";
 /// Beginning of the key of a request's extra that says more of a custom tool than the hub can.
 pub(super) const CUSTOM: &str = "tools.custom.";
 
+/// Unknown members of `tool_choice`.
+pub(super) const CHOICE: &str = "tool_choice.";
+
 /// The fields of one tool.
 #[derive(Default)]
 struct Fields<'a> {
@@ -74,20 +77,21 @@ fn tool<'a>(value: &mut Cursor<'a>, namespace: Option<&str>, request: &mut Reque
         })
     };
     let Fields { kind, description, schema, strict, format, extras, .. } = fields;
+    // Custom tools and namespaces have no other fields in the hub; what says more of them is there to be reported.
+    let named = |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{CUSTOM}{}", extra.key)), ..extra };
     match kind.as_ref() {
         "function" => {
             let name = name(fields.name)?;
             request.tools.push(Tool::Function { name, description, schema, strict, cache: None, extras, at });
         }
         "custom" => {
-            // A custom tool has no other fields in the hub; what says more of it is there to be reported.
-            let named = |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{CUSTOM}{}", extra.key)), ..extra };
             request.extras.extend(extras.into_iter().map(named));
             let format = format.map(nested);
             request.tools.push(Tool::Custom { name: name(fields.name)?, description, format, at });
         }
         "namespace" if namespace.is_none() => {
             let name = fields.name.ok_or_else(|| Refusal::at(at, "the namespace needs `name`"))?;
+            request.extras.extend(extras.into_iter().map(named));
             if let Some(words) = &description {
                 let value = Json::from_valid(format!("\"{}\"", words.escaped()));
                 let key = Cow::Owned(format!("{NAMESPACE}{name}"));
@@ -142,7 +146,11 @@ pub(super) fn choice<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mu
         _ => {
             let mut choice = Choice::default();
             value.object::<JsonError>(|key, value| choice.field(&key, value))?;
-            if !choice.into_policy(&mut request.tool_policy, at)? {
+            let unread = std::mem::take(&mut choice.unread);
+            if choice.into_policy(&mut request.tool_policy, at)? {
+                let named = |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{CHOICE}{}", extra.key)), ..extra };
+                request.extras.extend(unread.into_iter().map(named));
+            } else {
                 keep(&mut request.extras, Field::ToolChoice, key, &mut start.clone())?;
             }
         }
@@ -168,6 +176,7 @@ struct Choice<'a> {
     tools: Vec<Cow<'a, str>>,
     /// One of `tools` is none of the client's.
     foreign: bool,
+    unread: Vec<Extra<'a>>,
 }
 
 impl<'a> Choice<'a> {
@@ -185,13 +194,14 @@ impl<'a> Choice<'a> {
             "tools" if value.peek()? == Kind::Array => value.array::<JsonError>(|_, value| {
                 let mut inner = Self::default();
                 value.object::<JsonError>(|key, value| inner.field(&key, value))?;
+                self.unread.append(&mut inner.unread);
                 match inner.full_name() {
                     Some(name) => self.tools.push(name),
                     None => self.foreign = true,
                 }
                 Ok(())
             })?,
-            _ => value.skip()?,
+            _ => keep(&mut self.unread, Field::ToolChoice, Cow::Owned(key.to_owned()), value)?,
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Report<'_> {
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
         for extra in extras {
-            if !self.is_own() || extra.field == Field::OpaqueState {
+            if !self.is_own() || matches!(extra.field, Field::OpaqueState | Field::CacheMark) {
                 let reason = format!("Responses has no place for `{}`", extra.key);
                 self.losses.dropped(extra.field, extra.at, reason);
             }

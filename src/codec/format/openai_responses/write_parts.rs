@@ -71,7 +71,7 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
     }
     mark(block.cache, block.at, facts, report, w);
     if report.is_own() {
-        for extra in block.extras.iter().filter(|extra| extra.key != "detail") {
+        for extra in block.extras.iter().filter(|extra| extra.key != "detail" && extra.field != Field::CacheMark) {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
         }
     }

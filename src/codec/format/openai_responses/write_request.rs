@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::read_input::OF_INSTRUCTIONS;
-use super::read_tools::{CUSTOM, NAMESPACE, TOOL_SEARCH};
+use super::read_tools::{CHOICE, CUSTOM, NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
 use super::{write_input, write_tools};
@@ -284,8 +284,10 @@ fn own_fields(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>
             report.dropped(
                 extra.field,
                 extra.at,
-                "beside name, description and format nothing of a custom tool is kept",
+                "beside name, description and format nothing of a custom tool is kept, of a namespace only its tools",
             );
+        } else if extra.key.starts_with(CHOICE) {
+            report.dropped(extra.field, extra.at, "only tools and modes of a choice are kept");
         } else if extra.key.starts_with(OF_INSTRUCTIONS) {
             report.dropped(extra.field, extra.at, "instructions are words; no other field of their message is kept");
         } else if is_plain(extra) {
