@@ -59,7 +59,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| "that is more than a machine holds".to_owned())
 }
 
-/// A duration as [`duration`] reads it.
+/// A duration as the config writes it, such as `1m30s`.
 pub fn duration_text(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     if milliseconds == 0 {
