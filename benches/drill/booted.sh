@@ -70,7 +70,8 @@ mkdir "$group"
 unshare=
 clean() {
     if [ -n "$unshare" ]; then
-        kill -KILL "$unshare" && wait "$unshare"
+        kill -KILL "$unshare" || true
+        wait "$unshare" || true
     fi 2>/dev/null
     # With the first process of its namespace everything in there ends.
     for _ in $(seq 50); do
