@@ -203,7 +203,25 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
         exchange.trail.aborted = Some(CLIENT_GONE);
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     }
-    exchange.trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: "broken" });
+    let last = last_words(exchange, error);
+    exchange.give_back();
+    if let Some(last) = last {
+        let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;
+    }
+    FailToProxy { error_code: 0, can_reuse_downstream: false }
+}
+
+/// The stream that the client has the beginning of was cut: what ends it in the client's format. `None` where the answer
+/// has no such end.
+pub(super) fn cut(exchange: &mut Exchange, error: &Error) -> Option<Bytes> {
+    if !pieces::is_over(exchange) {
+        note(exchange, error);
+    }
+    last_words(exchange, error)
+}
+
+/// What ends an answer that broke off, if its format has a way; one that had said all that it had to say is whole.
+fn last_words(exchange: &mut Exchange, error: &Error) -> Option<Bytes> {
     let (mut fault, label) = refuse::fault_of(error, None)
         .unwrap_or_else(|| (Fault::new(FaultKind::StreamIncomplete, "The stream broke off."), "upstream_broken"));
     if !is_timeout(error) {
@@ -213,11 +231,9 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
         )
         .with_code("stream_incomplete");
     }
-    exchange.trail.error.get_or_insert(label);
-    let last = pieces::broken(exchange, fault);
-    exchange.give_back();
-    if let Some(last) = last {
-        let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;
+    if !pieces::is_over(exchange) {
+        exchange.trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: "broken" });
+        exchange.trail.error.get_or_insert(label);
     }
-    FailToProxy { error_code: 0, can_reuse_downstream: false }
+    pieces::broken(exchange, fault)
 }

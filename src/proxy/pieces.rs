@@ -7,11 +7,11 @@ use tidegate_codec::{Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, t
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::receive::{credentials, fault_for};
-use super::{begun, names, silence};
+use super::{begun, fail, names, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::OnLoss;
-use crate::upstream::seam::is_heartbeat;
+use crate::upstream::seam::{self, is_heartbeat};
 
 /// Longest answer that is collected to be translated as a whole, in bytes.
 const WHOLE_LIMIT: usize = 64 << 20;
@@ -24,13 +24,11 @@ const ERROR_LIMIT: usize = 1 << 20;
 ///
 /// The answer cannot be given; the connection must break, so that nobody takes it for complete.
 pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<Option<usize>> {
-    let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
-    let Receiving { sending, mode } = receiving.as_mut();
-    if body.as_ref().is_some_and(is_heartbeat) {
-        *body = silence::sign(mode);
-        trail.heartbeats += u64::from(body.is_some());
+    if word_from_below(exchange, body)? {
         return Ok(None);
     }
+    let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
+    let Receiving { sending, mode } = receiving.as_mut();
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         trail.first_byte = Some(clock::now().duration_since(trail.started));
         if !matches!(mode, Mode::Error { .. }) {
@@ -79,6 +77,26 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         }
     }
     Ok(None)
+}
+
+/// Says to the client in its format what a piece means that no provider sent; `false` for any other.
+///
+/// # Errors
+///
+/// The answer was cut, and its format has no way to say so.
+fn word_from_below(exchange: &mut Exchange, body: &mut Option<Bytes>) -> pingora::Result<bool> {
+    let Some(piece) = body.as_ref() else { return Ok(false) };
+    if let Some(cut) = seam::cut(piece) {
+        let error = cut.error();
+        *body = Some(fail::cut(exchange, &error).ok_or(error)?);
+        return Ok(true);
+    }
+    let beats = is_heartbeat(piece);
+    if let (true, Phase::Receiving(receiving)) = (beats, &mut exchange.phase) {
+        *body = silence::sign(&mut receiving.mode);
+        exchange.trail.heartbeats += u64::from(body.is_some());
+    }
+    Ok(beats)
 }
 
 /// True if the answer says that it is whole, whether or not its connection has ended: a client may ask again by then.

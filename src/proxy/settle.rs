@@ -9,6 +9,7 @@ use super::exchange::{Exchange, Mode, Phase, Trail};
 use super::{fail, hedge, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
+use crate::upstream::seam::STREAM_TOO_LONG;
 
 /// Tells the observer what became of the exchange.
 pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exchange: &mut Exchange) {
@@ -101,6 +102,10 @@ fn credit(error: Option<&Error>, exchange: &Exchange) {
     let Phase::Receiving(receiving) = &exchange.phase else { return };
     let Some(attempt) = &receiving.sending.attempt else { return };
     let outcome = exchange.trail.outcome.as_ref();
+    if exchange.trail.error == Some(STREAM_TOO_LONG) {
+        // Nobody is to blame for a deadline of ours on an answer that came all the time.
+        return;
+    }
     match outcome.and_then(|outcome| outcome.fault.as_ref()) {
         Some((kind, _)) if kind.status() >= 500 && error.is_none() => attempt.lease.model_failed(&attempt.model),
         None if error.is_none() && outcome.is_some_and(|outcome| outcome.complete) => {

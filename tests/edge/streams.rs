@@ -7,6 +7,7 @@ use crate::support::client_h2::H2Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, PAIRS, Wire};
 use crate::support::gate::Gate;
+use crate::support::http1::Ended;
 use crate::support::provider::{Provider, Request, Speaks};
 use crate::support::script::{End, Reply};
 use crate::support::sse;
@@ -228,5 +229,26 @@ async fn many_streams_at_once_keep_apart() {
     for task in running {
         let (number, text) = task.await.expect("no panic");
         assert_eq!(text, format!("Hello, client-{number} 北🙂!"));
+    }
+}
+
+#[tokio::test]
+async fn behind_a_broken_stream_the_connection_serves_on() {
+    for (client, upstream) in [(Wire::Chat, Wire::Chat), (Wire::Messages, Wire::Chat), (Wire::Chat, Wire::Messages)] {
+        for end in [End::Fin, End::Reset, End::TruncatedChunk, End::Hang] {
+            let stream = upstream.stream();
+            let cut = Reply::sse(stream).stop_at(stream.find("Hello, ").expect("words") + 120, end);
+            let provider = Provider::sequence(vec![cut, upstream.reply(true)]).await;
+            let conf = Conf::open().provider_at("up", upstream.kind(), &provider.url(), "timeouts: {between: 300ms}");
+            let edge = Edge::start(&conf.model("m", "up/m")).await;
+            let mut connection = Client::connect(edge.addr).await;
+            let broken = connection.ask(&client.ask("m", true)).await;
+            assert!(matches!(client.fold(&broken.events()), Fold::Failed { .. }), "{end:?}: {}", broken.text());
+            assert_eq!((&broken.ended, broken.header("connection")), (&Ended::Complete, Some("keep-alive")));
+            let whole = connection.ask(&client.ask("m", true)).await;
+            assert!(matches!(client.fold(&whole.events()), Fold::Whole(_)), "{end:?}: {}", whole.text());
+            let line = edge.log_line("the cut", |line| line.contains("\"aborted_by\":\"upstream\"")).await;
+            assert!(line.contains("\"error_type\":\"upstream_") && line.contains("\"error\":\"upstream_"), "{line}");
+        }
     }
 }

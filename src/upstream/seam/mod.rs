@@ -27,6 +27,7 @@ use bytes::Bytes;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CustomALPN;
 use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType};
 use tidegate_codec::Format;
 use tidegate_codec::hub::Fault;
 
@@ -88,6 +89,64 @@ static HEARTBEAT: [u8; 12] = *b": heartbeat\n";
 #[must_use]
 pub fn is_heartbeat(piece: &Bytes) -> bool {
     std::ptr::eq(piece.as_ptr(), HEARTBEAT.as_ptr()) && piece.len() == HEARTBEAT.len()
+}
+
+/// How a stream that had begun came to its end before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The connection broke.
+    Broken,
+    /// What came was no HTTP, or HTTP/2 gave the stream up.
+    Garbled,
+    /// The provider was silent for too long.
+    Silent,
+    /// It went on for longer than it may.
+    TooLong,
+}
+
+/// What stands for the end of a stream that was cut; told by where it lies, as a heartbeat is.
+static CUTS: [(Cut, [u8; 8]); 4] = [
+    (Cut::Broken, *b": broken"),
+    (Cut::Garbled, *b": garble"),
+    (Cut::Silent, *b": silent"),
+    (Cut::TooLong, *b": toolon"),
+];
+
+impl Cut {
+    fn of(error: &Error) -> Self {
+        match error.etype() {
+            ErrorType::Custom(STREAM_TOO_LONG) => Self::TooLong,
+            ErrorType::ReadTimedout => Self::Silent,
+            ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
+                Self::Garbled
+            }
+            _ => Self::Broken,
+        }
+    }
+
+    /// The piece that stands for it.
+    fn piece(self) -> Bytes {
+        CUTS.iter().find(|(cut, _)| *cut == self).map(|(_, mark)| Bytes::from_static(mark)).unwrap_or_default()
+    }
+
+    /// The error that it was.
+    #[must_use]
+    pub fn error(self) -> Box<Error> {
+        let (kind, words) = match self {
+            Self::Broken => (ErrorType::ConnectionClosed, "the stream broke off"),
+            Self::Garbled => (ErrorType::InvalidHTTPHeader, "the stream is not valid HTTP"),
+            Self::Silent => (ErrorType::ReadTimedout, "the deadline between two pieces"),
+            Self::TooLong => (ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream"),
+        };
+        Error::explain(kind, words).into_up()
+    }
+}
+
+/// How the stream was cut, if `piece` is what stands for that: the last piece of a stream that has begun. To Pingora's
+/// loop an error would be the end of the client's connection as well, which nobody has told the client of.
+#[must_use]
+pub fn cut(piece: &Bytes) -> Option<Cut> {
+    CUTS.iter().find(|(_, mark)| std::ptr::eq(piece.as_ptr(), mark.as_ptr())).map(|(cut, _)| *cut)
 }
 
 /// Lets `peer` take the seam.

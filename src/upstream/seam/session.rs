@@ -20,8 +20,11 @@ use tokio::sync::mpsc;
 use super::connector::Roads;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
-use super::{Course, HEARTBEAT, STREAM_TOO_LONG};
+use super::{Course, Cut, HEARTBEAT, STREAM_TOO_LONG};
 use crate::clock::{self, Instant};
+
+/// The longest wait for a connection to be ended in order.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 /// Interim answers (1xx) that are read before the final one.
 const INTERIM: usize = 16;
@@ -73,6 +76,8 @@ pub struct SeamSession {
     silence: Duration,
     /// How much of that was before the last heartbeat.
     heard: Duration,
+    /// How the stream was cut, which is still to be said.
+    cut: Option<Cut>,
     /// The inner body is over.
     over: bool,
     /// Something went wrong; the connection is not used again.
@@ -112,6 +117,7 @@ impl SeamSession {
             ahead: VecDeque::new(),
             silence: Duration::ZERO,
             heard: Duration::ZERO,
+            cut: None,
             over: false,
             failed: false,
             downgraded: false,
@@ -209,8 +215,16 @@ impl SeamSession {
         if matches!(self.inner, HttpSession::H2(_)) || (done && self.inner.response_done()) {
             return Some(self.inner);
         }
-        self.inner.shutdown().await;
+        if !self.failed {
+            self.say_goodbye().await;
+        }
         None
+    }
+
+    /// Ends the connection in order, as far as the provider takes it: one that reads nothing more must not hold up what
+    /// comes next.
+    async fn say_goodbye(&mut self) {
+        let _ = tokio::time::timeout(GOODBYE, self.inner.shutdown()).await;
     }
 
     /// Nothing more will come of the answer.
@@ -415,6 +429,10 @@ impl client::Session for Box<SeamSession> {
         if let Some(piece) = self.ahead.pop_front() {
             return Ok(Some(piece));
         }
+        if let Some(cut) = self.cut.take() {
+            self.over = true;
+            return Ok(Some(cut.piece()));
+        }
         if self.over {
             return Ok(None);
         }
@@ -422,7 +440,14 @@ impl client::Session for Box<SeamSession> {
         loop {
             let unheard = self.silence.saturating_sub(self.heard);
             let wait = if beats { self.course.heartbeat.saturating_sub(unheard) } else { self.course.between };
-            match self.read(wait).await? {
+            let read = match self.read(wait).await {
+                Err(error) if self.kind.stream => {
+                    self.over = true;
+                    return Ok(Some(Cut::of(&error).piece()));
+                }
+                read => read?,
+            };
+            match read {
                 Read::Piece(piece) => return Ok(Some(piece)),
                 // An empty piece carries the end, which `check_response_end_or_error` tells.
                 Read::End => return Ok(Some(Bytes::new())),
@@ -441,7 +466,7 @@ impl client::Session for Box<SeamSession> {
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {
         self.failed = true;
-        self.inner.shutdown().await;
+        self.say_goodbye().await;
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {
@@ -495,7 +520,14 @@ impl client::Session for Box<SeamSession> {
         };
         self.failed |= ended.is_err();
         self.over = matches!(ended, Ok(true));
-        ended
+        match ended {
+            // What was just read is still to be heard.
+            Err(error) if self.kind.stream => {
+                self.cut = Some(Cut::of(&error));
+                Ok(false)
+            }
+            ended => ended,
+        }
     }
 
     fn take_request_body_writer(&mut self) -> Option<Box<dyn BodyWrite>> {

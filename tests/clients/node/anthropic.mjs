@@ -3,9 +3,9 @@ import Anthropic from '@anthropic-ai/sdk';
 import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
 import { z } from 'zod';
 
-import { ALONE, EDGE, failure, given, KEY, seen } from './seen.mjs';
+import { EDGE, failure, given, KEY, seen } from './seen.mjs';
 
-const sdk = new Anthropic({ baseURL: EDGE, apiKey: KEY, maxRetries: 0, timeout: 30_000, defaultHeaders: ALONE });
+const sdk = new Anthropic({ baseURL: EDGE, apiKey: KEY, maxRetries: 0, timeout: 30_000 });
 const Person = z.object({ name: z.string(), age: z.number().int() });
 const STOPS = { end_turn: 'end', max_tokens: 'length', tool_use: 'call', refusal: 'filter', stop_sequence: 'sequence' };
 

@@ -3,9 +3,9 @@ import OpenAI from 'openai';
 import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
 
-import { ALONE, check, EDGE, failure, given, KEY, raised, seen } from './seen.mjs';
+import { check, EDGE, failure, given, KEY, raised, seen } from './seen.mjs';
 
-const sdk = new OpenAI({ baseURL: `${EDGE}/v1`, apiKey: KEY, maxRetries: 0, timeout: 30_000, defaultHeaders: ALONE });
+const sdk = new OpenAI({ baseURL: `${EDGE}/v1`, apiKey: KEY, maxRetries: 0, timeout: 30_000 });
 const Person = z.object({ name: z.string(), age: z.number().int() });
 const MODES = new Set(['auto', 'required', 'none', undefined]);
 const STOPS = { stop: 'end', length: 'length', tool_calls: 'call', content_filter: 'filter' };

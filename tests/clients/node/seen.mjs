@@ -1,9 +1,6 @@
 // The shape of what a client saw; see `seen` and `raised` in ../clients.py.
 export const EDGE = process.env.EDGE;
 export const KEY = process.env.KEY;
-// Each request on a connection of its own: behind a stream that was cut the edge closes the connection, and without its
-// retries, which are off so that every answer is seen, an SDK may still take it for the next request.
-export const ALONE = { connection: 'close' };
 
 export const seen = (facts) => ({ text: '', thinking: '', refusal: '', calls: [], stop: null, usage: null, ...facts });
 

@@ -4,16 +4,16 @@ import { createGoogle } from '@ai-sdk/google';
 import { createOpenAI } from '@ai-sdk/openai';
 import { APICallError, generateText, jsonSchema, Output, streamText, tool } from 'ai';
 
-import { ALONE, EDGE, given, KEY, raised, seen } from './seen.mjs';
+import { EDGE, given, KEY, raised, seen } from './seen.mjs';
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
-const openai = createOpenAI({ baseURL: `${EDGE}/v1`, apiKey: KEY, headers: ALONE });
+const openai = createOpenAI({ baseURL: `${EDGE}/v1`, apiKey: KEY });
 const MODELS = {
   chat: (name) => openai.chat(name),
   responses: (name) => openai.responses(name),
-  messages: createAnthropic({ baseURL: `${EDGE}/v1`, apiKey: KEY, headers: ALONE }),
-  gemini: createGoogle({ baseURL: `${EDGE}/v1beta`, apiKey: KEY, headers: ALONE }),
+  messages: createAnthropic({ baseURL: `${EDGE}/v1`, apiKey: KEY }),
+  gemini: createGoogle({ baseURL: `${EDGE}/v1beta`, apiKey: KEY }),
 };
 const PERSON = jsonSchema({
   type: 'object',
