@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 
 use super::Edge;
+use super::body::BodyError;
 use super::exchange::{Admitted, Exchange, Sending, Task, Trail};
 use super::plan::Step;
 use super::refuse::Rejection;
@@ -132,32 +133,37 @@ async fn place(
     let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
     let given = {
         let turn = std::pin::pin!(bulkhead.wait(&waiter, began + patience));
-        let server = &admitted.snapshot.settings.server;
-        let upload = match &mut admitted.task {
+        let Admitted { snapshot, room, task, .. } = admitted;
+        let server = &snapshot.settings.server;
+        let upload = match task {
             Task::Service(call) => call.upload.as_mut(),
             Task::Format(_) => None,
         };
         match upload {
-            Some(upload) => upload.unless_gone(session, server, turn).await,
+            Some(upload) => upload.unless_gone(session, server, room, turn).await,
             None => unless_gone(session, turn).await,
         }
     };
     trail.waits.push((scope.label(), clock::timer().duration_since(began)));
-    Ok(given?.map_err(|why| {
-        trail.shed = Some((scope.label(), why.label()));
-        refused(scope, patience)
-    }))
+    match given {
+        Ok(given) => Ok(given.map_err(|why| {
+            trail.shed = Some((scope.label(), why.label()));
+            refused(scope, patience)
+        })),
+        Err(BodyError::Broken(error)) => Err(error.into_down()),
+        Err(wrong) => Ok(Err(wrong.into())),
+    }
 }
 
 /// Awaits `turn`, for as long as the client is there, whose request was read to its end.
-async fn unless_gone<T>(session: &mut Session, turn: impl Future<Output = T> + Unpin) -> pingora::Result<T> {
+async fn unless_gone<T>(session: &mut Session, turn: impl Future<Output = T> + Unpin) -> Result<T, BodyError> {
     tokio::select! {
         biased;
         done = turn => Ok(done),
-        left = session.downstream_session.read_body_or_idle(true) => Err(match left {
-            Err(error) => error.into_down(),
-            Ok(_) => Error::explain(pingora::ErrorType::ConnectionClosed, "the client sent more than its request").into_down(),
-        }),
+        left = session.downstream_session.read_body_or_idle(true) => Err(BodyError::Broken(match left {
+            Err(error) => error,
+            Ok(_) => Error::explain(pingora::ErrorType::ConnectionClosed, "the client sent more than its request"),
+        })),
     }
 }
 

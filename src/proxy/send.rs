@@ -30,6 +30,7 @@ use crate::observe::Attempt as Record;
 use crate::provider::Provider;
 use crate::provider::facts::Model;
 use crate::routing::{Failure, OnLoss};
+use crate::upstream::await_upload;
 use crate::upstream::seam::{self, Course};
 
 /// Headers of the client that go on to the provider as they are.
@@ -91,6 +92,9 @@ pub(super) async fn next_attempt(
                     && let Some(upload) = &mut call.upload
                 {
                     upload.begin(&model);
+                    if upload.is_coming() {
+                        await_upload(&mut peer, upload.longest(&sending.admitted.snapshot.settings.server));
+                    }
                 }
                 trail.overhead = trail.own_time();
                 return Ok(peer);
@@ -182,29 +186,25 @@ fn begin(exchange: &mut Exchange) {
 pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     // What is passed through beside answers keeps the plain way: its body may still be coming.
     let Task::Format(operation) = admitted.task else { return None };
-    let stream = admitted.stream.is_some() && operation == Operation::Generate;
-    let context_length = admitted.route.retries.wants(Failure::ContextLength);
     let (timeouts, streams) = (&attempt.provider.timeouts, &attempt.provider.streams);
-    let course = Course {
-        format: attempt.format,
-        first_byte: timeouts.first_byte,
-        between: timeouts.between,
-        whole: timeouts.stream,
-        hold: streams.hold,
-        heartbeat: streams.heartbeat,
+    let patient = Course::patient(attempt.format, timeouts.read);
+    let whole = Course {
         entire: attempt.format != admitted.format,
-        context_length,
-        hedge: None,
+        context_length: admitted.route.retries.wants(Failure::ContextLength),
         body: Some(attempt.body.clone()),
+        ..patient
     };
-    if stream {
-        return Some(course);
+    if admitted.stream.is_some() && operation == Operation::Generate {
+        return Some(Course {
+            first_byte: timeouts.first_byte,
+            between: timeouts.between,
+            whole: timeouts.stream,
+            hold: streams.hold,
+            heartbeat: streams.heartbeat,
+            ..whole
+        });
     }
-    let read = timeouts.read;
-    let plain = Duration::ZERO;
-    let whole =
-        Course { first_byte: read, between: read, whole: Duration::MAX, hold: plain, heartbeat: plain, ..course };
-    (context_length || course.entire).then_some(whole)
+    (whole.context_length || whole.entire).then_some(whole)
 }
 
 fn nothing_left(sending: &Sending) -> Rejection {

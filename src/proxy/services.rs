@@ -94,7 +94,7 @@ pub(super) async fn take_in(
     let wish = own_header(session, Some(names::PROVIDER)).map(|name| name.trim().to_owned());
     let head = Head { caller, snapshot, wish };
     match asked {
-        Asked::Raw { provider, path } => raw(session, exchange, head, (&provider, &path)).await,
+        Asked::Raw { provider, path } => raw(edge, session, exchange, head, (&provider, &path)).await,
         Asked::Service(service, _) => {
             let path = session.req_header().uri.path().to_owned();
             let call =
@@ -106,7 +106,7 @@ pub(super) async fn take_in(
                 ModelAt::Body => held(edge, session, exchange, (head, service, call)).await,
                 ModelAt::Nowhere => {
                     let route = head.unnamed(service, &call)?;
-                    stream(session, head, (service.format(), route, call)).await
+                    stream(edge, session, head, (service.format(), route, call)).await
                 }
             }
         }
@@ -142,15 +142,19 @@ async fn held(
 
 /// Any other body: it streams through unseen.
 async fn stream(
+    edge: &Edge,
     session: &mut Session,
     head: Head,
     (format, route, mut call): (Format, Arc<Route>, Call),
 ) -> Result<Admitted, Rejection> {
-    call.upload = Some(Upload::open(session, &head.snapshot.settings.server, false).await?);
-    Ok(admitted(session, head, (format, route, call)))
+    let server = &head.snapshot.settings.server;
+    call.upload = Some(Upload::open(session, server, false).await?);
+    let room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
+    Ok(Admitted { room, ..admitted(session, head, (format, route, call)) })
 }
 
 async fn raw(
+    edge: &Edge,
     session: &mut Session,
     exchange: &mut Exchange,
     head: Head,
@@ -170,7 +174,7 @@ async fn raw(
     let method = session.req_header().method.clone();
     let call = Call { service: None, method, target: target(session, path), upload: None, form: None };
     let route = route_to("raw", &provider);
-    stream(session, head, (provider.format, route, call)).await
+    stream(edge, session, head, (provider.format, route, call)).await
 }
 
 /// `path` with the query that came.

@@ -4,7 +4,9 @@
 //! From then on the body is spent: no other attempt can send it. What was read before the first attempt is kept here
 //! too, for a body whose beginning was looked at.
 
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -45,6 +47,8 @@ pub struct Upload {
     begun: bool,
     /// Bytes that the attempt took.
     taken: usize,
+    /// All of it is here.
+    here: bool,
     /// All of it went on.
     over: bool,
     /// How fast it must come; from the attempt's first piece on.
@@ -74,11 +78,11 @@ impl Upload {
         if !unkept {
             session.enable_retry_buffering();
         }
-        // The pump has no clock of its own for a client that falls silent. (Over HTTP/2 nothing heeds this one; there the
-        // provider's read timeout ends it.)
+        // The pump has no clock of its own for a client that falls silent. (Over HTTP/2 nothing heeds this one; there what
+        // the provider waits for ends it.)
         session.set_read_timeout(Some(server.timeouts.body));
         body::invite(session).await?;
-        Ok(Self { length, limit, unkept, ..Self::default() })
+        Ok(Self { length, limit, unkept, here: session.as_mut().is_body_done(), ..Self::default() })
     }
 
     /// Reads the body's beginning until `enough` says so of a piece; `true` if all of the body was read.
@@ -116,6 +120,7 @@ impl Upload {
     /// Sees to it that Pingora hands something over for a body that was read ahead to its end.
     async fn close(&mut self, session: &mut Session, server: &Server) -> Result<(), BodyError> {
         let done = session.as_mut().is_body_done();
+        self.here = done;
         if done && !self.stand_in && !self.ahead.is_empty() && session.get_retry_buffer().is_none() {
             body::rearm(session, &server.timeouts).await?;
             self.stand_in = true;
@@ -142,39 +147,53 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// The client has left.
+    /// The client has left, its body is no body, or does not come in time.
     pub(super) async fn unless_gone<T>(
         &mut self,
         session: &mut Session,
         server: &Server,
+        room: &mut Reservation,
         turn: impl Future<Output = T> + Unpin,
-    ) -> pingora::Result<T> {
+    ) -> Result<T, BodyError> {
         let done = tokio::select! {
             biased;
             done = turn => done,
-            left = self.read_on(session) => return Err(left),
+            wrong = self.read_on(session, server, room) => return Err(wrong),
         };
-        match self.close(session, server).await {
-            Ok(()) => Ok(done),
-            Err(_) => Err(Error::explain(ErrorType::InternalError, "the request's body cannot be kept")),
-        }
+        self.close(session, server).await?;
+        Ok(done)
     }
 
-    /// Reads ahead as far as that may go; gives why the client is gone.
-    async fn read_on(&mut self, session: &mut Session) -> Box<Error> {
+    /// Reads ahead as far as that may go; gives why the body goes no further.
+    async fn read_on(&mut self, session: &mut Session, server: &Server, room: &mut Reservation) -> BodyError {
+        let mut pace = Pace::new(server, LENIENCE);
+        // Behind trailers Pingora says that the body is over, but not that it is done.
+        let mut ended = false;
         loop {
-            let done = session.as_mut().is_body_done();
-            if !done && self.ahead.len() >= LOOK_AHEAD {
+            let done = ended || session.as_mut().is_body_done();
+            let full = self.ahead.len() >= LOOK_AHEAD || !room.grow_to(self.ahead.len());
+            if !done && full {
                 return std::future::pending().await;
             }
-            match session.downstream_session.read_body_or_idle(done).await {
-                Ok(Some(piece)) if !done => self.ahead = [self.ahead.as_ref(), piece.as_ref()].concat().into(),
-                Ok(None) if !done => {}
-                Ok(_) => {
-                    let message = "the client sent more than its request";
-                    return Error::explain(ErrorType::ConnectionClosed, message).into_down();
+            let read = session.downstream_session.read_body_or_idle(done);
+            let read = if done { Ok(read.await) } else { tokio::time::timeout(pace.left(), read).await };
+            match read {
+                Ok(Ok(Some(piece))) if !done => {
+                    pace.came(piece.len());
+                    let mut ahead = BytesMut::from(mem::take(&mut self.ahead));
+                    ahead.extend_from_slice(&piece);
+                    self.ahead = ahead.freeze();
+                    // A client that never pauses must not keep its thread.
+                    tokio::task::consume_budget().await;
                 }
-                Err(error) => return error.into_down(),
+                Ok(Ok(None)) if !done => ended = true,
+                Ok(Ok(_)) => {
+                    let message = "the client sent more than its request";
+                    return BodyError::Broken(Error::explain(ErrorType::ConnectionClosed, message));
+                }
+                Ok(Err(error)) if *error.etype() == ErrorType::ReadTimedout => return BodyError::TooSlow,
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return BodyError::TooSlow,
             }
         }
     }
@@ -182,6 +201,16 @@ impl Upload {
     /// Watches the body, which is a form.
     pub(super) fn watch(&mut self, form: Form) {
         self.form = Some(form);
+    }
+
+    /// Whether something of it is still to come.
+    pub(super) fn is_coming(&self) -> bool {
+        !self.here
+    }
+
+    /// The longest time that it may take to come.
+    pub(super) fn longest(&self, server: &Server) -> Duration {
+        Pace::longest(server, LENIENCE, self.length.unwrap_or(self.limit))
     }
 
     /// Whether its length is announced.
@@ -215,7 +244,7 @@ impl Upload {
 
     /// What a piece becomes; `whole` if Pingora still has all that it read.
     fn piece(&mut self, piece: &mut Option<Bytes>, end: bool, whole: bool, server: &Server) -> Result<(), Refused> {
-        if !std::mem::replace(&mut self.begun, true) {
+        if !mem::replace(&mut self.begun, true) {
             if self.stand_in {
                 *piece = Some(self.ahead.clone());
             } else if !whole && !self.ahead.is_empty() {

@@ -40,6 +40,7 @@ pub use budget::RetryBudget;
 pub use endpoint::EndpointId;
 pub use fleet::{Budgets, EndpointView, Fleet, Pools};
 pub use hold::Stage;
+pub use peer::await_upload;
 pub use pool::{Lease, Pool};
 pub use resolve::{Lookup, ResolveError};
 pub use select::random;

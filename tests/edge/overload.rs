@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::client::{Ask, Client, Response};
+use crate::support::client::{Ask, Client, Response, Sent};
 use crate::support::client_h2::H2Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
@@ -274,6 +274,61 @@ async fn who_leaves_in_the_middle_of_an_upload_makes_room_too() {
             provider.request(2 * at + 2).await;
         }
     }
+}
+
+/// One thread serves all: a wait that spins would stop everything.
+#[tokio::test]
+async fn a_body_that_ends_while_it_waits_is_waited_with() {
+    let gates = gates(1);
+    let held = gates.clone();
+    let provider = Provider::start(move |request| match held.get(request.number) {
+        Some(gate) => Reply::json(200, "{}").hold(gate),
+        None => Reply::json(200, "{}"),
+    })
+    .await;
+    let conf = limited(&provider, "max_concurrent: 1, queue: {size: 1, wait: 30s}").server("threads: 1");
+    let edge = Edge::start(&conf).await;
+    let mut running = Ask::post("/v1/files", "x").open(edge.addr).await;
+    provider.request(0).await;
+    let h2 = H2Client::connect(edge.addr).await;
+    let trailed = Ask::post("/v1/files", "a body with trailers").sent(Sent::Chunked(100));
+    let waiting = tokio::spawn(async move { h2.ask_trailed(&trailed).await });
+    until(&edge, WAITING, &[], 1.0).await;
+    // Whatever the edge does beside it, it can still do.
+    assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
+    gates[0].open();
+    assert_eq!(running.response().await.status, 200);
+    let answer = within(PATIENCE, "its turn", waiting).await.expect("no panic");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(provider.request(1).await.body, b"a body with trailers");
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_wrong_while_it_waits_is_told_so() {
+    let gates = gates(1);
+    let provider = held(&gates).await;
+    let conf = limited(&provider, "max_concurrent: 1, queue: {size: 1, wait: 30s}").server("timeouts: {body: 300ms}");
+    let edge = Edge::start(&conf).await;
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    provider.request(0).await;
+    let head = "POST /v1/files HTTP/1.1\r\nhost: e\r\n";
+    for (rest, later, status, code) in [
+        ("transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "zz\r\n", 400, "bad_framing"),
+        ("transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "", 408, "body_timeout"),
+        ("content-length: 100\r\n\r\nabc", "", 408, "body_timeout"),
+    ] {
+        let mut client = Client::connect(edge.addr).await;
+        client.raw(format!("{head}{rest}").as_bytes()).await.expect("sent");
+        until(&edge, WAITING, &[], 1.0).await;
+        client.raw(later.as_bytes()).await.expect("sent");
+        let answer = within(PATIENCE, "what is wrong", client.response()).await;
+        assert_eq!(answer.status, status, "{rest:?}: {}", answer.text());
+        edge.metric_reaches("gateway_errors_total", &[&format!("error_type=\"{code}\"")], 1.0).await;
+        until(&edge, WAITING, &[], 0.0).await;
+    }
+    gates[0].open();
+    assert_eq!(running.response().await.status, 200);
+    assert_eq!(provider.requests().len(), 1);
 }
 
 #[tokio::test]

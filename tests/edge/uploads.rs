@@ -10,7 +10,7 @@ use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::gate::Gate;
 use crate::support::http1::Ended;
-use crate::support::provider::{Provider, refused};
+use crate::support::provider::{Provider, Speaks, refused};
 use crate::support::script::{End, Reply};
 use crate::support::within;
 
@@ -239,6 +239,40 @@ async fn an_upload_has_a_rate_that_it_must_keep() {
         client.raw(part).await.expect("sent");
     }
     assert_eq!(within(Duration::from_secs(10), "the answer", client.response()).await.status, 200);
+}
+
+/// How long a provider may be silent is counted from the end of what it is to answer.
+#[tokio::test]
+async fn an_upload_may_take_longer_than_its_provider_may_be_silent() {
+    for (speaks, more) in [(Speaks::Http1, ""), (Speaks::H2c, "http: h2, ")] {
+        let provider = Provider::speaking(speaks, |_| Reply::json(200, "{}")).await;
+        let conf = Conf::with_clients(KEYS)
+            .provider_at("oa", "openai", &provider.url(), &format!("{more}timeouts: {{read: 400ms}}"))
+            .model("same", "oa/same");
+        let edge = Edge::start(&conf).await;
+        let h2 = H2Client::connect(edge.addr).await;
+        let pause = Duration::from_millis(100);
+        for body in [noise(150_000), noise(1_500)] {
+            let ask = raw(body.clone());
+            let part = body.len() / 15;
+            let slow = h2.ask_slowly(&ask, part, pause).await;
+            assert_eq!(slow.status, 200, "{more}: {}", slow.text());
+            assert!(provider.last().body == body);
+            let mut client = Client::connect(edge.addr).await;
+            let head = format!(
+                "POST /raw/oa/v1/x HTTP/1.1\r\nhost: e\r\nauthorization: Bearer key-of-all\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            client.raw(head.as_bytes()).await.expect("sent");
+            for part in body.chunks(part) {
+                tokio::time::sleep(pause).await;
+                client.raw(part).await.expect("sent");
+            }
+            let slow = client.response().await;
+            assert_eq!(slow.status, 200, "{more}: {}", slow.text());
+            assert!(provider.last().body == body);
+        }
+    }
 }
 
 /// A client could else shut out all others of a provider by bodies of its own making.

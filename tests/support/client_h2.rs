@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -63,6 +64,30 @@ impl H2Client {
         let (response, mut out) = send.send_request(request(ask), false).expect("it takes the request");
         out.send_data(Bytes::from(ask.body.clone()), false).expect("it takes a piece");
         let head = within(PATIENCE, "the answer to a body that stops", response).await.expect("an answer");
+        read(head).await.expect("it is whole")
+    }
+
+    /// Sends a request whose body ends with trailers, and reads the whole answer.
+    pub async fn ask_trailed(&self, ask: &Ask) -> Response {
+        let mut send = self.send.clone().ready().await.expect("the connection takes streams");
+        let (response, mut out) = send.send_request(request(ask), false).expect("it takes the request");
+        out.send_data(Bytes::from(ask.body.clone()), false).expect("it takes the body");
+        let trailers = http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+        out.send_trailers(trailers).expect("it takes the trailers");
+        let head = within(PATIENCE, "the answer to a body with trailers", response).await.expect("an answer");
+        read(head).await.expect("it is whole")
+    }
+
+    /// Sends a request whose body comes in parts of `size` bytes with a pause before each, and reads the whole answer.
+    pub async fn ask_slowly(&self, ask: &Ask, size: usize, pause: Duration) -> Response {
+        let mut send = self.send.clone().ready().await.expect("the connection takes streams");
+        let (response, mut out) = send.send_request(request(ask), false).expect("it takes the request");
+        for part in ask.body.chunks(size) {
+            tokio::time::sleep(pause).await;
+            out.send_data(Bytes::copy_from_slice(part), false).expect("it takes a part");
+        }
+        out.send_data(Bytes::new(), true).expect("it takes the end");
+        let head = within(PATIENCE, "the answer to a slow body", response).await.expect("an answer");
         read(head).await.expect("it is whole")
     }
 

@@ -49,7 +49,7 @@ pub const STREAM_TOO_LONG: &str = "stream_too_long";
 pub struct Course {
     /// The format of the provider's answer.
     pub format: Format,
-    /// From the last byte of the request to the answer's head.
+    /// From the last piece of the request to the answer's head.
     pub first_byte: Duration,
     /// Between two pieces of the answer.
     pub between: Duration,
@@ -68,6 +68,26 @@ pub struct Course {
     pub hedge: Option<Hedge>,
     /// The request's body, where all of it is here: it need not come through Pingora's loop.
     pub body: Option<Bytes>,
+}
+
+impl Course {
+    /// The course of an answer in `format` that passes as it comes, however long it takes: only a silence of `patience` ends
+    /// it. A provider whose request is still coming is not silent.
+    #[must_use]
+    pub fn patient(format: Format, patience: Duration) -> Self {
+        Self {
+            format,
+            first_byte: patience,
+            between: patience,
+            whole: Duration::MAX,
+            hold: Duration::ZERO,
+            heartbeat: Duration::ZERO,
+            entire: false,
+            context_length: false,
+            hedge: None,
+            body: None,
+        }
+    }
 }
 
 /// What a provider said when it failed: the cause of [`STREAM_FAILED`] and [`CONTEXT_LENGTH`].

@@ -67,8 +67,10 @@ pub struct SeamSession {
     writer: Option<Writer>,
     /// All of the request was written.
     sent: bool,
-    /// When that was, or when the request began.
+    /// When that was, or when the last piece of it was written.
     since: Instant,
+    /// The provider does not take the request.
+    stuck: bool,
     kind: Kind,
     /// Pieces that were read while the head was held.
     pub(super) ahead: VecDeque<Bytes>,
@@ -91,18 +93,7 @@ pub struct SeamSession {
 impl SeamSession {
     pub(super) fn new(inner: HttpSession, peer: &HttpPeer, roads: &Arc<Roads>) -> Self {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
-        let course = Course {
-            format: Format::DEFAULT,
-            first_byte: forever,
-            between: forever,
-            whole: Duration::MAX,
-            hold: Duration::ZERO,
-            heartbeat: Duration::ZERO,
-            entire: false,
-            context_length: false,
-            hedge: None,
-            body: None,
-        };
+        let course = Course::patient(Format::DEFAULT, forever);
         Self {
             inner,
             roads: Arc::clone(roads),
@@ -113,6 +104,7 @@ impl SeamSession {
             writer: None,
             sent: false,
             since: clock::now(),
+            stuck: false,
             kind: Kind::default(),
             ahead: VecDeque::new(),
             silence: Duration::ZERO,
@@ -297,8 +289,7 @@ impl SeamSession {
             };
             if self.write(part).await.is_err_and(|error| *error.etype() == ErrorType::WriteTimedout) {
                 // It has had its time: only what it has said by now counts.
-                self.course.first_byte = clock::now().duration_since(self.since);
-                wait = Duration::ZERO;
+                (self.stuck, wait) = (true, Duration::ZERO);
             }
         }
     }
@@ -311,7 +302,11 @@ impl SeamSession {
     /// and if it said nothing, reading fails too.
     async fn write(&mut self, part: Option<Part>) -> Result<()> {
         let written = match part {
-            Some(Part::Data(data)) => self.inner.write_request_body(data, false).await,
+            Some(Part::Data(data)) => {
+                let written = self.inner.write_request_body(data, false).await;
+                self.since = clock::now();
+                written
+            }
             Some(Part::End) => {
                 self.parts = None;
                 let ended = self.inner.finish_request_body().await;
@@ -353,6 +348,9 @@ impl SeamSession {
         for _ in 0..INTERIM {
             let left = self.course.first_byte.saturating_sub(clock::now().duration_since(self.since));
             if self.with_body(left, What::Head).await?.is_none() {
+                if self.stuck {
+                    return Err(Error::explain(ErrorType::WriteTimedout, "the provider does not take the request"));
+                }
                 // A body that is still being written has moved the beginning of the wait.
                 if clock::now().duration_since(self.since) < self.course.first_byte {
                     continue;
