@@ -31,7 +31,7 @@ pub mod undo;
 pub use format::{
     AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat, Reply,
     RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo,
-    WireFormat, text_named, wire,
+    WireFormat, ids_shown, wire,
 };
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen};

@@ -356,8 +356,8 @@ pub(super) fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {
 /// Whether a model can be called so. Where a pattern lets any name through and the provider has it in its path, `..` would
 /// lead out of there, in whichever way it is written.
 pub(super) fn is_name(model: &str) -> bool {
-    let may_climb = model == "." || model.contains("..") || model.contains(['%', '\\', '/', '\0']);
-    !may_climb || stays_below(model)
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'.');
+    (model.bytes().all(plain) && !model.starts_with('.')) || stays_below(model)
 }
 
 /// The answer for a model that no entry of the config names.

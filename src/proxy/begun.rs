@@ -1,15 +1,15 @@
 //! An answer that has begun: what is learnt from that.
 
-use tidegate_codec::{Operation, text_named, wire};
+use tidegate_codec::{Operation, ids_shown, wire};
 
-use super::exchange::{Admitted, Attempt, Exchange, Sending, Task, Trail};
+use super::exchange::{Admitted, Attempt, Exchange, Sending, Task};
 use super::retry;
 use crate::clock;
 
 /// Bytes of an answer in which ids of what is stored are looked for.
 const SHOWN: usize = 4096;
 
-/// Members that hold such ids.
+/// Members that hold such ids, its own first.
 const IDS: [&str; 3] = ["id", "output_file_id", "error_file_id"];
 
 /// A provider answers with this status.
@@ -30,7 +30,7 @@ pub(super) fn tie(admitted: &Admitted, attempt: &Attempt) {
 }
 
 /// The answer's first bytes are here, and it is no error.
-pub(super) fn note(sending: &mut Sending, begin: &[u8]) {
+pub(super) fn note(sending: &mut Sending) {
     retry::answered(sending);
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return };
     let took = clock::now().duration_since(attempt.started);
@@ -41,26 +41,42 @@ pub(super) fn note(sending: &mut Sending, begin: &[u8]) {
             busy.standing().stream_began(took);
         }
     }
-    let id = wire(attempt.format).spec().answer_id(begin).filter(|_| attempt.format == admitted.format);
-    // Where only one provider could have made it nobody has to be remembered.
-    if let (Task::Format(_), Some(id)) = (&admitted.task, id.filter(|_| admitted.snapshot.several(&[attempt.format]))) {
-        admitted.snapshot.note_made(admitted.caller.name(), id, &attempt.provider.name);
-    }
 }
 
-/// The first bytes of an answer that shows something stored are here: who asks for that again is led to who has it.
-pub(super) fn stored(trail: &Trail, sending: &Sending, begin: &[u8]) {
-    let Sending { admitted, attempt: Some(attempt), .. } = sending else { return };
-    let Task::Service(call) = &admitted.task else { return };
-    let succeeded = trail.attempts.last().and_then(|record| record.status).is_some_and(|status| status < 300);
-    let shows = call.service.is_some_and(|service| {
-        service.shows_one(call.method.as_str(), call.path()) && admitted.snapshot.several(service.formats)
-    });
-    if !(succeeded && shows) {
-        return;
+/// The beginning of an answer that makes or shows something stored: who asks for that again is led to who has it.
+#[derive(Debug)]
+pub(super) struct Shown {
+    begin: Vec<u8>,
+    /// Members that hold its ids.
+    names: &'static [&'static str],
+}
+
+impl Shown {
+    /// For a success of `attempt`; `None` if that shows nothing stored, or only one provider could have it.
+    pub(super) fn of(admitted: &Admitted, attempt: &Attempt) -> Option<Self> {
+        let (names, formats) = match &admitted.task {
+            Task::Format(Operation::Generate) if attempt.format == admitted.format => {
+                let keeps = wire(attempt.format).spec().state.answers;
+                (IDS.get(..1).filter(|_| keeps)?, std::slice::from_ref(&attempt.format))
+            }
+            Task::Format(_) => return None,
+            Task::Service(call) => {
+                let service = call.service.filter(|service| service.shows_one(call.method.as_str(), call.path()))?;
+                (&IDS[..], service.formats)
+            }
+        };
+        admitted.snapshot.several(formats).then(|| Self { begin: Vec::new(), names })
     }
-    let begin = begin.get(..begin.len().min(SHOWN)).unwrap_or_default();
-    for id in IDS.iter().filter_map(|name| text_named(begin, name)) {
-        admitted.snapshot.note_made(admitted.caller.name(), id, &attempt.provider.name);
+
+    /// Looks at the answer's next piece; false once nothing more is to be looked at.
+    pub(super) fn look(&mut self, sending: &Sending, piece: &[u8]) -> bool {
+        let Sending { admitted, attempt: Some(attempt), .. } = sending else { return false };
+        let room = SHOWN.saturating_sub(self.begin.len());
+        self.begin.extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
+        let ids = ids_shown(&self.begin, self.names);
+        for id in &ids {
+            admitted.snapshot.note_made(admitted.caller.name(), id, &attempt.provider.name);
+        }
+        ids.len() < self.names.len() && self.begin.len() < SHOWN
     }
 }

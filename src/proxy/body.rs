@@ -255,7 +255,9 @@ impl Gathered {
             return;
         }
         if self.all.is_empty() {
-            self.all.reserve(length.unwrap_or(2 * (self.first.len() + chunk.len())));
+            // Who only announces a length must not be given the room for it.
+            let twice = 2 * (self.first.len() + chunk.len());
+            self.all.reserve(length.map_or(twice, |length| length.min(twice)));
             self.all.extend_from_slice(&mem::take(&mut self.first));
         }
         self.all.extend_from_slice(&chunk);

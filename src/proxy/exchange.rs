@@ -19,6 +19,7 @@ use tidegate_codec::hub::Fault;
 use tidegate_codec::json::Envelope;
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
+use super::begun::Shown;
 use super::body::Reservation;
 use super::hedge::Backup;
 use super::overload::Places;
@@ -215,6 +216,10 @@ pub struct Receiving {
     pub sending: Sending,
     /// What is done with the answer.
     pub mode: Mode,
+    /// Bytes that the provider announced and that have not come; `None` where nothing was announced.
+    pub left: Option<usize>,
+    /// Looks for ids of what the answer shows; `None` where it shows nothing that is stored, or all was looked at.
+    pub(super) shown: Option<Shown>,
 }
 
 /// What is done with an answer.
@@ -226,8 +231,6 @@ pub enum Mode {
         kept: Vec<Bytes>,
         /// It grew past what is kept.
         overflow: bool,
-        /// Bytes that were announced and have not come; `None` where nothing was announced.
-        left: Option<usize>,
     },
     /// Passed on byte for byte and watched.
     PassStream(Box<Watch>),
@@ -267,8 +270,6 @@ pub(super) const PASS_KEPT: usize = 16 << 20;
 pub struct Collected {
     /// The bytes so far.
     pub bytes: Vec<u8>,
-    /// Bytes that the provider announced.
-    pub announced: Option<usize>,
     /// It was translated and handed on.
     pub done: bool,
 }

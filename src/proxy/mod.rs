@@ -61,6 +61,9 @@ use crate::config::Live;
 use crate::limits::Memory;
 use crate::observe::Observer;
 
+/// Bytes that a connection takes at once, as far as can be told.
+const SMALL: usize = 256 * 1024;
+
 /// The edge: what all requests share.
 pub struct Edge {
     /// The config that is live.
@@ -220,7 +223,9 @@ impl ProxyHttp for Edge {
         if let Some(whole) = pieces::body(exchange, body, end)? {
             length::known(session, whole, exchange.trail.answer_loss.take());
         }
-        if end || pieces::is_over(exchange) {
+        // What takes long to write takes a place for as long.
+        let small = body.as_ref().is_none_or(|piece| piece.len() <= SMALL);
+        if small && (end || pieces::is_over(exchange)) {
             exchange.give_back();
         }
         Ok(None)

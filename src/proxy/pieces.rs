@@ -28,12 +28,17 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         return Ok(None);
     }
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
-    let Receiving { sending, mode } = receiving.as_mut();
+    let Receiving { sending, mode, left, shown } = receiving.as_mut();
+    let came = body.as_ref().map_or(0, Bytes::len);
+    *left = left.map(|left| left.saturating_sub(came));
+    let all = end || *left == Some(0);
+    if shown.as_mut().is_some_and(|shown| !shown.look(sending, body.as_deref().unwrap_or_default())) {
+        *shown = None;
+    }
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
         trail.first_byte = Some(clock::now().duration_since(trail.started));
         if !matches!(mode, Mode::Error { .. }) {
-            begun::note(sending, body.as_deref().unwrap_or_default());
-            begun::stored(trail, sending, body.as_deref().unwrap_or_default());
+            begun::note(sending);
         }
         if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
             sending.release_body();
@@ -47,16 +52,15 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
                 trail.outcome = Some(tail.outcome());
             }
         }
-        Mode::PassWhole { kept, overflow, left } => {
+        Mode::PassWhole { kept, overflow } => {
             keep(kept, overflow, body.as_ref());
-            *left = left.map(|left| left.saturating_sub(body.as_ref().map_or(0, Bytes::len)));
             if end {
                 trail.outcome = Some(pass_outcome(sending, kept, *overflow));
             }
         }
         Mode::PassStream(watch) => pass_stream(watch, body, end),
         Mode::Stream(transcoder) => translate_stream(transcoder, body, end),
-        Mode::Streamed { .. } => stream_whole(mode, body, end),
+        Mode::Streamed { .. } => stream_whole(mode, body, (all, end)),
         Mode::Gathered(gatherer) => {
             let piece = body.take().unwrap_or_default();
             if let Some(whole) = gather(trail, sending, gatherer, (&piece, end))? {
@@ -65,13 +69,13 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         }
         Mode::Whole(collected) => {
             collect(collected, body, WHOLE_LIMIT)?;
-            if collected.complete(end) {
+            if collected.complete(all) {
                 return Ok(made(body, whole(trail, sending, collected)?));
             }
         }
         Mode::Error { status, same, body: collected } => {
             let full = collect_some(collected, body);
-            if collected.complete(end || full) {
+            if collected.complete(all || full) {
                 return Ok(made(body, failed(trail, sending, (*status, *same), collected)));
             }
         }
@@ -105,9 +109,9 @@ pub(super) fn is_over(exchange: &Exchange) -> bool {
     match &receiving.mode {
         Mode::PassStream(watch) => watch.outcome().is_over(),
         Mode::Stream(transcoder) => transcoder.outcome().is_over(),
-        Mode::Whole(body) | Mode::Error { body, .. } => body.done,
-        Mode::PassWhole { left, .. } => *left == Some(0),
-        _ => false,
+        Mode::Whole(body) | Mode::Error { body, .. } | Mode::Streamed { body, .. } => body.done,
+        Mode::PassWhole { .. } | Mode::PassTail(_) | Mode::PassBlind => receiving.left == Some(0),
+        Mode::Gathered(gatherer) => gatherer.is_none(),
     }
 }
 
@@ -116,9 +120,8 @@ fn made(body: &mut Option<Bytes>, whole: Bytes) -> Option<usize> {
 }
 
 impl Collected {
-    /// True once, when all that was announced or all that comes is here.
-    fn complete(&mut self, end: bool) -> bool {
-        let all = end || self.announced.is_some_and(|announced| self.bytes.len() >= announced);
+    /// True once, when `all` of it is here.
+    fn complete(&mut self, all: bool) -> bool {
         all && !std::mem::replace(&mut self.done, all)
     }
 }
@@ -224,7 +227,7 @@ fn give(
 }
 
 /// Collects a whole answer and writes it as a stream. What turns out to be a stream under a wrong name is one.
-fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, end: bool) {
+fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, (all, end): (bool, bool)) {
     let Mode::Streamed { transcoder, body: collected } = mode else { return };
     let piece = body.take().unwrap_or_default();
     let first = collected.bytes.iter().chain(piece.iter()).find(|byte| !byte.is_ascii_whitespace());
@@ -249,7 +252,7 @@ fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, end: bool) {
     } else if !collected.done {
         collected.bytes.extend_from_slice(&piece);
     }
-    if collected.complete(end) {
+    if collected.complete(all) {
         transcoder.whole(&std::mem::take(&mut collected.bytes), &mut out);
     }
     *body = (end || !out.is_empty()).then(|| Bytes::from(out));

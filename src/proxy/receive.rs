@@ -8,6 +8,7 @@ use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{Format, Framing, Gatherer, Operation, Transcoder, Undo, Watch, wire};
 
+use super::begun::Shown;
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
 use super::passing::strip;
 use super::refuse::{self, credential_fault};
@@ -53,20 +54,15 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         Task::Format(operation) => answer_mode(head, admitted, *operation, attempt),
         Task::Service(call) => Some(services::answer_mode(status, call, kind_of(head) == Kind::Stream)),
     };
-    let Some(mut mode) = mode else {
+    let Some(mode) = mode else {
         return Err(empty_answer(status));
     };
-    if let Mode::Whole(Collected { announced: left, .. })
-    | Mode::Streamed { body: Collected { announced: left, .. }, .. }
-    | Mode::Error { body: Collected { announced: left, .. }, .. }
-    | Mode::PassWhole { left, .. } = &mut mode
-    {
-        *left = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    }
+    let left = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if status >= 400 && matches!(mode, Mode::PassBlind) {
         exchange.trail.error = Some(FaultKind::from_status(status).label());
     }
     let Some(Sending { admitted, attempt: Some(attempt), .. }) = exchange.sending() else { return Ok(()) };
+    let shown = (status < 300).then(|| Shown::of(admitted, attempt)).flatten();
     if status < 300 {
         begun::tie(admitted, attempt);
     }
@@ -80,7 +76,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         head.insert_header(names::LOSS, loss)?;
     }
     exchange.phase = match std::mem::take(&mut exchange.phase) {
-        Phase::Sending(sending) => Phase::Receiving(Box::new(Receiving { sending: *sending, mode })),
+        Phase::Sending(sending) => Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, shown })),
         other => other,
     };
     Ok(())
@@ -184,7 +180,7 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
         _ if shape.kind == Kind::Stream => {
             Mode::PassStream(Box::new(Watch::new(attempt.format, Arc::clone(&attempt.reply))))
         }
-        _ => Mode::PassWhole { kept: Vec::new(), overflow: false, left: None },
+        _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
     }
 }
 

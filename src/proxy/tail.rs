@@ -5,10 +5,13 @@
 
 use memchr::memmem;
 use tidegate_codec::hub::{FaultKind, Usage};
-use tidegate_codec::{Format, Outcome, text_named, wire};
+use tidegate_codec::{Format, Outcome, wire};
 
 /// Bytes of the end that are looked at; up to twice as many are held.
 const KEPT: usize = 8 * 1024;
+
+/// The member that says why the model stopped.
+const FINISH: &[u8] = b"\"finish_reason\"";
 
 /// The last bytes of an answer.
 #[derive(Debug)]
@@ -46,7 +49,10 @@ impl Tail {
     fn ends_with(&self, last: &str) -> bool {
         let events = self.bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
         events.rev().any(|event| event.trim_ascii() == last.as_bytes())
-            || text_named(&self.bytes, "finish_reason").is_some()
+            || memmem::find_iter(&self.bytes, FINISH).any(|at| {
+                let value = self.bytes.get(at + FINISH.len()..).unwrap_or_default().trim_ascii_start();
+                value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
+            })
     }
 
     /// The usage that the answer ends with.

@@ -265,6 +265,26 @@ async fn compressed_answers_are_read() {
 }
 
 #[tokio::test]
+async fn what_is_packed_may_be_longer_than_its_length() {
+    // So much that it comes in pieces, and of which each alone unpacks to more than the length of all.
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + (state >> 60) as u8)
+    };
+    let text: String = (0..200_000).map(|_| letter()).collect();
+    for (client, upstream) in [(Wire::Chat, Wire::Messages), (Wire::Messages, Wire::Chat), (Wire::Chat, Wire::Chat)] {
+        for stream in [false, true] {
+            let whole = String::from_utf8(upstream.reply(false).body()).expect("text");
+            let words = whole.find("Hello, ").and_then(|at| Some(at..at + whole[at..].find('"')?)).expect("its words");
+            let long = [&whole[..words.start], &text, &whole[words.end..]].concat();
+            let response = ask(client, upstream, stream, Reply::json(200, long).gzip()).await;
+            assert!(client.text(&client.read(&response, stream)) == text, "{client:?} {upstream:?} {stream}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_error_within_a_stream_is_an_error() {
     let chat_error =
         "data: {\"error\":{\"message\":\"quota is gone\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n";

@@ -158,12 +158,16 @@ async fn a_clients_and_a_models_limit_refuse_with_429() {
 #[tokio::test]
 async fn who_has_all_of_an_answer_finds_its_place_free() {
     let (chat, messages) = (provider_of(Wire::Chat).await, provider_of(Wire::Messages).await);
+    // One that streams nothing, whatever it is asked.
+    let whole = Provider::always(Wire::Chat.reply(false)).await;
     let one = "max_concurrent: 1, queue: {size: 0}";
     let conf = Conf::with_clients(&format!("- {{name: web, key: key-of-web, {one}}}"))
         .server("limits: {requests: 1}")
         .provider_at("chat", "openai", &chat.url(), one)
         .provider_at("messages", "anthropic", &messages.url(), one)
         .model("chat", &format!("{{targets: [chat/gpt], {one}}}"))
+        .provider_at("whole", "openai", &whole.url(), one)
+        .model("whole", &format!("{{targets: [whole/gpt], {one}}}"))
         .model("messages", &format!("{{targets: [messages/claude], {one}}}"));
     let edge = Edge::start(&conf).await;
     // Each on its own connection: the next request of one that is kept waits until the edge is done with the last.
@@ -173,7 +177,9 @@ async fn who_has_all_of_an_answer_finds_its_place_free() {
             let answer = ask.send(edge.addr).await;
             assert_eq!(answer.status, 200, "{model} {stream} {round}: {}", answer.text());
         }
-        for ask in [Ask::get("/health"), Ask::get("/v1/models").header("x-api-key", "key-of-web")] {
+        let embeddings = Ask::post("/v1/embeddings", "{\"model\":\"chat\",\"input\":\"x\"}");
+        for ask in [embeddings, Wire::Chat.ask("whole", true), Ask::get("/v1/models"), Ask::get("/health")] {
+            let ask = ask.header("x-api-key", "key-of-web");
             assert_eq!(ask.send(edge.addr).await.status, 200, "{round}");
         }
         let unknown = Wire::Chat.ask("unknown", false).header("x-api-key", "key-of-web");

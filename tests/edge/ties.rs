@@ -145,7 +145,11 @@ async fn store(name: &'static str) -> Provider {
         let id = request.target.split('?').next().and_then(|path| path.split('/').nth(3)).map(str::to_owned);
         let id = id.unwrap_or_else(|| format!("{name}_{}", request.number));
         let done = request.target.starts_with("/v1/batches/").then(|| format!("output_of_{name}"));
-        Reply::json(200, json!({"id": id, "object": "thing", "output_file_id": done, "by": name}).to_string())
+        Reply::json(
+            200,
+            json!({"about": {"id": "another"}, "id": id, "object": "thing", "output_file_id": done, "by": name})
+                .to_string(),
+        )
     })
     .await
 }

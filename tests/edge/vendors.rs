@@ -294,7 +294,7 @@ async fn no_name_of_a_model_leads_out_of_the_providers_path() {
         .provider_at("classic", "azure-deployments", &chat.url(), "api_version: preview")
         .model("*", "classic/*");
     let edge = Edge::start(&conf).await;
-    for name in ["..", ".", "../../keys", "a/../b", "%2e%2e", "..%2fb"] {
+    for name in ["..", ".", "../../keys", "a/../b", "%2e%2e", "..%2fb", "..;x", ".;x", "a/.;x/b"] {
         for ask in [
             Wire::Chat.ask(name, false),
             Wire::Messages.ask(name, false),

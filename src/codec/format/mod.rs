@@ -27,7 +27,7 @@ pub use beginning::{Beginning, PromptFields};
 pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
 pub use settings::Settings;
-pub use state::{Holder, State, StateFields, text_named};
+pub use state::{Holder, State, StateFields, ids_shown};
 
 /// One wire format, read and written. Readers take everything that real clients and providers send; writers emit only
 /// what the format's own grammar allows.

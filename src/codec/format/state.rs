@@ -62,8 +62,6 @@ impl State {
     }
 }
 
-/// Bytes of an answer in which its id is looked for.
-const BEGINNING: usize = 1024;
 /// How envelopes of ours begin, as text and as bytes in base64.
 const ENVELOPES: [&str; 2] = ["tg1.", "dGcxL"];
 /// What stands for a signature where nobody signed.
@@ -88,30 +86,28 @@ impl Spec {
     }
 }
 
-impl Spec {
-    /// The id of the answer, or of the stream, that begins with `piece`, where later requests may name it; an id that does
-    /// not stand among the first few bytes is not found.
-    #[must_use]
-    pub fn answer_id<'p>(&self, piece: &'p [u8]) -> Option<&'p str> {
-        let begin = piece.get(..piece.len().min(BEGINNING)).filter(|_| self.state.answers)?;
-        text_named(begin, "id")
-    }
-}
-
-/// The first text that a member called `name` has in `piece`, the beginning of some JSON; `None` where it is empty or
-/// not whole. Of ids, which hold nothing that would be escaped.
+/// The ids that the members `names` hold of what `begin` is the beginning of: an object, or the first event of a stream, in
+/// which the answer stands as `response`. What is deeper within speaks of other things, and what is not whole is no id.
 #[must_use]
-pub fn text_named<'p>(piece: &'p [u8], name: &str) -> Option<&'p str> {
-    let key = ["\"", name, "\""].concat();
-    let mut found = memchr::memmem::find_iter(piece, &key);
-    found.find_map(|at| text_of(piece.get(at + key.len()..)?))
+pub fn ids_shown(begin: &[u8], names: &[&str]) -> Vec<String> {
+    let whole = begin.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
+    let mut found = Vec::new();
+    if let Some(object) = whole.find('{').and_then(|at| whole.get(at..)) {
+        // It ends where what is here ends.
+        let _ = ids_in(&mut Cursor::over(object), names, &mut found);
+    }
+    found
 }
 
-/// The text behind a key.
-fn text_of(behind: &[u8]) -> Option<&str> {
-    let value = behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
-    let end = memchr::memchr(b'"', value)?;
-    std::str::from_utf8(value.get(..end)?).ok().filter(|id| !id.is_empty())
+fn ids_in(at: &mut Cursor<'_>, names: &[&str], found: &mut Vec<String>) -> Result<(), JsonError> {
+    at.object(|key, value| match (value.peek()?, key.as_ref()) {
+        (Kind::Object, "response") => ids_in(value, names, found),
+        (Kind::String, key) if names.contains(&key) => {
+            found.extend(Some(value.string()?.into_owned()).filter(|id| !id.is_empty()));
+            Ok(())
+        }
+        _ => value.skip(),
+    })
 }
 
 impl StateFields {
@@ -171,7 +167,7 @@ fn id_in(value: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
 
 #[cfg(test)]
 mod tests {
-    use super::State;
+    use super::{State, ids_shown};
     use crate::{Format, wire};
 
     fn found(format: Format, body: &str) -> Option<(&'static str, bool)> {
@@ -230,16 +226,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_known_by_its_id_where_it_is_kept() {
-        let spec = wire(Format::OpenaiResponses).spec();
-        let event =
-            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\"}}\n\n";
-        assert_eq!(spec.answer_id(event.as_bytes()), Some("resp_1"));
-        assert_eq!(spec.answer_id(b"{\n  \"id\" : \"resp_2\", \"previous_response_id\": \"resp_1\"}"), Some("resp_2"));
-        for none in ["", "{\"id\":", "{\"id\":\"resp", "{\"id\":\"\"}", "{\"id\":7}"] {
-            assert_eq!(spec.answer_id(none.as_bytes()), None, "{none}");
+    fn ids_are_those_of_the_answer_itself() {
+        let batch = r#"{"metadata":{"id":"other","x":"{\"id\":\"no\"}"},"errors":[{"id":"no"}],"id":"batch_1","output_file_id":"file-2","error_file_id":null,"n":1.5,"é":"é"}"#;
+        let stream = "event: response.created\ndata: {\"type\":\"x\",\"response\":{\"error\":{\"id\":\"no\"},\"id\":\"resp_1\"}}\n\ndata: {\"id\":\"no\"}";
+        for (text, expected) in [(batch, &["batch_1", "file-2"][..]), (stream, &["resp_1"])] {
+            let names = ["id", "output_file_id", "error_file_id"];
+            assert_eq!(ids_shown(text.as_bytes(), &names), expected);
+            for cut in 0..text.len() {
+                let whole = |id: &&&str| text.find(*id).is_some_and(|at| at + id.len() < cut);
+                let here: Vec<_> = expected.iter().filter(whole).collect();
+                let found = ids_shown(&text.as_bytes()[..cut], &names);
+                assert!(found.iter().eq(here), "{cut}: {found:?}");
+            }
         }
-        assert_eq!(wire(Format::OpenaiChat).spec().answer_id(b"{\"id\":\"chatcmpl\"}"), None);
+        for none in ["", "[]", "\"id\"", "{\"id\":1}", "{\"id\":\"\"}", "\u{0}", "data: ", "{{\"id\":\"a\"}"] {
+            assert_eq!(ids_shown(none.as_bytes(), &["id"]), Vec::<String>::new(), "{none}");
+        }
     }
 
     #[test]
