@@ -167,6 +167,10 @@ async fn a_second_that_fails_changes_nothing() {
         race.second.request(0).await;
         gate.open();
         assert_eq!(client.words("the first", &asked.response().await), WORDS, "{number}");
+        // Whether its failure was seen before the first spoke is a matter of time.
+        race.edge.metric_reaches("gateway_hedges_total", &["model=\"m\""], 1.0).await;
+        let won = race.edge.metric("gateway_hedges_total", &["result=\"won\""]).await;
+        assert!(won < 0.5, "{number}: {won} won");
     }
 }
 
