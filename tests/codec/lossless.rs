@@ -175,6 +175,10 @@ fn messages_fields() -> Vec<(&'static str, Value)> {
             json!([{"type": "search_result", "source": MARK, "title": "t", "content": [{"type": "text", "text": "x"}]}]),
         ),
         ("/messages/0/content", json!([{"type": "container_upload", "file_id": MARK}])),
+        (
+            "/messages/0/content",
+            json!([{"type": "text", "text": "t", "cache_control": {"type": "ephemeral", "ttl": "7316d"}}]),
+        ),
         ("/messages/0/content", json!([{"type": "vendor_invented", "x": MARK}])),
         ("/tools", json!([{"name": "f", "description": MARK, "input_schema": {"type": "object"}}])),
         ("/tools", json!([{"name": "f", "input_schema": {"type": "object", "title": MARK}, "strict": true}])),
@@ -240,6 +244,9 @@ fn gemini_fields() -> Vec<(&'static str, Value)> {
             json!({"inlineData": {"mimeType": "image/png", "data": png}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}}),
         ),
         part(json!({"fileData": {"mimeType": "image/png", "fileUri": "https://h/Mark7316.png"}})),
+        part(json!({"inlineData": {"mimeType": "image/png", "data": png, "displayName": MARK}})),
+        part(json!({"inlineData": {"mimeType": "audio/wav", "data": "UklGRkAA", "displayName": MARK}})),
+        part(json!({"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0=", "displayName": MARK}})),
         part(json!({"fileData": {"mimeType": "video/mp4", "fileUri": "gs://Mark7316"}})),
         part(json!({"executableCode": {"code": MARK}})),
         part(json!({"vendorInvented": {"x": MARK}})),
@@ -448,12 +455,39 @@ fn inner_members(format: Format) -> Vec<(Value, &'static str)> {
         }
         Format::AnthropicMessages => {
             let schema = json!({"format": {"type": "json_schema", "schema": {"type": "object"}}});
+            let image = json!([{"type": "image", "source": {"type": "url", "url": "https://h/a.png"}}]);
+            let file = json!([{"type": "document", "source": {"type": "url", "url": "https://h/a.pdf"}}]);
+            let cached = json!([{"type": "text", "text": "t", "cache_control": {"type": "ephemeral"}}]);
             vec![
                 (messages("tool_choice", json!({"type": "auto"})), "/tool_choice"),
                 (messages("output_config", schema), "/output_config/format"),
+                (messages("messages/0/content", image), "/messages/0/content/0/source"),
+                (messages("messages/0/content", file), "/messages/0/content/0/source"),
+                (messages("messages/0/content", cached), "/messages/0/content/0/cache_control"),
             ]
         }
-        Format::GeminiGenerate => Vec::new(),
+        Format::GeminiGenerate => {
+            let part = |value: Value| {
+                let mut body = base(Format::GeminiGenerate);
+                body["contents"][0]["parts"][0] = value;
+                body
+            };
+            let parts = "/contents/0/parts/0";
+            let at = |inner: &'static str| match inner {
+                "inlineData" => "/contents/0/parts/0/inlineData",
+                _ => "/contents/0/parts/0/fileData",
+            };
+            let inline = |kind: &str| part(json!({"inlineData": {"mimeType": kind, "data": "iVBORw0KGgo="}}));
+            let file = |kind: &str| part(json!({"fileData": {"mimeType": kind, "fileUri": "https://h/a"}}));
+            vec![
+                (inline("image/png"), at("inlineData")),
+                (inline("audio/wav"), at("inlineData")),
+                (inline("application/pdf"), at("inlineData")),
+                (inline("image/png"), parts),
+                (file("image/png"), at("fileData")),
+                (file("application/pdf"), at("fileData")),
+            ]
+        }
     }
 }
 
@@ -474,6 +508,52 @@ fn members_of_tomorrow_within_a_request_are_carried_or_reported() {
         }
     }
     assert!(wrong.is_empty(), "{} members are lost silently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The objects within `value`, each by its pointer and by what it is: where it stands, of which type.
+fn kinds(value: &Value, at: &str, kind: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            let kind = format!("{kind}<{}>", value["type"].as_str().unwrap_or_default());
+            found.push((at.to_owned(), kind.clone()));
+            for (key, inner) in map {
+                let escaped = key.replace('~', "~0").replace('/', "~1");
+                kinds(inner, &format!("{at}/{escaped}"), &format!("{kind}{key}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                kinds(item, &format!("{at}/{number}"), &format!("{kind}*"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn members_of_tomorrow_within_recorded_requests_are_carried_or_reported() {
+    let mut seen = std::collections::HashSet::new();
+    let (mut wrong, mut checked) = (Vec::new(), 0);
+    for case in support::corpus::cases() {
+        let Some(request) = case.request.as_ref().filter(|_| case.status == 200) else { continue };
+        let Ok(body) = serde_json::from_slice::<Value>(request) else { continue };
+        let mut found = Vec::new();
+        kinds(&body, "", "", &mut found);
+        found.retain(|(_, kind)| seen.insert((case.format, kind.clone())));
+        for (pointer, kind) in found {
+            let body = extended(&body, &pointer).to_string();
+            for to in Format::ALL {
+                let Ok(translated) = translate(case.format, to, body.as_bytes()) else { continue };
+                checked += 1;
+                let told = is_reported(&translated, &format!("{pointer}/vendorInvented"));
+                if !told && !String::from_utf8(translated.outgoing.body).unwrap().contains(MARK) {
+                    wrong.push(format!("{} -> {}: {pointer} of {}: {kind}", case.format.name(), to.name(), case.name));
+                }
+            }
+        }
+    }
+    assert!(checked > 500, "only {checked} members were looked at");
+    assert!(wrong.is_empty(), "{} of {checked} members are lost silently:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// The key of the conversation.

@@ -203,21 +203,23 @@ impl<'a> Fields<'a> {
     }
 
     fn image(&mut self, cursor: &mut Cursor<'a>, seal: Option<&Seal>) -> Read<'a> {
-        let mut source = None;
+        let (mut source, mut extras) = (None, Vec::new());
         self.each(cursor, |key, value| {
             if key == "source" {
-                source = read_source(value, seal)?;
+                source = read_source(value, (Field::Image, seal), &mut extras)?;
             }
             Ok(key == "source")
         })?;
+        self.extras.append(&mut extras);
         Ok(source.map(|source| BlockKind::Image { source, detail: None }))
     }
 
     fn document(&mut self, cursor: &mut Cursor<'a>, seal: Option<&Seal>) -> Read<'a> {
         let (mut source, mut title, mut context, mut citations) = (None, None, None, None);
+        let mut extras = Vec::new();
         self.each(cursor, |key, value| {
             match key {
-                "source" => source = read_source(value, seal)?,
+                "source" => source = read_source(value, (Field::Document, seal), &mut extras)?,
                 "title" => title = value.nullable(Cursor::text)?,
                 "context" => context = value.nullable(Cursor::text)?,
                 "citations" => citations = value.nullable(read_enabled)?.flatten(),
@@ -225,6 +227,7 @@ impl<'a> Fields<'a> {
             }
             Ok(true)
         })?;
+        self.extras.append(&mut extras);
         Ok(source.map(|source| BlockKind::Document { source, name: None, title, context, citations }))
     }
 }
@@ -284,8 +287,12 @@ fn read_enabled(value: &mut Cursor<'_>) -> Result<Option<bool>, JsonError> {
     Ok(enabled)
 }
 
-/// Reads a `source`; `None` for one that no rule knows.
-fn read_source<'a>(value: &mut Cursor<'a>, seal: Option<&Seal>) -> Result<Option<Source<'a>>, JsonError> {
+/// Reads a `source`; `None` for one that no rule knows. Keys that the hub has no place for go to `extras` as `source.<key>`.
+fn read_source<'a>(
+    value: &mut Cursor<'a>,
+    (field, seal): (Field, Option<&Seal>),
+    extras: &mut Vec<Extra<'a>>,
+) -> Result<Option<Source<'a>>, JsonError> {
     let (mut media_type, mut data, mut link, mut blocks) = (None, None, None, None);
     let kind = type_of(value)?;
     value.object::<JsonError>(|key, value| {
@@ -294,7 +301,8 @@ fn read_source<'a>(value: &mut Cursor<'a>, seal: Option<&Seal>) -> Result<Option
             "data" => data = value.nullable(Cursor::text)?,
             "url" | "file_id" => link = value.nullable(Cursor::text)?,
             "content" => blocks = Some(read_content(value, seal)?),
-            _ => value.skip()?,
+            "type" => value.skip()?,
+            name => extras.push(extra(field, format!("source.{name}").into(), value)?),
         }
         Ok(())
     })?;

@@ -56,7 +56,14 @@ pub(super) fn read_cache<'a>(
         value.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "type" => value.skip()?,
-                "ttl" => mark.ttl_s = value.nullable(Cursor::string)?.as_deref().and_then(seconds),
+                "ttl" => {
+                    let start = value.clone();
+                    let ttl = value.nullable(Cursor::string)?;
+                    mark.ttl_s = ttl.as_deref().and_then(seconds);
+                    if ttl.is_some() && mark.ttl_s.is_none() {
+                        extras.push(extra(Field::CacheMark, "cache_control.ttl".into(), &mut start.clone())?);
+                    }
+                }
                 _ => extras.push(extra(Field::CacheMark, format!("cache_control.{key}").into(), value)?),
             }
             Ok(())
@@ -114,8 +121,8 @@ pub(super) fn write_sub_extras(prefix: &str, extras: &[Extra<'_>], json: &mut Wr
 }
 
 /// Objects whose unknown fields are kept with a dotted key.
-pub(super) const NESTED: [&str; 6] =
-    ["cache_control.", "metadata.", "output_config.", "output_format.", "thinking.", "tool_choice."];
+pub(super) const NESTED: [&str; 7] =
+    ["cache_control.", "metadata.", "output_config.", "output_format.", "source.", "thinking.", "tool_choice."];
 
 fn is_sub(key: &str) -> bool {
     NESTED.iter().any(|prefix| key.starts_with(prefix))

@@ -6,7 +6,7 @@ use super::arrange::{Message, Piece, has_own};
 use super::core_fields;
 use super::marks::Marks;
 use super::report::Report;
-use super::wire::{OWN, is_exact, write_cache, write_extras};
+use super::wire::{OWN, is_exact, write_cache, write_extras, write_sub_extras};
 use crate::format::FieldSet;
 use crate::hub::{Block, BlockKind, Citation, Extra, Field, Flavor, OpaqueKind, Refusal, Role, Source, media};
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
@@ -233,6 +233,7 @@ impl Pen<'_, '_> {
                 return Err(Refusal::at(block.at, "an image must be base64 data, a URL or a file"));
             }
         }
+        write_sub_extras("source.", self.own(&block.extras), &mut self.json);
         self.json.close_object();
         self.end(block);
         Ok(())
@@ -258,6 +259,7 @@ impl Pen<'_, '_> {
                 self.json.close_array();
             }
         }
+        write_sub_extras("source.", self.own(&block.extras), &mut self.json);
         self.json.close_object();
         let (title, context, citations) = about;
         for (key, value) in [("title", title), ("context", context)] {

@@ -2,9 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::wire::{OWN, fields, keep, loose_text, standard_alphabet};
+use super::wire::{MEDIA, OWN, fields, keep, loose_text, standard_alphabet};
 use crate::hub::{BlockKind, Extra, Field, Source};
 use crate::json::{Cursor, Json, JsonError, Text};
+
+/// How the members that the hub has no place for are kept: what type a file is of, and how media are called.
+const MIME_TYPE: &str = "media.mimeType";
+const NAME: &str = "media.displayName";
 
 /// `{"mimeType":…,"data":…}`
 pub(super) fn read_inline<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, JsonError> {
@@ -13,8 +17,8 @@ pub(super) fn read_inline<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>
         match key {
             "mimeType" => media_type = loose_text(value)?.map(Text::into_plain),
             "data" => data = loose_text(value)?,
-            "displayName" => name = loose_text(value)?,
-            _ => keep(extras, Field::Unknown, own, value)?,
+            "displayName" => name = read_name(value)?,
+            _ => keep(extras, Field::Unknown, inside(&own), value)?,
         }
         Ok(())
     })?;
@@ -31,18 +35,29 @@ pub(super) fn read_file<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>)
         match key {
             "mimeType" => {
                 // The hub's sources behind a link have no media type.
-                keep(extras, Field::Document, Cow::Borrowed("mimeType"), &mut value.clone())?;
+                keep(extras, Field::Document, Cow::Borrowed(MIME_TYPE), &mut value.clone())?;
                 media_type = loose_text(value)?.map(Text::into_plain);
             }
             "fileUri" => uri = loose_text(value)?,
-            "displayName" => name = loose_text(value)?,
-            _ => keep(extras, Field::Unknown, own, value)?,
+            "displayName" => name = read_name(value)?,
+            _ => keep(extras, Field::Unknown, inside(&own), value)?,
         }
         Ok(())
     })?;
     let Some(uri) = uri else { return Ok(unknown()) };
     let source = if is_stored(uri.escaped()) { Source::FileId(uri) } else { Source::Url(uri) };
     Ok(block(&media_type.unwrap_or_default(), source, name, extras))
+}
+
+/// The key, as it is kept, of a member of the object that holds the media.
+fn inside(key: &str) -> Cow<'static, str> {
+    format!("{MEDIA}{key}").into()
+}
+
+fn read_name<'a>(value: &mut Cursor<'a>) -> Result<Option<(Text<'a>, Extra<'a>)>, JsonError> {
+    let mut kept = Vec::with_capacity(1);
+    keep(&mut kept, Field::Unknown, Cow::Borrowed(NAME), &mut value.clone())?;
+    Ok(loose_text(value)?.zip(kept.pop()))
 }
 
 /// True for addresses that only the vendor can read: its file store, its cloud's buckets.
@@ -60,13 +75,18 @@ fn unknown<'a>() -> BlockKind<'a> {
 fn block<'a>(
     media_type: &Cow<'a, str>,
     source: Source<'a>,
-    name: Option<Text<'a>>,
-    extras: &mut [Extra<'a>],
+    name: Option<(Text<'a>, Extra<'a>)>,
+    extras: &mut Vec<Extra<'a>>,
 ) -> BlockKind<'a> {
     let kind = media_type.split(['/', ';']).next().unwrap_or_default();
+    let (name, extra) = name.unzip();
+    if matches!(kind, "image" | "audio") {
+        // Of all media only documents have names elsewhere.
+        extras.extend(extra);
+    }
     match kind {
         "image" => {
-            for extra in extras.iter_mut().filter(|extra| extra.key == "mimeType") {
+            for extra in extras.iter_mut().filter(|extra| extra.key == MIME_TYPE) {
                 extra.field = Field::Image;
             }
             let detail = detail_of(extras);

@@ -52,10 +52,19 @@ impl Report<'_> {
 
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
+        let gone = |extra: &&Extra<'_>| !self.is_own() || extra.field == Field::OpaqueState;
+        let gone: Vec<_> = extras.iter().filter(gone).collect();
+        self.lost(gone);
+    }
+
+    /// Fields without a place in the hub, of something that is not written as it was.
+    pub(super) fn unwritten(&mut self, extras: &[Extra<'_>]) {
+        self.lost(extras);
+    }
+
+    fn lost<'e, 'x: 'e>(&mut self, extras: impl IntoIterator<Item = &'e Extra<'x>>) {
         for extra in extras {
-            if !self.is_own() || extra.field == Field::OpaqueState {
-                self.losses.dropped(extra.field, extra.at, format!("Gemini has no place for `{}`", extra.key));
-            }
+            self.losses.dropped(extra.field, extra.at, format!("Gemini has no place for `{}`", extra.key));
         }
     }
 

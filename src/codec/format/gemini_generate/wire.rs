@@ -17,7 +17,9 @@ pub(super) use crate::format::loose::loose_text;
 pub(super) const OWN: Format = Format::GeminiGenerate;
 
 /// Objects whose unknown fields are kept with a dotted key.
-const NESTED: [&str; 3] = ["generationConfig.", "toolConfig.", "functionCallingConfig."];
+const NESTED: [&str; 4] = ["generationConfig.", "toolConfig.", "functionCallingConfig.", MEDIA];
+/// How the keys of members of `inlineData` and `fileData` begin.
+pub(super) const MEDIA: &str = "media.";
 
 /// A key in the spelling of the vendor's own JSON: its servers read `snake_case` as well as `camelCase`.
 pub(super) fn camel(key: &str) -> Cow<'_, str> {

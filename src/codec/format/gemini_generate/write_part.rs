@@ -7,7 +7,7 @@ use super::part_write;
 use super::pieces::own_signature;
 use super::read_media::is_stored;
 use super::report::Report;
-use super::wire::{is_own, write_extras};
+use super::wire::{MEDIA, is_own, write_extras, write_sub_extras};
 use super::write_tools::sent_name;
 use crate::hub::media;
 use crate::hub::{Block, BlockKind, Citation, Extra, Field, Refusal, Source};
@@ -73,7 +73,7 @@ impl Pen<'_, '_> {
             return Err(Refusal::at(block.at, "the arguments of this tool call must be a JSON object"));
         };
         part_write::call((id, &sent_name(name)), &arguments, signature, &mut self.json);
-        self.report.extras(&block.extras);
+        self.report.unwritten(&block.extras);
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Pen<'_, '_> {
             match &inner.kind {
                 BlockKind::Text { text, citations } => {
                     self.uncited(citations, inner.at);
-                    self.report.extras(&inner.extras);
+                    self.report.unwritten(&inner.extras);
                     words.push(text);
                 }
                 BlockKind::Refusal { text } => words.push(text),
@@ -154,7 +154,8 @@ impl Pen<'_, '_> {
             }
             BlockKind::Image { source, detail } => self.media(source, "image/jpeg", detail.as_deref(), block)?,
             BlockKind::Document { source, name, title, context, citations } => {
-                let about = name.is_some() || title.is_some() || context.is_some() || *citations == Some(true);
+                let named = name.is_some() && !self.report.is_own();
+                let about = named || title.is_some() || context.is_some() || *citations == Some(true);
                 if about {
                     let reason = "a document has no name, no title, no context and no citations";
                     self.report.dropped(Field::Document, block.at, reason);
@@ -209,20 +210,17 @@ impl Pen<'_, '_> {
                 let declared = if media_type.is_empty() { fallback } else { media_type };
                 let found = self.media_type(declared, data, block);
                 self.json.key("inlineData").open_object().key("mimeType").plain(&found).key("data").text(data);
-                self.json.close_object();
+                self.end_media(block);
             }
             Source::Text(text) => {
                 self.report.converted(Field::Document, block.at, "a document of plain text is a text file");
                 let data = media::encode_text(text);
                 self.json.key("inlineData").open_object().key("mimeType").plain("text/plain").key("data").plain(&data);
-                self.json.close_object();
+                self.end_media(block);
             }
             Source::Url(uri) | Source::FileId(uri) if self.can_read(source) => {
-                self.json.key("fileData").open_object();
-                for extra in block.extras.iter().filter(|extra| extra.key == "mimeType") {
-                    self.json.key("mimeType").json(&extra.value);
-                }
-                self.json.key("fileUri").text(uri).close_object();
+                self.json.key("fileData").open_object().key("fileUri").text(uri);
+                self.end_media(block);
             }
             Source::Url(_) => {
                 let message = "this provider reads no address on the web; send the data itself";
@@ -238,6 +236,15 @@ impl Pen<'_, '_> {
         }
         self.detail(detail, block);
         Ok(())
+    }
+
+    /// Ends the object that holds the media.
+    fn end_media(&mut self, block: &Block<'_>) {
+        if let (true, BlockKind::Document { name: Some(name), .. }) = (self.report.is_own(), &block.kind) {
+            self.json.key("displayName").text(name);
+        }
+        write_sub_extras(MEDIA, self.own(&block.extras), &mut self.json);
+        self.json.close_object();
     }
 
     fn detail(&mut self, detail: Option<&str>, block: &Block<'_>) {
@@ -288,9 +295,7 @@ impl Pen<'_, '_> {
         if block.opaque.iter().any(|opaque| !is_own(opaque)) {
             self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
         }
-        let own: Vec<Extra<'_>> =
-            self.own(&block.extras).iter().filter(|extra| extra.key != "mimeType").cloned().collect();
-        write_extras(&own, &mut self.json);
+        write_extras(self.own(&block.extras), &mut self.json);
         self.report.extras(&block.extras);
         self.json.close_object();
     }

@@ -101,17 +101,26 @@ impl Pen<'_, '_> {
 
     fn instructions(&mut self, request: &Request<'_>) {
         let said: Vec<&Block<'_>> = request.instructions.iter().filter(|block| self.is_said(block)).collect();
+        let beside = request.extras.iter().filter(|extra| extra.field == Field::Instructions && self.report.is_own());
+        let beside: Vec<_> = beside.cloned().collect();
         if said.is_empty() {
+            self.report.unwritten(&beside);
             return;
         }
         self.json.key("systemInstruction").open_object().key("parts").open_array();
         for block in said {
             if let BlockKind::Text { text, .. } = &block.kind {
-                self.json.open_object().key("text").text(text).close_object();
+                self.json.open_object().key("text").text(text);
+                if self.report.is_own() {
+                    write_extras(&block.extras, &mut self.json);
+                }
+                self.json.close_object();
                 self.report.extras(&block.extras);
             }
         }
-        self.json.close_array().close_object();
+        self.json.close_array();
+        write_extras(&beside, &mut self.json);
+        self.json.close_object();
     }
 
     /// True for words; reports what else stands among instructions.
@@ -120,7 +129,11 @@ impl Pen<'_, '_> {
             self.report.dropped(Field::CacheMark, block.at, "what is cached cannot be marked");
         }
         match &block.kind {
-            BlockKind::Text { text, .. } => !text.is_empty(),
+            BlockKind::Text { text, .. } if text.is_empty() => {
+                self.report.unwritten(&block.extras);
+                false
+            }
+            BlockKind::Text { .. } => true,
             _ => {
                 self.report.dropped(Field::Instructions, block.at, "instructions are words only");
                 false

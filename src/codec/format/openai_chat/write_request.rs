@@ -144,7 +144,14 @@ fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &m
 
 fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
     match &request.output {
-        OutputSpec::Text => {}
+        OutputSpec::Text => {
+            let own = |extra: &Extra<'_>| report.is_own() && extra.key.starts_with(OF_OUTPUT);
+            if request.extras.iter().any(own) {
+                w.key("response_format").open_object().key("type").plain("text");
+                members(OF_OUTPUT, request, w);
+                w.close_object();
+            }
+        }
         OutputSpec::JsonObject => {
             w.key("response_format").open_object().key("type").plain("json_object");
             members(OF_OUTPUT, request, w);

@@ -47,11 +47,20 @@ impl Report<'_> {
 
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
+        let gone = |extra: &&Extra<'_>| !self.is_own() || matches!(extra.field, Field::OpaqueState | Field::CacheMark);
+        let gone: Vec<_> = extras.iter().filter(gone).collect();
+        self.lost(gone);
+    }
+
+    /// Fields without a place in the hub, of something that is not written as it was.
+    pub(super) fn unwritten(&mut self, extras: &[Extra<'_>]) {
+        self.lost(extras);
+    }
+
+    fn lost<'e, 'x: 'e>(&mut self, extras: impl IntoIterator<Item = &'e Extra<'x>>) {
         for extra in extras {
-            if !self.is_own() || matches!(extra.field, Field::OpaqueState | Field::CacheMark) {
-                let reason = format!("Responses has no place for `{}`", extra.key);
-                self.losses.dropped(extra.field, extra.at, reason);
-            }
+            let reason = format!("Responses has no place for `{}`", extra.key);
+            self.losses.dropped(extra.field, extra.at, reason);
         }
     }
 

@@ -156,7 +156,9 @@ impl<'r> Pen<'_, '_, '_, 'r> {
             if block.cache.is_some() {
                 self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
             }
-            self.report.extras(&block.extras);
+            let (phase, other): (Vec<_>, Vec<_>) = block.extras.iter().cloned().partition(|extra| extra.key == "phase");
+            self.report.extras(&phase);
+            self.report.unwritten(&other);
             self.foreign_state(block);
         }
         if texts.is_empty() {
@@ -204,7 +206,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
     fn thoughts(&mut self, blocks: &[Block<'_>]) {
         let mut before: Vec<&Block<'_>> = Vec::new();
         for block in blocks {
-            self.report.extras(&block.extras);
+            self.report.unwritten(&block.extras);
             before.push(block);
             let own =
                 |opaque: &&crate::hub::Opaque<'_>| opaque.maker == OWN && opaque.kind == OpaqueKind::EncryptedReasoning;

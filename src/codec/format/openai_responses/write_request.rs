@@ -89,6 +89,9 @@ fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
     }
 }
 
+/// How the keys of members of `text.format` begin.
+const OF_FORMAT: &str = "text.format.";
+
 fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
     let own = |prefix: &str, report: &Report<'_>| {
         report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with(prefix))
@@ -98,9 +101,12 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
     }
     w.key("text").open_object();
     match &request.output {
-        OutputSpec::Text => {}
-        OutputSpec::JsonObject => {
-            w.key("format").verbatim(r#"{"type":"json_object"}"#);
+        OutputSpec::Text if !own(OF_FORMAT, report) => {}
+        OutputSpec::Text | OutputSpec::JsonObject => {
+            let kind = if request.output == OutputSpec::Text { "text" } else { "json_object" };
+            w.key("format").open_object().key("type").plain(kind);
+            sub_extras(OF_FORMAT, request, report, w);
+            w.close_object();
         }
         OutputSpec::JsonSchema { .. } if !facts.structured => {
             return Err(report.refuse(Field::Output, "the model takes no JSON schema for its answer"));
@@ -115,7 +121,7 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
             if let Some(description) = description {
                 w.key("description").text(description);
             }
-            sub_extras("text.format.", request, report, w);
+            sub_extras(OF_FORMAT, request, report, w);
             w.close_object();
         }
     }
@@ -319,7 +325,7 @@ fn instructions<'r>(request: &'r Request<'r>, report: &mut Report<'_>, w: &mut W
     let said: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
     if let [Block { kind: BlockKind::Text { text, .. }, cache: None, extras, .. }] = said.as_slice() {
         w.key("instructions").text(text);
-        report.extras(extras);
+        report.unwritten(extras);
         return Vec::new();
     }
     said

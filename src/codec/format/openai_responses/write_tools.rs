@@ -187,10 +187,12 @@ fn is_closed(schema: Option<&Json<'_>>) -> bool {
 
 /// The format of a custom tool's input. Chat nests a grammar in an object of its own, here it is flat.
 fn flat<'j>(format: &'j Json<'j>) -> Json<'j> {
-    let mut inner = None;
+    let (mut inner, mut beside) = (None, Vec::new());
     let _ = format.cursor().object::<crate::json::JsonError>(|key, value| {
-        if key == "grammar" && value.peek()? == crate::json::Kind::Object {
-            inner = Some(value.json()?);
+        match key.as_ref() {
+            "type" => value.skip()?,
+            "grammar" if value.peek()? == crate::json::Kind::Object => inner = Some(value.json()?),
+            _ => beside.push((key.into_owned(), value.json()?)),
         }
         Ok(())
     });
@@ -202,6 +204,9 @@ fn flat<'j>(format: &'j Json<'j>) -> Json<'j> {
         w.key(Text::from_plain(&key).escaped()).json(&value.json()?);
         Ok(())
     });
+    for (key, value) in &beside {
+        w.key(Text::from_plain(key).escaped()).json(value);
+    }
     w.close_object();
     String::from_utf8(out).map_or_else(|_| format.by_ref(), Json::from_valid)
 }
