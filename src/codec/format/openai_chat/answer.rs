@@ -118,6 +118,8 @@ pub(super) enum Part<'a> {
     Thinking(Text<'a>),
     /// Something else, whole.
     Other(Json<'a>),
+    /// A member of the part before that the hub has no place for.
+    Beside(Extra<'a>),
 }
 
 /// Reads a list of parts, or one part.
@@ -137,30 +139,36 @@ fn part<'a>(value: &mut Cursor<'a>, each: &mut dyn FnMut(Part<'a>, usize)) -> Re
     if value.peek()? != Kind::Object {
         return value.skip();
     }
-    let (mut kind, mut words, mut inner) = (Cow::Borrowed(""), None, None);
+    let (mut kind, mut words, mut inner, mut beside) = (Cow::Borrowed(""), None, None, Vec::new());
     value.object::<JsonError>(|key, value| {
         match key.as_ref() {
+            // Mistral says of a thought whether it is all there.
+            "closed" => value.skip()?,
             "type" => kind = loose_text(value)?.unwrap_or_default().into_plain(),
             "thinking" if value.peek()? == Kind::Array => {
                 inner = Some(value.clone());
                 value.skip()?;
             }
             "text" | "refusal" | "thinking" => words = loose_text(value)?.or(words.take()),
-            _ => {}
+            _ => keep(&mut beside, Field::Unknown, key, value)?,
         }
         Ok(())
     })?;
     match (kind.as_ref(), words, inner) {
         ("text" | "output_text", Some(text), _) => each(Part::Text(text), at),
         ("refusal", Some(text), _) => each(Part::Refusal(text), at),
-        ("thinking", _, Some(mut inner)) => parts(&mut inner, &mut |part, at| {
-            if let Part::Text(text) = part {
-                each(Part::Thinking(text), at);
-            }
+        ("thinking", _, Some(mut inner)) => parts(&mut inner, &mut |part, at| match part {
+            Part::Text(text) => each(Part::Thinking(text), at),
+            Part::Beside(_) | Part::Other(_) => each(part, at),
+            Part::Refusal(_) | Part::Thinking(_) => {}
         })?,
         ("thinking", Some(text), _) => each(Part::Thinking(text), at),
-        _ => each(Part::Other(start.clone().json()?), at),
+        _ => {
+            each(Part::Other(start.clone().json()?), at);
+            return Ok(());
+        }
     }
+    beside.into_iter().for_each(|extra| each(Part::Beside(extra), at));
     Ok(())
 }
 

@@ -100,6 +100,10 @@ pub(super) fn blocks<'a>(said: Said<'a>, seed: &str, extras: &mut Vec<Extra<'a>>
     if let Some(mut parts) = said.parts {
         answer::parts(&mut parts, &mut |part, at| {
             blocks.push(match part {
+                Part::Beside(extra) => {
+                    extras.push(extra);
+                    return;
+                }
                 Part::Text(text) => Block::text(text, at),
                 Part::Refusal(text) => Block::new(BlockKind::Refusal { text }, at),
                 Part::Thinking(text) => Block::new(BlockKind::Thinking { text, kind: ThinkingKind::Raw }, at),

@@ -362,7 +362,7 @@ impl Talk<'_, '_> {
                 Part::Text(text) => self.grow(Open::Text, text),
                 Part::Refusal(text) => self.grow(Open::Refusal, text),
                 Part::Thinking(text) => self.grow(Open::Thinking(ThinkingKind::Raw), text),
-                Part::Other(_) => (self.sink)(Event::Dropped { field: Field::Unknown }),
+                Part::Other(_) | Part::Beside(_) => (self.sink)(Event::Dropped { field: Field::Unknown }),
             })?;
         }
         if let Some(text) = said.refusal {
