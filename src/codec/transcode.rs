@@ -151,6 +151,10 @@ impl Stages {
             outcome.note(&event);
             writer.event(&event, out, &mut |field| outcome.note_dropped(field));
         });
+        if let (None, Some(fault)) = (&outcome.fault, writer.gave_up()) {
+            outcome.note(&Event::Fault(fault.clone()));
+            outcome.complete = false;
+        }
     }
 }
 

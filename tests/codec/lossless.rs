@@ -830,3 +830,26 @@ fn what_a_stream_says_in_fields_of_tomorrow_is_reported() {
     }
     assert!(wrong.is_empty(), "{} fields are lost silently:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// What a client is told must be what the operator's metrics say.
+#[test]
+fn a_stream_that_its_writer_gives_up_is_no_complete_one() {
+    let call = |arguments: &str| {
+        json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [
+            {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}]}}]})
+    };
+    let stop = |word: &str| json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": word}]});
+    for (events, to) in [
+        (vec![call("[1]"), stop("tool_calls")], Format::AnthropicMessages),
+        (vec![stop("error")], Format::AnthropicMessages),
+        (vec![stop("error")], Format::GeminiGenerate),
+        (vec![stop("error")], Format::OpenaiResponses),
+    ] {
+        let (written, outcome) = streamed(Format::OpenaiChat, to, &events);
+        let told = written.contains("error");
+        assert!(told && !outcome.complete && outcome.fault.is_some(), "{to:?}: {outcome:?}\n{written}");
+    }
+    let failed = json!({"candidates": [{"index": 0, "content": {"parts": []}, "finishReason": "MALFORMED_FUNCTION_CALL"}]});
+    let (written, outcome) = streamed(Format::GeminiGenerate, Format::OpenaiChat, &[failed]);
+    assert!(written.contains("\"error\"") && outcome.fault.is_some(), "{outcome:?}\n{written}");
+}

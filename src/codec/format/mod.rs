@@ -191,6 +191,9 @@ pub trait StreamWriter: Send + Sync {
     /// same class may be told again.
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field));
 
+    /// The fault with which the writer itself ended the stream, if it did: what came could not be said in its format.
+    fn gave_up(&self) -> Option<&Fault<'static>>;
+
     /// The client has had `events` events of the stream already, which were not written here: where a format numbers its
     /// events, it goes on behind them.
     fn resume(&mut self, events: u64) {

@@ -24,6 +24,8 @@ pub(super) struct Writer {
     id: Option<Text<'static>>,
     started: bool,
     ended: bool,
+    /// Why it ended the stream by itself.
+    gave_up: Option<Box<Fault<'static>>>,
     /// Next index.
     index: u64,
     open: Option<Block>,
@@ -51,6 +53,10 @@ struct Waiting {
 }
 
 impl StreamWriter for Writer {
+    fn gave_up(&self) -> Option<&Fault<'static>> {
+        self.gave_up.as_deref()
+    }
+
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         if self.ended {
             return;
@@ -77,7 +83,7 @@ impl StreamWriter for Writer {
                 }
                 out.extend_from_slice(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
             }
-            Event::Fault(fault) => self.fault(fault, out),
+            Event::Fault(fault) => self.say(fault, out),
             Event::End => self.end(out),
             // Other answers than the first, and what the format has no word for.
             Event::BlockStart { block, .. } => self.others.push(*block),
@@ -125,6 +131,7 @@ impl Writer {
             closed: Vec::new(),
             others: Vec::new(),
             ids: Distinct::default(),
+            gave_up: None,
             stop: None,
             usage: None,
             untaken: Vec::new(),
@@ -318,6 +325,11 @@ impl Writer {
 
     /// Nothing is closed before an error: a closed tool call would look complete.
     fn fault(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
+        self.gave_up = Some(Box::new(fault.clone().into_owned()));
+        self.say(fault, out);
+    }
+
+    fn say(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
         self.ended = true;
         out.extend_from_slice(b"event: error\ndata: ");
         error::write_object(fault, None, out);

@@ -31,6 +31,8 @@ pub(super) struct Writer {
     /// Something else than a ping came last.
     busy: bool,
     over: bool,
+    /// Why it ended the stream by itself.
+    gave_up: Option<Box<Fault<'static>>>,
 }
 
 /// A block of the hub, as it is written here.
@@ -61,6 +63,10 @@ const TEXT: &[u8] = b"{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"";
 const THOUGHT: &[u8] = b"{\"candidates\":[{\"content\":{\"parts\":[{\"thought\":true,\"text\":\"";
 
 impl StreamWriter for Writer {
+    fn gave_up(&self) -> Option<&Fault<'static>> {
+        self.gave_up.as_deref()
+    }
+
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         if self.over {
             return;
@@ -115,7 +121,7 @@ impl StreamWriter for Writer {
                 Framing::JsonArray => b"\n",
             }),
             Event::Dropped { .. } => {}
-            Event::Fault(fault) => self.fault(fault, out),
+            Event::Fault(fault) => self.say(fault, out),
             Event::End => self.end(out),
         }
     }
@@ -131,6 +137,7 @@ impl Writer {
             blocks: Vec::new(),
             calls: Calls::default(),
             ids: Distinct::default(),
+            gave_up: None,
             usage: None,
             begun: false,
             busy: false,
@@ -374,6 +381,11 @@ impl Writer {
     }
 
     fn fault(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
+        self.gave_up = Some(Box::new(fault.clone().into_owned()));
+        self.say(fault, out);
+    }
+
+    fn say(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
         self.open(out);
         error::write_object(fault, None, out);
         self.close(out);

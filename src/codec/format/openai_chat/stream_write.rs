@@ -10,7 +10,7 @@ use super::wire::{code_points, is_call_signature, is_inexact, write_call_signatu
 use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
-use crate::hub::{Citation, Event, Field, Flavor, Head, Opaque, Stop, Usage};
+use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage};
 use crate::json::{Json, Text, Writer as JsonWriter, write};
 
 /// Writes a stream.
@@ -26,6 +26,8 @@ pub(super) struct Writer {
     ids: Distinct,
     usage: Option<Usage>,
     over: bool,
+    /// Why it ended the stream by itself.
+    gave_up: Option<Box<Fault<'static>>>,
 }
 
 /// One of the answers.
@@ -106,6 +108,7 @@ impl Writer {
             choices: Vec::new(),
             blocks: Vec::new(),
             ids: Distinct::default(),
+            gave_up: None,
             usage: None,
             over: false,
         }
@@ -421,6 +424,7 @@ impl Writer {
             Err(fault) => {
                 self.over = true;
                 error::write_line(&fault, out);
+                self.gave_up = Some(Box::new(fault));
             }
         }
     }
@@ -443,6 +447,10 @@ impl Writer {
 }
 
 impl StreamWriter for Writer {
+    fn gave_up(&self) -> Option<&Fault<'static>> {
+        self.gave_up.as_deref()
+    }
+
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
         if self.over {
             return;

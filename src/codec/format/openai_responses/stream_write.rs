@@ -25,6 +25,8 @@ pub(super) struct Writer {
     /// `response.created` went out.
     begun: bool,
     over: bool,
+    /// Why it ended the stream by itself.
+    gave_up: Option<Box<Fault<'static>>>,
     blocks: Vec<Block>,
     /// The message that the next text belongs to.
     message: Option<usize>,
@@ -59,6 +61,10 @@ enum Kind {
 }
 
 impl StreamWriter for Writer {
+    fn gave_up(&self) -> Option<&Fault<'static>> {
+        self.gave_up.as_deref()
+    }
+
     fn resume(&mut self, events: u64) {
         self.out.resume(events);
     }
@@ -85,7 +91,7 @@ impl StreamWriter for Writer {
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
-            Event::Fault(fault) => self.fault(fault, out),
+            Event::Fault(fault) => self.say(fault, out),
             Event::End => {
                 if !self.logprobs.is_empty() {
                     // Of no words.
@@ -127,6 +133,7 @@ impl Writer {
             message: None,
             pending: None,
             ids: Distinct::default(),
+            gave_up: None,
             usage: None,
             stop: Stop::EndTurn,
             logprobs: String::new(),
@@ -391,6 +398,11 @@ impl Writer {
 
     /// Nothing is closed before an error: a call that is done would be run.
     fn fault(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
+        self.gave_up = Some(Box::new(fault.clone().into_owned()));
+        self.say(fault, out);
+    }
+
+    fn say(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
         self.over = true;
         if self.begun {
             let fault = fault.clone().into_owned();
