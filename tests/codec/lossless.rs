@@ -849,7 +849,8 @@ fn a_stream_that_its_writer_gives_up_is_no_complete_one() {
         let told = written.contains("error");
         assert!(told && !outcome.complete && outcome.fault.is_some(), "{to:?}: {outcome:?}\n{written}");
     }
-    let failed = json!({"candidates": [{"index": 0, "content": {"parts": []}, "finishReason": "MALFORMED_FUNCTION_CALL"}]});
+    let failed =
+        json!({"candidates": [{"index": 0, "content": {"parts": []}, "finishReason": "MALFORMED_FUNCTION_CALL"}]});
     let (written, outcome) = streamed(Format::GeminiGenerate, Format::OpenaiChat, &[failed]);
     assert!(written.contains("\"error\"") && outcome.fault.is_some(), "{outcome:?}\n{written}");
 }

@@ -5,6 +5,7 @@
 //! replica agree without remembering anything, and no two ids fall together by truncation.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -38,22 +39,25 @@ pub fn derived(prefix: &str, seed: &str) -> String {
 /// results get the same names.
 #[derive(Debug, Clone, Default)]
 pub struct Distinct {
-    taken: Vec<String>,
+    taken: BTreeSet<String>,
+    /// The number that the next call of an id gets which came more than once: a turn may hold thousands of one id.
+    numbers: BTreeMap<String, u32>,
 }
 
 impl Distinct {
     /// The portable id of the next call (or result) whose native id is `native`, unlike all before.
     pub fn next(&mut self, native: &str) -> String {
         let mut id = portable(native).into_owned();
-        for count in 2_u32.. {
-            if !self.taken.contains(&id) {
-                break;
+        if self.taken.contains(&id) {
+            let number = self.numbers.entry(native.to_owned()).or_insert(2);
+            while self.taken.contains(&id) {
+                let mut numbered = native.to_owned();
+                let _ = write!(numbered, "-{number}");
+                id = portable(&numbered).into_owned();
+                *number = number.saturating_add(1);
             }
-            let mut numbered = native.to_owned();
-            let _ = write!(numbered, "-{count}");
-            id = portable(&numbered).into_owned();
         }
-        self.taken.push(id.clone());
+        self.taken.insert(id.clone());
         id
     }
 }
@@ -93,6 +97,10 @@ mod tests {
         assert_eq!(ids[..4], ["call_0", "call_0-2", "call_0-2-2", "call_0-3"]);
         assert!(ids.iter().all(|id| is_portable(id)));
         assert_ne!(ids[4], ids[5]);
+        // Work grows with the calls, not with their square: this would take minutes.
+        let mut many = Distinct::default();
+        let all: BTreeSet<String> = (0..20_000).map(|_| many.next("c")).collect();
+        assert!(all.len() == 20_000 && all.contains("c-20000"));
         let mut longest = Distinct::default();
         let id = "z".repeat(64);
         assert_eq!(longest.next(&id), id);
