@@ -81,7 +81,7 @@ mod tests {
     fn derives_the_rest_without_collision() {
         let long = |tail: &str| format!("{}{tail}", "y".repeat(86));
         let natives = ["", "functions.Bash:0", "a.b", "a:b", "北", "a b", &long("1"), &long("2")];
-        let ids: std::collections::BTreeSet<_> = natives.iter().map(|native| portable(native).into_owned()).collect();
+        let ids: BTreeSet<_> = natives.iter().map(|native| portable(native).into_owned()).collect();
         assert_eq!(ids.len(), natives.len());
         for id in &ids {
             assert!(is_portable(id) && id.starts_with("tc_") && id.len() == 46, "{id}");

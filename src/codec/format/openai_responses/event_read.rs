@@ -11,7 +11,9 @@ pub(super) struct Event<'a> {
     /// `type`; empty where there is none.
     pub kind: Cow<'a, str>,
     /// `output_index`
-    pub output: u64,
+    pub output: Option<u64>,
+    /// `item_id`; empty where there is none.
+    pub id: Text<'a>,
     /// `content_index` or `summary_index`
     pub part: u64,
     /// `delta`
@@ -41,7 +43,8 @@ impl<'a> Event<'a> {
         cursor.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "type" => event.kind = loose_text(value)?.unwrap_or_default().into_plain(),
-                "output_index" => event.output = loose_count(value)?.unwrap_or(0),
+                "output_index" => event.output = loose_count(value)?,
+                "item_id" => event.id = loose_text(value)?.unwrap_or_default(),
                 "content_index" | "summary_index" => event.part = loose_count(value)?.unwrap_or(0),
                 "delta" => event.delta = loose_text(value)?,
                 "text" | "refusal" | "arguments" | "input" => event.whole = loose_text(value)?,
@@ -56,9 +59,7 @@ impl<'a> Event<'a> {
                     event.error = value.peek()? != Kind::Null;
                     value.skip()?;
                 }
-                "sequence_number" | "item_id" | "annotation_index" | "obfuscation" | "name" | "logprobs" => {
-                    value.skip()?;
-                }
+                "sequence_number" | "annotation_index" | "obfuscation" | "name" | "logprobs" => value.skip()?,
                 _ => {
                     event.unread |= value.peek()? != Kind::Null;
                     value.skip()?;

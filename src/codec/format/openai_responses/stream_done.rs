@@ -45,15 +45,20 @@ impl Items {
     }
 
     /// An item is complete: what did not come before stands in it whole.
-    pub(super) fn done(&mut self, index: u64, mut item: Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+    pub(super) fn done(
+        &mut self,
+        output: Option<u64>,
+        mut item: Cursor<'_>,
+        sink: Sink<'_>,
+    ) -> Result<Step, JsonError> {
         let item = Item::read(&mut item)?;
-        let at = match self.state(index) {
+        let at = match self.of(output, &item, true) {
             Ok(at) => at,
             Err(fault) => return Ok(Err(fault)),
         };
-        if self.list.get(at).is_some_and(|state| state.done) {
+        let Some(index) = self.list.get(at).filter(|state| !state.done).map(|state| state.index) else {
             return Ok(Ok(()));
-        }
+        };
         let step = match item.kind.as_ref() {
             "message" => self.message_done(index, item, sink)?,
             "reasoning" => self.reasoning_done(index, item, sink)?,
@@ -179,10 +184,14 @@ impl Items {
             }
             let start = value.clone();
             let id = super::wire::word_of(value, "id")?;
-            let known = self.list.iter().any(|item| item.index == at || (!id.is_empty() && item.id == id));
+            let placed = match self.is_crowded() {
+                true => at < self.list.len() as u64,
+                false => self.list.iter().any(|item| item.output == at),
+            };
+            let known = placed || self.with_id(&id).is_some();
             value.skip()?;
             if !known {
-                step = self.done(at, start, sink)?;
+                step = self.done(Some(at), start, sink)?;
             }
             Ok(())
         })?;

@@ -36,7 +36,7 @@ pub(super) enum Speech {
     Raw,
 }
 
-/// A part: what it says, the `output_index` of its item, and its own number.
+/// A part: what it says, the number of its item, and its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// What it says.
@@ -56,11 +56,15 @@ pub(super) struct Items {
     pub next: u32,
     pub list: Vec<State>,
     called: bool,
+    crowded: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// Its number here: how many items were known before it.
     pub index: u64,
+    /// Its `output_index`, which is that of every item with some servers.
+    pub output: u64,
     pub id: String,
     pub parts: Vec<Part>,
     pub call: Option<Call>,
@@ -102,35 +106,85 @@ impl Items {
     }
 
     /// An item begins.
-    pub(super) fn added(&mut self, index: u64, mut item: Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
+    pub(super) fn added(
+        &mut self,
+        output: Option<u64>,
+        mut item: Cursor<'_>,
+        sink: Sink<'_>,
+    ) -> Result<Step, JsonError> {
         let item = Item::read(&mut item)?;
-        Ok(self.state(index).map(|at| {
-            if let Some(state) = self.list.get_mut(at) {
-                item.id.as_ref().map(Text::escaped).unwrap_or_default().clone_into(&mut state.id);
-            }
+        Ok(self.of(output, &item, false).map(|at| {
             if is_call(&item.kind) && item.name.is_some() {
                 self.begin_call(at, item, sink);
             }
         }))
     }
 
-    /// The place of the item at `index`; it is new if nothing told of it.
-    pub(super) fn state(&mut self, index: u64) -> Result<usize, Fault<'static>> {
-        if let Some(at) = self.list.iter().rposition(|item| item.index == index) {
-            return Ok(at);
+    /// The number of the item that an event is about; the item is new if nothing told of it. It is known by its id, and by
+    /// its place where the event names no id that is known.
+    pub(super) fn about(&mut self, output: Option<u64>, id: &Text<'_>) -> Result<u64, Fault<'static>> {
+        if let Some(known) = self.with_id(id.escaped()) {
+            return Ok(known.index);
         }
+        let output = output.or(self.list.last().map(|last| last.output)).unwrap_or_default();
+        match self.list.iter().rev().find(|item| item.output == output) {
+            Some(known) => Ok(known.index),
+            None => self.push(output),
+        }
+    }
+
+    /// The place of an item that begins, or that is here as a `whole`.
+    pub(super) fn of(&mut self, output: Option<u64>, item: &Item<'_>, whole: bool) -> Result<usize, Fault<'static>> {
+        let id = item.id.as_ref().map(Text::escaped).unwrap_or_default();
+        let differs = |known: &State| !known.id.is_empty() && !id.is_empty() && known.id != id;
+        let index = if let Some(known) = self.with_id(id) {
+            known.index
+        } else {
+            let at = |known: &&State| output.map_or(whole, |output| known.output == output);
+            match self.list.iter().rev().find(at) {
+                // Some servers give each item the same place.
+                Some(known) if differs(known) || (known.done && !whole) => self.push(known.output)?,
+                Some(known) => known.index,
+                None => self.push(output.unwrap_or(self.list.len() as u64))?,
+            }
+        };
+        let at = self.state(index)?;
+        if let Some(state) = self.list.get_mut(at).filter(|state| state.id.is_empty()) {
+            id.clone_into(&mut state.id);
+        }
+        Ok(at)
+    }
+
+    /// True if two items have one place, so that places say nothing.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
+    pub(super) fn with_id(&self, id: &str) -> Option<&State> {
+        self.list.iter().rev().find(|item| !id.is_empty() && item.id == id)
+    }
+
+    fn push(&mut self, output: u64) -> Result<u64, Fault<'static>> {
         if self.list.len() >= MOST {
             return Err(broken("too many items"));
         }
-        self.list.push(State { index, id: String::new(), parts: Vec::new(), call: None, done: false });
-        Ok(self.list.len() - 1)
+        self.crowded |= self.list.iter().any(|item| item.output == output);
+        let index = self.list.len() as u64;
+        self.list.push(State { index, output, id: String::new(), parts: Vec::new(), call: None, done: false });
+        Ok(index)
+    }
+
+    /// The place of the item with this number.
+    pub(super) fn state(&mut self, index: u64) -> Result<usize, Fault<'static>> {
+        let found = self.list.iter().rposition(|item| item.index == index);
+        found.ok_or_else(|| broken("an item that is not there"))
     }
 
     pub(super) fn begin_call(&mut self, at: usize, mut item: Item<'_>, sink: Sink<'_>) {
         let (flavor, block) = (item.flavor(), self.next);
         let Some(state) = self.list.get_mut(at).filter(|state| state.call.is_none()) else { return };
         let id = item.call_id.take().or_else(|| item.id.take().map(Text::into_plain));
-        let id = id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{}/{}", self.id, state.index))));
+        let id = id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{}/{}", self.id, state.output))));
         state.call = Some(Call { block, open: true, said: false });
         self.next = self.next.saturating_add(1);
         self.called = true;

@@ -70,6 +70,26 @@ fn is_progress(name: &str) -> bool {
     !of_client && (name.contains("_call") || name.starts_with("mcp_") || name.starts_with("audio."))
 }
 
+/// True for an event that brings something of an item which began before.
+fn is_of_item(name: &str) -> bool {
+    matches!(
+        name,
+        "output_text.done"
+            | "refusal.done"
+            | "reasoning_summary_text.done"
+            | "reasoning_text.done"
+            | "function_call_arguments.done"
+            | "custom_tool_call_input.done"
+            | "content_part.done"
+            | "output_text.annotation.added"
+    )
+}
+
+/// True for an event that says no more than that something begins or is over.
+fn is_frame(name: &str) -> bool {
+    matches!(name, "content_part.added" | "reasoning_summary_part.added" | "reasoning_summary_part.done")
+}
+
 impl StreamReader for Reader {
     fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>> {
         let data = frame.data.trim();
@@ -117,7 +137,8 @@ impl Reader {
             "reasoning_summary_text.delta" => return Ok(self.delta(Speech::Summary, event, sink)),
             "reasoning_text.delta" => return Ok(self.delta(Speech::Raw, event, sink)),
             "function_call_arguments.delta" | "custom_tool_call_input.delta" => {
-                return Ok(self.items.input(event.output, event.delta, sink));
+                let at = self.items.about(event.output, &event.id);
+                return Ok(at.and_then(|at| self.items.input(at, event.delta, sink)));
             }
             "created" | "queued" | "in_progress" => self.begin(Said::read(event.response)?, sink),
             "completed" | "incomplete" | "done" => return self.terminal(Said::read(event.response)?, name, sink),
@@ -131,17 +152,26 @@ impl Reader {
     fn item_event(&mut self, event: Wire<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
         self.ensure_started(sink);
         let name = event.kind.strip_prefix("response.").unwrap_or_default();
-        let at = event.output;
+        match (name, event.item) {
+            ("output_item.added", Some(item)) => return self.items.added(event.output, item, sink),
+            ("output_item.done", Some(item)) => return self.items.done(event.output, item, sink),
+            ("output_item.added" | "output_item.done", None) => {
+                return Ok(Err(broken("an output_item event without its item")));
+            }
+            _ if !is_of_item(name) => {
+                if !is_progress(name) && !is_frame(name) {
+                    self.told.tell(Field::Unknown, sink);
+                }
+                return Ok(Ok(()));
+            }
+            _ => {}
+        }
+        let at = match self.items.about(event.output, &event.id) {
+            Ok(at) => at,
+            Err(fault) => return Ok(Err(fault)),
+        };
         let place = |speech: Speech| Place { speech, item: at, part: event.part };
         match name {
-            "output_item.added" => match event.item {
-                Some(item) => return self.items.added(at, item, sink),
-                None => return Ok(Err(broken("an output_item.added without its item"))),
-            },
-            "output_item.done" => match event.item {
-                Some(item) => return self.items.done(at, item, sink),
-                None => return Ok(Err(broken("an output_item.done without its item"))),
-            },
             "output_text.done" => return Ok(self.items.whole(place(Speech::Text), event.whole, sink)),
             "refusal.done" => return Ok(self.items.whole(place(Speech::Refusal), event.whole, sink)),
             "reasoning_summary_text.done" => {
@@ -161,9 +191,7 @@ impl Reader {
                     return self.items.annotation(at, event.part, &mut annotation, sink);
                 }
             }
-            "content_part.added" | "reasoning_summary_part.added" | "reasoning_summary_part.done" => {}
-            _ if is_progress(name) => {}
-            _ => self.told.tell(Field::Unknown, sink),
+            _ => {}
         }
         Ok(Ok(()))
     }
@@ -177,7 +205,8 @@ impl Reader {
             sink(Event::Logprobs { candidate: 0, raw });
         }
         if let Some(text) = event.delta.filter(|text| !text.is_empty()) {
-            self.items.words(Place { speech, item: event.output, part: event.part }, text, sink)?;
+            let item = self.items.about(event.output, &event.id)?;
+            self.items.words(Place { speech, item, part: event.part }, text, sink)?;
         }
         Ok(())
     }
