@@ -13,7 +13,7 @@ use crate::json::contents_len;
 use crate::outcome::Outcome;
 use crate::reading::Reading;
 use crate::reshape::replay;
-use crate::translate::{refused, unreadable};
+use crate::translate::read_whole;
 use crate::undo::UndoStage;
 
 /// Rewrites a stream from the provider's format into the client's, chunk by chunk.
@@ -79,12 +79,10 @@ impl Transcoder {
     /// [`chunk`](Self::chunk) and [`finish`](Self::finish).
     pub fn whole(&mut self, body: &[u8], out: &mut Vec<u8>) {
         let Rewriter { provider, stages, .. } = &mut self.rewriter;
-        if let Some(fault) = refused(*provider, body) {
-            return stages.event(Event::Fault(fault), out);
-        }
-        match provider.read_response(body) {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        match read_whole(*provider, body, &mut |field, _, _| stages.outcome.note_dropped(field)) {
             Ok(response) => replay(&response, &mut |event| stages.event(event, out)),
-            Err(error) => stages.event(Event::Fault(unreadable(body, &error)), out),
+            Err(fault) => stages.event(Event::Fault(fault), out),
         }
     }
 

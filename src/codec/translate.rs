@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::Format;
 use crate::fit::fit;
 use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, WireFormat, trim, wire};
-use crate::hub::{
-    Block, BlockKind, Candidate, Effort, Fault, FaultKind, Losses, ReasoningForm, Request, Response, Stop,
-};
+use crate::hub::{Block, BlockKind, Effort, Fault, FaultKind, Field, Losses, ReasoningForm, Request, Response, Stop};
 use crate::json::{JsonError, Problem};
 use crate::outcome::Outcome;
 use crate::undo::undo_response;
@@ -123,20 +121,9 @@ pub fn translate_response(
 ) -> Result<TranslatedResponse, Fault<'static>> {
     // Some servers put a byte order mark before it.
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let read = wire(provider).read_response(body);
-    let mut response =
-        read.map_err(|error| refused(wire(provider), body).unwrap_or_else(|| unreadable(body, &error)))?;
-    if let Some(Candidate { stop: Stop::Failed(_), .. }) = response.candidates.first()
-        && let Some(fault) = refused(wire(provider), body)
-    {
-        return Err(fault);
-    }
-    if let Some(at) = nameless(&response) {
-        // Nobody could follow it, and some formats could not even say it.
-        return Err(unreadable(body, &JsonError { offset: at, problem: Problem::Syntax("a tool call with a name") }));
-    }
-    undo_response(undo, &mut response);
     let mut losses = Losses::default();
+    let mut response = read_whole(wire(provider), body, &mut |field, at, reason| losses.dropped(field, at, reason))?;
+    undo_response(undo, &mut response);
     let written = wire(client).write_response(&response, reply, &mut losses)?;
     losses.resolve(body);
     let mut outcome = Outcome { usage: response.usage.clone(), complete: true, ..Outcome::default() };
@@ -147,6 +134,51 @@ pub fn translate_response(
     Ok(TranslatedResponse { body: written, losses, outcome })
 }
 
+/// Takes the class of something lost, where it stood, and why.
+type Lost<'l> = &'l mut dyn FnMut(Field, usize, &'static str);
+
+/// Reads a provider's whole answer, whether it goes to its client whole or as a stream.
+///
+/// # Errors
+///
+/// It is none: what it is instead, in the provider's words if it has some.
+pub(crate) fn read_whole<'a>(
+    provider: &dyn WireFormat,
+    body: &'a [u8],
+    lost: Lost<'_>,
+) -> Result<Response<'a>, Fault<'static>> {
+    let mut response = match provider.read_response(body) {
+        Ok(response) => response,
+        Err(_) if provider.tells_error(body) => return Err(told(provider, body)),
+        Err(error) => return Err(unreadable(body, &error)),
+    };
+    let failed = response.candidates.first().is_none_or(|first| matches!(first.stop, Stop::Failed(_)));
+    if failed && provider.is_error(body) {
+        return Err(told(provider, body));
+    }
+    for candidate in &mut response.candidates {
+        candidate.blocks.retain(|block| {
+            let empty = matches!(&block.kind, BlockKind::ToolCall { name, arguments, .. }
+                if name.is_empty() && matches!(arguments.as_str(), "{}" | "\"\""));
+            if empty {
+                lost(Field::ToolCall, block.at, "a tool call that says nothing");
+            }
+            !empty
+        });
+        let calls = candidate.blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
+        if candidate.stop == Stop::ToolUse && !calls {
+            candidate.stop = Stop::EndTurn;
+        }
+    }
+    match nameless(&response) {
+        // Nobody could follow it, and some formats could not even say it.
+        Some(at) => {
+            Err(unreadable(body, &JsonError { offset: at, problem: Problem::Syntax("a tool call with a name") }))
+        }
+        None => Ok(response),
+    }
+}
+
 /// Where a call stands that does not say what it calls.
 fn nameless(response: &Response<'_>) -> Option<usize> {
     let blocks = response.candidates.iter().flat_map(|candidate| &candidate.blocks);
@@ -154,22 +186,19 @@ fn nameless(response: &Response<'_>) -> Option<usize> {
     blocks.into_iter().find(call).map(|block| block.at)
 }
 
-/// The error that `body` is although it came as a success, as some routers send it; `None` for a body that is none.
-pub(crate) fn refused(provider: &dyn WireFormat, body: &[u8]) -> Option<Fault<'static>> {
-    if !provider.is_error(body) {
-        return None;
-    }
+/// The error that `body` is although it came as a success, as some routers send it.
+fn told(provider: &dyn WireFormat, body: &[u8]) -> Fault<'static> {
     let mut fault = provider.read_error(200, body).into_owned();
     // Not of the client's own making: it knows neither the key nor the account.
     if matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission | FaultKind::Billing) {
-        fault.kind = FaultKind::Api;
-        fault.status = 502;
+        (fault.kind, fault.status) = (FaultKind::Api, 502);
+        fault = fault.with_code("upstream_refused");
     }
-    Some(fault)
+    fault
 }
 
 /// What is told of a whole answer that is none.
-pub(crate) fn unreadable(body: &[u8], error: &JsonError) -> Fault<'static> {
+fn unreadable(body: &[u8], error: &JsonError) -> Fault<'static> {
     let pointer = crate::json::pointer_at(body, error.offset);
     let place = if pointer.is_empty() { String::new() } else { format!(" in {pointer}") };
     let mut fault = Fault::new(FaultKind::Api, format!("The provider's answer cannot be read: {error}{place}"));

@@ -113,6 +113,11 @@ pub trait WireFormat: Sync {
     /// True when `body` is an error in the format's own envelope, as its SDKs expect it.
     fn is_error(&self, body: &[u8]) -> bool;
 
+    /// True when `body`, which is no answer, says what went wrong, in any of the shapes that servers of the format use.
+    fn tells_error(&self, body: &[u8]) -> bool {
+        self.is_error(body)
+    }
+
     /// Writes an error body for a client; returns it with the HTTP status that goes with it.
     fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>);
 

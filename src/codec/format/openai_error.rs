@@ -32,14 +32,29 @@ pub(super) fn read(status: u16, body: &[u8]) -> Fault<'_> {
     if fault.message.is_empty() {
         let text = String::from_utf8_lossy(body);
         let text = text.trim();
-        let markup = text.starts_with('<') || text.starts_with('{') || text.starts_with('[');
-        fault.message = if text.is_empty() || markup {
-            Cow::Owned(format!("The provider answered {status} without a readable error"))
-        } else {
-            Cow::Owned(text.chars().take(SHOWN).collect())
-        };
+        let shown = || text.chars().take(SHOWN);
+        fault.message = Cow::Owned(match text.chars().next() {
+            None | Some('<') => format!("The provider answered {status} without a readable error"),
+            Some('{' | '[') => format!("The provider answered {status}: {}", shown().collect::<String>()),
+            Some(_) => shown().collect(),
+        });
     }
     fault
+}
+
+/// What the error at `value` says in words; `None` where it says nothing.
+pub(super) fn words_of<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
+    let mut said = Said::default();
+    inner(value, &mut said)?;
+    let words = said.message.or(said.code).filter(|words| !words.is_empty());
+    Ok(words.map(|words| Text::from_plain(&words).into_owned()))
+}
+
+/// True for a body that says what went wrong, in whichever shape.
+pub(super) fn tells(body: &[u8]) -> bool {
+    let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();
+    let code = said.code.as_deref().and_then(|code| code.parse::<u16>().ok());
+    said.message.is_some_and(|words| !words.is_empty()) || code.is_some_and(|code| code >= 400)
 }
 
 /// Reads an error in a stream (an event, the `error` of one, or of a response that failed), whose status is told by its
@@ -56,11 +71,7 @@ pub(super) fn read_in_stream(value: &mut Cursor<'_>) -> Fault<'static> {
 
 fn outer<'a>(cursor: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
     let mut said = Said::default();
-    if cursor.peek()? == Kind::Array {
-        cursor.array::<JsonError>(|index, value| if index == 0 { inner(value, &mut said) } else { Ok(()) })?;
-    } else {
-        inner(cursor, &mut said)?;
-    }
+    inner(cursor, &mut said)?;
     Ok(said)
 }
 
@@ -68,23 +79,31 @@ fn inner<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonErro
     match value.peek()? {
         Kind::String => said.message = Some(value.string()?),
         Kind::Object => value.object::<JsonError>(|key, value| field(&key, value, said))?,
-        Kind::Array | Kind::Number | Kind::Bool | Kind::Null => value.skip()?,
+        Kind::Array => value.array::<JsonError>(|index, value| if index == 0 { inner(value, said) } else { Ok(()) })?,
+        Kind::Number | Kind::Bool | Kind::Null => value.skip()?,
     }
+    Ok(())
+}
+
+/// What stands within and is said only where nothing better is.
+fn beside<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonError> {
+    let mut other = Said::default();
+    inner(value, &mut other)?;
+    said.message = said.message.take().or(other.message);
+    said.kind = said.kind.take().or(other.kind);
+    said.code = said.code.take().or(other.code);
     Ok(())
 }
 
 fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonError> {
     let plain = |value: &mut Cursor<'a>| loose_text(value).map(|text| text.map(Text::into_plain));
     match key {
-        "error" | "detail" | "details" if value.peek()? == Kind::String => {
-            let words = plain(value)?;
-            said.message = said.message.take().or(words);
-        }
-        "error" | "errors" => inner(value, said)?,
-        "message" | "msg" => said.message = plain(value)?.or(said.message.take()),
-        "detail" if value.peek()? == Kind::Array => {
-            value.array::<JsonError>(|index, value| if index == 0 { inner(value, said) } else { Ok(()) })?;
-        }
+        "error" if value.peek()? == Kind::Object => inner(value, said)?,
+        "error" | "errors" | "detail" | "details" => beside(value, said)?,
+        "message" | "msg" | "Message" | "errorMessage" | "error_msg" | "error_message" => match value.peek()? {
+            Kind::Object | Kind::Array => beside(value, said)?,
+            _ => said.message = plain(value)?.filter(|words| !words.is_empty()).or(said.message.take()),
+        },
         // The type of an event is not that of its error.
         "type" | "status" if value.peek()? == Kind::String => {
             let kind = plain(value)?.filter(|kind| kind != "error");
@@ -95,7 +114,7 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
             said.code = Some(Cow::Owned(value.number()?.as_str().to_owned()));
         }
         "code" => {
-            let code = plain(value)?;
+            let code = plain(value)?.filter(|code| !code.is_empty());
             said.filtered |= code.as_deref() == Some("ResponsibleAIPolicyViolation");
             said.code = said.code.take().or(code);
         }
@@ -103,8 +122,10 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
             said.filtered |= value.json()?.as_str().contains("ResponsibleAIPolicyViolation");
         }
         "metadata" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
-            if key == "raw" {
-                said.raw = loose_text(value)?.map(Text::into_plain);
+            match (key.as_ref(), value.peek()?) {
+                ("raw", Kind::Object | Kind::Array) => said.raw = Some(Cow::Owned(value.json()?.as_str().to_owned())),
+                ("raw", _) => said.raw = loose_text(value)?.map(Text::into_plain),
+                _ => value.skip()?,
             }
             Ok(())
         })?,
@@ -314,6 +335,29 @@ mod tests {
             "q",
         );
         check(500, r#"{"error":"boom"}"#, Api, None, "boom");
+        for (body, words) in [
+            (
+                r#"{"object":"error","message":{"detail":[{"type":"missing","msg":"Field required"}]}}"#,
+                "Field required",
+            ),
+            (r#"{"detail":{"error":{"message":"too long"}}}"#, "too long"),
+            (r#"{"detail":{"message":"too long"}}"#, "too long"),
+            (r#"{"success":false,"errors":[{"code":7000,"message":"No route"}],"messages":[]}"#, "No route"),
+            (r#"{"error":{"message":["a","b"]}}"#, "a"),
+            (r#"{"error":["not found"]}"#, "not found"),
+            (r#"{"errorMessage":"bad"}"#, "bad"),
+            (r#"{"error_msg":"bad","error_code":17}"#, "bad"),
+            (r#"{"Message":"no access"}"#, "no access"),
+            (r#"{"title":"Bad","detail":"model is bad"}"#, "model is bad"),
+            (r#"{"error":{"error":{"message":"nested"}}}"#, "nested"),
+            (r#"{"error":{"message":"m","metadata":{"raw":{"message":"inner"}}}}"#, "m: {\"message\":\"inner\"}"),
+            (r#"{"error":{"message":"","type":"x"}}"#, "answered 400: {\"error\""),
+            (r#"{"error":{"message":"cut"#, "answered 400: {\"error\":{\"message\":\"cut"),
+        ] {
+            let fault = read(400, body.as_bytes());
+            assert!(fault.message.contains(words), "{body}: {}", fault.message);
+            assert_eq!(tells(body.as_bytes()), !fault.message.contains("answered"), "{body}");
+        }
         check(502, "<html><body>Bad Gateway</body></html>", Api, None, "answered 502");
         check(503, "", FaultKind::Overloaded, None, "answered 503");
         check(500, "upstream connect error", Api, None, "upstream connect error");

@@ -19,10 +19,11 @@ impl Settings {
 }
 
 impl Spec {
-    /// The settings of the request `body` that its answer repeats; none where they are too long to be said again and again.
+    /// The settings of the request `body` that its answer repeats, but for those that are too long to be said again and
+    /// again, or secret.
     #[must_use]
     pub fn settings(&self, body: &[u8]) -> Settings {
-        let (mut found, mut room) = (Settings::default(), Some(MOST));
+        let (mut found, mut room) = (Settings::default(), MOST);
         if self.repeated.is_empty() {
             return found;
         }
@@ -31,16 +32,17 @@ impl Spec {
             let _ = cursor.object::<JsonError>(|key, value| {
                 if let Some(known) = self.repeated.iter().find(|known| **known == key) {
                     let json = value.json()?;
-                    room = room.and_then(|room| room.checked_sub(json.as_str().len()));
                     // The last of two counts, as it does for the request.
                     found.0.retain(|(other, _)| other != known);
-                    found.0.push((known, on_one_line(json.as_str())));
+                    // What holds a key to another server is not shown to whoever reads the answer.
+                    let secret = json.as_str().contains("\"authorization\"") || json.as_str().contains("\"headers\"");
+                    if let Some(left) = room.checked_sub(json.as_str().len()).filter(|_| !secret) {
+                        room = left;
+                        found.0.push((known, on_one_line(json.as_str())));
+                    }
                 }
                 Ok(())
             });
-        }
-        if room.is_none() {
-            found.0.clear();
         }
         found
     }
@@ -79,7 +81,10 @@ mod tests {
         assert_eq!(settings.get("tools"), None);
         assert_eq!(settings.get("input"), None);
         let long = format!("{{\"temperature\": 1, \"instructions\": \"{}\"}}", "x".repeat(300_000));
-        assert_eq!(spec.settings(long.as_bytes()).get("temperature"), None);
+        let settings = spec.settings(long.as_bytes());
+        assert_eq!((settings.get("temperature"), settings.get("instructions")), (Some("1"), None), "what fits");
+        let secret = r#"{"tools": [{"type": "mcp", "authorization": "SECRET"}], "temperature": 1}"#;
+        assert_eq!(spec.settings(secret.as_bytes()).get("tools"), None, "a key to another server");
         assert_eq!(wire(Format::OpenaiChat).spec().settings(body.as_bytes()), super::Settings::default());
     }
 }

@@ -23,12 +23,13 @@ impl Told {
     }
 }
 
-/// Notes in `unread` that the value at `cursor`, of class `field`, is left out; `null` says nothing.
+/// Notes in `unread` that the value at `cursor`, of class `field`, is left out; what is empty says nothing.
 pub(super) fn unread(unread: &mut Vec<Field>, field: Field, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    if cursor.peek()? != Kind::Null && !unread.contains(&field) {
+    let value = cursor.json()?;
+    if !value.is_empty() && !unread.contains(&field) {
         unread.push(field);
     }
-    cursor.skip()
+    Ok(())
 }
 
 /// True for a tier that an answer names although nothing was asked: it tells nothing.

@@ -323,3 +323,12 @@ pub struct Extra<'a> {
     /// Byte offset of its value in the body that it was read from.
     pub at: usize,
 }
+
+impl Extra<'_> {
+    /// False for what is so by itself: it is no loss.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        // Words are what an answer is made of.
+        !(self.field == Field::Modalities && self.value.as_str().eq_ignore_ascii_case("[\"text\"]"))
+    }
+}

@@ -149,6 +149,13 @@ impl<'a> Json<'a> {
         ) || self.0.trim() == "null"
     }
 
+    /// True for a penalty or a bias that says more than is so by itself: `0` and `{}`, which many clients always send, do
+    /// not.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        !self.is_empty() && self.as_str().parse::<f64>().map_or(true, |number| number != 0.0)
+    }
+
     /// A cursor at the value.
     #[must_use]
     pub fn cursor(&self) -> super::Cursor<'_> {

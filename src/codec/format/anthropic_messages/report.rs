@@ -61,7 +61,8 @@ impl Report<'_> {
     /// Fields of tools, messages and blocks without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
         let keeps = self.keeps();
-        for extra in extras.iter().filter(|extra| !keeps || extra.field == Field::OpaqueState) {
+        let gone = |extra: &&Extra<'_>| extra.tells() && (!keeps || extra.field == Field::OpaqueState);
+        for extra in extras.iter().filter(gone) {
             self.extra(extra);
         }
     }
@@ -70,7 +71,7 @@ impl Report<'_> {
     pub(super) fn request_extras<'x>(&mut self, extras: &[Extra<'x>]) -> Vec<Extra<'x>> {
         let stays = |extra: &&Extra<'_>| self.keeps() || self.is_own() && core_fields::takes(extra);
         let (kept, gone): (Vec<_>, Vec<_>) = extras.iter().partition(stays);
-        for extra in gone {
+        for extra in gone.into_iter().filter(|extra| extra.tells()) {
             self.extra(extra);
         }
         kept.into_iter().cloned().collect()

@@ -85,9 +85,9 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<()
     }
     let none = "Anthropic Messages has no such field";
     report.gone(Field::Seed, sampling.seed.is_some(), none);
-    report.gone(Field::PresencePenalty, sampling.presence_penalty.is_some(), none);
-    report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.is_some(), none);
-    report.gone(Field::LogitBias, sampling.logit_bias.is_some(), none);
+    report.gone(Field::PresencePenalty, sampling.presence_penalty.as_ref().is_some_and(Json::tells), none);
+    report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.as_ref().is_some_and(Json::tells), none);
+    report.gone(Field::LogitBias, sampling.logit_bias.as_ref().is_some_and(Json::tells), none);
     report.gone(Field::Logprobs, sampling.logprobs == Some(true), none);
     if sampling.top_logprobs.is_some() {
         report.at(Field::Logprobs, Action::Dropped, "/top_logprobs", none);

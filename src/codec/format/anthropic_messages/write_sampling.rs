@@ -41,6 +41,8 @@ pub(super) fn write(pen: &mut Pen<'_, '_>, request: &Request<'_>, limits: Limits
         temperature_of(pen, value, thinks);
     }
     match top_p {
+        // One says nothing.
+        Some(value) if temperature.is_some() && !is_own && number(value) >= 1.0 => {}
         Some(_) if temperature.is_some() && !is_own => {
             pen.report.field(Field::TopP, Action::Dropped, "newer models take `temperature` or `top_p`, not both");
         }

@@ -11,7 +11,7 @@ use super::write_part::Pen;
 use super::write_tools::choose;
 use crate::format::{Outgoing, Target, ThinkingForm};
 use crate::hub::{Action, Block, BlockKind, Field, Refusal, Request, Tier};
-use crate::json::Writer;
+use crate::json::{Json, Writer};
 
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
@@ -49,7 +49,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
 fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) {
     let none = "Gemini has no such field";
     let sampling = &request.sampling;
-    report.gone(Field::LogitBias, sampling.logit_bias.is_some(), none);
+    report.gone(Field::LogitBias, sampling.logit_bias.as_ref().is_some_and(Json::tells), none);
     report.gone(Field::Prediction, sampling.prediction.is_some(), none);
     report.gone(Field::Verbosity, request.verbosity.is_some(), none);
     report.gone(Field::Identity, request.identity.safety_id.is_some(), none);

@@ -75,14 +75,23 @@ impl Pen<'_, '_> {
         match tool {
             Tool::Function { name, description, schema, strict, cache, extras, at } => {
                 self.json.open_object().key("name").plain(&sent_name(name));
-                if let Some(description) = description {
-                    self.json.key("description").text(description);
+                let beside = schema.as_ref().filter(|schema| takes_nothing(schema)).and_then(described);
+                let line = Text::from_escaped("\\n");
+                match (description, &beside) {
+                    (Some(said), Some(beside)) => {
+                        self.json.key("description").texts(&[said, &line, beside]);
+                    }
+                    (Some(said), None) | (None, Some(said)) => {
+                        self.json.key("description").text(said);
+                    }
+                    (None, None) => {}
                 }
                 match schema {
-                    Some(schema) if !takes_nothing(schema) => self.parameters(schema, facts, *at),
-                    Some(schema) if says_more(schema) => {
-                        let reason =
-                            "a function without named arguments takes none; what else its schema says is left out";
+                    Some(schema) if !takes_nothing(schema) || (facts.json_schema && takes_anything(schema)) => {
+                        self.parameters(schema, facts, *at);
+                    }
+                    Some(schema) if takes_anything(schema) => {
+                        let reason = "a function without named arguments takes none";
                         self.report.dropped(Field::Tool, *at, reason);
                     }
                     Some(_) | None => {}
@@ -207,12 +216,25 @@ fn takes_nothing(schema: &Json<'_>) -> bool {
     read.is_ok() && !has_properties && !other
 }
 
-/// True for such a schema that allows arguments of any name, or describes them.
-fn says_more(schema: &Json<'_>) -> bool {
+/// What a schema says of what it is for.
+fn described<'j>(schema: &'j Json<'_>) -> Option<Text<'j>> {
+    let mut found = None;
+    let read = schema.cursor().object::<JsonError>(|key, value| {
+        match (key.as_ref(), value.peek()?) {
+            ("description", Kind::String) => found = Some(value.text()?),
+            _ => value.skip()?,
+        }
+        Ok(())
+    });
+    found.filter(|words| read.is_ok() && !words.is_blank())
+}
+
+/// True for such a schema that allows arguments of any name.
+fn takes_anything(schema: &Json<'_>) -> bool {
     let mut more = false;
     let read = schema.cursor().object::<JsonError>(|key, value| {
         let said = value.json()?;
-        more |= key == "description" || (key == "additionalProperties" && said.as_str() != "false");
+        more |= key == "additionalProperties" && said.as_str() != "false";
         Ok(())
     });
     read.is_ok() && more

@@ -245,6 +245,8 @@ fn callee<'a>(value: &mut Cursor<'a>, piece: &mut CallPiece<'a>) -> Result<(), J
         match key.as_ref() {
             "name" => piece.name = filled(value)?.map(Text::into_plain),
             "arguments" | "input" => piece.input = input(value)?,
+            // The vendor's SDK adds it to what it read, and clients send that again.
+            "parsed_arguments" => value.skip()?,
             _ => keep(&mut piece.extras, Field::ToolCall, key, value)?,
         }
         Ok(())

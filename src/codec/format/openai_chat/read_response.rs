@@ -6,6 +6,7 @@ use super::answer::{self, CallPiece, Part, Said};
 use super::wire::{derive_stop, keep, loose_count, loose_text, read_stop};
 use super::{details, usage};
 use crate::Format;
+use crate::format::openai_error;
 use crate::hub::{
     Block, BlockKind, Candidate, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, arguments, ids,
 };
@@ -39,7 +40,15 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
                 value.skip()?;
             }
             // A success that is none: some routers answer 200 with an error in the body.
-            "error" if value.peek()? == Kind::Object => error = Some(value.wrong("an answer, not an error")),
+            "error" if value.peek()? == Kind::Object => {
+                error = Some(value.wrong("an answer, not an error"));
+                // One without words says nothing.
+                if openai_error::tells(value.clone().json()?.as_str().as_bytes()) {
+                    keep(&mut response.extras, Field::Unknown, key, value)?;
+                } else {
+                    value.skip()?;
+                }
+            }
             _ => keep(&mut response.extras, class_of(&key), key, value)?,
         }
         Ok(())
@@ -67,6 +76,7 @@ pub(super) fn class_of(key: &str) -> Field {
 
 fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Candidate<'a>, JsonError> {
     let (mut index, mut said, mut finish, mut matched, mut logprobs) = (None, Said::default(), None, None, None);
+    let mut failed = None;
     let mut extras = Vec::new();
     value.object::<JsonError>(|key, value| {
         match key.as_ref() {
@@ -74,6 +84,7 @@ fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Ca
             "message" if value.peek()? == Kind::Object => said = Said::read(value, true)?,
             "finish_reason" => finish = loose_text(value)?.filter(|word| !word.is_empty()),
             "stop_reason" => matched = loose_text(value)?,
+            "error" if value.peek()? == Kind::Object => failed = openai_error::words_of(value)?,
             "logprobs" => logprobs = value.nullable(Cursor::json)?,
             "content_filter_results" => keep(&mut extras, Field::Safety, key, value)?,
             _ => keep(&mut extras, Field::Unknown, key, value)?,
@@ -84,7 +95,10 @@ fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Ca
     extras.append(&mut said.extras);
     let blocks = blocks(said, &format!("{id}/{index}"), &mut extras)?;
     let calls = blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
-    let stop = finish.map_or(Stop::EndTurn, |word| read_stop(&word, matched));
+    let stop = match failed {
+        Some(words) => Stop::Failed(words),
+        None => finish.map_or(Stop::EndTurn, |word| read_stop(&word, matched)),
+    };
     Ok(Candidate { index, stop: derive_stop(stop, calls), blocks, logprobs, extras })
 }
 

@@ -48,7 +48,7 @@ impl Report<'_> {
 
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
-        for extra in extras {
+        for extra in extras.iter().filter(|extra| extra.tells()) {
             let aside = [OF_INSTRUCTIONS, OF_TOOLS].iter().any(|field| extra.key.starts_with(field));
             if !self.is_own() || aside || matches!(extra.field, Field::OpaqueState | Field::CacheMark | Field::ToolCall)
             {

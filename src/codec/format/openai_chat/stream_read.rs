@@ -10,6 +10,7 @@ use super::stream_calls::Calls;
 use super::wire::{derive_stop, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
 use crate::format::StreamReader;
+use crate::format::openai_error;
 use crate::format::told::{Told, is_usual_tier, unread};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
@@ -75,6 +76,8 @@ struct Piece<'a> {
     message: Option<Said<'a>>,
     finish: Option<Text<'a>>,
     matched: Option<Text<'a>>,
+    /// `error`: why this choice gave up.
+    failed: Option<Text<'a>>,
     logprobs: Option<Json<'a>>,
     usage: Option<Usage>,
     unread: Vec<Field>,
@@ -192,6 +195,7 @@ impl<'a> Piece<'a> {
                 "stop_reason" => piece.matched = loose_text(value)?,
                 "logprobs" if value.peek()? == Kind::Object => piece.logprobs = Some(value.json()?),
                 "usage" => piece.usage = usage::read(value)?,
+                "error" if value.peek()? == Kind::Object => piece.failed = openai_error::words_of(value)?,
                 "delta" | "message" | "logprobs" => value.skip()?,
                 "content_filter_results" | "content_filter_result" | "content_filter_offsets" => {
                     unread(&mut piece.unread, Field::Safety, value)?;
@@ -309,7 +313,9 @@ impl Reader {
             talk.choice.said |= said.is_something();
             talk.said(said)?;
         }
-        if let Some(word) = piece.finish {
+        if let Some(words) = piece.failed {
+            choice.finish = Some(Stop::Failed(words).into_owned());
+        } else if let Some(word) = piece.finish {
             choice.finish = Some(read_stop(&word, piece.matched).into_owned());
         }
         Ok(())

@@ -183,6 +183,9 @@ impl WireFormat for OpenaiResponses {
     fn is_error(&self, body: &[u8]) -> bool {
         error::is_envelope(body)
     }
+    fn tells_error(&self, body: &[u8]) -> bool {
+        crate::format::openai_error::tells(body)
+    }
     fn write_error(&self, fault: &Fault<'_>, _request_id: Option<&str>) -> (u16, Vec<u8>) {
         error::write(fault)
     }

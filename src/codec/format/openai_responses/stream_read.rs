@@ -256,8 +256,11 @@ impl Reader {
         if let Some(usage) = said.usage {
             sink(Event::Usage(usage));
         }
-        if name == "incomplete" && said.ending.status.is_none() {
-            said.ending.status = Some(Text::from_escaped("incomplete"));
+        // Some servers send the object as it was when it began: then the event says how it ended.
+        let stale = |status: &Text<'_>| matches!(status.escaped(), "in_progress" | "queued");
+        if said.ending.status.as_ref().is_none_or(stale) {
+            said.ending.status =
+                Some(Text::from_escaped(if name == "incomplete" { "incomplete" } else { "completed" }));
         }
         self.over = true;
         let stop = said.ending.into_stop(self.items.called());

@@ -58,9 +58,9 @@ fn unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<(), Refus
     report.gone(Field::Stop, !request.limits.stop.is_empty(), none);
     report.gone(Field::TopK, sampling.top_k.is_some(), none);
     report.gone(Field::Seed, sampling.seed.is_some(), none);
-    report.gone(Field::PresencePenalty, sampling.presence_penalty.is_some(), none);
-    report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.is_some(), none);
-    report.gone(Field::LogitBias, sampling.logit_bias.is_some(), none);
+    report.gone(Field::PresencePenalty, sampling.presence_penalty.as_ref().is_some_and(Json::tells), none);
+    report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.as_ref().is_some_and(Json::tells), none);
+    report.gone(Field::LogitBias, sampling.logit_bias.as_ref().is_some_and(Json::tells), none);
     report.gone(Field::Prediction, sampling.prediction.is_some(), none);
     for beta in &request.origin.betas {
         let reason = format!("the beta `{beta}` is the vendor's own");

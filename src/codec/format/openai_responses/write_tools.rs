@@ -174,7 +174,7 @@ impl Pen<'_, '_, '_> {
     fn mark(&mut self, cache: Option<CacheMark>, at: usize) {
         if cache.is_some() {
             let reason = "a tool carries no cache mark; the provider caches prompts by itself";
-            self.report.dropped(Field::CacheMark, at, reason);
+            self.report.converted(Field::CacheMark, at, reason);
         }
     }
 }

@@ -288,16 +288,28 @@ fn trap_c21_no_parameters_are_left_out() {
     let (written, _) = from_chat(&body, &Facts::default()).unwrap();
     assert_eq!(written["tools"][0]["functionDeclarations"][0], json!({"name": "f"}));
     // What such a schema says beside is reported.
-    for (schema, lost) in [
-        (json!({"type": "object", "properties": {}, "additionalProperties": false, "title": "F"}), false),
-        (json!({"type": "object", "additionalProperties": true}), true),
-        (json!({"type": "object", "properties": {}, "description": "nothing"}), true),
+    let free = json!({"type": "object", "additionalProperties": true});
+    for (schema, old, expected, lost) in [
+        (
+            json!({"type": "object", "properties": {}, "additionalProperties": false, "title": "F"}),
+            false,
+            json!({"name": "f"}),
+            false,
+        ),
+        (free.clone(), true, json!({"name": "f"}), true),
+        (free.clone(), false, json!({"name": "f", "parametersJsonSchema": free}), false),
+        (
+            json!({"type": "object", "properties": {}, "description": "nothing"}),
+            false,
+            json!({"name": "f", "description": "nothing"}),
+            false,
+        ),
     ] {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
             "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]});
-        let (written, losses) = from_chat(&body, &Facts::default()).unwrap();
-        assert_eq!(written["tools"][0]["functionDeclarations"][0], json!({"name": "f"}));
-        assert_eq!(!losses.is_empty(), lost, "{body}");
+        let (written, losses) = from_chat(&body, &Facts { json_schema: !old, ..Facts::default() }).unwrap();
+        assert_eq!(written["tools"][0]["functionDeclarations"][0], expected);
+        assert_eq!(!losses.is_empty(), lost, "{body}: {losses:?}");
     }
 }
 

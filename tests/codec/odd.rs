@@ -1,0 +1,243 @@
+//! Requests and answers as odd clients and servers send them: each is read for what it means, and alike whether it comes
+//! whole or as a stream.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_codec::hub::Losses;
+use tidegate_codec::seal::Seal;
+use tidegate_codec::{
+    Facts, Format, Framing, Line, Outcome, Reply, RequestHead, Settings, Target, Transcoder, Undo, translate_request,
+    translate_response,
+};
+
+fn reply() -> Reply {
+    Reply {
+        model: "client-model".to_owned(),
+        include_usage: true,
+        show_reasoning: true,
+        framing: Framing::Events,
+        seal: Arc::new(Seal::new([1; 32])),
+        created: 0,
+        settings: Settings::default(),
+    }
+}
+
+fn streamed(from: Format, to: Format, events: &[Value]) -> (String, Outcome) {
+    let mut transcoder = Transcoder::new(from, to, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    for event in events {
+        transcoder.chunk(format!("data: {event}\n\n").as_bytes(), &mut out);
+    }
+    if from == Format::OpenaiChat {
+        transcoder.chunk(b"data: [DONE]\n\n", &mut out);
+    }
+    transcoder.finish(&mut out);
+    (String::from_utf8(out).unwrap(), transcoder.outcome().clone())
+}
+
+/// What became of a whole answer of a chat server, for a client that wanted it whole and for one that wanted a stream: the
+/// words of the fault if it is one.
+fn answered(body: &str) -> [Result<String, String>; 2] {
+    let whole =
+        translate_response(Format::OpenaiChat, Format::AnthropicMessages, body.as_bytes(), &reply(), &Undo::default());
+    let whole = whole.map(|answer| String::from_utf8(answer.body).unwrap()).map_err(|fault| fault.message.to_string());
+    let mut transcoder =
+        Transcoder::new(Format::OpenaiChat, Format::AnthropicMessages, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    transcoder.whole(body.as_bytes(), &mut out);
+    let outcome = transcoder.outcome().clone();
+    let streamed = match outcome.fault {
+        Some((_, words)) => Err(words),
+        None => Ok(String::from_utf8(out).unwrap()),
+    };
+    [whole, streamed]
+}
+
+#[test]
+fn an_error_that_came_as_a_success_is_an_error_in_its_own_words() {
+    for (body, words) in [
+        (r#"{"id":"x","choices":[],"error":{"message":"upstream down","code":502}}"#, "upstream down"),
+        (r#"{"error":"quota"}"#, "quota"),
+        (r#"{"object":"error","message":"too long","code":400}"#, "too long"),
+        (r#"[{"error":{"code":429,"message":"slow"}}]"#, "slow"),
+        (r#"{"error":{"code":429}}"#, "429"),
+        (
+            r#"{"choices":[{"error":{"code":502,"message":"Upstream died"},"finish_reason":"error","message":{}}]}"#,
+            "Upstream died",
+        ),
+        (r#"{"choices":null,"error":{"message":"bad key","code":"invalid_api_key"}}"#, "bad key"),
+        (r#"{"choices":[{"message":{"tool_calls":[{"function":{"name":"","arguments":"{\"a\":1}"}}]}}]}"#, "name"),
+        (r#"{"hello":1}"#, "choices"),
+    ] {
+        for fault in answered(body) {
+            let said = fault.expect_err(body);
+            assert!(said.contains(words), "{body}: {said}");
+        }
+    }
+    let fault = translate_response(
+        Format::OpenaiChat,
+        Format::OpenaiResponses,
+        br#"{"error":{"message":"m","code":"invalid_api_key"}}"#,
+        &reply(),
+        &Undo::default(),
+    );
+    let fault = fault.unwrap_err();
+    assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_refused")), "it is not the client's key");
+    let choice = json!({"id": "c", "choices": [{"index": 0, "delta": {"content": "a"},
+        "error": {"code": 502, "message": "Upstream died"}, "finish_reason": "error"}]});
+    let (written, outcome) = streamed(Format::OpenaiChat, Format::AnthropicMessages, &[choice]);
+    assert!(written.contains("Upstream died") && !outcome.complete, "{written}");
+}
+
+#[test]
+fn what_says_nothing_beside_an_answer_does_not_spoil_it() {
+    for body in [
+        r#"{"choices":[{"finish_reason":"stop","message":{"content":"hi"}}],"error":{"message":"","code":""}}"#,
+        r#"{"choices":[{"finish_reason":"stop","message":{"content":"hi"}}],"error":{"message":"a warning"}}"#,
+        r#"{"choices":[{"message":{"content":"hi","tool_calls":[{"id":"","function":{"name":"","arguments":""}}]}}]}"#,
+    ] {
+        for answer in answered(body) {
+            let answer = answer.expect(body);
+            assert!(answer.contains("hi") && !answer.contains("tool_use"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_ends_a_response_counts_more_than_an_old_status() {
+    let (written, outcome) = streamed(
+        Format::OpenaiResponses,
+        Format::OpenaiChat,
+        &[
+            json!({"type": "response.created", "response": {"id": "r", "status": "in_progress"}}),
+            json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "a"}),
+            json!({"type": "response.completed", "response": {"id": "r", "status": "in_progress", "output": []}}),
+        ],
+    );
+    assert!(outcome.complete && written.contains("\"finish_reason\":\"stop\""), "{outcome:?} {written}");
+}
+
+/// Some servers give each item the same place, some none at all.
+#[test]
+fn items_of_one_place_are_told_apart() {
+    let call = |id: &str, call: &str, name: &str, arguments: &str| json!({"type": "function_call", "id": id, "call_id": call, "name": name, "arguments": arguments});
+    let message = json!({"type": "message", "id": "m1", "role": "assistant", "content": [{"type": "output_text", "text": "hi", "annotations": []}]});
+    let items = [message, call("fc1", "c1", "f", "{\"a\":1}"), call("fc2", "c2", "g", "{\"b\":2}")];
+    for placed in [Some(0), None] {
+        for named in [true, false] {
+            let event = |kind: &str, id: &str, more: Value| {
+                let mut event = json!({"type": kind});
+                if let Some(place) = placed {
+                    event["output_index"] = json!(place);
+                }
+                if named && kind.contains("delta") {
+                    event["item_id"] = json!(id);
+                }
+                event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                event
+            };
+            let mut events =
+                vec![json!({"type": "response.created", "response": {"id": "r", "status": "in_progress"}})];
+            for item in &items {
+                let id = item["id"].as_str().unwrap();
+                let mut begun = item.clone();
+                begun[if id == "m1" { "content" } else { "arguments" }] =
+                    if id == "m1" { json!([]) } else { json!("") };
+                events.push(event("response.output_item.added", id, json!({"item": begun})));
+                events.push(match id {
+                    "m1" => event("response.output_text.delta", id, json!({"content_index": 0, "delta": "hi"})),
+                    _ => event("response.function_call_arguments.delta", id, json!({"delta": item["arguments"]})),
+                });
+                events.push(event("response.output_item.done", id, json!({"item": item})));
+            }
+            events.push(
+                json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": items}}),
+            );
+            let (written, outcome) = streamed(Format::OpenaiResponses, Format::OpenaiChat, &events);
+            let what = format!("{placed:?} {named} {outcome:?}\n{written}");
+            assert!(outcome.complete && outcome.dropped.is_empty(), "{what}");
+            for (text, count) in [
+                ("\"content\":\"hi\"", 1),
+                ("\"name\":\"f\"", 1),
+                ("\"name\":\"g\"", 1),
+                ("\"name\":", 2),
+                ("{\\\"a\\\":1}", 1),
+                ("{\\\"b\\\":2}", 1),
+            ] {
+                assert_eq!(written.matches(text).count(), count, "{text} in {what}");
+            }
+        }
+    }
+}
+
+fn losses(from: Format, to: Format, body: &Value) -> (Losses, Value) {
+    let seal = Seal::new([1; 32]);
+    let line = Line { model: Some("m".into()), stream: None };
+    let head = RequestHead { api_version: Some("2023-06-01"), betas: None, line, seal: &seal };
+    let facts = Facts::default();
+    let target = Target { model: "target-model", facts: &facts, api_version: Some("2023-06-01") };
+    let translated = translate_request(from, to, body.to_string().as_bytes(), &head, &target).unwrap();
+    (translated.outgoing.losses, serde_json::from_slice(&translated.outgoing.body).unwrap())
+}
+
+fn dropped(losses: &Losses) -> Vec<String> {
+    losses
+        .iter()
+        .filter(|loss| loss.action.label() == "dropped")
+        .map(|loss| format!("{} {:?}: {}", loss.field.label(), loss.place, loss.reason))
+        .collect()
+}
+
+/// Where losses are refused, a loss that is none refuses a good request.
+#[test]
+fn what_many_clients_always_send_is_no_loss() {
+    let chat = |more: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let neutral = chat(json!({"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "n": 1,
+        "temperature": 0.5, "top_p": 1}));
+    let call =
+        json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}}});
+    let parsed = chat(json!({"messages": [{"role": "user", "content": "hi"},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "r"}]}));
+    for body in [&neutral, &parsed] {
+        for to in Format::ALL.into_iter().filter(|to| *to != Format::OpenaiChat) {
+            let (found, _) = losses(Format::OpenaiChat, to, body);
+            assert_eq!(dropped(&found), Vec::<String>::new(), "{to:?}: {body}");
+        }
+    }
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}],
+        "generationConfig": {"responseModalities": ["TEXT"]}});
+    let marked = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}]});
+    for (from, to, body) in [
+        (Format::GeminiGenerate, Format::OpenaiChat, &gemini),
+        (Format::GeminiGenerate, Format::AnthropicMessages, &gemini),
+        (Format::AnthropicMessages, Format::OpenaiResponses, &marked),
+    ] {
+        let (found, _) = losses(from, to, body);
+        assert_eq!(dropped(&found), Vec::<String>::new(), "{from:?} -> {to:?}");
+    }
+}
+
+#[test]
+fn a_function_of_free_arguments_stays_one() {
+    let tool = |schema: Value| {
+        let function = json!({"type": "function", "function": {"name": "f", "parameters": schema}});
+        json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": [function]})
+    };
+    let free = tool(json!({"type": "object", "additionalProperties": true}));
+    let (found, sent) = losses(Format::OpenaiChat, Format::GeminiGenerate, &free);
+    let declared = &sent["tools"][0]["functionDeclarations"][0];
+    assert_eq!(dropped(&found), Vec::<String>::new());
+    assert_eq!(declared["parametersJsonSchema"]["additionalProperties"], true, "{declared}");
+    let none = tool(json!({"type": "object", "properties": {}, "title": "X", "description": "takes nothing"}));
+    let (found, sent) = losses(Format::OpenaiChat, Format::GeminiGenerate, &none);
+    assert_eq!(dropped(&found), Vec::<String>::new());
+    assert_eq!(sent["tools"][0]["functionDeclarations"][0], json!({"name": "f", "description": "takes nothing"}));
+}
