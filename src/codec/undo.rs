@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::format::Undo;
 use crate::hub::{Block, BlockKind, Event, Flavor, Head, Response, Stop};
-use crate::json::{Json, Text};
+use crate::json::{Json, Kind, Text};
 
 /// The stage for a stream.
 #[derive(Debug, Default)]
@@ -190,14 +190,17 @@ pub fn undo_response(undo: &Undo, response: &mut Response<'_>) {
 /// Takes back `undo` in one block; true if it was the JSON answer.
 fn undo_block(undo: &Undo, block: &mut Block<'_>) -> bool {
     let BlockKind::ToolCall { name, arguments, flavor, .. } = &mut block.kind else { return false };
+    // Arguments that a limit cut are no JSON: a string holds what came of them.
+    let cut = (arguments.kind() == Kind::String).then(|| arguments.cursor().string().map(Cow::into_owned));
+    let said = cut.and_then(Result::ok).unwrap_or_else(|| arguments.as_str().to_owned());
     if undo.json_tool.as_deref() == Some(name.as_ref()) {
-        let text = Text::from_plain(arguments.as_str()).into_owned();
+        let text = Text::from_plain(&said).into_owned();
         block.kind = BlockKind::Text { text, citations: Vec::new() };
         return true;
     }
     if undo.wrapped_tools.iter().any(|tool| *tool == *name) {
         let mut unwrapper = Unwrapper::default();
-        let mut text = unwrapper.feed(arguments.as_str());
+        let mut text = unwrapper.feed(&said);
         text.push_str(&unwrapper.finish());
         *arguments = Json::from_valid(format!("\"{text}\""));
         *flavor = Flavor::Custom;

@@ -241,3 +241,19 @@ fn a_function_of_free_arguments_stays_one() {
     assert_eq!(dropped(&found), Vec::<String>::new());
     assert_eq!(sent["tools"][0]["functionDeclarations"][0], json!({"name": "f", "description": "takes nothing"}));
 }
+
+#[test]
+fn a_call_that_a_limit_cut_is_unwrapped_as_far_as_it_came() {
+    let body = json!({"choices": [{"finish_reason": "length", "message": {"content": null, "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"input\":\"abc"}}]}}]});
+    for (undo, expected) in [
+        (Undo { wrapped_tools: vec!["f".to_owned()], ..Undo::default() }, r#""input":"abc""#),
+        (Undo { json_tool: Some("f".to_owned()), ..Undo::default() }, r#""text":"{\"input\":\"abc""#),
+    ] {
+        let body = body.to_string();
+        let whole =
+            translate_response(Format::OpenaiChat, Format::OpenaiResponses, body.as_bytes(), &reply(), &undo).unwrap();
+        let whole = String::from_utf8(whole.body).unwrap();
+        assert!(whole.contains(expected), "{whole}");
+    }
+}

@@ -267,9 +267,11 @@ impl Talk {
 
     /// Keeps a `groundingMetadata`; its places are known once the text is whole.
     pub(super) fn keep_grounding(&mut self, raw: Json<'_>) {
-        if self.grounding.len() < MOST_GROUNDING {
-            self.grounding.push(raw.into_owned());
+        // Where a server repeats what it found, the last says the most.
+        if self.grounding.len() >= MOST_GROUNDING {
+            self.grounding.remove(0);
         }
+        self.grounding.push(raw.into_owned());
     }
 
     /// Keeps a `citationMetadata`.

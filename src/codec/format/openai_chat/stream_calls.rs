@@ -5,7 +5,7 @@
 
 use super::answer::CallPiece;
 use crate::Format;
-use crate::hub::{Event, Flavor, Head, Opaque, OpaqueKind, ThinkingKind, ids};
+use crate::hub::{Event, Field, Flavor, Head, Opaque, OpaqueKind, ThinkingKind, ids};
 use crate::json::Text;
 
 /// Most calls in one answer.
@@ -52,7 +52,9 @@ impl Calls {
         next: &mut u32,
         sink: &mut (dyn FnMut(Event<'_>) + '_),
     ) {
-        let Some(at) = self.find(&piece).or_else(|| self.add(&piece)) else { return };
+        let Some(at) = self.find(&piece).or_else(|| self.add(&piece)) else {
+            return sink(Event::Dropped { field: Field::ToolCall });
+        };
         let Some(call) = self.list.get_mut(at) else { return };
         if call.id.is_empty()
             && let Some(id) = &piece.id
