@@ -153,7 +153,7 @@ impl<'a> Json<'a> {
     /// not.
     #[must_use]
     pub fn tells(&self) -> bool {
-        !self.is_empty() && self.as_str().parse::<f64>().map_or(true, |number| number != 0.0)
+        !self.is_empty() && self.as_str().parse::<f64>() != Ok(0.0)
     }
 
     /// A cursor at the value.

@@ -168,7 +168,9 @@ fn part<'a>(value: &mut Cursor<'a>, each: &mut dyn FnMut(Part<'a>, usize)) -> Re
             return Ok(());
         }
     }
-    beside.into_iter().for_each(|extra| each(Part::Beside(extra), at));
+    for extra in beside {
+        each(Part::Beside(extra), at);
+    }
     Ok(())
 }
 

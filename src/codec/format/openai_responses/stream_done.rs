@@ -184,9 +184,10 @@ impl Items {
             }
             let start = value.clone();
             let id = super::wire::word_of(value, "id")?;
-            let placed = match self.is_crowded() {
-                true => at < self.list.len() as u64,
-                false => self.list.iter().any(|item| item.output == at),
+            let placed = if self.is_crowded() {
+                at < self.list.len() as u64
+            } else {
+                self.list.iter().any(|item| item.output == at)
             };
             let known = placed || self.with_id(&id).is_some();
             value.skip()?;
