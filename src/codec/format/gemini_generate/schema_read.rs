@@ -4,6 +4,8 @@
 //! {"type":"STRING","nullable":true,"format":"enum","enum":["a"]}  ─▶  {"type":["string","null"],"enum":["a",null]}
 //! ```
 
+use std::collections::BTreeMap;
+
 use super::wire::camel;
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
@@ -45,8 +47,8 @@ struct Traits {
     kind: String,
     /// There is `anyOf` or `oneOf`.
     has_choice: bool,
-    /// `propertyOrdering`: here the order is that of the object itself.
-    order: Vec<String>,
+    /// `propertyOrdering`, the place of each name: here the order is that of the object itself.
+    order: BTreeMap<String, usize>,
 }
 
 impl Traits {
@@ -59,7 +61,8 @@ impl Traits {
                 ("anyOf" | "oneOf", Kind::Array) => traits.has_choice = true,
                 ("propertyOrdering", Kind::Array) => value.array::<JsonError>(|_, name| {
                     if name.peek()? == Kind::String {
-                        traits.order.push(name.string()?.into_owned());
+                        let place = traits.order.len();
+                        traits.order.entry(name.string()?.into_owned()).or_insert(place);
                     }
                     Ok(())
                 })?,
@@ -157,7 +160,7 @@ impl Traits {
         }
         let mut written: Vec<(usize, String)> = Vec::new();
         cursor.object::<JsonError>(|key, value| {
-            let place = self.order.iter().position(|name| *name == key).unwrap_or(usize::MAX);
+            let place = self.order.get(key.as_ref()).copied().unwrap_or(usize::MAX);
             let mut one = String::new();
             write_key(&key, &mut true, &mut one);
             write_schema(value, &mut one)?;
@@ -251,9 +254,23 @@ mod tests {
                 r#"{"type":"OBJECT","properties":{"c":{},"b":{},"a":{}},"propertyOrdering":["a","b"]}"#,
                 r#"{"type":"object","properties":{"a":{},"b":{},"c":{}}}"#,
             ),
+            (
+                r#"{"properties":{"c":{},"b":{},"a":{}},"propertyOrdering":["b","a","b","c"]}"#,
+                r#"{"properties":{"b":{},"a":{},"c":{}}}"#,
+            ),
             (r#"{"any_of":[{"type":"NUMBER","example":1.0}]}"#, r#"{"anyOf":[{"type":"number","examples":[1.0]}]}"#),
         ] {
             assert_eq!(json_schema(&Json::from_valid(own)).as_str(), standard);
         }
+    }
+
+    /// Work grows with the names, not with their square: this would take minutes.
+    #[test]
+    fn orders_thousands_of_properties() {
+        let list = |one: &dyn Fn(usize) -> String| (0..200_000).map(one).collect::<Vec<_>>().join(",");
+        let names = list(&|n| format!("\"p{n}\""));
+        let (up, down) = (list(&|n| format!("\"p{n}\":{{}}")), list(&|n| format!("\"p{}\":{{}}", 199_999 - n)));
+        let own = Json::from_valid(format!("{{\"properties\":{{{down}}},\"propertyOrdering\":[{names}]}}"));
+        assert_eq!(json_schema(&own).as_str(), format!("{{\"properties\":{{{up}}}}}"));
     }
 }
