@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::json::pointer_at;
+use crate::json::pointers_at;
 
 /// One thing that was dropped, changed or invented.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +108,14 @@ impl Losses {
 
     /// Turns every offset into a pointer; `document` is what was translated.
     pub fn resolve(&mut self, document: &[u8]) {
-        for loss in &mut self.list {
-            if let Place::Offset(at) = loss.place {
-                loss.place = Place::Pointer(Cow::Owned(pointer_at(document, at)));
-            }
+        let offset = |loss: &Loss| match loss.place {
+            Place::Offset(at) => Some(at),
+            Place::Pointer(_) => None,
+        };
+        let offsets: Vec<usize> = self.list.iter().filter_map(offset).collect();
+        let unresolved = self.list.iter_mut().filter(|loss| offset(loss).is_some());
+        for (loss, pointer) in unresolved.zip(pointers_at(document, &offsets)) {
+            loss.place = Place::Pointer(Cow::Owned(pointer));
         }
     }
 

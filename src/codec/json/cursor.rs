@@ -57,7 +57,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {offset}")]
 pub struct JsonError {
-    /// Byte offset in the document; [`pointer_at`] turns it into a path.
+    /// Byte offset in the document; [`pointer_at`](super::pointer_at) turns it into a path.
     pub offset: usize,
     /// What is wrong.
     pub problem: Problem,
@@ -555,40 +555,6 @@ fn find_last(document: &[u8], key: &[u8]) -> Option<usize> {
     starts.find(|start| document.get(*start..).is_some_and(|rest| rest.starts_with(key)))
 }
 
-/// The JSON pointer (RFC 6901) of the innermost value of `document` that holds byte `offset`.
-///
-/// The empty pointer is the whole document, and the answer for a document that cannot be read that far.
-#[must_use]
-pub fn pointer_at(document: &[u8], offset: usize) -> String {
-    let mut pointer = String::new();
-    let Ok(mut cursor) = Cursor::over_bytes(document) else { return pointer };
-    while let Ok(kind @ (Kind::Object | Kind::Array)) = cursor.peek() {
-        if cursor.at == offset {
-            break;
-        }
-        let mut inside: Option<(String, usize)> = None;
-        let mut visit = |name: String, value: &mut Cursor<'_>| {
-            let start = value.offset();
-            let read = value.skip();
-            if start <= offset && (offset < value.at || read.is_err()) {
-                inside = Some((name, start));
-            }
-            read
-        };
-        // A malformed rest does not matter once the place is found.
-        let _ = match kind {
-            Kind::Object => cursor.object(|key, value| visit(key.replace('~', "~0").replace('/', "~1"), value)),
-            _ => cursor.array(|index, element| visit(index.to_string(), element)),
-        };
-        let Some((name, start)) = inside else { break };
-        pointer.push('/');
-        pointer.push_str(&name);
-        cursor.at = start;
-        cursor.depth = 0;
-    }
-    pointer
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -682,17 +648,6 @@ mod tests {
             .unwrap();
         cursor.finish().unwrap();
         assert_eq!(seen, ["5", r"a\nb", "None", "true", "[1,2]"]);
-    }
-
-    #[test]
-    fn names_the_place_of_a_fault() {
-        let document = br#"{"a/b":[{"c~":"x"},{"d":[1,{"e":2}]}]}"#;
-        for (needle, pointer) in
-            [("\"x\"", "/a~1b/0/c~0"), ("2}", "/a~1b/1/d/1/e"), ("{\"e\"", "/a~1b/1/d/1"), ("{\"a", "")]
-        {
-            let at = memchr::memmem::find(document, needle.as_bytes()).unwrap();
-            assert_eq!(pointer_at(document, at), pointer);
-        }
     }
 
     #[test]

@@ -6,15 +6,17 @@
 mod cursor;
 mod edit;
 mod guard;
+mod pointer;
 mod respell;
 mod scan;
 mod splice;
 mod text;
 pub mod write;
 
-pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member, pointer_at};
+pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member};
 pub use edit::{Edits, Member, members};
 pub use guard::{Envelope, guard};
+pub use pointer::{pointer_at, pointers_at};
 pub use respell::respell;
 pub(crate) use scan::contents_len;
 pub use splice::{Span, splice};
