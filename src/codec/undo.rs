@@ -209,33 +209,86 @@ fn undo_block(undo: &Undo, block: &mut Block<'_>) -> bool {
     false
 }
 
+/// What the wrapping of free text begins with.
+const OPENING: &str = r#"{"input":""#;
+/// The places in it that white space may stand before.
+const GAPS: [usize; 4] = [0, 1, 8, 9];
+/// Most bytes of the beginning that are kept to be shown as they are; white space beyond it is forgotten.
+const KEPT: usize = 256;
+
 /// Reads `{"input":"…"}` piece by piece and gives the contents of the string, still escaped.
-#[derive(Debug, Default)]
+///
+/// A model that does not keep to the wrapping is shown as it is from the first character that differs.
+#[derive(Debug)]
 struct Unwrapper {
     /// What came before the string began; then an escape that is not complete.
     held: String,
     place: Place,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Place {
-    #[default]
-    Before,
+    /// So many bytes of the opening are seen.
+    Before(usize),
     Inside,
     Behind,
+    /// There is no wrapping.
+    Bare,
+}
+
+impl Default for Unwrapper {
+    fn default() -> Self {
+        Self { held: String::new(), place: Place::Before(0) }
+    }
 }
 
 impl Unwrapper {
     fn feed(&mut self, piece: &str) -> String {
-        if self.place == Place::Behind {
-            return String::new();
+        let rest = match self.place {
+            Place::Before(seen) => self.open(seen, piece),
+            Place::Inside | Place::Behind | Place::Bare => piece,
+        };
+        match self.place {
+            Place::Before(_) | Place::Behind => String::new(),
+            Place::Inside => self.contents(rest),
+            Place::Bare => {
+                let mut text = std::mem::take(&mut self.held);
+                text.push_str(rest);
+                Text::from_plain(&text).escaped().to_owned()
+            }
         }
+    }
+
+    /// Steps over the opening, of which `seen` bytes came before; gives what stands behind it, or what is not of it.
+    fn open<'p>(&mut self, mut seen: usize, piece: &'p str) -> &'p str {
+        let mut rest = piece.chars();
+        loop {
+            let left = rest.as_str();
+            let Some(next) = rest.next() else {
+                self.place = Place::Before(seen);
+                return left;
+            };
+            if next.is_whitespace() && GAPS.contains(&seen) {
+                if self.held.len() < KEPT {
+                    self.held.push(next);
+                }
+            } else if OPENING.get(seen..).is_some_and(|opening| opening.starts_with(next)) {
+                self.held.push(next);
+                seen += 1;
+            } else {
+                self.place = Place::Bare;
+                return left;
+            }
+            if seen == OPENING.len() {
+                self.held.clear();
+                self.place = Place::Inside;
+                return rest.as_str();
+            }
+        }
+    }
+
+    fn contents(&mut self, piece: &str) -> String {
         self.held.push_str(piece);
-        if self.place == Place::Before {
-            let Some(start) = string_start(&self.held) else { return String::new() };
-            self.held.drain(..start);
-            self.place = Place::Inside;
-        }
         let (end, closed) = contents_end(&self.held);
         let text: String = self.held.drain(..end).collect();
         if closed {
@@ -245,22 +298,13 @@ impl Unwrapper {
         text
     }
 
-    /// What is left when the call is over: a model that did not keep to the wrapping is shown as it is.
+    /// What is left when the call is over: one that ended before its wrapping was known is shown as it is.
     fn finish(self) -> String {
         match self.place {
-            Place::Before => Text::from_plain(&self.held).escaped().to_owned(),
-            Place::Inside | Place::Behind => String::new(),
+            Place::Before(_) => Text::from_plain(&self.held).escaped().to_owned(),
+            Place::Inside | Place::Behind | Place::Bare => String::new(),
         }
     }
-}
-
-/// Behind the opening quote of the value of `input`, if `text` reaches so far.
-fn string_start(text: &str) -> Option<usize> {
-    let mut rest = text;
-    for part in ["{", "\"input\"", ":", "\""] {
-        rest = rest.trim_start().strip_prefix(part)?;
-    }
-    Some(text.len() - rest.len())
 }
 
 /// How far `text` holds whole characters of a string's contents, and whether the closing quote follows.
@@ -369,16 +413,47 @@ mod tests {
     #[test]
     fn unwraps_free_text_however_it_is_cut() {
         let undo = Undo { wrapped_tools: vec!["patch".into()], ..Undo::default() };
-        let object = r#" { "input" : "a\"b\\\nc\u00e9" } "#;
-        let whole = run(undo.clone(), &[Text::from_plain(object).escaped()], Some("patch"));
-        assert_eq!(whole, r#"<patch Custom>a\"b\\\nc\u00e9</>tool_use"#);
-        for cut in 0..object.len() {
-            let (head, tail) = object.split_at(cut);
-            let head = Text::from_plain(head).escaped().to_owned();
-            let tail = Text::from_plain(tail).escaped().to_owned();
-            assert_eq!(run(undo.clone(), &[&head, &tail], Some("patch")), whole, "cut at {cut}");
+        for (object, said) in [
+            (r#" { "input" : "a\"b\\\nc\u00e9" } "#, r#"a\"b\\\nc\u00e9"#),
+            ("\n{\t\"input\":\u{a0}\"\"", ""),
+            (r#"{"x":1}"#, r#"{\"x\":1}"#),
+            (r#" { "input" : 17, "a":"é\n" } "#, r#" { \"input\" : 17, \"a\":\"é\\n\" } "#),
+            (r#"{"in put":"a"}"#, r#"{\"in put\":\"a\"}"#),
+            (r#"free "{"input":"text"}"#, r#"free \"{\"input\":\"text\"}"#),
+            (r#" { "inp"#, r#" { \"inp"#),
+            ("  ", "  "),
+            ("", ""),
+        ] {
+            let whole = format!("<patch Custom>{said}</>tool_use");
+            for (cut, _) in object.char_indices() {
+                let (head, tail) = object.split_at(cut);
+                let pieces = [head, tail].map(|piece| Text::from_plain(piece).escaped().to_owned());
+                let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+                assert_eq!(run(undo.clone(), &pieces, Some("patch")), whole, "{object} cut at {cut}");
+            }
+            let letters: Vec<_> = object.chars().map(|one| Text::from_plain(&one.to_string()).into_owned()).collect();
+            let letters: Vec<&str> = letters.iter().map(Text::escaped).collect();
+            assert_eq!(run(undo.clone(), &letters, Some("patch")), whole, "{object} letter by letter");
         }
-        assert_eq!(run(undo, &[r#"{\"x\":1}"#], Some("patch")), r#"<patch Custom>{\"x\":1}</>tool_use"#);
+    }
+
+    /// Nothing of a call without end is read twice, which would take minutes, and little of it is held.
+    #[test]
+    fn wrapping_that_does_not_come_costs_nothing() {
+        let blank = " ".repeat(1000);
+        let mut late = Unwrapper::default();
+        for _ in 0..16_000 {
+            assert_eq!(late.feed(&blank), "");
+            assert!(late.held.len() <= KEPT);
+        }
+        assert_eq!(late.feed("{\"input\": \"a"), "a");
+        let mut bare = Unwrapper::default();
+        assert_eq!(bare.feed("{\"x\":"), "{\\\"x\\\":");
+        for _ in 0..1000 {
+            assert_eq!(bare.feed(&blank), blank);
+            assert!(bare.held.is_empty());
+        }
+        assert_eq!(bare.finish(), "");
     }
 
     #[test]
