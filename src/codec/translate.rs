@@ -205,3 +205,90 @@ fn unreadable(body: &[u8], error: &JsonError) -> Fault<'static> {
     fault.status = 502;
     fault.with_code("upstream_malformed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Line;
+    use crate::format::Facts;
+    use crate::seal::Seal;
+
+    fn translated(from: Format, to: Format, body: &str) -> String {
+        let (seal, facts) = (Seal::new([7; 32]), Facts::default());
+        let line = Line { model: Some("m".into()), stream: None };
+        let head = RequestHead { api_version: Some("2023-06-01"), betas: None, line, seal: &seal };
+        let target = Target { model: "t", facts: &facts, api_version: Some("2023-06-01") };
+        let request = translate_request(from, to, body.as_bytes(), &head, &target).unwrap();
+        String::from_utf8(request.outgoing.body).unwrap()
+    }
+
+    /// A request with a call for each of `ids`, and the results of `answered`, which are words.
+    fn with_calls(format: Format, ids: &[String], answered: &[(&str, usize)]) -> String {
+        let calls = |one: &dyn Fn(&String) -> String| ids.iter().map(one).collect::<Vec<_>>().join(",");
+        let results = |one: &dyn Fn(&str, usize) -> String| {
+            answered.iter().map(|(id, n)| one(id, *n)).collect::<Vec<_>>().join(",")
+        };
+        match format {
+            Format::OpenaiChat => format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":"q"}},{{"role":"assistant","tool_calls":[{}]}},{}]}}"#,
+                calls(&|id| format!(
+                    r#"{{"id":"{id}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#
+                )),
+                results(&|id, n| format!(r#"{{"role":"tool","tool_call_id":"{id}","content":"r{n}"}}"#)),
+            ),
+            Format::AnthropicMessages => format!(
+                r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":[{}]}},{{"role":"user","content":[{}]}}]}}"#,
+                calls(&|id| format!(r#"{{"type":"tool_use","id":"{id}","name":"f","input":{{}}}}"#)),
+                results(&|id, n| format!(r#"{{"type":"tool_result","tool_use_id":"{id}","content":"r{n}"}}"#)),
+            ),
+            Format::OpenaiResponses => format!(
+                r#"{{"model":"m","input":[{{"role":"user","content":"q"}},{},{}]}}"#,
+                calls(&|id| format!(r#"{{"type":"function_call","call_id":"{id}","name":"f","arguments":"{{}}"}}"#)),
+                results(&|id, n| format!(r#"{{"type":"function_call_output","call_id":"{id}","output":"r{n}"}}"#)),
+            ),
+            Format::GeminiGenerate => format!(
+                r#"{{"contents":[{{"role":"user","parts":[{{"text":"q"}}]}},{{"role":"model","parts":[{}]}},{{"role":"user","parts":[{}]}}]}}"#,
+                calls(&|id| format!(r#"{{"functionCall":{{"id":"{id}","name":"f","args":{{}}}}}}"#)),
+                results(&|id, n| format!(
+                    r#"{{"functionResponse":{{"id":"{id}","name":"f","response":{{"output":"r{n}"}}}}}}"#
+                )),
+            ),
+        }
+    }
+
+    /// Calls of which every tenth has the id of the one before it, and their results, in order and out of it.
+    fn check(from: Format, to: Format, count: usize) {
+        let ids: Vec<String> = (0..count).map(|n| format!("c{}", if n % 10 == 9 { n - 1 } else { n })).collect();
+        let ordered: Vec<_> = ids.iter().map(String::as_str).zip(0..).collect();
+        // Results of one id stay in their order.
+        let mut shuffled = ordered.clone();
+        shuffled.sort_by_key(|(id, _)| id.bytes().rev().collect::<Vec<_>>());
+        let sent = translated(from, to, &with_calls(from, &ids, &shuffled));
+        if to == Format::OpenaiResponses {
+            for said in [r#""call_id":"c8","output":"r8""#, r#""call_id":"c8-2","output":"r9""#] {
+                assert!(sent.contains(said), "{from:?} to {to:?}: no {said}");
+            }
+        }
+        // Other readers keep the client's order, which this writer may.
+        if to != Format::OpenaiResponses || from == Format::OpenaiChat {
+            assert!(sent == translated(from, to, &with_calls(from, &ids, &ordered)), "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn results_find_their_calls_in_any_order() {
+        for from in Format::ALL {
+            for to in [Format::AnthropicMessages, Format::GeminiGenerate, Format::OpenaiResponses] {
+                if from != to {
+                    check(from, to, 60);
+                }
+            }
+        }
+    }
+
+    /// Work grows with the calls, not with their square: this would take minutes.
+    #[test]
+    fn thousands_of_results_find_their_calls() {
+        check(Format::OpenaiChat, Format::AnthropicMessages, 18_000);
+    }
+}

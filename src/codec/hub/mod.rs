@@ -16,6 +16,7 @@ pub mod media;
 mod request;
 mod response;
 mod tool;
+pub mod waiting;
 
 pub use block::{Block, BlockKind, CacheMark, Citation, Extra, Opaque, OpaqueKind, Role, Source, ThinkingKind, Turn};
 pub use error::{Fault, FaultKind, Refusal};

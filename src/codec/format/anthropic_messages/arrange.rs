@@ -7,6 +7,7 @@
 use super::report::Report;
 use super::wire::OWN;
 use crate::hub::ids::Distinct;
+use crate::hub::waiting::Waiting;
 use crate::hub::{Action, Block, BlockKind, Extra, Field, OpaqueKind, Refusal, Role, Turn};
 use crate::json::Text;
 
@@ -257,14 +258,13 @@ fn answer(open: &mut Vec<(String, String, usize)>, message: &mut Message<'_>) ->
     if open.is_empty() && !message.pieces.iter().any(Piece::is_result) {
         return Ok(());
     }
-    let (mut results, words): (Vec<_>, Vec<_>) = message.pieces.drain(..).partition(Piece::is_result);
+    let (results, words): (Vec<_>, Vec<_>) = message.pieces.drain(..).partition(Piece::is_result);
+    let mut results: Waiting<_, _> = results.iter().filter_map(answered).collect();
     for (id, sent, at) in open.drain(..) {
-        let found = results.iter().position(|piece| names(piece, &id)).ok_or_else(|| unanswered(&id, at))?;
-        if let Some(block) = results.remove(found).block() {
-            message.pieces.push(Piece::Linked(block, sent));
-        }
+        let block = results.take(&id).ok_or_else(|| unanswered(&id, at))?;
+        message.pieces.push(Piece::Linked(block, sent));
     }
-    if let Some(block) = results.first().and_then(Piece::block) {
+    if let Some(block) = results.first() {
         return Err(Refusal::at(
             block.at,
             "this result answers no tool call of the assistant's message before it; remove it or add the call",
@@ -274,8 +274,13 @@ fn answer(open: &mut Vec<(String, String, usize)>, message: &mut Message<'_>) ->
     Ok(())
 }
 
-fn names(piece: &Piece<'_>, call: &str) -> bool {
-    matches!(piece.block().map(|block| &block.kind), Some(BlockKind::ToolResult { id, .. }) if id == call)
+/// A result with the id of the call that it answers.
+fn answered<'r>(piece: &Piece<'r>) -> Option<(&'r str, &'r Block<'r>)> {
+    let block = piece.block()?;
+    match &block.kind {
+        BlockKind::ToolResult { id, .. } => Some((id.as_ref(), block)),
+        _ => None,
+    }
 }
 
 fn unanswered(id: &str, at: usize) -> Refusal {

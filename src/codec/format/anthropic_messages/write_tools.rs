@@ -196,9 +196,9 @@ pub(super) fn choose<'r>(
     }
     let mut mode = policy.mode.clone();
     if let Some(allowed) = &policy.allowed {
-        let names: Vec<&str> = request.tools.iter().filter_map(Tool::name).collect();
+        let known: BTreeSet<&str> = allowed.iter().map(AsRef::as_ref).collect();
         match allowed.as_slice() {
-            _ if names.iter().all(|name| allowed.iter().any(|allowed| allowed == name)) => {}
+            _ if request.tools.iter().filter_map(Tool::name).all(|name| known.contains(name)) => {}
             [only] if mode == Some(ToolMode::Any) => {
                 mode = Some(ToolMode::Named { name: only.clone(), flavor: crate::hub::Flavor::Function });
             }

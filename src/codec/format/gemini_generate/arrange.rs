@@ -4,6 +4,7 @@
 use super::pieces::{assistant, fits};
 use super::report::Report;
 use crate::hub::ids::Distinct;
+use crate::hub::waiting::Waiting;
 use crate::hub::{Action, Block, BlockKind, Extra, Field, Refusal, Role, Turn};
 use crate::json::Text;
 
@@ -60,11 +61,19 @@ pub(super) fn arrange<'r>(
         assistant(&mut content.pieces, allowed.signed_calls, report);
     }
     fill_empty(&mut contents, report);
-    for (at, pieces) in attached.into_iter().rev() {
-        // Beside a result the provider counts media as a result too, so they have a content of their own.
-        contents.insert(at + 1, Content { is_model: false, pieces, extras: Vec::new(), at: 0 });
+    if attached.is_empty() {
+        return Ok(contents);
     }
-    Ok(contents)
+    let mut attached = attached.into_iter().peekable();
+    let mut arranged = Vec::with_capacity(contents.len() + attached.len());
+    for (at, content) in contents.into_iter().enumerate() {
+        arranged.push(content);
+        if let Some((_, pieces)) = attached.next_if(|(behind, _)| *behind == at) {
+            // Beside a result the provider counts media as a result too, so they have a content of their own.
+            arranged.push(Content { is_model: false, pieces, extras: Vec::new(), at: 0 });
+        }
+    }
+    Ok(arranged)
 }
 
 /// One turn, without what cannot be said; `None` if nothing of a turn that is not the user's is left.
@@ -173,12 +182,10 @@ fn answer<'r>(
     if open.is_empty() && !content.pieces.iter().any(is_result) {
         return Ok(media);
     }
-    let (mut results, words): (Vec<_>, Vec<_>) = content.pieces.drain(..).partition(is_result);
+    let (results, words): (Vec<_>, Vec<_>) = content.pieces.drain(..).partition(is_result);
+    let mut results: Waiting<_, _> = results.iter().filter_map(answered).collect();
     for call in open.drain(..) {
-        let Some(found) = results.iter().position(|piece| names(piece, &call.id)) else {
-            return Err(unanswered(&call));
-        };
-        let Piece::Block(block) = results.remove(found) else { continue };
+        let Some(block) = results.take(&call.id) else { return Err(unanswered(&call)) };
         if let (false, BlockKind::ToolResult { content, .. }) = (allowed.rich_results, &block.kind) {
             for inner in content.iter().filter(|inner| !matches!(inner.kind, BlockKind::Text { .. })) {
                 report.converted(
@@ -191,7 +198,7 @@ fn answer<'r>(
         }
         content.pieces.push(Piece::Result(block, call.sent, call.name));
     }
-    if let Some(Piece::Block(block)) = results.first() {
+    if let Some(block) = results.first() {
         return Err(Refusal::at(
             block.at,
             "this result answers no tool call of the model's content before it; remove it or add the call",
@@ -202,11 +209,15 @@ fn answer<'r>(
 }
 
 fn is_result(piece: &Piece<'_>) -> bool {
-    matches!(piece, Piece::Block(Block { kind: BlockKind::ToolResult { .. }, .. }))
+    answered(piece).is_some()
 }
 
-fn names(piece: &Piece<'_>, call: &str) -> bool {
-    matches!(piece, Piece::Block(Block { kind: BlockKind::ToolResult { id, .. }, .. }) if id == call)
+/// A result with the id of the call that it answers.
+fn answered<'r>(piece: &Piece<'r>) -> Option<(&'r str, &'r Block<'r>)> {
+    match piece {
+        Piece::Block(block @ Block { kind: BlockKind::ToolResult { id, .. }, .. }) => Some((id.as_ref(), block)),
+        _ => None,
+    }
 }
 
 fn unanswered(call: &Open) -> Refusal {

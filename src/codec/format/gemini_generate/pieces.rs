@@ -104,10 +104,12 @@ fn is_signature_only(block: &Block<'_>) -> bool {
 /// The signature that stands right before a call; for the first call also an earlier one, as formats that keep
 /// reasoning apart put it before all words.
 fn take_waiting<'r>(arranged: &mut Vec<Piece<'r>>, first_call: bool) -> Option<Text<'r>> {
-    let at = arranged.iter().rposition(|piece| matches!(piece, Piece::Signature(_)))?;
-    if at + 1 != arranged.len() && !first_call {
-        return None;
-    }
+    let is_signature = |piece: &Piece<'_>| matches!(piece, Piece::Signature(_));
+    let at = if first_call {
+        arranged.iter().rposition(is_signature)?
+    } else {
+        arranged.len().checked_sub(1).filter(|_| arranged.last().is_some_and(is_signature))?
+    };
     match arranged.remove(at) {
         Piece::Signature(signature) => Some(signature),
         _ => None,

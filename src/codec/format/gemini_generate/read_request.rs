@@ -8,6 +8,7 @@ use super::read_tools::{read_tool_config, read_tools};
 use super::wire::{OWN, fields, keep, loose_text};
 use crate::format::RequestHead;
 use crate::hub::ids::derived;
+use crate::hub::waiting::Waiting;
 use crate::hub::{Block, BlockKind, Extra, Field, Origin, Refusal, Request, Role, StreamSpec, Tier, Turn};
 use crate::json::{Cursor, JsonError, Kind};
 use crate::seal::Seal;
@@ -192,13 +193,41 @@ fn join<'a>(blocks: &mut Vec<Block<'a>>, mut block: Block<'a>) {
     }
 }
 
+/// The ids of calls without a result yet, which may ask for one by its call's name or by its id.
+#[derive(Default)]
+struct Open {
+    /// Ids, in the order of the calls; `None` where the result is found.
+    ids: Vec<Option<String>>,
+    /// Places in `ids`.
+    by_name: Waiting<String, usize>,
+    by_id: Waiting<String, usize>,
+}
+
+impl Open {
+    fn add(&mut self, name: &str, id: &str) {
+        self.by_name.add(name.to_owned(), self.ids.len());
+        self.by_id.add(id.to_owned(), self.ids.len());
+        self.ids.push(Some(id.to_owned()));
+    }
+
+    fn take_named(&mut self, name: &str) -> Option<String> {
+        let mut places = std::iter::from_fn(|| self.by_name.take(name));
+        places.find_map(|place| self.ids.get_mut(place)?.take())
+    }
+
+    fn take(&mut self, id: &str) -> Option<String> {
+        let mut places = std::iter::from_fn(|| self.by_id.take(id));
+        places.find_map(|place| self.ids.get_mut(place)?.take())
+    }
+}
+
 /// Gives calls without an id one that derives from their place, and their results the same: by the tool's name, in
 /// order, as the vendor pairs them. A longer history keeps the ids of the shorter one.
 fn link(turns: &mut [Turn<'_>]) {
-    let mut open: Vec<(String, String)> = Vec::new();
+    let mut open = Open::default();
     for (at, turn) in turns.iter_mut().enumerate() {
         if turn.role == Role::Assistant {
-            open.clear();
+            open = Open::default();
         }
         let mut calls = 0;
         for block in &mut turn.blocks {
@@ -208,15 +237,15 @@ fn link(turns: &mut [Turn<'_>]) {
                         *id = Cow::Owned(derived("call_", &format!("{at}:{calls}:{name}")));
                     }
                     calls += 1;
-                    open.push((name.to_string(), id.to_string()));
+                    open.add(name, id);
                 }
                 BlockKind::ToolResult { id, .. } => {
                     let found = match id.strip_prefix(BY_NAME) {
-                        Some(tool) => open.iter().position(|(name, _)| name == tool),
-                        None => open.iter().position(|(_, call)| *call == **id),
+                        Some(tool) => open.take_named(tool),
+                        None => open.take(id),
                     };
                     if let Some(found) = found {
-                        *id = Cow::Owned(open.remove(found).1);
+                        *id = Cow::Owned(found);
                     } else if let Some(tool) = id.strip_prefix(BY_NAME) {
                         *id = Cow::Owned(tool.to_owned());
                     }

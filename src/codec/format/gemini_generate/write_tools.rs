@@ -271,7 +271,8 @@ pub(super) fn choose(request: &Request<'_>, facts: &Facts, report: &mut Report<'
         Some(ToolMode::Named { name, .. }) => Choice { mode: "ANY", names: vec![name.to_string()] },
         Some(ToolMode::None) => Choice { mode: "NONE", names: Vec::new() },
         mode => {
-            let all = request.tools.iter().filter_map(Tool::name).all(|name| allowed.iter().any(|known| known == name));
+            let known: BTreeSet<&str> = allowed.iter().map(String::as_str).collect();
+            let all = request.tools.iter().filter_map(Tool::name).all(|name| known.contains(name));
             if !allowed.is_empty() && !all {
                 let reason = "some of the tools cannot be ruled out where the model decides";
                 report.field(Field::ToolChoice, Action::Dropped, reason);

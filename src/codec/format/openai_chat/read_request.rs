@@ -1,6 +1,7 @@
 //! A client's request, read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::answer::{self, Said};
 use super::details;
@@ -359,8 +360,9 @@ impl<'a> History<'_, 'a> {
         let block = Block::new(BlockKind::ToolResult { id, content, is_error: None }, at);
         let extras = message.said.extras;
         let open = self.request.turns.last_mut().filter(|turn| {
-            turn.role == Role::User
-                && turn.blocks.iter().all(|block| matches!(block.kind, BlockKind::ToolResult { .. }))
+            // A user's own words hold no results, so the first block tells for all.
+            let first = turn.blocks.first();
+            turn.role == Role::User && first.is_none_or(|block| matches!(block.kind, BlockKind::ToolResult { .. }))
         });
         match open {
             Some(turn) => {
@@ -386,14 +388,17 @@ impl<'a> History<'_, 'a> {
 
     /// Results stand in the order of the calls, whatever the order in which they came.
     fn order_results(&mut self) {
-        let mut called: Vec<Cow<'a, str>> = Vec::new();
+        let mut called: BTreeMap<Cow<'a, str>, usize> = BTreeMap::new();
         for turn in &mut self.request.turns {
             if turn.role == Role::Assistant {
-                called = turn.blocks.iter().filter_map(call_id).collect();
+                called.clear();
+                for (place, id) in turn.blocks.iter().filter_map(call_id).enumerate() {
+                    called.entry(id).or_insert(place);
+                }
                 continue;
             }
             let place = |block: &Block<'a>| match &block.kind {
-                BlockKind::ToolResult { id, .. } => called.iter().position(|call| call == id).unwrap_or(usize::MAX),
+                BlockKind::ToolResult { id, .. } => called.get(id).copied().unwrap_or(usize::MAX),
                 _ => usize::MAX,
             };
             turn.blocks.sort_by_key(place);

@@ -1,6 +1,7 @@
 //! Tools and the choice among them, written.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::report::Report;
 use super::write_request::OWN;
@@ -167,8 +168,9 @@ fn choice(
         let word = if *mode == ToolMode::Any { "required" } else { "auto" };
         w.open_object().key("type").plain("allowed_tools").key("allowed_tools").open_object().key("mode").plain(word);
         w.key("tools").open_array();
+        let customs = customs(request, undo);
         for name in allowed {
-            named(name, flavor_of(name, request, undo), w);
+            named(name, flavor_of(name, &customs), w);
         }
         w.close_array().close_object().close_object();
         return Ok(());
@@ -189,10 +191,18 @@ fn choice(
     Ok(())
 }
 
-fn flavor_of(name: &str, request: &Request<'_>, undo: &Undo) -> Flavor {
-    let custom = request.tools.iter().any(|tool| matches!(tool, Tool::Custom { name: known, .. } if known == name));
-    let wrapped = undo.wrapped_tools.iter().any(|tool| tool == name);
-    if custom && !wrapped { Flavor::Custom } else { Flavor::Function }
+/// The tools that take free text as they are; a client may allow thousands of names, so they are looked up in a set.
+fn customs<'r>(request: &'r Request<'_>, undo: &Undo) -> BTreeSet<&'r str> {
+    let wrapped: BTreeSet<&str> = undo.wrapped_tools.iter().map(String::as_str).collect();
+    let custom = |tool: &'r Tool<'_>| match tool {
+        Tool::Custom { name, .. } => Some(name.as_ref()),
+        Tool::Function { .. } | Tool::Server { .. } => None,
+    };
+    request.tools.iter().filter_map(custom).filter(|name| !wrapped.contains(name)).collect()
+}
+
+fn flavor_of(name: &str, customs: &BTreeSet<&str>) -> Flavor {
+    if customs.contains(name) { Flavor::Custom } else { Flavor::Function }
 }
 
 fn named(name: &str, flavor: Flavor, w: &mut Writer<'_>) {

@@ -8,6 +8,7 @@ use super::write_parts::content;
 use super::write_tools::{sent_name, write_call_name};
 use crate::format::Facts;
 use crate::hub::ids::{Distinct, derived};
+use crate::hub::waiting::Waiting;
 use crate::hub::{Block, BlockKind, Field, Flavor, OpaqueKind, Refusal, Request, Role, ThinkingKind, Turn};
 use crate::json::{Json, Kind, Text, Writer};
 
@@ -19,7 +20,8 @@ pub(super) fn write(
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
-    let mut pen = Pen { facts, report, w, flavors: BTreeMap::new(), ids: Distinct::default(), open: Vec::new() };
+    let mut pen =
+        Pen { facts, report, w, flavors: BTreeMap::new(), ids: Distinct::default(), open: Waiting::default() };
     if !instructions.is_empty() {
         pen.message(pen.operator(), instructions, &[])?;
     }
@@ -33,8 +35,8 @@ struct Pen<'p, 'o, 'l, 'r> {
     /// Whether a call took free text, by its native id.
     flavors: BTreeMap<&'r str, Flavor>,
     ids: Distinct,
-    /// Calls without a result yet: native id and the one sent.
-    open: Vec<(&'r str, String)>,
+    /// The ids sent of calls without a result yet, by the native ones.
+    open: Waiting<&'r str, String>,
 }
 
 impl<'r> Pen<'_, '_, '_, 'r> {
@@ -259,7 +261,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
     fn call(&mut self, block: &'r Block<'r>) {
         let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
         let sent = self.ids.next(id);
-        self.open.push((id, sent.clone()));
+        self.open.add(id, sent.clone());
         self.flavors.insert(id, *flavor);
         self.foreign_state(block);
         if block.cache.is_some() {
@@ -294,10 +296,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
     fn result(&mut self, block: &Block<'_>) -> Result<(), Refusal> {
         let BlockKind::ToolResult { id, content: blocks, is_error } = &block.kind else { return Ok(()) };
         let flavor = self.flavors.get(id.as_ref()).copied().unwrap_or_default();
-        let sent = match self.open.iter().position(|(native, _)| *native == id.as_ref()) {
-            Some(at) => self.open.remove(at).1,
-            None => crate::hub::ids::portable(id).into_owned(),
-        };
+        let sent = self.open.take(id).unwrap_or_else(|| crate::hub::ids::portable(id).into_owned());
         let custom = flavor == Flavor::Custom && self.facts.custom_tools;
         let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
         self.w.open_object().key("type").plain(kind).key("call_id").plain(&sent).key("output");

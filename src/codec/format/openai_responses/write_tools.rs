@@ -1,6 +1,7 @@
 //! Tools and the choice among them, written.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::read_tools::{NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
@@ -24,7 +25,7 @@ pub(super) fn write(
         report.gone(Field::ParallelTools, policy.parallel.is_some(), "there are no tools to call");
         return Ok(());
     }
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     if let Some(twice) = request.tools.iter().find(|tool| tool.name().is_some_and(|name| !names.insert(name))) {
         let name = twice.name().map(|name| split_namespace(name).1).unwrap_or_default();
         return Err(Refusal::at(twice.at(), format!("two tools are named `{name}`")));
@@ -264,8 +265,9 @@ fn choice(
     if let (Some(allowed), ToolMode::Auto | ToolMode::Any) = (&request.tool_policy.allowed, mode) {
         let word = if *mode == ToolMode::Any { "required" } else { "auto" };
         w.open_object().key("type").plain("allowed_tools").key("mode").plain(word).key("tools").open_array();
+        let customs = customs(request, undo);
         for name in allowed {
-            named(name, flavor_of(name, request, undo), own, w);
+            named(name, flavor_of(name, &customs), own, w);
         }
         w.close_array().close_object();
         return Ok(());
@@ -278,17 +280,25 @@ fn choice(
         ToolMode::None => w.plain("none"),
         ToolMode::Any => w.plain("required"),
         ToolMode::Named { name, .. } => {
-            named(name, flavor_of(name, request, undo), own, w);
+            named(name, flavor_of(name, &customs(request, undo)), own, w);
             return Ok(());
         }
     };
     Ok(())
 }
 
-fn flavor_of(name: &str, request: &Request<'_>, undo: &Undo) -> Flavor {
-    let custom = request.tools.iter().any(|tool| matches!(tool, Tool::Custom { name: known, .. } if known == name));
-    let wrapped = undo.wrapped_tools.iter().any(|tool| *tool == sent_name(name));
-    if custom && !wrapped { Flavor::Custom } else { Flavor::Function }
+/// The tools that take free text as they are; a client may allow thousands of names, so they are looked up in a set.
+fn customs<'r>(request: &'r Request<'_>, undo: &Undo) -> BTreeSet<&'r str> {
+    let wrapped: BTreeSet<&str> = undo.wrapped_tools.iter().map(String::as_str).collect();
+    let custom = |tool: &'r Tool<'_>| match tool {
+        Tool::Custom { name, .. } => Some(name.as_ref()),
+        Tool::Function { .. } | Tool::Server { .. } => None,
+    };
+    request.tools.iter().filter_map(custom).filter(|name| !wrapped.contains(sent_name(name).as_ref())).collect()
+}
+
+fn flavor_of(name: &str, customs: &BTreeSet<&str>) -> Flavor {
+    if customs.contains(name) { Flavor::Custom } else { Flavor::Function }
 }
 
 fn named(name: &str, flavor: Flavor, own: bool, w: &mut Writer<'_>) {
