@@ -62,7 +62,8 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     request.stream = stream.then_some(options);
     wishes.settle(&mut request);
     let mut messages = messages.ok_or_else(|| Refusal::of("messages", "the conversation is missing"))?;
-    let mut history = History { seal: head.seal, request: &mut request, leading: true, turn: 0 };
+    let named = Named::default();
+    let mut history = History { seal: head.seal, request: &mut request, leading: true, turn: 0, named };
     messages.array::<Refusal>(|_, value| history.message(value))?;
     history.order_results();
     Ok(request)
@@ -243,6 +244,15 @@ struct History<'r, 'a> {
     leading: bool,
     /// Number of the message, for ids that must be invented.
     turn: usize,
+    named: Named<'a>,
+}
+
+/// The last calls of each name; the deprecated form has no ids, and few clients need them.
+#[derive(Default)]
+struct Named<'a> {
+    ids: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// So many turns are in `ids`.
+    turns: usize,
 }
 
 /// A message before its role is known to matter.
@@ -376,14 +386,16 @@ impl<'a> History<'_, 'a> {
         Ok(())
     }
 
-    /// Id of the last call of the function `name`: the deprecated form has no ids.
-    fn call_named(&self, name: &str) -> Cow<'a, str> {
-        let calls = self.request.turns.iter().rev().flat_map(|turn| turn.blocks.iter().rev());
-        let found = calls.filter_map(|block| match &block.kind {
-            BlockKind::ToolCall { id, name: called, .. } if called == name => Some(id.clone()),
-            _ => None,
-        });
-        found.into_iter().next().unwrap_or_else(|| Cow::Owned(crate::hub::ids::derived("call_", name)))
+    /// Id of the last call of the function `name`.
+    fn call_named(&mut self, name: &str) -> Cow<'a, str> {
+        let Named { ids, turns } = &mut self.named;
+        for block in self.request.turns.iter().skip(*turns).flat_map(|turn| &turn.blocks) {
+            if let BlockKind::ToolCall { id, name, .. } = &block.kind {
+                ids.insert(name.clone(), id.clone());
+            }
+        }
+        *turns = self.request.turns.len();
+        ids.get(name).cloned().unwrap_or_else(|| Cow::Owned(crate::hub::ids::derived("call_", name)))
     }
 
     /// Results stand in the order of the calls, whatever the order in which they came.

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, MESSAGES, as_it_is, send, to_chat, to_messages};
+use super::{CHAT, KEY, MESSAGES, as_it_is, send, to_chat, to_messages};
+use crate::format::{RequestHead, wire};
+use crate::hub::BlockKind;
+use crate::seal::Seal;
 
 fn call(id: &str, name: &str, arguments: &str) -> Value {
     json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
@@ -174,8 +177,8 @@ fn trap_c23_properties_are_not_keywords() {
 fn trap_c27_arguments_keep_their_bytes() {
     let raw = r#"{"n":12345678901234567890,"a":1.0, "a":2}"#;
     let history = chat(json!([user("q"), calls(json!([call("a", "f", raw)])), result("a", "1")]));
-    let seal = crate::seal::Seal::new(super::KEY);
-    let head = crate::RequestHead { api_version: None, betas: None, line: crate::Line::default(), seal: &seal };
+    let seal = Seal::new(KEY);
+    let head = RequestHead { api_version: None, betas: None, line: crate::Line::default(), seal: &seal };
     let facts = crate::Facts::default();
     let target = crate::Target { model: "m", facts: &facts, api_version: None };
     let sent = crate::translate_request(CHAT, MESSAGES, history.to_string().as_bytes(), &head, &target).unwrap();
@@ -327,4 +330,31 @@ fn a_field_of_an_operators_message_is_no_field_of_the_request() {
     assert_eq!((&sent.body["model"], sent.body.get("note")), (&json!("target-model"), None));
     assert_eq!(sent.body.as_object().unwrap().keys().filter(|key| key.contains("instructions")).count(), 0);
     assert_eq!(sent.losses, ["dropped:unknown", "dropped:unknown"]);
+}
+
+/// The deprecated form has no ids: a result is that of the last call of its name. Work grows with the results, not
+/// with their square.
+#[test]
+fn results_without_an_id_find_the_last_call_of_their_name() {
+    let called = |name: &str| json!({"role": "assistant", "function_call": {"name": name, "arguments": "{}"}});
+    let result = |name: &str| json!({"role": "function", "name": name, "content": "r"});
+    let said = [called("f"), called("g"), called("f"), result("g"), result("f"), result("h"), called("g"), result("g")];
+    let read = |messages: &[Value]| -> Vec<String> {
+        let body = json!({"model": "m", "messages": messages}).to_string();
+        let seal = Seal::new(KEY);
+        let head = RequestHead { api_version: None, betas: None, line: crate::Line::default(), seal: &seal };
+        let request = wire(CHAT).read_request(body.as_bytes(), &head).unwrap();
+        let ids = request.turns.iter().flat_map(|turn| &turn.blocks).filter_map(|block| match &block.kind {
+            BlockKind::ToolCall { id, .. } | BlockKind::ToolResult { id, .. } => Some(id.to_string()),
+            _ => None,
+        });
+        ids.collect()
+    };
+    let ids = read(&said);
+    assert!(ids[0] != ids[2] && ids[1] != ids[6], "{ids:?}");
+    // The result of the call right before stands first.
+    assert_eq!(ids[3..6], [ids[2].clone(), ids[1].clone(), crate::hub::ids::derived("call_", "h")]);
+    assert_eq!(ids[7], ids[6]);
+    let many: Vec<Value> = (0..25_000).map(|_| called("f")).chain((0..25_000).map(|_| result("h"))).collect();
+    assert_eq!(read(&many).len(), 50_000);
 }
