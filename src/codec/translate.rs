@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// Work grows with the calls, not with their square: this would take minutes.
+    /// Work grows with the calls, not with their square.
     #[test]
     fn thousands_of_results_find_their_calls() {
         check(Format::OpenaiChat, Format::AnthropicMessages, 18_000);
