@@ -18,8 +18,8 @@ pub struct UndoStage {
     blocks: Vec<(u32, Treatment)>,
     /// Escapes of high surrogates that ended the last delta of their block; blocks may interleave.
     halves: Vec<Half>,
-    /// Function calls whose arguments have not begun.
-    silent: Vec<u32>,
+    /// Function calls whose arguments have not begun, each with what came that may yet be a `null`.
+    silent: Vec<(u32, String)>,
     /// A JSON answer came as a tool call.
     json_answer: bool,
 }
@@ -86,7 +86,7 @@ impl UndoStage {
             return Head::ToolCall { id, name, flavor: Flavor::Custom };
         }
         if flavor == Flavor::Function {
-            self.silent.push(block);
+            self.silent.push((block, String::new()));
         }
         Head::ToolCall { id, name, flavor }
     }
@@ -95,9 +95,16 @@ impl UndoStage {
         match self.blocks.iter_mut().find(|(at, _)| *at == block) {
             None => {
                 // White space before the arguments says nothing, and alone is no JSON; a bare `null` are no arguments.
-                if let Some(at) = self.silent.iter().position(|silent| *silent == block) {
-                    if fragment.is_blank() || fragment.escaped().trim() == "null" {
+                let mut fragment = fragment;
+                if let Some(at) = self.silent.iter().position(|(silent, _)| *silent == block) {
+                    let Some((_, held)) = self.silent.get_mut(at).filter(|_| !fragment.is_blank()) else { return };
+                    let joined = [held.as_str(), fragment.escaped()].concat();
+                    if "null".starts_with(joined.trim()) {
+                        joined.trim().clone_into(held);
                         return;
+                    }
+                    if !held.is_empty() {
+                        fragment = Text::from_escaped(joined);
                     }
                     self.silent.swap_remove(at);
                 }
@@ -123,7 +130,12 @@ impl UndoStage {
                 sink(Event::TextDelta { block, text });
             }
         }
-        self.silent.retain(|silent| *silent != block);
+        if let Some(at) = self.silent.iter().position(|(silent, _)| *silent == block) {
+            let (_, held) = self.silent.swap_remove(at);
+            if !matches!(held.as_str(), "" | "null") {
+                sink(Event::ArgumentsDelta { block, fragment: Text::from_escaped(held) });
+            }
+        }
         if let Some(at) = self.blocks.iter().position(|(at, _)| *at == block)
             && let (_, Treatment::Unwrap(unwrapper)) = self.blocks.swap_remove(at)
         {
@@ -396,6 +408,10 @@ mod tests {
         for (deltas, said) in [
             (&["", " ", "\\n"][..], ""),
             (&[" null "], ""),
+            (&["nu", "", "ll", " "], ""),
+            (&["n", "o"], "no"),
+            (&["nu", "l"], "nul"),
+            (&["null", "1"], "null1"),
             (&["  ", r#" {\"a\":"#, " ", "null}"], r#" {\"a\": null}"#),
             (&["[1]"], "[1]"),
         ] {
