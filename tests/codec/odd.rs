@@ -172,6 +172,25 @@ fn items_of_one_place_are_told_apart() {
     }
 }
 
+/// Some servers make up an id for each event.
+#[test]
+fn an_item_whose_id_changes_is_one() {
+    let item = |id: &str, status: &str, text: &str| {
+        let content = json!([{"type": "output_text", "text": text, "annotations": []}]);
+        json!({"type": "message", "id": id, "role": "assistant", "status": status, "content": content})
+    };
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "status": "in_progress"}}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": item("a", "in_progress", "")}),
+        json!({"type": "response.output_text.delta", "output_index": 0, "item_id": "b", "content_index": 0, "delta": "hi"}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": item("c", "completed", "hi")}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed",
+            "output": [item("d", "completed", "hi")]}}),
+    ];
+    let (written, outcome) = streamed(Format::OpenaiResponses, Format::OpenaiChat, &events);
+    assert!(outcome.complete && written.matches("hi").count() == 1, "{written}");
+}
+
 fn losses(from: Format, to: Format, body: &Value) -> (Losses, Value) {
     let seal = Seal::new([1; 32]);
     let line = Line { model: Some("m".into()), stream: None };

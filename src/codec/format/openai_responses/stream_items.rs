@@ -142,8 +142,9 @@ impl Items {
         } else {
             let at = |known: &&State| output.map_or(whole, |output| known.output == output);
             match self.list.iter().rev().find(at) {
-                // Some servers give each item the same place.
-                Some(known) if differs(known) || (known.done && !whole) => self.push(known.output)?,
+                // Some servers give each item the same place; others an item another id once it is whole.
+                Some(known) if known.done && (differs(known) || !whole) => self.push(known.output)?,
+                Some(known) if differs(known) && !whole => self.push(known.output)?,
                 Some(known) => known.index,
                 None => self.push(output.unwrap_or(self.list.len() as u64))?,
             }
