@@ -157,6 +157,7 @@ pub(crate) fn read_whole<'a>(
         return Err(told(provider, body));
     }
     for candidate in &mut response.candidates {
+        let all = candidate.blocks.len();
         candidate.blocks.retain(|block| {
             let empty = matches!(&block.kind, BlockKind::ToolCall { name, arguments, .. }
                 if name.is_empty() && matches!(arguments.as_str(), "{}" | "\"\""));
@@ -166,7 +167,7 @@ pub(crate) fn read_whole<'a>(
             !empty
         });
         let calls = candidate.blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
-        if candidate.stop == Stop::ToolUse && !calls {
+        if candidate.blocks.len() < all && candidate.stop == Stop::ToolUse && !calls {
             candidate.stop = Stop::EndTurn;
         }
     }

@@ -14,14 +14,11 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use tidegate_codec::hub::Place;
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{
-    Facts, Format, Framing, Line, Outcome, Reply, RequestHead, Settings, Target, Transcoder, TranslatedRequest, Undo,
-    translate_request, translate_response,
+    Facts, Format, Line, RequestHead, Target, TranslatedRequest, Undo, translate_request, translate_response,
 };
 
 /// A value that no translation could produce by itself, inside of the value that a field wants.
@@ -616,18 +613,6 @@ fn recorded_requests_are_translated_or_refused_in_words() {
     }
 }
 
-fn reply() -> Arc<Reply> {
-    Arc::new(Reply {
-        model: "client-model".to_owned(),
-        include_usage: true,
-        show_reasoning: true,
-        framing: Framing::Events,
-        seal: Arc::new(Seal::new([1; 32])),
-        created: 0,
-        settings: Settings::default(),
-    })
-}
-
 /// An answer with something of everything.
 fn full_answer(format: Format) -> Value {
     match format {
@@ -744,7 +729,8 @@ fn what_an_answer_says_in_fields_of_tomorrow_is_carried_or_reported() {
         for to in Format::ALL.into_iter().filter(|to| *to != from) {
             for pointer in &pointers {
                 let body = extended(&answer, pointer).to_string();
-                let translated = translate_response(from, to, body.as_bytes(), &reply(), &Undo::default()).unwrap();
+                let translated =
+                    translate_response(from, to, body.as_bytes(), &support::reply(), &Undo::default()).unwrap();
                 let field = format!("{pointer}/vendorInvented");
                 let told = translated.losses.iter().any(|loss| match &loss.place {
                     Place::Pointer(at) => !at.is_empty() && field.starts_with(at.as_ref()),
@@ -778,7 +764,8 @@ fn members_of_tomorrow_within_recorded_answers_are_carried_or_reported() {
         for pointer in unseen(&answer, case.format, &mut seen) {
             let body = extended(&answer, &pointer).to_string();
             for to in Format::ALL.into_iter().filter(|to| *to != case.format) {
-                let translated = translate_response(case.format, to, body.as_bytes(), &reply(), &Undo::default());
+                let translated =
+                    translate_response(case.format, to, body.as_bytes(), &support::reply(), &Undo::default());
                 let Ok(translated) = translated else { continue };
                 checked += 1;
                 let field = format!("{pointer}/vendorInvented");
@@ -796,23 +783,13 @@ fn members_of_tomorrow_within_recorded_answers_are_carried_or_reported() {
     assert!(wrong.is_empty(), "{} of {checked} members are lost silently:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn streamed(from: Format, to: Format, events: &[Value]) -> (String, Outcome) {
-    let text: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    let done = if from == Format::OpenaiChat { "data: [DONE]\n\n" } else { "" };
-    let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
-    let mut out = Vec::new();
-    transcoder.chunk(format!("{}{done}", text.concat()).as_bytes(), &mut out);
-    transcoder.finish(&mut out);
-    (String::from_utf8(out).unwrap(), transcoder.outcome().clone())
-}
-
 #[test]
 fn what_a_stream_says_in_fields_of_tomorrow_is_reported() {
     let mut wrong = Vec::new();
     for from in Format::ALL {
         let events = full_stream(from);
         for to in Format::ALL.into_iter().filter(|to| *to != from) {
-            let (_, usual) = streamed(from, to, &events);
+            let (_, usual) = support::streamed(from, to, &events);
             assert!(usual.complete, "{from:?} -> {to:?}: {usual:?}");
             for (index, event) in events.iter().enumerate() {
                 let mut pointers = Vec::new();
@@ -820,7 +797,7 @@ fn what_a_stream_says_in_fields_of_tomorrow_is_reported() {
                 for pointer in pointers {
                     let mut events = events.clone();
                     events[index] = extended(event, &pointer);
-                    let (_, outcome) = streamed(from, to, &events);
+                    let (_, outcome) = support::streamed(from, to, &events);
                     if outcome.dropped.len() <= usual.dropped.len() {
                         wrong.push(format!("{} -> {}: event {index}, {pointer}", from.name(), to.name()));
                     }
@@ -845,12 +822,12 @@ fn a_stream_that_its_writer_gives_up_is_no_complete_one() {
         (vec![stop("error")], Format::GeminiGenerate),
         (vec![stop("error")], Format::OpenaiResponses),
     ] {
-        let (written, outcome) = streamed(Format::OpenaiChat, to, &events);
+        let (written, outcome) = support::streamed(Format::OpenaiChat, to, &events);
         let told = written.contains("error");
         assert!(told && !outcome.complete && outcome.fault.is_some(), "{to:?}: {outcome:?}\n{written}");
     }
     let failed =
         json!({"candidates": [{"index": 0, "content": {"parts": []}, "finishReason": "MALFORMED_FUNCTION_CALL"}]});
-    let (written, outcome) = streamed(Format::GeminiGenerate, Format::OpenaiChat, &[failed]);
+    let (written, outcome) = support::streamed(Format::GeminiGenerate, Format::OpenaiChat, &[failed]);
     assert!(written.contains("\"error\"") && outcome.fault.is_some(), "{outcome:?}\n{written}");
 }

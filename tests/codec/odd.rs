@@ -1,41 +1,29 @@
 //! Requests and answers as odd clients and servers send them: each is read for what it means, and alike whether it comes
 //! whole or as a stream.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
+    clippy::string_slice,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads what it needs"
+)]
+
+mod support;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use support::{reply, streamed};
 use tidegate_codec::hub::Losses;
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{
-    Facts, Format, Framing, Line, Outcome, Reply, RequestHead, Settings, Target, Transcoder, Undo, translate_request,
-    translate_response,
+    Facts, Format, Line, RequestHead, Target, Transcoder, Undo, translate_request, translate_response,
 };
-
-fn reply() -> Reply {
-    Reply {
-        model: "client-model".to_owned(),
-        include_usage: true,
-        show_reasoning: true,
-        framing: Framing::Events,
-        seal: Arc::new(Seal::new([1; 32])),
-        created: 0,
-        settings: Settings::default(),
-    }
-}
-
-fn streamed(from: Format, to: Format, events: &[Value]) -> (String, Outcome) {
-    let mut transcoder = Transcoder::new(from, to, Arc::new(reply()), Undo::default());
-    let mut out = Vec::new();
-    for event in events {
-        transcoder.chunk(format!("data: {event}\n\n").as_bytes(), &mut out);
-    }
-    if from == Format::OpenaiChat {
-        transcoder.chunk(b"data: [DONE]\n\n", &mut out);
-    }
-    transcoder.finish(&mut out);
-    (String::from_utf8(out).unwrap(), transcoder.outcome().clone())
-}
 
 /// What became of a whole answer of a chat server, for a client that wanted it whole and for one that wanted a stream: the
 /// words of the fault if it is one.

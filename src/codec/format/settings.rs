@@ -1,7 +1,7 @@
 //! What an answer repeats of its request: formats of OpenAI's Responses show a request's settings in the answer.
 
 use super::Spec;
-use crate::json::{Cursor, JsonError};
+use crate::json::{Cursor, Edits, Json, JsonError, Kind, members};
 
 /// Most bytes of all settings together that are repeated. A stream shows them three times.
 const MOST: usize = 256 << 10;
@@ -20,7 +20,7 @@ impl Settings {
 
 impl Spec {
     /// The settings of the request `body` that its answer repeats, but for those that are too long to be said again and
-    /// again, or secret.
+    /// again.
     #[must_use]
     pub fn settings(&self, body: &[u8]) -> Settings {
         let (mut found, mut room) = (Settings::default(), MOST);
@@ -34,11 +34,11 @@ impl Spec {
                     let json = value.json()?;
                     // The last of two counts, as it does for the request.
                     found.0.retain(|(other, _)| other != known);
-                    // What holds a key to another server is not shown to whoever reads the answer.
-                    let secret = json.as_str().contains("\"authorization\"") || json.as_str().contains("\"headers\"");
-                    if let Some(left) = room.checked_sub(json.as_str().len()).filter(|_| !secret) {
+                    let shown = if *known == "tools" { without_keys(&json) } else { None };
+                    let shown = shown.as_deref().unwrap_or(json.as_str());
+                    if let Some(left) = room.checked_sub(shown.len()) {
                         room = left;
-                        found.0.push((known, on_one_line(json.as_str())));
+                        found.0.push((known, on_one_line(shown)));
                     }
                 }
                 Ok(())
@@ -46,6 +46,30 @@ impl Spec {
         }
         found
     }
+}
+
+/// Members of a tool that are keys to the server that it is on.
+const KEYS: [&str; 2] = ["authorization", "headers"];
+
+/// The tools without their keys: whoever reads the answer need not know them. `None` where there are none.
+fn without_keys(tools: &Json<'_>) -> Option<String> {
+    let text = tools.as_str().trim();
+    if !KEYS.iter().any(|key| text.contains(key)) {
+        return None;
+    }
+    let mut edits = Edits::default();
+    let mut cursor = Cursor::over(text);
+    let read = cursor.array::<JsonError>(|_, tool| {
+        if tool.peek()? != Kind::Object {
+            return tool.skip();
+        }
+        let members = members(text.as_bytes(), tool)?;
+        edits.cut(&members, |member| KEYS.contains(&member.key.as_ref()));
+        Ok(())
+    });
+    // What is no list of tools is not shown.
+    let edited = if read.is_ok() { edits.apply(text.as_bytes())? } else { b"[]".to_vec() };
+    String::from_utf8(edited).ok()
 }
 
 /// JSON as an event's data may hold it: between tokens a line break is a space, inside of strings there is none, but for
@@ -83,8 +107,19 @@ mod tests {
         let long = format!("{{\"temperature\": 1, \"instructions\": \"{}\"}}", "x".repeat(300_000));
         let settings = spec.settings(long.as_bytes());
         assert_eq!((settings.get("temperature"), settings.get("instructions")), (Some("1"), None), "what fits");
-        let secret = r#"{"tools": [{"type": "mcp", "authorization": "SECRET"}], "temperature": 1}"#;
-        assert_eq!(spec.settings(secret.as_bytes()).get("tools"), None, "a key to another server");
+        let function = r#"{"type":"function","name":"f","parameters":{"properties":{"headers":{}}}}"#;
+        for (tool, shown) in [
+            (
+                r#"{"type":"mcp","authorization":"SECRET","headers":{"x":"SECRET"},"url":"u"}"#,
+                r#"{"type":"mcp","url":"u"}"#,
+            ),
+            (r#"{"headers":{"x":"SECRET"},"type":"mcp"}"#, r#"{"type":"mcp"}"#),
+            (r#"{"type":"mcp"}"#, r#"{"type":"mcp"}"#),
+        ] {
+            let body = format!(r#"{{"tools": [{tool},{function}], "temperature": 1}}"#);
+            let settings = spec.settings(body.as_bytes());
+            assert_eq!(settings.get("tools"), Some(format!("[{shown},{function}]").as_str()));
+        }
         assert_eq!(wire(Format::OpenaiChat).spec().settings(body.as_bytes()), super::Settings::default());
     }
 }

@@ -6,8 +6,9 @@ pub(crate) mod fold;
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Framing, Reply, Transcoder, Undo};
+use tidegate_codec::{Format, Framing, Outcome, Reply, Transcoder, Undo};
 
 /// How an answer is written for the tests' client.
 pub(crate) fn reply() -> Reply {
@@ -33,4 +34,15 @@ pub(crate) fn transcode(from: Format, to: Format, stream: &[u8], cuts: &[usize])
     }
     transcoder.finish(&mut out);
     out
+}
+
+/// A stream of these events for a client of `to`, and what became of it.
+pub(crate) fn streamed(from: Format, to: Format, events: &[Value]) -> (String, Outcome) {
+    let text: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let done = if from == Format::OpenaiChat { "data: [DONE]\n\n" } else { "" };
+    let mut transcoder = Transcoder::new(from, to, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    transcoder.chunk(format!("{}{done}", text.concat()).as_bytes(), &mut out);
+    transcoder.finish(&mut out);
+    (String::from_utf8(out).unwrap(), transcoder.outcome().clone())
 }
