@@ -9,6 +9,7 @@ use crate::support::client_h2::H2Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::gate::Gate;
+use crate::support::http1::Piece;
 use crate::support::provider::Provider;
 use crate::support::script::{End, Reply};
 use crate::support::{PATIENCE, within};
@@ -185,6 +186,29 @@ async fn who_has_all_of_an_answer_finds_its_place_free() {
         let unknown = Wire::Chat.ask("unknown", false).header("x-api-key", "key-of-web");
         assert_eq!(unknown.send(edge.addr).await.status, 404, "{round}");
     }
+}
+
+/// A client that takes its time over a long answer has the memory for it: it counts for as long.
+#[tokio::test]
+async fn who_is_still_being_written_to_keeps_its_place() {
+    let long = "x".repeat(16 << 20);
+    let answer = json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": long}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let provider = Provider::always(Reply::json(200, answer.to_string())).await;
+    let conf = Conf::with_clients("- {name: web, key: key-of-web, max_concurrent: 1, queue: {size: 0}}")
+        .provider_at("up", "anthropic", &provider.url(), "")
+        .model("m", "up/claude");
+    let edge = Edge::start(&conf).await;
+    let ask = || Wire::Chat.ask("m", false).header("x-api-key", "key-of-web");
+    let mut slow = ask().open(edge.addr).await;
+    let (head, mut framing) = within(PATIENCE, "the head", slow.head()).await;
+    assert_eq!(head.status, 200);
+    // What is translated whole is all there with its first piece: from here it is the client that takes its time.
+    assert!(matches!(within(PATIENCE, "a piece", slow.piece(&mut framing)).await, Piece::Data(_)));
+    assert_eq!(ask().send(edge.addr).await.status, 429, "its only place is taken");
+    drop(slow);
+    until(&edge, IN_USE, &["client"], 0.0).await;
+    assert_eq!(ask().send(edge.addr).await.status, 200);
 }
 
 async fn provider_of(wire: Wire) -> Provider {
