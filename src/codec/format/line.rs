@@ -135,7 +135,12 @@ impl Addressing {
 
     /// The model that `path` names where `template` stands for it; any version will do.
     fn model_in<'p>(&self, template: &str, path: &'p str) -> Option<Cow<'p, str>> {
-        // Every path is asked: a character is found at once, a word only by a searcher that is made first.
+        // Every path is asked, and nearly all are of other formats.
+        let end = template.as_bytes().last_chunk::<4>()?;
+        if !template.ends_with('}') && path.as_bytes().last_chunk::<4>() != Some(end) {
+            return None;
+        }
+        // A character is found at once, a word only by a searcher that is made first.
         let (before, after) = template.split_once('{')?;
         let before = self.versions.first().and_then(|own| before.strip_prefix(own)).unwrap_or(before);
         let rest = self.versions.iter().find_map(|version| path.strip_prefix(version)?.strip_prefix(before))?;

@@ -6,8 +6,9 @@
 //! read from scratch.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::json::contents_len;
 
@@ -16,8 +17,10 @@ const LONGEST: usize = 2048;
 
 /// Keys whose values change from event to event and say nothing of the answer: filling against traffic analysis
 /// (`OpenAI`), counters, and the date that only the first event's reader wants.
-const FILLING: [(&str, Kind); 3] =
-    [("\"obfuscation\":\"", Kind::Filling), ("\"sequence_number\":", Kind::Digits), ("\"created\":", Kind::Digits)];
+static FILLING: LazyLock<[(Finder<'static>, Kind); 3]> = LazyLock::new(|| {
+    [("\"obfuscation\":\"", Kind::Filling), ("\"sequence_number\":", Kind::Digits), ("\"created\":", Kind::Digits)]
+        .map(|(key, kind)| (Finder::new(key), kind))
+});
 
 /// What an event looked like.
 #[derive(Debug, Default)]
@@ -89,11 +92,9 @@ impl Shape {
             return;
         }
         self.holes.push(Hole { at: words, kind: Kind::Words });
-        for (key, kind) in FILLING {
-            if let Some(hole) = memmem::find(event, key.as_bytes()).and_then(|at| filling(event, at + key.len(), kind))
-            {
-                self.holes.push(hole);
-            }
+        for (key, kind) in &*FILLING {
+            let start = key.find(event).map(|at| at + key.needle().len());
+            self.holes.extend(start.and_then(|start| filling(event, start, *kind)));
         }
         self.holes.extend(blanks(event));
         self.counts = counts.unwrap_or_default();
@@ -116,22 +117,47 @@ impl Shape {
         if self.bytes.is_empty() || input.is_empty() {
             return None;
         }
-        let (mut rest, mut seen, mut words) = (input, 0, "");
+        let at = self.holes.iter().position(|hole| hole.kind == Kind::Words)?;
+        let (before, [words_hole, behind @ ..]) = self.holes.split_at_checked(at)? else { return None };
+        let words_at = &words_hole.at;
+        let (head, rest) = self.part(input, before, 0..words_at.start)?;
+        let (words, rest) = rest.split_at_checked(contents_len(rest)?)?;
+        let (tail, rest) = self.part(rest, behind, words_at.end..self.bytes.len())?;
+        let words = std::str::from_utf8(words).ok()?;
+        // Its object stands on one side of the words.
+        (!words.is_empty()).then_some(Match { words, counts: head.or(tail), len: input.len() - rest.len() })
+    }
+
+    /// Goes over what stands at `range` of the remembered event, where `holes` may be others; returns the object of
+    /// counts, if one of them is another there, and what stands behind.
+    fn part<'i>(&self, input: &'i [u8], holes: &[Hole], range: Range<usize>) -> Option<(Option<&'i str>, &'i [u8])> {
+        // Most often nothing is.
+        match input.strip_prefix(self.bytes.get(range.clone())?) {
+            Some(rest) => Some((None, rest)),
+            None => self.changed_part(input, holes, range),
+        }
+    }
+
+    fn changed_part<'i>(
+        &self,
+        input: &'i [u8],
+        holes: &[Hole],
+        range: Range<usize>,
+    ) -> Option<(Option<&'i str>, &'i [u8])> {
+        let (mut rest, mut seen) = (input, range.start);
         let (mut counts, mut counted) = (0..0, false);
-        for Hole { at, kind } in &self.holes {
+        for Hole { at, kind } in holes {
             rest = rest.strip_prefix(self.bytes.get(seen..at.start)?)?;
             seen = at.end;
             if *kind == Kind::Count && counts.is_empty() {
                 counts.start = (input.len() - rest.len()).checked_sub(at.start - self.counts.start)?;
             }
-            let unchanged = self.bytes.get(at.start..=at.end).filter(|_| *kind != Kind::Words);
-            if unchanged.is_some_and(|old| rest.starts_with(old)) {
+            if rest.starts_with(self.bytes.get(at.start..=at.end)?) {
                 rest = rest.get(at.len()..)?;
             } else {
                 let (hole, behind) = rest.split_at_checked(kind.len(rest)?)?;
                 match kind {
-                    Kind::Words => words = std::str::from_utf8(hole).ok()?,
-                    Kind::Filling => drop(std::str::from_utf8(hole).ok()?),
+                    Kind::Words | Kind::Filling => drop(std::str::from_utf8(hole).ok()?),
                     // A number has digits, and no zero in front.
                     Kind::Digits | Kind::Count if matches!(hole, [] | [b'0', _, ..]) => return None,
                     Kind::Count => counted = true,
@@ -143,9 +169,9 @@ impl Shape {
                 counts.end = input.len() - rest.len() + (self.counts.end - at.end);
             }
         }
-        rest = rest.strip_prefix(self.bytes.get(seen..)?)?;
+        rest = rest.strip_prefix(self.bytes.get(seen..range.end)?)?;
         let counts = if counted { Some(std::str::from_utf8(input.get(counts)?).ok()?) } else { None };
-        (!words.is_empty()).then_some(Match { words, counts, len: input.len() - rest.len() })
+        Some((counts, rest))
     }
 }
 

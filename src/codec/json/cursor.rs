@@ -317,13 +317,50 @@ impl<'a> Cursor<'a> {
     ///
     /// The value is malformed.
     pub fn skip(&mut self) -> Result<(), JsonError> {
-        match self.peek()? {
-            Kind::Object => self.skip_members(),
-            Kind::Array => self.array(|_, element| element.skip()),
-            Kind::String => self.raw_string().map(|_| ()),
-            Kind::Number => self.number_text("a number").map(|_| ()),
-            Kind::Bool => self.bool().map(|_| ()),
-            Kind::Null => self.literal("null"),
+        // What is open, the innermost as the last bit: set for an object. The depth's bound is how many bits there are.
+        let (mut open, outside) = (0_u128, self.depth);
+        loop {
+            match self.peek()? {
+                kind @ (Kind::Object | Kind::Array) => {
+                    let object = kind == Kind::Object;
+                    self.enter(if object { b'{' } else { b'[' }, "a value")?;
+                    open = open << 1 | u128::from(object);
+                    if !self.take_after_space(if object { b'}' } else { b']' }) {
+                        if object {
+                            self.skip_key()?;
+                        }
+                        continue;
+                    }
+                    (open, self.depth) = (open >> 1, self.depth - 1);
+                }
+                Kind::String => {
+                    self.raw_string()?;
+                }
+                Kind::Number => {
+                    self.number_text("a number")?;
+                }
+                Kind::Bool => {
+                    self.bool()?;
+                }
+                Kind::Null => self.literal("null")?,
+            }
+            // Behind a value: the next one, or ends of what is open.
+            loop {
+                if self.depth == outside {
+                    return Ok(());
+                }
+                let object = open & 1 == 1;
+                if self.take_after_space(b',') {
+                    if object {
+                        self.skip_key()?;
+                    }
+                    break;
+                }
+                if !self.take_after_space(if object { b'}' } else { b']' }) {
+                    return Err(self.syntax(if object { "`,` or `}`" } else { "`,` or `]`" }));
+                }
+                (open, self.depth) = (open >> 1, self.depth - 1);
+            }
         }
     }
 
@@ -383,37 +420,23 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Steps over an object without decoding its keys.
-    fn skip_members(&mut self) -> Result<(), JsonError> {
-        self.enter(b'{', "an object")?;
-        if !self.take_after_space(b'}') {
-            loop {
-                if self.peek()? != Kind::String {
-                    return Err(self.syntax("a key in quotes"));
-                }
-                self.raw_string()?;
-                if !self.take_after_space(b':') {
-                    return Err(self.syntax("`:`"));
-                }
-                self.skip()?;
-                if self.take_after_space(b',') {
-                    continue;
-                }
-                if self.take_after_space(b'}') {
-                    break;
-                }
-                return Err(self.syntax("`,` or `}`"));
-            }
-        }
-        self.depth -= 1;
-        Ok(())
+    fn key(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        let (raw, escaped) = self.raw_key()?;
+        Ok(if escaped { Text::from_escaped(raw).into_plain() } else { Cow::Borrowed(raw) })
     }
 
-    fn key(&mut self) -> Result<Cow<'a, str>, JsonError> {
+    /// Steps over a key without decoding it.
+    fn skip_key(&mut self) -> Result<(), JsonError> {
+        self.raw_key().map(|_| ())
+    }
+
+    /// Reads a key and its colon; returns the key as [`string_contents`](Self::string_contents) does.
+    #[inline]
+    fn raw_key(&mut self) -> Result<(&'a str, bool), JsonError> {
         if self.peek()? != Kind::String {
             return Err(self.syntax("a key in quotes"));
         }
-        let key = self.string()?;
+        let key = self.string_contents()?;
         if self.take_after_space(b':') { Ok(key) } else { Err(self.syntax("`:`")) }
     }
 
@@ -430,6 +453,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string; returns its contents, still escaped, and whether there is an escape among them.
+    #[inline]
     fn string_contents(&mut self) -> Result<(&'a str, bool), JsonError> {
         if !self.take_after_space(b'"') {
             return Err(self.wrong("a string"));

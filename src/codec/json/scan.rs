@@ -28,7 +28,20 @@ pub(super) fn escape_width(bytes: &[u8]) -> Option<usize> {
 const SHORT_RUN: usize = 64;
 
 /// How many bytes stand before the first quote, backslash or control character; all of them if there is none.
+#[inline]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    // Most strings end within their first word or two.
+    if let Some((word, rest)) = bytes.split_first_chunk::<8>() {
+        let found = special_in(u64::from_le_bytes(*word));
+        if found != 0 {
+            return found.trailing_zeros() as usize / 8;
+        }
+        return 8 + longer_run(rest);
+    }
+    longer_run(bytes)
+}
+
+fn longer_run(bytes: &[u8]) -> usize {
     let (words, _) = bytes.get(..bytes.len().min(SHORT_RUN)).unwrap_or_default().as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let found = special_in(u64::from_le_bytes(*word));
