@@ -161,16 +161,29 @@ impl<S: Serve> Door<S> {
     }
 
     async fn serve(self: Arc<Self>, socket: Socket, client: IpAddr, _pass: Option<Pass>, shutdown: ShutdownWatch) {
-        let Some(certificate) = &self.certificate else {
-            return Arc::clone(&self.serve).serve(Box::new(socket), client, shutdown).await;
+        let io: Stream = match &self.certificate {
+            None => Box::new(socket),
+            // Boxed: it is over long before the connection is, and plain connections have none.
+            Some(certificate) => match Box::pin(self.secure(certificate, socket)).await {
+                Ok(io) => io,
+                Err(reason) => return self.serve.refused(client, reason),
+            },
         };
+        Arc::clone(&self.serve).serve(io, client, shutdown).await;
+    }
+
+    /// Agrees with the client on TLS.
+    ///
+    /// # Errors
+    ///
+    /// The reason why not.
+    async fn secure(&self, certificate: &Certificate, socket: Socket) -> Result<Stream, &'static str> {
         let patience = self.serve.live().load().settings.server.timeouts.tls;
         let acceptor = Acceptor::from_server_config(certificate.current());
-        // Boxed: it is over long before the connection is, and plain connections have none.
-        match Box::pin(timeout(patience, acceptor.tls_handshake(socket))).await {
-            Ok(Ok(io)) => Arc::clone(&self.serve).serve(Box::new(io), client, shutdown).await,
-            Ok(Err(_)) => self.serve.refused(client, "tls"),
-            Err(_) => self.serve.refused(client, "tls_timeout"),
+        match timeout(patience, acceptor.tls_handshake(socket)).await {
+            Ok(Ok(io)) => Ok(Box::new(io)),
+            Ok(Err(_)) => Err("tls"),
+            Err(_) => Err("tls_timeout"),
         }
     }
 }
