@@ -95,17 +95,29 @@ fn reply() -> Arc<Reply> {
     })
 }
 
+/// Deltas of an answer: a beginning takes as long as some twenty of them.
+const LENGTH: usize = 10_000;
+
 fn stream(c: &mut Criterion) {
     for from in Format::ALL {
         for to in Format::ALL {
-            let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
             let mut out = Vec::with_capacity(1 << 16);
-            transcoder.chunk(start(from).as_bytes(), &mut out);
+            let begun = || {
+                let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
+                transcoder.chunk(start(from).as_bytes(), &mut Vec::new());
+                transcoder
+            };
+            let (mut transcoder, mut said) = (begun(), 0_usize);
             let mut number = 0..;
             let deltas = TEXTS.map(|text| delta(from, number.next().unwrap_or(0), text));
             let mut next = deltas.iter().cycle();
             let mut step = |out: &mut Vec<u8>| {
                 out.clear();
+                // No answer is endless, and what a writer keeps of one is bounded.
+                said += 1;
+                if said.is_multiple_of(LENGTH) {
+                    transcoder = begun();
+                }
                 let delta = next.next().map_or(&[][..], |delta| delta.as_bytes());
                 transcoder.chunk(black_box(delta), out);
                 black_box(out.len())
