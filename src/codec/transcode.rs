@@ -335,3 +335,24 @@ impl From<FrameError> for Fault<'static> {
             .with_code("stream_malformed")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_an_event_are_found_by_their_key() {
+        let keys = ["\"content\":\"", "\"text\":\""];
+        for (data, found) in [
+            (r#"{"delta":{"content":"Hi there"}}"#, Some("Hi there")),
+            (r#"{"text":"a\"b","x":1}"#, Some(r#"a\"b"#)),
+            (r#"{"text":"second","content":"first"}"#, Some("first")),
+            (r#"{"content":"","text":"t"}"#, Some("t")),
+            (r#"{"content":"","text":""}"#, None),
+            (r#"{"content":"not closed"#, None),
+            (r#"{"other":"x"}"#, None),
+        ] {
+            assert_eq!(words(data, &keys).and_then(|at| data.get(at)), found, "{data}");
+        }
+    }
+}

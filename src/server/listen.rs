@@ -19,6 +19,8 @@ use super::socket::Socket;
 use super::tls::Certificate;
 use crate::config::Live;
 
+/// Deadlines are longer, nearly all of them; what wakes once in that time costs nothing.
+const TICK: Duration = Duration::from_millis(500);
 /// How long nothing is accepted after the system refused to: it lacks descriptors or memory.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -90,6 +92,7 @@ impl<S: Serve> Service for Listening<S> {
             let until = self.until.clone().unwrap_or_else(|| shutdown.clone());
             open.spawn(Arc::new(door).keep(listener, until, shutdown.clone()));
         }
+        tokio::spawn(tick());
         self.accepting.add_permits(1);
         open.join_all().await;
     }
@@ -100,6 +103,15 @@ impl<S: Serve> Service for Listening<S> {
 
     fn threads(&self) -> Option<usize> {
         self.threads
+    }
+}
+
+/// Keeps a timer of this runtime near. Tokio wakes itself through the kernel for each timer that is due before all others,
+/// which on a runtime without any is each deadline of each request.
+async fn tick() {
+    let mut every = tokio::time::interval(TICK);
+    loop {
+        every.tick().await;
     }
 }
 

@@ -20,6 +20,8 @@ mod openai_error;
 pub mod openai_responses;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 mod told;
 pub(crate) mod trim;
 

@@ -205,6 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_tells_a_type() {
+        for (name, media_type) in [
+            ("a.pdf", Some("application/pdf")),
+            ("a.b.PDF", Some("application/pdf")),
+            ("notes.txt", Some("text/plain")),
+            ("notes.md", Some("text/markdown")),
+            ("t.csv", Some("text/csv")),
+            ("t.htm", Some("text/html")),
+            ("t.html", Some("text/html")),
+            ("t.json", Some("application/json")),
+            ("t.exe", None),
+            ("pdf", None),
+        ] {
+            assert_eq!(type_of_name(name), media_type, "{name}");
+        }
+    }
+
+    #[test]
     fn reads_data_urls() {
         let read = |url: &'static str| DataUrl::read(&Text::from_escaped(url));
         for (url, media_type, base64, text) in [

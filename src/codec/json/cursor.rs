@@ -653,6 +653,28 @@ mod tests {
         assert!(!accepts(&"[".repeat(1_000_000)));
     }
 
+    /// Reads all of a document by `array` and `object`; the number of its values.
+    fn walk(cursor: &mut Cursor<'_>) -> Result<usize, JsonError> {
+        let mut seen = 1;
+        let mut count = |value: &mut Cursor<'_>| {
+            seen += walk(value)?;
+            Ok(())
+        };
+        match cursor.peek()? {
+            Kind::Array => cursor.array::<JsonError>(|_, value| count(value))?,
+            Kind::Object => cursor.object::<JsonError>(|_, value| count(value))?,
+            _ => cursor.skip()?,
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn what_stands_side_by_side_is_not_nested() {
+        let many = format!("[{}[]]", r#"[[1],{"a":[]}],"#.repeat(200));
+        assert_eq!(walk(&mut Cursor::over(&many)).unwrap(), 1 + 200 * 5 + 1);
+        assert!(accepts(&many));
+    }
+
     #[test]
     fn reads_fields_and_skips_what_nobody_wants() {
         let mut cursor = Cursor::over(r#" {"skip":[{"x":1}],"n":5.0,"s":"a\nb","no":null,"b":true,"k\u0065y":[1,2]} "#);

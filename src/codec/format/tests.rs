@@ -1,0 +1,51 @@
+//! What every format does alike.
+
+use serde_json::Value;
+
+use super::wire;
+use crate::Format;
+use crate::hub::{Fault, FaultKind};
+
+#[test]
+fn every_format_reads_the_errors_that_it_writes() {
+    for format in Format::ALL {
+        let wire = wire(format);
+        for kind in [
+            FaultKind::InvalidRequest,
+            FaultKind::Authentication,
+            FaultKind::Permission,
+            FaultKind::NotFound,
+            FaultKind::RateLimit,
+            FaultKind::Api,
+        ] {
+            let fault = Fault::new(kind, "these words");
+            let (status, body) = wire.write_error(&fault, Some("req_1"));
+            let text = String::from_utf8(body.clone()).unwrap();
+            assert_eq!(status, fault.status, "{format:?} {kind:?}");
+            assert!(wire.is_error(&body) && wire.tells_error(&body), "{format:?}: {text}");
+            let read = wire.read_error(status, &body);
+            assert_eq!((read.kind, read.message.as_ref()), (kind, "these words"), "{format:?}: {text}");
+        }
+        for (other, tells) in [("{}", false), (r#"{"id":"x","model":"m"}"#, false), ("", false), ("[]", false)] {
+            assert!(!wire.is_error(other.as_bytes()), "{format:?}: {other}");
+            assert_eq!(wire.tells_error(other.as_bytes()), tells, "{format:?}: {other}");
+        }
+    }
+}
+
+#[test]
+fn every_format_lists_models() {
+    for format in Format::ALL {
+        let (mut list, mut one) = (Vec::new(), Vec::new());
+        wire(format).write_models(&["model-a", "model-b"], &mut list);
+        wire(format).write_model("model-a", &mut one);
+        let (list, one): (Value, Value) =
+            (serde_json::from_slice(&list).unwrap(), serde_json::from_slice(&one).unwrap());
+        let [key] = ["data", "models"].map(|key| list[key].as_array()).into_iter().flatten().collect::<Vec<_>>()[..]
+        else {
+            panic!("{format:?}: {list}")
+        };
+        assert_eq!((key.len(), &key[0]), (2, &one), "{format:?}: {list}");
+        assert!(one.to_string().contains("model-a") && key[1].to_string().contains("model-b"), "{format:?}: {list}");
+    }
+}
