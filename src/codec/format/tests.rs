@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::wire;
 use crate::Format;
+use crate::frame::sse::Frame;
 use crate::hub::{Fault, FaultKind};
 
 #[test]
@@ -47,5 +48,45 @@ fn every_format_lists_models() {
         };
         assert_eq!((key.len(), &key[0]), (2, &one), "{format:?}: {list}");
         assert!(one.to_string().contains("model-a") && key[1].to_string().contains("model-b"), "{format:?}: {list}");
+    }
+}
+
+/// What is wrongly no telling frame is not read, and its truth is lost.
+#[test]
+fn a_frame_tells_where_it_can_hold_a_count_a_reason_or_an_error() {
+    for (format, event, data, telling) in [
+        (
+            Format::OpenaiChat,
+            None,
+            r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}],"usage":null}"#,
+            false,
+        ),
+        (Format::OpenaiChat, None, r#"{"choices":[{"delta":{"content":"\"usage\": 1"}}]}"#, false),
+        (Format::OpenaiChat, None, r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#, true),
+        (Format::OpenaiChat, None, r#"{"choices":[{"delta":{},"finish_reason" : "stop"}]}"#, true),
+        (Format::OpenaiChat, None, r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, true),
+        (Format::OpenaiChat, None, r#"{"error":{"message":"no"}}"#, true),
+        (Format::OpenaiChat, None, "[DONE]", true),
+        (Format::OpenaiChat, Some("error"), "{}", true),
+        (Format::AnthropicMessages, Some("content_block_delta"), r#"{"type":"content_block_delta"}"#, false),
+        (Format::AnthropicMessages, Some("message_start"), "{}", true),
+        (Format::AnthropicMessages, Some("message_delta"), "{}", true),
+        (Format::AnthropicMessages, Some("message_stop"), "{}", true),
+        (Format::AnthropicMessages, Some("error"), "{}", true),
+        (Format::AnthropicMessages, None, r#"{"type":"message_delta","usage":{}}"#, true),
+        (Format::GeminiGenerate, None, r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#, false),
+        (Format::GeminiGenerate, None, r#"{"candidates":[{"finishReason":"STOP"}]}"#, true),
+        (Format::GeminiGenerate, None, r#"{"candidates":[{"finish_reason":"STOP"}]}"#, true),
+        (Format::GeminiGenerate, None, r#"{"usageMetadata":{"promptTokenCount":1}}"#, true),
+        (Format::GeminiGenerate, None, r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#, true),
+        (Format::GeminiGenerate, None, r#"{"error":{"code":500}}"#, true),
+        (
+            Format::GeminiGenerate,
+            None,
+            r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]}}]}"#,
+            true,
+        ),
+    ] {
+        assert_eq!(wire(format).is_telling(&Frame { event, data }), telling, "{format:?} {event:?} {data}");
     }
 }

@@ -279,3 +279,22 @@ impl Reader {
         sink(Event::Fault(fault));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn progress_of_the_providers_own_tools_is_told_by_its_name() {
+        for (name, progress) in [
+            ("web_search_call.searching", true),
+            ("code_interpreter_call_code.delta", true),
+            ("mcp_list_tools.in_progress", true),
+            ("mcp_call_arguments.delta", true),
+            ("audio.delta", true),
+            ("function_call_arguments.delta", false),
+            ("custom_tool_call_input.delta", false),
+            ("output_text.delta", false),
+        ] {
+            assert_eq!(super::is_progress(name), progress, "{name}");
+        }
+    }
+}
