@@ -118,9 +118,9 @@ fn answer_mode(
 }
 
 /// An answer without a body has no piece in which to say something: the edge answers by itself, with the provider's
-/// status where that is an error.
+/// status where that is an error or leads elsewhere.
 pub(super) fn empty_answer(status: u16) -> Box<Error> {
-    let kind = if status >= 400 { ErrorType::HTTPStatus(status) } else { ErrorType::Custom(refuse::EMPTY_ANSWER) };
+    let kind = if status >= 300 { ErrorType::HTTPStatus(status) } else { ErrorType::Custom(refuse::EMPTY_ANSWER) };
     Error::explain(kind, "the provider's answer has no body").into_up()
 }
 
@@ -301,12 +301,7 @@ pub(super) fn fault_for(provider: Format, status: u16, body: &[u8]) -> Fault<'st
             fault.status = 502;
             fault.with_code("upstream_no_answer")
         }
-        300..=399 => {
-            let mut fault =
-                Fault::new(FaultKind::Api, format!("The provider redirects (status {status}), which is not followed."));
-            fault.status = 502;
-            fault.with_code("upstream_redirect")
-        }
+        300..=399 => refuse::redirect_fault(status),
         _ => wire(provider).read_error(status, body).into_owned(),
     }
 }

@@ -234,6 +234,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
 fn told_status(status: u16) -> (Fault<'static>, &'static str) {
     match status {
         401 | 403 => (credential_fault(status), "upstream_credentials"),
+        300..=399 => (redirect_fault(status), "upstream_redirect"),
         _ => status_fault(status),
     }
 }
@@ -244,6 +245,16 @@ pub(super) fn status_fault(status: u16) -> (Fault<'static>, &'static str) {
     let mut fault = Fault::new(kind, format!("The provider answered with status {status}."));
     fault.status = status;
     (fault, kind.label())
+}
+
+/// A provider whose `url` is not its own last word: a redirect would take the credentials along to wherever it leads.
+pub(super) fn redirect_fault(status: u16) -> Fault<'static> {
+    let message = format!(
+        "The provider redirects (status {status}), which is not followed. Its `url` in the config must lead there."
+    );
+    let mut fault = Fault::new(FaultKind::Api, message).with_code("upstream_redirect");
+    fault.status = 502;
+    fault
 }
 
 /// A provider's 401 or 403 is about *our* key: the client's own is not at fault and must not be told so.

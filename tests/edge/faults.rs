@@ -165,6 +165,22 @@ async fn an_unusable_answer_is_a_gateway_error() {
     }
 }
 
+#[tokio::test]
+async fn a_redirect_is_told_and_never_followed() {
+    for (client, upstream) in PAIRS {
+        for (what, reply) in [
+            ("empty", Reply::bare(302)),
+            ("a page", Reply::typed(307, "text/html", "<html>Moved</html>")),
+            ("JSON", Reply::json(308, "{}")),
+        ] {
+            let response = ask(client, upstream, false, reply.header("location", "http://127.0.0.1:1/elsewhere")).await;
+            check_refused(what, client, &response, &[502]);
+            let text = response.text();
+            assert!(text.contains("redirects") && !text.contains("elsewhere"), "{what}: {text}");
+        }
+    }
+}
+
 /// The status line may have gone out before the cut: then only a broken connection can tell.
 #[tokio::test]
 async fn a_cut_answer_never_looks_whole() {
