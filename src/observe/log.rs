@@ -1,8 +1,10 @@
 //! The process's own log: what the `log` facade is given, as JSON lines or text on standard error.
 
 use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -13,6 +15,10 @@ use crate::clock;
 
 /// How long [`Log::flush`] waits for standard error.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// Errors and warnings of one source that are written in a second.
+const MOST: u64 = 100;
+/// Places in which sources are counted; two that share one share its bound.
+const SOURCES: usize = 32;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +118,8 @@ pub enum LogError {
 pub fn init(levels: LogLevels, format: LogFormat) -> Result<(), LogError> {
     let highest = levels.highest();
     let queue = LineQueue::open(Target::Stderr, "log")?;
-    log::set_boxed_logger(Box::new(Logger { levels, format, queue })).map_err(|_| LogError::Twice)?;
+    let logger = Logger { levels, format, queue, floods: Floods::default() };
+    log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::Twice)?;
     log::set_max_level(highest);
     Ok(())
 }
@@ -121,6 +128,36 @@ struct Logger {
     levels: LogLevels,
     format: LogFormat,
     queue: LineQueue,
+    floods: Floods,
+}
+
+/// Bounds what one source writes: a client that makes the same thing fail ten thousand times a second must not fill the
+/// disk, nor push out what others have to say.
+#[derive(Default)]
+struct Floods([Flood; SOURCES]);
+
+/// What the sources of one place wrote.
+#[derive(Default)]
+struct Flood {
+    /// The second, of the Unix clock, that is counted.
+    second: AtomicU64,
+    /// Messages in it.
+    messages: AtomicU64,
+}
+
+impl Floods {
+    /// Counts a message of `target`; returns how many were left out before it, or `None` if it is left out too. Threads
+    /// that meet at the turn of a second may let a few more pass.
+    fn pass(&self, target: &str, second: u64) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        target.hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % SOURCES as u64).unwrap_or_default();
+        let Flood { second: counted, messages } = self.0.get(at)?;
+        if counted.swap(second, Ordering::Relaxed) != second {
+            return Some(messages.swap(1, Ordering::Relaxed).saturating_sub(MOST));
+        }
+        (messages.fetch_add(1, Ordering::Relaxed) < MOST).then_some(0)
+    }
 }
 
 thread_local! {
@@ -136,6 +173,34 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
+        // Whoever turns the level up wants to see all of it.
+        let left_out = match record.level() {
+            Level::Error | Level::Warn => self.floods.pass(record.target(), clock::unix_now().as_secs()),
+            Level::Info | Level::Debug | Level::Trace => Some(0),
+        };
+        match left_out {
+            None => return,
+            Some(0) => {}
+            Some(count) => self.write(
+                &Record::builder()
+                    .args(format_args!(
+                        "{count} messages were left out: at most {MOST} a second of one source are written"
+                    ))
+                    .level(record.level())
+                    .target(record.target())
+                    .build(),
+            ),
+        }
+        self.write(record);
+    }
+
+    fn flush(&self) {
+        self.queue.flush(FLUSH_PATIENCE);
+    }
+}
+
+impl Logger {
+    fn write(&self, record: &Record<'_>) {
         BUFFER.with(|buffer| {
             // A message whose `Display` logs itself finds the buffer taken.
             let mut spare = Vec::new();
@@ -148,10 +213,6 @@ impl Log for Logger {
             }
             self.queue.push(line);
         });
-    }
-
-    fn flush(&self) {
-        self.queue.flush(FLUSH_PATIENCE);
     }
 }
 
@@ -199,6 +260,18 @@ mod tests {
         assert_eq!(text.parse::<LogLevels>().unwrap().highest(), LevelFilter::Trace);
         assert!("loud".parse::<LogLevels>().unwrap_err().to_string().contains("`loud`"));
         assert!("info,a=loud".parse::<LogLevels>().is_err());
+    }
+
+    #[test]
+    fn a_flood_is_bounded_and_told() {
+        let floods = Floods::default();
+        let passed = |target: &str, second: u64, count: u64| {
+            (0..count).filter_map(|_| floods.pass(target, second)).collect::<Vec<_>>()
+        };
+        assert_eq!(passed("h2", 7, 1000), vec![0; 100]);
+        assert_eq!(passed("pingora", 7, 10), vec![0; 10], "another source has its own bound");
+        assert_eq!(passed("h2", 8, 2), [900, 0], "what was left out is told with the next");
+        assert_eq!(passed("h2", 9, 1), [0]);
     }
 
     fn shown(write: fn(&mut Vec<u8>, &Record<'_>, Duration)) -> String {
