@@ -109,9 +109,8 @@ impl<S: Serve> Service for Listening<S> {
 /// Keeps a timer of this runtime near. Tokio wakes itself through the kernel for each timer that is due before all others,
 /// which on a runtime without any is each deadline of each request.
 async fn tick() {
-    let mut every = tokio::time::interval(TICK);
     loop {
-        every.tick().await;
+        sleep(TICK).await;
     }
 }
 

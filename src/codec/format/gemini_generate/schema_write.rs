@@ -405,6 +405,11 @@ mod tests {
             &[],
         );
         check(
+            r#"{"anyOf":[{"type":"string"},{"type":"null"},{"type":"integer"},{"type":"boolean"}]}"#,
+            r#"{"anyOf":[{"type":"STRING"},{"type":"INTEGER"},{"type":"BOOLEAN"}],"nullable":true}"#,
+            &[],
+        );
+        check(
             r#"{"type":"object","properties":{"a":{"type":"array","items":{"type":"number"},"uniqueItems":true}},"required":["a"],"additionalProperties":false}"#,
             r#"{"type":"OBJECT","properties":{"a":{"type":"ARRAY","items":{"type":"NUMBER"},"description":"uniqueItems: true"}},"required":["a"]}"#,
             &["uniqueItems", "additionalProperties"],

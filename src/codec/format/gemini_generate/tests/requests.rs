@@ -422,6 +422,8 @@ fn thinking_is_read_in_every_form() {
         (r#"{"thinking_level":"minimal"}"#, Some(Effort::Minimal), None, None),
         (r#"{"thinkingBudget":0}"#, None, Some(ReasoningForm::Disabled), None),
         (r#"{"thinkingBudget":-1}"#, None, Some(ReasoningForm::Adaptive), None),
+        (r#"{"thinkingLevel":7,"thinkingBudget":null}"#, None, None, None),
+        (r#"{"thinkingLevel":"THINKING_LEVEL_UNSPECIFIED"}"#, None, None, None),
         (r#"{"thinkingBudget":"500"}"#, None, Some(ReasoningForm::Budget), Some(500)),
     ] {
         let body = format!(
