@@ -299,6 +299,7 @@ async fn the_second_may_be_another_endpoint() {
         let response = client.ask("m").send(edge.addr).await;
         assert_eq!(client.words("one of two", &response), WORDS, "{number}");
     }
-    assert_eq!(one.requests().len(), MEASURED + 3, "the last three of its own were slow");
+    // On a busy machine a quick one may have a second too, which only makes more of them slow.
+    assert!(one.requests().len() >= MEASURED + 3, "the last three of its own were slow");
     edge.metric_reaches("gateway_hedges_total", &["result=\"won\""], 3.0).await;
 }
