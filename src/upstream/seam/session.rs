@@ -32,9 +32,6 @@ const GOODBYE: Duration = Duration::from_millis(100);
 /// Interim answers (1xx) that are read before the final one.
 const INTERIM: usize = 16;
 
-/// Of how many pieces one is read with an eye on the deadlines, however fast they come.
-const WATCHED: u32 = 64;
-
 /// What is read.
 #[derive(Clone, Copy)]
 enum What {
@@ -88,8 +85,6 @@ pub struct SeamSession {
     cut: Option<Cut>,
     /// The inner body is over.
     over: bool,
-    /// Pieces that were asked for.
-    at_once: u32,
     /// Something went wrong; the connection is not used again.
     failed: bool,
     /// The provider speaks HTTP/2 only to say that it does not.
@@ -119,7 +114,6 @@ impl SeamSession {
             heard: Duration::ZERO,
             cut: None,
             over: false,
-            at_once: 0,
             failed: false,
             downgraded: false,
             void: None,
@@ -255,16 +249,16 @@ impl SeamSession {
     }
 
     async fn read_within(&mut self, wait: Duration) -> Result<Read> {
+        let began = clock::now();
+        let left = self.course.whole.saturating_sub(began.duration_since(self.since));
+        if left.is_zero() {
+            // Said here too: of a stream that never pauses, or whose client is slow, no wait is ever over.
+            return Err(too_long());
+        }
         if let Some(piece) = self.read_at_once().await {
             return Ok(self.heard_from(piece?));
         }
-        let left = self.course.whole.saturating_sub(clock::now().duration_since(self.since));
-        if left.is_zero() {
-            // Said here too: of a stream that never pauses no wait is ever over.
-            return Err(too_long());
-        }
         let patience = self.course.between.saturating_sub(self.silence);
-        let began = clock::now();
         let Some(piece) = self.with_body(wait.min(left).min(patience), What::Piece).await? else {
             self.silence += clock::now().duration_since(began);
             if self.silence >= self.course.between {
@@ -278,11 +272,9 @@ impl SeamSession {
         Ok(self.heard_from(piece))
     }
 
-    /// What is there already; most pieces of a fast stream are, and then no clock is read and no timer made. Now and then
-    /// it leaves one to be read with an eye on the deadlines, which a stream that never pauses would never meet.
+    /// What is there already; most pieces of a fast stream are, and then no timer is made.
     async fn read_at_once(&mut self) -> Option<Result<Option<Bytes>>> {
-        self.at_once = self.at_once.wrapping_add(1);
-        if self.parts.is_some() || self.at_once.is_multiple_of(WATCHED) {
+        if self.parts.is_some() {
             return None;
         }
         let mut piece = pin!(self.inner.read_response_body());
