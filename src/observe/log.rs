@@ -1,12 +1,12 @@
 //! The process's own log: what the `log` facade is given, as JSON lines or text on standard error.
 
 use std::cell::RefCell;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::line::{Line, escape_controls, rfc3339};
@@ -17,8 +17,6 @@ use crate::clock;
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// Errors and warnings of one source that are written in a second.
 const MOST: u64 = 100;
-/// Places in which sources are counted; two that share one share its bound.
-const SOURCES: usize = 32;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,31 +130,34 @@ struct Logger {
 }
 
 /// Bounds what one source writes: a client that makes the same thing fail ten thousand times a second must not fill the
-/// disk, nor push out what others have to say.
+/// disk, nor push out what others have to say. Sources are modules: their number is that of the program.
 #[derive(Default)]
-struct Floods([Flood; SOURCES]);
+struct Floods(Mutex<AHashMap<String, Flood>>);
 
-/// What the sources of one place wrote.
+/// What a source wrote.
 #[derive(Default)]
 struct Flood {
     /// The second, of the Unix clock, that is counted.
-    second: AtomicU64,
+    second: u64,
     /// Messages in it.
-    messages: AtomicU64,
+    messages: u64,
 }
 
 impl Floods {
-    /// Counts a message of `target`; returns how many were left out before it, or `None` if it is left out too. Threads
-    /// that meet at the turn of a second may let a few more pass.
+    /// Counts a message of `target`; returns how many were left out before it, or `None` if it is left out too.
     fn pass(&self, target: &str, second: u64) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        target.hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % SOURCES as u64).unwrap_or_default();
-        let Flood { second: counted, messages } = self.0.get(at)?;
-        if counted.swap(second, Ordering::Relaxed) != second {
-            return Some(messages.swap(1, Ordering::Relaxed).saturating_sub(MOST));
+        let mut floods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !floods.contains_key(target) {
+            floods.insert(target.to_owned(), Flood::default());
         }
-        (messages.fetch_add(1, Ordering::Relaxed) < MOST).then_some(0)
+        let flood = floods.get_mut(target)?;
+        // Also when the clock is set back.
+        if flood.second != second {
+            let before = std::mem::replace(flood, Flood { second, messages: 1 });
+            return Some(before.messages.saturating_sub(MOST));
+        }
+        flood.messages = flood.messages.saturating_add(1);
+        (flood.messages <= MOST).then_some(0)
     }
 }
 
@@ -269,7 +270,9 @@ mod tests {
             (0..count).filter_map(|_| floods.pass(target, second)).collect::<Vec<_>>()
         };
         assert_eq!(passed("h2", 7, 1000), vec![0; 100]);
-        assert_eq!(passed("pingora", 7, 10), vec![0; 10], "another source has its own bound");
+        for other in 0..200 {
+            assert_eq!(passed(&format!("other{other}"), 7, 10), vec![0; 10], "another source has its own bound");
+        }
         assert_eq!(passed("h2", 8, 2), [900, 0], "what was left out is told with the next");
         assert_eq!(passed("h2", 9, 1), [0]);
     }
