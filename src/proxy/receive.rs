@@ -120,7 +120,11 @@ fn answer_mode(
 /// An answer without a body has no piece in which to say something: the edge answers by itself, with the provider's
 /// status where that is an error or leads elsewhere.
 pub(super) fn empty_answer(status: u16) -> Box<Error> {
-    let kind = if status >= 300 { ErrorType::HTTPStatus(status) } else { ErrorType::Custom(refuse::EMPTY_ANSWER) };
+    let kind = match status {
+        // It was not asked whether something had changed.
+        ..300 | 304 => ErrorType::Custom(refuse::EMPTY_ANSWER),
+        _ => ErrorType::HTTPStatus(status),
+    };
     Error::explain(kind, "the provider's answer has no body").into_up()
 }
 

@@ -179,6 +179,10 @@ async fn a_redirect_is_told_and_never_followed() {
             assert!(text.contains("redirects") && !text.contains("elsewhere"), "{what}: {text}");
         }
     }
+    // It leads nowhere.
+    let unchanged = ask(Wire::Chat, Wire::Messages, false, Reply::bare(304)).await;
+    check_refused("304", Wire::Chat, &unchanged, &[502]);
+    assert!(unchanged.text().contains("no body"), "{}", unchanged.text());
 }
 
 /// The status line may have gone out before the cut: then only a broken connection can tell.
