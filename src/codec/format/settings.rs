@@ -54,22 +54,34 @@ const KEYS: [&str; 2] = ["authorization", "headers"];
 /// The tools without their keys: whoever reads the answer need not know them. `None` where there are none.
 fn without_keys(tools: &Json<'_>) -> Option<String> {
     let text = tools.as_str().trim();
-    if !KEYS.iter().any(|key| text.contains(key)) {
+    // A key may be spelled with escapes.
+    if !KEYS.iter().any(|key| text.contains(key)) && !text.contains("\\u") {
         return None;
     }
     let mut edits = Edits::default();
-    let mut cursor = Cursor::over(text);
-    let read = cursor.array::<JsonError>(|_, tool| {
+    // What is no list of tools is not shown.
+    let edited = match cut_keys(text, &mut Cursor::over(text), &mut edits) {
+        Ok(()) => edits.apply(text.as_bytes())?,
+        Err(_) => b"[]".to_vec(),
+    };
+    String::from_utf8(edited).ok()
+}
+
+/// Cuts the keys of the tools in the list at `cursor`, and of those that are grouped within one of them.
+fn cut_keys(text: &str, cursor: &mut Cursor<'_>, edits: &mut Edits) -> Result<(), JsonError> {
+    cursor.array::<JsonError>(|_, tool| {
         if tool.peek()? != Kind::Object {
             return tool.skip();
         }
-        let members = members(text.as_bytes(), tool)?;
-        edits.cut(&members, |member| KEYS.contains(&member.key.as_ref()));
-        Ok(())
-    });
-    // What is no list of tools is not shown.
-    let edited = if read.is_ok() { edits.apply(text.as_bytes())? } else { b"[]".to_vec() };
-    String::from_utf8(edited).ok()
+        let mut inner = tool.clone();
+        edits.cut(&members(text.as_bytes(), tool)?, |member| KEYS.contains(&member.key.as_ref()));
+        inner.object::<JsonError>(|key, value| {
+            if key == "tools" && value.peek()? == Kind::Array {
+                return cut_keys(text, value, edits);
+            }
+            value.skip()
+        })
+    })
 }
 
 /// JSON as an event's data may hold it: between tokens a line break is a space, inside of strings there is none, but for
@@ -115,6 +127,11 @@ mod tests {
             ),
             (r#"{"headers":{"x":"SECRET"},"type":"mcp"}"#, r#"{"type":"mcp"}"#),
             (r#"{"type":"mcp"}"#, r#"{"type":"mcp"}"#),
+            (r#"{"type":"mcp","\u0061uthorization":"SECRET"}"#, r#"{"type":"mcp"}"#),
+            (
+                r#"{"type":"namespace","tools":[{"type":"mcp","authorization":"SECRET"},7]}"#,
+                r#"{"type":"namespace","tools":[{"type":"mcp"},7]}"#,
+            ),
         ] {
             let body = format!(r#"{{"tools": [{tool},{function}], "temperature": 1}}"#);
             let settings = spec.settings(body.as_bytes());

@@ -27,9 +27,8 @@ fn every_format_reads_the_errors_that_it_writes() {
             let read = wire.read_error(status, &body);
             assert_eq!((read.kind, read.message.as_ref()), (kind, "these words"), "{format:?}: {text}");
         }
-        for (other, tells) in [("{}", false), (r#"{"id":"x","model":"m"}"#, false), ("", false), ("[]", false)] {
-            assert!(!wire.is_error(other.as_bytes()), "{format:?}: {other}");
-            assert_eq!(wire.tells_error(other.as_bytes()), tells, "{format:?}: {other}");
+        for other in ["{}", r#"{"id":"x","model":"m"}"#, "", "[]"] {
+            assert!(!wire.is_error(other.as_bytes()) && !wire.tells_error(other.as_bytes()), "{format:?}: {other}");
         }
     }
 }
