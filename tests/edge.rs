@@ -36,6 +36,7 @@ mod edge {
     mod models;
     mod operation;
     mod overload;
+    mod packed;
     mod passthrough;
     mod reload;
     mod resilience;

@@ -33,7 +33,7 @@ use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::{OnLoss, Route};
 use crate::upstream::seam::Course;
-use crate::upstream::{Busy, Lease, RetryBudget};
+use crate::upstream::{Busy, Lease, Packed, RetryBudget};
 
 /// One request with its answer: Pingora's per-request context.
 #[derive(Debug)]
@@ -218,6 +218,8 @@ pub struct Receiving {
     pub mode: Mode,
     /// Bytes that the provider announced and that have not come; `None` where nothing was announced.
     pub left: Option<usize>,
+    /// It comes packed, past the seam, which would have unpacked it.
+    pub packed: Option<Box<Packed>>,
     /// Looks for ids of what the answer shows; `None` where it shows nothing that is stored, or all was looked at.
     pub(super) shown: Option<Shown>,
 }

@@ -175,11 +175,6 @@ impl ProxyHttp for Edge {
         head: &mut RequestHeader,
         exchange: &mut Box<Exchange>,
     ) -> pingora::Result<()> {
-        // No encoding is asked for, but an answer that is encoded all the same is still read.
-        // Pingora takes the wish once a request; a later attempt keeps it.
-        if exchange.trail.attempts.len() <= 1 {
-            session.upstream_compression.adjust_decompression(true);
-        }
         send::write_head(session, exchange, head)
     }
 
@@ -220,6 +215,7 @@ impl ProxyHttp for Edge {
         end: bool,
         exchange: &mut Box<Exchange>,
     ) -> pingora::Result<Option<Duration>> {
+        pieces::unpack(exchange, body, end)?;
         if let Some(whole) = pieces::body(exchange, body, end)? {
             length::known(session, whole, exchange.trail.answer_loss.take());
         }

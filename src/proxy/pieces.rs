@@ -17,6 +17,25 @@ use crate::upstream::seam::{self, is_heartbeat};
 const WHOLE_LIMIT: usize = 64 << 20;
 /// Longest error answer that is read, in bytes.
 const ERROR_LIMIT: usize = 1 << 20;
+/// Most bytes that one piece may unpack to: what comes past the seam cannot be unpacked bit by bit.
+const UNPACKED_LIMIT: usize = 16 << 20;
+
+/// Unpacks a piece of an answer that came packed.
+///
+/// # Errors
+///
+/// It cannot be unpacked, or it is far too long.
+pub(super) fn unpack(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> pingora::Result<()> {
+    let Phase::Receiving(receiving) = &mut exchange.phase else { return Ok(()) };
+    let Some(packed) = &mut receiving.packed else { return Ok(()) };
+    if let Some(piece) = body.take() {
+        *body = Some(packed.all(piece, UNPACKED_LIMIT).map_err(Error::into_up)?);
+    }
+    if end {
+        packed.take(None).map_err(Error::into_up)?;
+    }
+    Ok(())
+}
 
 /// Does to a piece of the answer's body what the mode says; returns the length of a body that was made whole here.
 ///
@@ -28,7 +47,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         return Ok(None);
     }
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
-    let Receiving { sending, mode, left, shown } = receiving.as_mut();
+    let Receiving { sending, mode, left, shown, .. } = receiving.as_mut();
     let came = body.as_ref().map_or(0, Bytes::len);
     *left = left.map(|left| left.saturating_sub(came));
     let all = end || *left == Some(0);

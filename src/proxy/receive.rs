@@ -16,6 +16,7 @@ use super::{begun, hedge, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
+use crate::upstream::Packed;
 
 /// Interim answers (1xx) that one attempt may bring.
 const MOST_INTERIMS: u32 = 100;
@@ -57,6 +58,10 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let Some(mode) = mode else {
         return Err(empty_answer(status));
     };
+    let packed = if services::asks_for_head(admitted) { None } else { Packed::of(head).map(Box::new) };
+    if let Some(packed) = &packed {
+        head.clone_from(packed.head());
+    }
     let left = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if status >= 400 && matches!(mode, Mode::PassBlind) {
         exchange.trail.error = Some(FaultKind::from_status(status).label());
@@ -76,7 +81,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         head.insert_header(names::LOSS, loss)?;
     }
     exchange.phase = match std::mem::take(&mut exchange.phase) {
-        Phase::Sending(sending) => Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, shown })),
+        Phase::Sending(sending) => {
+            Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, packed, shown }))
+        }
         other => other,
     };
     Ok(())

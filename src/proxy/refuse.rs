@@ -11,6 +11,7 @@ use super::body::BodyError;
 use super::exchange::Exchange;
 use super::upload::REFUSED;
 use crate::config::AuthFailure;
+use crate::upstream::BADLY_PACKED;
 use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG};
 
 /// The error of an answer without the body that it must have.
@@ -207,6 +208,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         }
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
             (FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol")
+        }
+        ErrorType::Custom(BADLY_PACKED) => {
+            (FaultKind::Api, 502, "The provider's answer is not packed as its head says.", BADLY_PACKED)
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
         ErrorType::Custom(STREAM_FAILED) => {

@@ -12,23 +12,23 @@ use crate::support::provider::Provider;
 use crate::support::script::{End, Framed, Reply};
 
 /// One fault, between a client and a provider.
-struct Case {
-    what: String,
-    client: Wire,
+pub(super) struct Case {
+    pub(super) what: String,
+    pub(super) client: Wire,
     upstream: Wire,
-    stream: bool,
+    pub(super) stream: bool,
     reply: Reply,
 }
 
 impl Case {
-    fn new(name: &str, client: Wire, upstream: Wire, stream: bool, reply: Reply) -> Self {
+    pub(super) fn new(name: &str, client: Wire, upstream: Wire, stream: bool, reply: Reply) -> Self {
         let what = format!("{client:?} from {upstream:?}, stream={stream}, {name}");
         Self { what, client, upstream, stream, reply }
     }
 }
 
 /// Asks for each case through one edge, all at once; each case has a provider of its own.
-async fn ask_all(cases: Vec<Case>) -> Vec<(Case, Response)> {
+pub(super) async fn ask_all(cases: Vec<Case>) -> Vec<(Case, Response)> {
     let mut conf = Conf::open().server("max_attempts: 1");
     let mut providers = Vec::new();
     for (number, case) in cases.iter().enumerate() {
@@ -57,12 +57,12 @@ async fn ask_all(cases: Vec<Case>) -> Vec<(Case, Response)> {
     answered
 }
 
-async fn ask(client: Wire, upstream: Wire, stream: bool, reply: Reply) -> Response {
+pub(super) async fn ask(client: Wire, upstream: Wire, stream: bool, reply: Reply) -> Response {
     ask_all(vec![Case::new("", client, upstream, stream, reply)]).await.remove(0).1
 }
 
 /// A proper HTTP error in the client's envelope.
-fn check_refused(what: &str, client: Wire, response: &Response, statuses: &[u16]) -> Value {
+pub(super) fn check_refused(what: &str, client: Wire, response: &Response, statuses: &[u16]) -> Value {
     assert!(
         statuses.contains(&response.status),
         "{what}: {} is none of {statuses:?}: {}",
@@ -74,7 +74,7 @@ fn check_refused(what: &str, client: Wire, response: &Response, statuses: &[u16]
 }
 
 /// The words came, and then the format's own error; nothing that looks like an end.
-fn check_cut(what: &str, client: Wire, response: &Response) {
+pub(super) fn check_cut(what: &str, client: Wire, response: &Response) {
     assert_eq!(response.status, 200, "{what}: {}", response.text());
     assert_eq!(response.ended, Ended::Complete, "{what}: the HTTP message itself ends in order");
     match client.fold(&response.events()) {
@@ -267,40 +267,6 @@ async fn an_error_that_is_no_json_gets_an_envelope() {
     }
     for ((case, response), (status, _)) in ask_all(cases).await.into_iter().zip(replies.iter().cycle()) {
         check_refused(&case.what, case.client, &response, &[*status]);
-    }
-}
-
-#[tokio::test]
-async fn compressed_answers_are_read() {
-    for (client, upstream) in [(Wire::Chat, Wire::Messages), (Wire::Messages, Wire::Chat)] {
-        for stream in [false, true] {
-            let response = ask(client, upstream, stream, upstream.reply(stream).gzip()).await;
-            assert_eq!(response.header("content-encoding"), None);
-            assert_eq!(client.text(&client.read(&response, stream)), "Hello, 北🙂!");
-        }
-        let reply = Reply::json(400, upstream.error_body("invalid_request_error", "packed words")).gzip();
-        let error = check_refused("gzip", client, &ask(client, upstream, false, reply).await, &[400]);
-        assert!(error["message"].as_str().unwrap_or_default().contains("packed words"), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn what_is_packed_may_be_longer_than_its_length() {
-    // So much that it comes in pieces, and of which each alone unpacks to more than the length of all.
-    let mut state = 1_u64;
-    let mut letter = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        char::from(b'a' + (state >> 60) as u8)
-    };
-    let text: String = (0..200_000).map(|_| letter()).collect();
-    for (client, upstream) in [(Wire::Chat, Wire::Messages), (Wire::Messages, Wire::Chat), (Wire::Chat, Wire::Chat)] {
-        for stream in [false, true] {
-            let whole = String::from_utf8(upstream.reply(false).body()).expect("text");
-            let words = whole.find("Hello, ").and_then(|at| Some(at..at + whole[at..].find('"')?)).expect("its words");
-            let long = [&whole[..words.start], &text, &whole[words.end..]].concat();
-            let response = ask(client, upstream, stream, Reply::json(200, long).gzip()).await;
-            assert!(client.text(&client.read(&response, stream)) == text, "{client:?} {upstream:?} {stream}");
-        }
     }
 }
 

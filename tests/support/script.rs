@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 
 use super::gate::Gate;
 
@@ -196,6 +196,37 @@ impl Reply {
         packed.push(encoder.finish().expect("memory takes every byte"));
         let pieces = packed.into_iter().filter(|part| !part.is_empty()).map(Piece::Data).collect();
         Self { pieces, ..self }.header("content-encoding", "gzip")
+    }
+
+    /// The body compressed in any of the ways that the edge reads, as a whole, and labelled so.
+    pub fn packed(self, coding: &str) -> Self {
+        let body = self.body();
+        let bytes = match coding {
+            "gzip" => return self.gzip(),
+            "deflate" => {
+                let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+                encoder.write_all(&body).expect("memory takes every byte");
+                encoder.finish().expect("memory takes every byte")
+            }
+            "br" => {
+                let (mut bytes, ways) = (Vec::new(), brotli::enc::BrotliEncoderParams::default());
+                brotli::BrotliCompress(&mut body.as_slice(), &mut bytes, &ways).expect("memory takes every byte");
+                bytes
+            }
+            _ => zstd::encode_all(body.as_slice(), 3).expect("memory takes every byte"),
+        };
+        Self { pieces: vec![Piece::Data(bytes)], ..self }.header("content-encoding", coding)
+    }
+
+    /// Another body under the same head.
+    pub fn with_body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { pieces: vec![Piece::Data(body.into())], ..self }
+    }
+
+    /// How many bytes the first pieces have.
+    pub fn until(&self, pieces: usize) -> usize {
+        let first = Self { pieces: self.pieces.iter().take(pieces).cloned().collect(), ..self.clone() };
+        first.body().len()
     }
 
     /// All bytes of the body.

@@ -31,6 +31,8 @@ use pingora_core::{Error, ErrorType};
 use tidegate_codec::Format;
 use tidegate_codec::hub::Fault;
 
+use super::packed::BADLY_PACKED;
+
 pub use connector::Seam;
 pub use race::{Backup, Fate, Hedge, Second};
 
@@ -118,6 +120,8 @@ pub enum Cut {
     Broken,
     /// What came was no HTTP, or HTTP/2 gave the stream up.
     Garbled,
+    /// It is not packed as its head says.
+    BadlyPacked,
     /// The provider was silent for too long.
     Silent,
     /// It went on for longer than it may.
@@ -125,9 +129,10 @@ pub enum Cut {
 }
 
 /// What stands for the end of a stream that was cut; told by where it lies, as a heartbeat is.
-static CUTS: [(Cut, [u8; 8]); 4] = [
+static CUTS: [(Cut, [u8; 8]); 5] = [
     (Cut::Broken, *b": broken"),
     (Cut::Garbled, *b": garble"),
+    (Cut::BadlyPacked, *b": packed"),
     (Cut::Silent, *b": silent"),
     (Cut::TooLong, *b": toolon"),
 ];
@@ -136,6 +141,7 @@ impl Cut {
     fn of(error: &Error) -> Self {
         match error.etype() {
             ErrorType::Custom(STREAM_TOO_LONG) => Self::TooLong,
+            ErrorType::Custom(BADLY_PACKED) => Self::BadlyPacked,
             ErrorType::ReadTimedout => Self::Silent,
             ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
                 Self::Garbled
@@ -155,6 +161,7 @@ impl Cut {
         let (kind, words) = match self {
             Self::Broken => (ErrorType::ConnectionClosed, "the stream broke off"),
             Self::Garbled => (ErrorType::InvalidHTTPHeader, "the stream is not valid HTTP"),
+            Self::BadlyPacked => (ErrorType::Custom(BADLY_PACKED), "the stream is not packed as its head says"),
             Self::Silent => (ErrorType::ReadTimedout, "the deadline between two pieces"),
             Self::TooLong => (ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream"),
         };

@@ -25,6 +25,7 @@ use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, Cut, HEARTBEAT, STREAM_TOO_LONG};
 use crate::clock::{self, Instant};
+use crate::upstream::Packed;
 
 /// The longest wait for a connection to be ended in order.
 const GOODBYE: Duration = Duration::from_millis(100);
@@ -75,6 +76,8 @@ pub struct SeamSession {
     /// The provider does not take the request.
     stuck: bool,
     kind: Kind,
+    /// The answer came packed.
+    packed: Option<Box<Packed>>,
     /// Pieces that were read while the head was held.
     pub(super) ahead: VecDeque<Bytes>,
     /// How long the provider has been silent while it was listened to.
@@ -109,6 +112,7 @@ impl SeamSession {
             since: clock::now(),
             stuck: false,
             kind: Kind::default(),
+            packed: None,
             ahead: VecDeque::new(),
             silence: Duration::ZERO,
             heard: Duration::ZERO,
@@ -122,7 +126,7 @@ impl SeamSession {
 
     /// The head of the answer, once it is there.
     pub(super) fn head(&self) -> Option<&ResponseHeader> {
-        self.inner.response_header()
+        self.packed.as_ref().map(|packed| packed.head()).or_else(|| self.inner.response_header())
     }
 
     /// The connections that it is one of.
@@ -178,7 +182,7 @@ impl SeamSession {
             return Err(error);
         }
         // What ends with its head has no beginning to wait for.
-        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
+        let status = self.head().map_or(0, |head| head.status.as_u16());
         // Nor has what goes on in another protocol.
         if self.inner.response_done() || status == 101 {
             return Ok(status);
@@ -222,9 +226,9 @@ impl SeamSession {
         let _ = tokio::time::timeout(GOODBYE, self.inner.shutdown()).await;
     }
 
-    /// Nothing more will come of the answer.
+    /// Nothing more will come of the answer, and all that came can be said.
     pub(super) fn is_done(&mut self) -> bool {
-        self.inner.response_done()
+        self.packed.is_none() && self.inner.response_done()
     }
 
     /// Reads the next piece, for at most `wait` and within the deadlines, and writes what is there of the request's body
@@ -255,8 +259,11 @@ impl SeamSession {
             // Said here too: of a stream that never pauses, or whose client is slow, no wait is ever over.
             return Err(too_long());
         }
+        if let Some(more) = self.packed.as_mut().and_then(|packed| packed.more().transpose()) {
+            return Ok(Read::Piece(more?));
+        }
         if let Some(piece) = self.read_at_once().await {
-            return Ok(self.heard_from(piece?));
+            return self.heard_from(piece?);
         }
         let patience = self.course.between.saturating_sub(self.silence);
         let Some(piece) = self.with_body(wait.min(left).min(patience), What::Piece).await? else {
@@ -269,7 +276,7 @@ impl SeamSession {
             }
             return Ok(Read::Nothing);
         };
-        Ok(self.heard_from(piece))
+        self.heard_from(piece)
     }
 
     /// What is there already; most pieces of a fast stream are, and then no timer is made.
@@ -286,10 +293,14 @@ impl SeamSession {
     }
 
     /// The provider is not silent.
-    fn heard_from(&mut self, piece: Option<Bytes>) -> Read {
+    fn heard_from(&mut self, piece: Option<Bytes>) -> Result<Read> {
         (self.silence, self.heard) = (Duration::ZERO, Duration::ZERO);
         self.over |= piece.is_none();
-        piece.map_or(Read::End, Read::Piece)
+        let piece = match &mut self.packed {
+            Some(packed) => packed.take(piece)?,
+            None => piece,
+        };
+        Ok(piece.map_or(Read::End, Read::Piece))
     }
 
     /// Reads for at most `wait`, and before and beside that writes what comes of the request's body; `None` when the time
@@ -378,7 +389,10 @@ impl SeamSession {
             }
             let Some(head) = self.inner.response_header() else { break };
             if !head.status.is_informational() || head.status == 101 {
-                self.kind = Kind::of(head);
+                let packed = Packed::of(head);
+                self.kind = Kind::of(packed.as_ref().map_or(head, Packed::head));
+                // What ends with its head holds nothing.
+                self.packed = packed.filter(|_| !self.inner.response_done()).map(Box::new);
                 return Ok(());
             }
         }
@@ -487,7 +501,7 @@ impl client::Session for Box<SeamSession> {
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {
-        self.inner.response_header()
+        self.head()
     }
 
     fn was_upgraded(&self) -> bool {
@@ -530,11 +544,17 @@ impl client::Session for Box<SeamSession> {
         if self.over {
             return Ok(true);
         }
-        let ended = match &mut self.inner {
+        if self.packed.as_ref().is_some_and(|packed| packed.has_more()) {
+            return Ok(false);
+        }
+        let mut ended = match &mut self.inner {
             HttpSession::H1(session) => Ok(session.is_body_done()),
             HttpSession::H2(session) => session.check_response_end_or_error(),
             HttpSession::Custom(()) => Ok(true),
         };
+        if let (Ok(true), Some(packed)) = (&ended, &mut self.packed) {
+            ended = packed.take(None).map(|_| true);
+        }
         self.failed |= ended.is_err();
         self.over = matches!(ended, Ok(true));
         match ended {
