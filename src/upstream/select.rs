@@ -24,6 +24,10 @@ const RING_WEIGHT: u64 = 256;
 const DRAWS: usize = 64;
 /// Points of the ring that are looked at before the endpoints are searched in order.
 const RING_STEPS: usize = 1024;
+/// How far over its share of the requests in flight an endpoint that is chosen by key may go, in percent; and the number
+/// below which it is never full: a share of a few is no load, and moving costs a cache.
+const BOUND: u64 = 125;
+const FLOOR: u64 = 4;
 /// Up to this many endpoints, least busy looks at all of them; above, at two.
 const LOOK_AT_ALL: usize = 16;
 
@@ -90,8 +94,22 @@ impl Selector {
             }
             Rule::AtRandom { round } => draw(round, random, &usable).or_else(|| self.search(random(), &usable)),
             Rule::LeastBusy { round, start } => self.least_busy(round, start, &load, &usable),
-            Rule::ByKey(ring) => by_key(ring, ask.key, &usable).or_else(|| self.search(ask.key, &usable)),
+            Rule::ByKey(ring) => {
+                let all: u64 = (0..self.weights.len()).map(|index| u64::from(load(index))).sum();
+                let roomy = |index| usable(index) && self.has_room(index, u64::from(load(index)), all);
+                // The rare key of which all are full, or whose ring gives no usable one early, is served all the same.
+                let first = by_key(ring, ask.key, &roomy).or_else(|| by_key(ring, ask.key, &usable));
+                first.or_else(|| self.search(ask.key, &usable))
+            }
         }
+    }
+
+    /// Whether one more request leaves it at no more than a quarter over its share of `all` in flight.
+    fn has_room(&self, index: usize, load: u64, all: u64) -> bool {
+        let weight = u64::from(self.weights.get(index).copied().unwrap_or(1));
+        let shares: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
+        let most = ((all + 1) * weight * BOUND).div_ceil(shares.max(1) * 100);
+        load < most.max(FLOOR)
     }
 
     fn least_busy(
@@ -316,7 +334,7 @@ mod tests {
         let mut moved = BTreeMap::<usize, u32>::new();
         for key in 0..1000 {
             let before = all.choose(by(key), |_| 0, |_| true).unwrap();
-            assert_eq!(all.choose(by(key), |_| 9, |_| true), Some(before), "load has no say");
+            assert_eq!(all.choose(by(key), |_| 9, |_| true), Some(before), "a load that all have has no say");
             let after = all.choose(by(key), |_| 0, |index| index != 2).unwrap();
             if before == 2 {
                 *moved.entry(after).or_default() += 1;
@@ -325,6 +343,22 @@ mod tests {
             }
         }
         assert!(moved.len() > 1, "its keys are spread over the others: {moved:?}");
+    }
+
+    #[test]
+    fn a_key_leaves_an_endpoint_that_has_more_than_a_quarter_over_its_share() {
+        let selector = selector(Balance::ConsistentHash, &[1, 1, 2]);
+        let home = |loads: [u32; 3]| selector.choose(by(5), |index| loads[index], |_| true).unwrap();
+        let first = home([0, 0, 0]);
+        let load = |own: u32, others: u32| [0, 1, 2].map(|index| if index == first { own } else { others });
+        assert_eq!(home(load(3, 0)), first, "a few are no load");
+        assert_ne!(home(load(4, 0)), first);
+        // Of 41 with the new one its share is 10.25, or 20.5 for the heavy one, and a quarter more 13 or 26.
+        let most = if first == 2 { 26 } else { 13 };
+        let rest = |own: u32| [0, 1, 2].map(|index| if index == first { own } else { (40 - own) / 2 });
+        assert_eq!(home(rest(most - 2)), first);
+        assert_ne!(home(rest(most + 2)), first);
+        assert_eq!(selector.choose(by(5), |_| u32::MAX, |index| index == first), Some(first), "better full than none");
     }
 
     #[test]

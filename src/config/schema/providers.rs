@@ -83,7 +83,7 @@ pub(in crate::config) static PROVIDER: Section = Section {
             "balance",
             "`round_robin`, `weighted`, `random`, `least_busy` or `consistent_hash`",
             Default("round_robin"),
-            "Which endpoint takes a request. All but `consistent_hash` mind the weights (`weighted` is `round_robin`); `consistent_hash` sends the same caller and model to the same endpoint.",
+            "Which endpoint takes a request, by weight (`weighted` is `round_robin`). `consistent_hash` sends requests that share their model's `affinity` to the same endpoint, as long as it has at most a quarter more than its share in flight (or fewer than four).",
         ),
         field("health", "map", Otherwise("no active checks"), "Active checks of the endpoints."),
         field("timeouts", "map", Otherwise("their defaults"), "Deadlines."),
