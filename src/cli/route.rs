@@ -74,10 +74,11 @@ fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
         found.map(|(_, value)| value.as_str())
     };
     let spec = wire(args.from).spec();
+    let beginning = Some(spec.beginning(body));
     let needs = needs(args.from, body, (sent(spec.version_header), sent(spec.beta_header)));
     let state = spec.state(body).map(|state| (args.from, state));
     let (client, bytes, stream) = (args.client.clone(), body.len(), envelope.stream);
-    Ok(Question { model, client, headers, bytes, stream, needs, state })
+    Ok(Question { model, client, headers, bytes, stream, needs, state, beginning })
 }
 
 fn person(question: &Question, found: &Explanation) -> String {
@@ -93,7 +94,9 @@ fn person(question: &Question, found: &Explanation) -> String {
         let _ = write!(out, ", {word}");
     }
     let _ = writeln!(out, ")\nrule       {}", found.rule.as_deref().unwrap_or("none is for it"));
-    let _ = writeln!(out, "model      {}  (strategy {}, affinity {})", found.route, found.strategy, found.affinity);
+    let led = if found.affinity_known { "" } else { ", which it has not: its client leads it" };
+    let _ =
+        writeln!(out, "model      {}  (strategy {}, affinity {}{led})", found.route, found.strategy, found.affinity);
     if let Some(state) = found.state {
         let says = if state.needed { "only its maker can serve the request" } else { "its maker is asked first" };
         let _ = writeln!(out, "state      {}: {says}", state.name);
@@ -106,8 +109,20 @@ fn person(question: &Question, found: &Explanation) -> String {
             rule.percentile
         );
     }
-    for (at, candidate) in found.candidates.iter().enumerate() {
-        let _ = writeln!(out, "{:>7}.   {}", at + 1, target(candidate));
+    if let Some(why) = &found.refused {
+        let _ = writeln!(out, "refused    {why}");
+    }
+    let mut place = 0;
+    for candidate in &found.candidates {
+        match &candidate.skipped {
+            None => {
+                place += 1;
+                let _ = writeln!(out, "{place:>7}.   {}", target(candidate));
+            }
+            Some(why) => {
+                let _ = writeln!(out, "skipped    {}: {why}", target(candidate));
+            }
+        }
     }
     out
 }
@@ -181,7 +196,9 @@ mod tests {
         };
         let (text, json) = told(r#"{"model":"m","previous_response_id":"resp_1","input":"q"}"#);
         assert!(text.contains("state      previous_response_id: only its maker can serve the request"), "{text}");
-        assert!(text.contains("1.   b/y") && !text.contains("a/x"), "{text}");
+        assert!(text.contains("1.   b/y") && !text.contains("2. "), "{text}");
+        let why = "skipped    a/x  openai_chat, weight 1: it cannot be given `previous_response_id`";
+        assert!(text.contains(why), "{text}");
         assert!(json.contains(r#""state":{"name":"previous_response_id","needed":true}"#), "{json}");
         let (text, _) = told(r#"{"model":"m","input":[{"type":"reasoning","encrypted_content":"gAAA"}]}"#);
         assert!(text.contains("state      encrypted_content: its maker is asked first"), "{text}");

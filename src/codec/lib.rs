@@ -29,8 +29,8 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    AnswerForms, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat, Reply,
-    RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo,
+    AnswerForms, Beginning, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat,
+    Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo,
     WireFormat, ids_shown, wire,
 };
 pub use gather::Gatherer;

@@ -160,6 +160,17 @@ impl Clients {
         matches!(*self.0, Access::Open(_))
     }
 
+    /// The client of that name; where everyone is served, the one that all are.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Caller> {
+        match &*self.0 {
+            Access::Open(caller) => Some(caller.clone()),
+            Access::Keys(keys) => {
+                keys.values().map(|(_, caller)| caller).find(|caller| **caller.name() == *name).cloned()
+            }
+        }
+    }
+
     /// The client that holds `presented`, the bare key without `Bearer `.
     ///
     /// The table is searched by the key's SHA-256, which no caller can steer byte by byte, and the hash found is

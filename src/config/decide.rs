@@ -9,11 +9,11 @@ use tidegate_codec::hub::BlockKind;
 use tidegate_codec::hub::media::percent_decode;
 use tidegate_codec::json::Writer;
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Line, RequestHead, State, wire};
+use tidegate_codec::{Beginning, Format, Line, RequestHead, State, wire};
 
 use super::{Settings, Snapshot, Tie};
-use crate::routing::{self, Ask, Draw, Hedge, Needs, Route, Sight, Strategy};
-use crate::upstream::{Fleet, Standing, random};
+use crate::routing::{self, Affinity, Ask, Draw, Hedge, Needs, Route, Sight, Strategy};
+use crate::upstream::{Fleet, Lineup, Standing, random};
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
@@ -37,8 +37,10 @@ pub struct Candidate {
     pub weight: u32,
     /// What it costs: tokens of the request and of the answer, in US dollars for a million.
     pub price: Option<(f64, f64)>,
-    /// Whether an endpoint takes requests for the model now.
-    pub usable: bool,
+    /// Why it is passed over for this request now; `None` where it is not.
+    pub skipped: Option<String>,
+    /// Its provider's endpoints, and why one of them takes no requests for the model now.
+    pub endpoints: Vec<(Arc<str>, Option<&'static str>)>,
     /// Attempts that it is working on.
     pub in_flight: u32,
     /// Its usual time to the first token, in milliseconds.
@@ -62,6 +64,8 @@ pub struct Question {
     pub needs: Needs,
     /// State in the body that only its maker can read, and the format in which it is.
     pub state: Option<(Format, State)>,
+    /// How the body begins, where it is known.
+    pub beginning: Option<Beginning>,
 }
 
 /// Where a request goes, and why.
@@ -75,8 +79,12 @@ pub struct Explanation {
     pub route: Arc<str>,
     /// How its targets are ordered.
     pub strategy: &'static str,
+    /// Why the edge refuses it whatever the order is.
+    pub refused: Option<String>,
     /// What leads requests to the same place.
     pub affinity: String,
+    /// That is known of this request; otherwise its client leads it.
+    pub affinity_known: bool,
     /// State that decides on the order, since only its maker can read it.
     pub state: Option<State>,
     /// When it is asked for elsewhere as well: the rule, and what that is now, where the first target was measured.
@@ -135,7 +143,9 @@ impl Explanation {
             None => json.null(),
         };
         json.key("model").plain(&self.route).key("strategy").plain(self.strategy);
-        json.key("affinity").plain(&self.affinity).key("state");
+        json.key("affinity").plain(&self.affinity).key("affinity_known").bool(self.affinity_known).key("refused");
+        text_or_null(&mut json, self.refused.as_deref());
+        json.key("state");
         match self.state {
             Some(state) => {
                 json.open_object().key("name").plain(state.name).key("needed").bool(state.needed).close_object()
@@ -170,7 +180,15 @@ impl Candidate {
             Some(format) => json.plain(format.name()),
             None => json.null(),
         };
-        json.key("usable").bool(self.usable).key("weight").number(u64::from(self.weight));
+        json.key("usable").bool(self.skipped.is_none()).key("skipped");
+        text_or_null(json, self.skipped.as_deref());
+        json.key("endpoints").open_array();
+        for (label, why) in &self.endpoints {
+            json.open_object().key("endpoint").plain(label).key("skipped");
+            text_or_null(json, *why);
+            json.close_object();
+        }
+        json.close_array().key("weight").number(u64::from(self.weight));
         json.key("in_flight").number(u64::from(self.in_flight)).key("first_token_ms");
         match self.first_token_ms {
             Some(ms) => json.number(ms),
@@ -178,6 +196,13 @@ impl Candidate {
         };
         json.close_object();
     }
+}
+
+fn text_or_null(json: &mut Writer<'_>, text: Option<&str>) {
+    match text {
+        Some(text) => json.plain(text),
+        None => json.null(),
+    };
 }
 
 impl Settings {
@@ -202,11 +227,20 @@ impl Snapshot {
     /// written one. `key` leads it where others with the same key went.
     #[must_use]
     pub fn order(&self, route: &Route, key: u64, bytes: usize) -> Option<Box<[usize]>> {
+        self.order_at(route, (key, bytes), Lineup::turn)
+    }
+
+    fn order_at(
+        &self,
+        route: &Route,
+        (key, bytes): (u64, usize),
+        turn: impl FnOnce(&Lineup) -> u64,
+    ) -> Option<Box<[usize]>> {
         if route.targets.len() < 2 || route.strategy == Strategy::Priority {
             return None;
         }
         let lineup = self.lineups.get(&route.name)?;
-        let draw = Draw { turn: lineup.turn(), key, chance: random(), bytes };
+        let draw = Draw { turn: turn(lineup), key, chance: random(), bytes };
         routing::order(route.strategy, &route.targets, draw, |at| {
             let known = route.targets.get(at).and_then(|target| lineup.target(target.place));
             known.map(|known| sight(known)).unwrap_or_default()
@@ -230,11 +264,19 @@ impl Snapshot {
             needs: &needs,
         };
         let Lead { rule, route } = self.settings.lead(&ask)?;
-        let mut candidates = self.candidates(&route);
+        let mut candidates = self.candidates(&route, question.state);
         let tie = Tie { state: question.state, conversation: None };
-        let order = self.order(&route, 0, question.bytes);
+        let key = route.affinity.key((&question.client, &question.model), header, || question.beginning);
+        let order = self.order_at(&route, (key, question.bytes), Lineup::next_turn);
         if let Some(order) = self.tied(&route, &question.client, tie, order) {
-            candidates = order.iter().filter_map(|at| candidates.get(*at).cloned()).collect();
+            // Those that the request may not go to come last, each with its reason.
+            let mut left: Vec<usize> = (0..candidates.len()).filter(|at| !order.contains(at)).collect();
+            for at in &left {
+                let Some(candidate) = candidates.get_mut(*at) else { continue };
+                candidate.skipped.get_or_insert_with(|| "it did not make the state that the request holds".to_owned());
+            }
+            left.splice(0..0, order);
+            candidates = left.iter().filter_map(|at| candidates.get(*at).cloned()).collect();
         }
         let first = candidates.first().and_then(|first| {
             let leads_there =
@@ -250,16 +292,46 @@ impl Snapshot {
             rule,
             route: Arc::clone(&route.name),
             strategy: route.strategy.name(),
+            refused: self.refusal(question),
             affinity: route.affinity.to_string(),
+            affinity_known: match &route.affinity {
+                Affinity::Client => true,
+                Affinity::Conversation | Affinity::Prefix => question.beginning.is_some(),
+                Affinity::Header(name) => header(name).is_some(),
+            },
             state: question.state.map(|(_, state)| state),
             hedge,
             candidates,
         })
     }
 
-    /// The targets of `route`, as written, with what is known of them.
-    #[must_use]
-    pub fn candidates(&self, route: &Route) -> Vec<Candidate> {
+    /// Why `question` is refused before any target is asked.
+    fn refusal(&self, question: &Question) -> Option<String> {
+        let Some(caller) = self.settings.clients.named(&question.client) else {
+            return Some(format!("no client is named `{}`", question.client));
+        };
+        let may = caller.may_use(&question.model);
+        (!may).then(|| format!("the client `{}` may not use `{}`", question.client, question.model))
+    }
+
+    /// Why a request with that state is not given to `target` now.
+    fn passed_over(&self, target: &routing::Target, state: Option<(Format, State)>) -> Option<String> {
+        if let Some((format, state)) = state.filter(|(_, state)| state.needed)
+            && !self.reads(target, format)
+        {
+            return Some(format!("it cannot be given `{}`, which only its maker can read", state.name));
+        }
+        let Some(pool) = self.pools.get(&target.provider) else { return Some("its provider is not there".to_owned()) };
+        if pool.is_usable(&target.model, &[]) {
+            return None;
+        }
+        let mut whys: Vec<&str> = pool.obstacles(&target.model).into_iter().filter_map(|(_, why)| why).collect();
+        whys.dedup();
+        Some(if whys.is_empty() { "it has no endpoint now".to_owned() } else { whys.join("; ") })
+    }
+
+    /// The targets of `route`, as written, with what is known of them for a request with that state.
+    fn candidates(&self, route: &Route, state: Option<(Format, State)>) -> Vec<Candidate> {
         let lineup = self.lineups.get(&route.name);
         let candidate = |target: &routing::Target| {
             let known =
@@ -270,7 +342,12 @@ impl Snapshot {
                 format: self.settings.providers.get(&target.provider).map(|provider| provider.format),
                 weight: target.weight,
                 price: target.price.map(|price| (price.input, price.output)),
-                usable: self.pools.get(&target.provider).is_some_and(|pool| pool.is_usable(&target.model, &[])),
+                skipped: self.passed_over(target, state),
+                endpoints: self
+                    .pools
+                    .get(&target.provider)
+                    .map(|pool| pool.obstacles(&target.model))
+                    .unwrap_or_default(),
                 in_flight: known.in_flight,
                 first_token_ms: known.first_token.map(millis),
             }

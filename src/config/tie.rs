@@ -98,7 +98,7 @@ impl Snapshot {
         })
     }
 
-    fn reads(&self, target: &Target, format: Format) -> bool {
+    pub(super) fn reads(&self, target: &Target, format: Format) -> bool {
         self.settings.providers.get(&target.provider).is_some_and(|provider| provider.format == format)
     }
 }

@@ -17,13 +17,12 @@ use super::exchange::{Admitted, Exchange, Task};
 use super::models;
 use super::names;
 use super::overload;
-use super::plan::hash_key;
 use super::refuse::{self, Rejection};
 use super::services;
 use crate::config::{self, Caller, Lead, Snapshot};
 use crate::observe::{self, Endpoint};
 use crate::provider::services::stays_below;
-use crate::routing::{Affinity, Ask, Route};
+use crate::routing::Ask;
 
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
@@ -316,7 +315,8 @@ async fn take_in(
         return Err(forbidden_model(model));
     }
     exchange.trail.route = Some(Arc::clone(&route.name));
-    let affinity = affinity(session, &route, &caller, (format, model, &body));
+    let beginning = || Some(spec.beginning(&body));
+    let affinity = route.affinity.key((caller.name(), model), |name| header(session, name), beginning);
     let tie = snapshot.tie(&route, caller.name(), (format, &body));
     Ok(Admitted {
         affinity,
@@ -333,20 +333,6 @@ async fn take_in(
         body,
         snapshot,
     })
-}
-
-/// The number that leads the request where others with the same one went.
-fn affinity(session: &Session, route: &Route, caller: &Caller, (format, model, body): (Format, &str, &[u8])) -> u64 {
-    let by_client = || hash_key(&[caller.name(), model]);
-    let by_number = |number: u64| hash_key(&[model]) ^ number;
-    match &route.affinity {
-        Affinity::Client => by_client(),
-        Affinity::Conversation => by_number(wire(format).spec().beginning(body).conversation),
-        Affinity::Prefix => by_number(wire(format).spec().beginning(body).prefix),
-        Affinity::Header(name) => {
-            header(session, name.as_str()).map_or_else(by_client, |value| hash_key(&[value, model]))
-        }
-    }
 }
 
 pub(super) fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {

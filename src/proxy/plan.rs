@@ -185,9 +185,3 @@ impl Plan {
         Some(step)
     }
 }
-
-/// A stable number for `parts`, for consistent hashing (FNV-1a).
-pub(super) fn hash_key(parts: &[&str]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}

@@ -17,7 +17,6 @@ use tidegate_codec::{Format, Framing, wire};
 use super::admit::{self, forbidden_model, invalid, is_name, own_header, shorten, unknown_model, wrong_method};
 use super::body::{self, Reservation};
 use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
-use super::plan::hash_key;
 use super::receive::no_answer;
 use super::refuse::Rejection;
 use super::send::{HEADERS, request, value_of};
@@ -27,7 +26,7 @@ use super::{Edge, form, names, overload, send};
 use crate::config::{Caller, Snapshot, Tie};
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::{Layout, Provider};
-use crate::routing::{Affinity, OnLoss, Route, Strategy, Target};
+use crate::routing::{Affinity, OnLoss, Route, Strategy, Target, hash_key};
 
 /// Headers of the client that go on beside those of every request, as they are.
 const PASSED: [HeaderName; 7] = [

@@ -4,17 +4,18 @@
 //! patterns the one with more text before its `*` wins, then the one with more text after it. Two different patterns
 //! can therefore never tie on a name that both match.
 
+mod affinity;
 mod pattern;
 mod retry;
 mod rule;
 mod strategy;
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 
+pub use affinity::{Affinity, hash_key};
 pub use pattern::{Glob, Pattern};
 pub use retry::{Failure, Hedge, On, Retries};
 pub use rule::{Ask, Needs, Rule, When, first};
@@ -54,31 +55,6 @@ pub struct Target {
     pub price: Option<Price>,
     /// Its place among the model's targets as they are written.
     pub place: usize,
-}
-
-/// What requests must share to meet the same target, or the same endpoint of one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Affinity {
-    /// The client.
-    #[default]
-    Client,
-    /// Instructions, tools, and the user's first turn.
-    Conversation,
-    /// Instructions and tools.
-    Prefix,
-    /// The value of this header, lower case; without it, the client.
-    Header(String),
-}
-
-impl fmt::Display for Affinity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client => f.write_str("client"),
-            Self::Conversation => f.write_str("conversation"),
-            Self::Prefix => f.write_str("prefix"),
-            Self::Header(name) => write!(f, "header:{name}"),
-        }
-    }
 }
 
 /// What happens to a request that a target's format cannot carry in full.

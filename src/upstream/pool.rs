@@ -107,6 +107,32 @@ impl Pool {
         self.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.state.id) && open(endpoint))
     }
 
+    /// Each endpoint, and why it takes no requests for `model` now, in an operator's words.
+    pub fn obstacles(&self, model: &str) -> Vec<(Arc<str>, Option<&'static str>)> {
+        let now = elapsed_ms(self.began);
+        let believed = self.fellows.checks_are_believed();
+        self.fellows.make_room();
+        let full = self.fellows.bulkhead.is_full();
+        let why = |endpoint: &Endpoint| {
+            let state = &endpoint.state;
+            let why = if believed && !state.health.healthy() {
+                "its health checks fail"
+            } else if state.hold.gate(|| now) == Gate::Held {
+                "its circuit is open"
+            } else if state.gate(model, || now) == Gate::Held {
+                "the model is left alone there for a while"
+            } else if full {
+                "its provider works on as many requests as it may"
+            } else if endpoint.room() == 0 {
+                "it works on as many requests as it may"
+            } else {
+                return None;
+            };
+            Some(why)
+        };
+        self.endpoints().iter().map(|endpoint| (Arc::clone(&endpoint.state.label), why(endpoint))).collect()
+    }
+
     /// Whether an endpoint is left at which nothing has failed of late.
     pub fn is_sound(&self, model: &str, tried: &[EndpointId]) -> bool {
         let now = elapsed_ms(self.began);

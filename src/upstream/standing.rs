@@ -92,6 +92,11 @@ impl Lineup {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The turn that the next request gets.
+    pub fn next_turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
     /// What is known of target `at`.
     pub fn target(&self, at: usize) -> Option<&Arc<Standing>> {
         self.targets.get(at)

@@ -144,3 +144,66 @@ async fn the_admin_listener_explains_where_a_request_would_go() {
         assert!(refused.text().contains(words), "{}", refused.text());
     }
 }
+
+#[tokio::test]
+async fn to_ask_where_a_request_would_go_changes_nothing() {
+    let (edge, providers) = three("strategy: round_robin").await;
+    for turn in 0..6 {
+        let said = Ask::get("/explain?model=m").send(edge.admin).await.json();
+        let first = said["targets"][0]["provider"].as_str().map(str::to_owned);
+        assert_eq!(first.as_deref(), Some(["a", "b", "c"][turn % 3]), "the one whose turn it is");
+        assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+    }
+    assert_eq!(counts(&providers), [2, 2, 2]);
+}
+
+#[tokio::test]
+async fn what_is_said_of_affinity_is_what_is_done() {
+    let (edge, providers) = three("strategy: sticky, affinity: \"header:x-s\"").await;
+    let mut firsts = Vec::new();
+    for value in 0..12 {
+        let said = Ask::get(&format!("/explain?model=m&header.x-s={value}")).send(edge.admin).await.json();
+        assert_eq!(said["affinity_known"], true);
+        let first = said["targets"][0]["provider"].as_str().expect("a name").to_owned();
+        let before = counts(&providers);
+        let ask = Wire::Chat.ask("m", false).header("x-s", &value.to_string());
+        assert_eq!(ask.send(edge.addr).await.status, 200);
+        let met = (0..3).find(|at| counts(&providers)[*at] > before[*at]).expect("one was asked");
+        assert_eq!(first, ["a", "b", "c"][met], "x-s: {value}");
+        firsts.push(first);
+    }
+    assert!(firsts.iter().any(|first| *first != firsts[0]), "they are spread: {firsts:?}");
+    let said = Ask::get("/explain?model=m").send(edge.admin).await.json();
+    assert_eq!(said["affinity_known"], false);
+}
+
+#[tokio::test]
+async fn what_is_passed_over_says_why() {
+    let failing = Provider::always(Reply::json(500, "{}")).await;
+    let good = Provider::always(Wire::Chat.reply(false)).await;
+    let limited = Provider::always(Reply::json(429, "{}").header("retry-after", "30")).await;
+    let breaker = "breaker: {failures: 1, ejected_max: 100}";
+    let conf = Conf::with_clients("- {name: web, key: web-key-123456, models: [m]}")
+        .provider_at("bad", Wire::Chat.kind(), &failing.url(), breaker)
+        .provider_at("slow", Wire::Chat.kind(), &limited.url(), breaker)
+        .provider("good", Wire::Chat.kind(), &good)
+        .model("m", "{targets: [bad/x, slow/y, good/z]}");
+    let edge = Edge::start(&conf).await;
+    let ask = || Wire::Chat.ask("m", false).header("authorization", "Bearer web-key-123456");
+    for _ in 0..3 {
+        assert_eq!(ask().send(edge.addr).await.status, 200);
+    }
+    let said = Ask::get("/explain?model=m&client=web").send(edge.admin).await.json();
+    assert_eq!(said["refused"], Value::Null);
+    for (at, (usable, word)) in [(false, "left alone"), (false, "left alone"), (true, "")].into_iter().enumerate() {
+        let target = &said["targets"][at];
+        assert_eq!(target["usable"], usable, "{target}");
+        assert!(target["skipped"].as_str().unwrap_or_default().contains(word), "{target}");
+        assert_eq!(target["skipped"].is_null(), usable, "{target}");
+        assert_eq!(target["endpoints"][0]["skipped"], target["skipped"], "{target}");
+    }
+    for (query, words) in [("model=m", "no client is named `anonymous`"), ("model=m&client=nobody", "`nobody`")] {
+        let said = Ask::get(&format!("/explain?{query}")).send(edge.admin).await.json();
+        assert!(said["refused"].as_str().unwrap_or_default().contains(words), "{said}");
+    }
+}
