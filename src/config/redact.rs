@@ -305,6 +305,8 @@ fn limits(limits: &ClientLimits) -> BTreeMap<&'static str, Option<usize>> {
     BTreeMap::from([
         ("connections", Some(limits.connections)),
         ("connections_per_ip", limits.connections_per_ip),
+        ("connection_rate_per_ip", limits.connection_rate_per_ip.map(|most| most as usize)),
+        ("request_rate_per_ip", limits.request_rate_per_ip.map(|most| most as usize)),
         ("header_size", Some(limits.header_size)),
         ("header_count", Some(limits.header_count)),
         ("body_rate", Some(limits.body_rate)),

@@ -264,6 +264,18 @@ pub(super) static SERVER_LIMITS: Section = Section {
             "The same for one address, or for one /64 of IPv6. Trusted proxies are exempt. There is none unless it is set, as in nginx and Envoy: behind a NAT or a load balancer that is not among `trusted_proxies` many clients are one address. Set it where clients connect directly.",
         ),
         field(
+            "connection_rate_per_ip",
+            "count, 1 to 1000000",
+            Otherwise("no limit"),
+            "New connections a second of one address, or one /64 of IPv6; further ones are closed as they come. An estimate, which may count an address with others where very many call. Trusted proxies are exempt.",
+        ),
+        field(
+            "request_rate_per_ip",
+            "count, 1 to 1000000",
+            Otherwise("no limit"),
+            "Requests a second of one client address, or one /64 of IPv6, as `trusted_proxies` tell of it; then 429 with `retry-after`. The same estimate: a guard against floods, not a quota. Health checks and the list of models do not count.",
+        ),
+        field(
             "header_size",
             "size, 1KiB to 1MiB",
             Default("16KiB"),

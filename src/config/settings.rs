@@ -173,6 +173,10 @@ pub struct ClientLimits {
     pub connections: usize,
     /// Connections at once of one address; `None` for no limit.
     pub connections_per_ip: Option<usize>,
+    /// New connections a second of one address; `None` for no limit.
+    pub connection_rate_per_ip: Option<u32>,
+    /// Requests a second of one client address; `None` for no limit.
+    pub request_rate_per_ip: Option<u32>,
     /// Bytes of a request's head.
     pub header_size: usize,
     /// Headers of a request.

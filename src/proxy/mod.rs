@@ -57,8 +57,9 @@ pub use exchange::Exchange;
 use exchange::Phase;
 pub use unread::{Unread, Unreads};
 
+use crate::clock;
 use crate::config::Live;
-use crate::limits::Memory;
+use crate::limits::{AddressRate, Memory};
 use crate::observe::Observer;
 
 /// Bytes that a connection takes at once, as far as can be told.
@@ -78,6 +79,8 @@ pub struct Edge {
     pub underway: Arc<AtomicUsize>,
     /// The process is about to end: every answer says that its connection ends with it.
     pub draining: Arc<AtomicBool>,
+    /// Requests of each client address.
+    pub rate: Arc<AddressRate>,
     ids: Arc<ids::Ids>,
 }
 
@@ -98,6 +101,7 @@ impl Edge {
             memory: Arc::default(),
             underway: Arc::default(),
             draining: Arc::default(),
+            rate: Arc::new(AddressRate::new(clock::now())),
             ids: Arc::new(ids::Ids::new()),
         }
     }

@@ -38,14 +38,22 @@ pub(super) struct Places {
 ///
 /// # Errors
 ///
-/// There is no room for it, or no memory.
+/// Its address sends too many, or there is no room for it, or no memory.
 pub(super) fn door(edge: &Edge, exchange: &mut Exchange) -> Result<(), Rejection> {
+    let live = edge.live.load();
+    if let (Some(most), Some(client)) = (live.settings.server.limits.request_rate_per_ip, exchange.trail.client)
+        && !edge.rate.admits(client, most, clock::now())
+    {
+        exchange.trail.shed = Some(("address", "rate"));
+        let message = "This address sends more requests a second than it may. Try again in a moment.";
+        return Err(refusal((FaultKind::RateLimit, "address_rate"), message, Duration::ZERO).closing());
+    }
     if edge.memory.is_short() {
         exchange.trail.shed = Some(("memory", "memory"));
         let message = "The server is short of memory. Try again in a moment.";
         return Err(refusal((FaultKind::Overloaded, "memory_limit"), message, Duration::ZERO).closing());
     }
-    let bulkhead = &edge.live.load().bulkheads.edge;
+    let bulkhead = &live.bulkheads.edge;
     exchange.places.edge = bulkhead.enter();
     if exchange.places.edge.is_none() {
         exchange.trail.shed = Some((Scope::Edge.label(), "limit"));

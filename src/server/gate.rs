@@ -1,15 +1,14 @@
 //! Who may connect, and how many at once.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
 
+use crate::clock;
 use crate::config::Live;
-
-/// Bits of an IPv6 address that one customer of a network has to themselves.
-const CUSTOMER: u128 = u128::MAX << 64;
+use crate::limits::{AddressRate, network_of};
 
 /// Counts the connections that are open.
 pub(super) struct Gate {
@@ -17,6 +16,7 @@ pub(super) struct Gate {
     open: AtomicUsize,
     /// Open connections by address, kept only while there is a limit; exact, so that nobody pays for another.
     by_address: Mutex<AHashMap<IpAddr, usize>>,
+    rate: AddressRate,
 }
 
 /// An open connection; dropping it is its end.
@@ -27,7 +27,12 @@ pub(super) struct Pass {
 
 impl Gate {
     pub(super) fn new(live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { live, open: AtomicUsize::new(0), by_address: Mutex::default() })
+        Arc::new(Self {
+            live,
+            open: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+            rate: AddressRate::new(clock::now()),
+        })
     }
 
     /// Connections that are open.
@@ -48,13 +53,18 @@ impl Gate {
         if !trusted && !server.access.admits(peer) {
             return Err("address");
         }
+        if let Some(most) = server.limits.connection_rate_per_ip.filter(|_| !trusted)
+            && !self.rate.admits(peer, most, clock::now())
+        {
+            return Err("connection_rate_per_ip");
+        }
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         let mut pass = Pass { gate: Arc::clone(self), counted: None };
         if open >= server.limits.connections {
             return Err("connections");
         }
         if let Some(limit) = server.limits.connections_per_ip.filter(|_| !trusted) {
-            let address = one_of_many(peer);
+            let address = network_of(peer);
             let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
             let count = by_address.entry(address).or_default();
             if *count >= limit {
@@ -78,13 +88,5 @@ impl Drop for Pass {
                 by_address.remove(&address);
             }
         }
-    }
-}
-
-/// What stands for an address where connections are counted.
-fn one_of_many(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & CUSTOMER)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }

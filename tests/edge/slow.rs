@@ -124,6 +124,46 @@ async fn connections_are_counted_in_all_and_by_address() {
 }
 
 #[tokio::test]
+async fn connections_of_one_address_have_a_rate() {
+    // More than fit into one second even where the machine is slow, so that it does not matter when a second begins.
+    let (_, edge) = house(&["limits: {connection_rate_per_ip: 5}"]).await;
+    let mut refused = 0;
+    while refused == 0 {
+        for _ in 0..20 {
+            let mut client = Client::connect(edge.addr).await;
+            let sent = client.raw(b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+            let answer = within(PATIENCE, "the end", client.rest()).await;
+            assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 200 "), "{sent:?}");
+            refused += usize::from(answer.is_empty());
+        }
+    }
+    edge.metric_reaches("gateway_connections_refused_total", &["reason=\"connection_rate_per_ip\""], 1.0).await;
+    let served = async { while Client::connect(edge.addr).await.ask(&Ask::get("/health")).await.status != 200 {} };
+    within(PATIENCE, "the next second", served).await;
+}
+
+#[tokio::test]
+async fn requests_of_one_address_have_a_rate_and_others_their_own() {
+    let (provider, edge) = house(&["limits: {request_rate_per_ip: 5}", "trusted_proxies: [127.0.0.0/8]"]).await;
+    let from = |address: &str| Wire::Chat.ask("m", false).header("x-forwarded-for", address);
+    let mut refused = None;
+    while refused.is_none() {
+        for _ in 0..20 {
+            let response = from("198.51.100.7").send(edge.addr).await;
+            refused = Some(response).filter(|response| response.status != 200).or(refused);
+        }
+    }
+    let refused = refused.expect("one was");
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{}", refused.text());
+    assert_eq!(refused.json()["error"]["code"], "address_rate");
+    let asked = provider.requests().len();
+    assert_eq!(from("198.51.100.8").send(edge.addr).await.status, 200, "another address");
+    assert_eq!(Ask::get("/health").header("x-forwarded-for", "198.51.100.7").send(edge.addr).await.status, 200);
+    assert_eq!(provider.requests().len(), asked + 1, "what is refused reaches no provider");
+    edge.metric_reaches("gateway_shed_total", &["scope=\"address\"", "reason=\"rate\""], 1.0).await;
+}
+
+#[tokio::test]
 async fn a_thousand_dripping_connections_hurt_nobody() {
     let (provider, edge) = house(&["timeouts: {header: 2s}"]).await;
     let mut dripping = Vec::new();
