@@ -4,6 +4,7 @@ use crate::Format;
 use crate::format::{StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Head};
+use crate::translate::read_whole;
 
 /// Reads the beginning of a provider's stream until its first content.
 ///
@@ -14,6 +15,14 @@ pub struct Opening {
     framer: Framer,
     reader: Box<dyn StreamReader>,
     seen: Seen,
+}
+
+/// What is wrong with `body`, which a provider of `provider`'s format answered as a whole although a stream was asked for;
+/// `None` for an answer that can be written as one.
+#[must_use]
+pub fn whole_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    read_whole(wire(provider), body, &mut |_, _, _| {}).err()
 }
 
 /// What the beginning of a stream is.

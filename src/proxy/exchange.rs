@@ -323,6 +323,8 @@ pub struct Trail {
     pub losses: Vec<(&'static str, &'static str)>,
     /// What a whole answer lost, for the header, if anybody wants to know.
     pub answer_loss: Option<String>,
+    /// The seconds to wait that a failed answer tells of in its body.
+    pub answer_retry_after: Option<u64>,
     /// What became of the answer.
     pub outcome: Option<Outcome>,
     /// A bounded word for what went wrong.
@@ -386,6 +388,7 @@ impl Exchange {
                 heartbeats: 0,
                 losses: Vec::new(),
                 answer_loss: None,
+                answer_retry_after: None,
                 outcome: None,
                 error: None,
                 translated: None,

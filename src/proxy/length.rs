@@ -13,6 +13,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora_proxy::Session;
 
+use super::exchange::Trail;
 use super::names;
 use super::receive::empty_answer;
 
@@ -23,6 +24,8 @@ struct Length {
     body: Option<usize>,
     /// What was lost when it was made.
     loss: Option<String>,
+    /// The seconds to wait that it tells of, where its head did not.
+    retry_after: Option<u64>,
     /// The provider's status, where its answer must have a body.
     demanded: Option<u16>,
     /// The client speaks HTTP/1.0, which has no chunks.
@@ -48,6 +51,11 @@ impl HttpModule for Length {
             let before = head.headers.get(names::LOSS).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let value = if before.is_empty() { loss } else { format!("{before}, {loss}") };
             head.insert_header(names::LOSS, value)?;
+        }
+        if let Some(after) = self.retry_after.take_if(|_| !head.status.is_informational())
+            && !head.headers.contains_key(header::RETRY_AFTER)
+        {
+            head.insert_header(header::RETRY_AFTER, after)?;
         }
         if self.old {
             head.remove_header(&header::TRANSFER_ENCODING);
@@ -85,9 +93,10 @@ pub(super) fn demand(session: &mut Session, status: Option<u16>) {
     }
 }
 
-/// The answer's body is whole, `bytes` long, and lost this when it was made: its head says so if it was not sent.
-pub(super) fn known(session: &mut Session, bytes: usize, loss: Option<String>) {
+/// The answer's body is whole, `bytes` long: its head says so, and what else is known only now, if it was not sent.
+pub(super) fn known(session: &mut Session, bytes: usize, trail: &mut Trail) {
     if let Some(length) = session.downstream_modules_ctx.get_mut::<Length>() {
-        (length.body, length.loss) = (Some(bytes), loss);
+        length.body = Some(bytes);
+        (length.loss, length.retry_after) = (trail.answer_loss.take(), trail.answer_retry_after.take());
     }
 }

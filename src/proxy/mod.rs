@@ -221,7 +221,7 @@ impl ProxyHttp for Edge {
     ) -> pingora::Result<Option<Duration>> {
         pieces::unpack(exchange, body, end)?;
         if let Some(whole) = pieces::body(exchange, body, end)? {
-            length::known(session, whole, exchange.trail.answer_loss.take());
+            length::known(session, whole, &mut exchange.trail);
         }
         // What takes long to write takes a place for as long.
         let small = body.as_ref().is_none_or(|piece| piece.len() <= SMALL);

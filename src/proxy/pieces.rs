@@ -300,6 +300,7 @@ fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), col
     let mut fault = fault_for(attempt.format, status, &bytes);
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
+    trail.answer_retry_after = fault.retry_after_s;
     if same && status >= 400 && !credentials(status) && wire(attempt.format).is_error(&bytes) {
         trail.error = Some(fault.kind.label());
         return Bytes::from(bytes);

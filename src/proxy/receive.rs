@@ -62,6 +62,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if let Some(packed) = &packed {
         head.clone_from(packed.head());
     }
+    if matches!(mode, Mode::Error { status: ..300, .. }) {
+        return Err(Error::explain(ErrorType::Custom(refuse::NO_ANSWER), "no answer of a model").into_up());
+    }
     let left = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if status >= 400 && matches!(mode, Mode::PassBlind) {
         exchange.trail.error = Some(FaultKind::from_status(status).label());
@@ -207,7 +210,7 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
     }
 }
 
-/// A success that the client could not read.
+/// What is no answer of a model, whatever its status says.
 pub(super) fn no_answer(status: u16) -> Mode {
     Mode::Error { status, same: false, body: Collected::default() }
 }
@@ -305,13 +308,6 @@ pub(super) fn credentials(status: u16) -> bool {
 pub(super) fn fault_for(provider: Format, status: u16, body: &[u8]) -> Fault<'static> {
     match status {
         _ if credentials(status) => credential_fault(status),
-        0..=299 => {
-            let message =
-                format!("The provider answered with status {status} and something that is no answer of a model.");
-            let mut fault = Fault::new(FaultKind::Api, message);
-            fault.status = 502;
-            fault.with_code("upstream_no_answer")
-        }
         300..=399 => refuse::redirect_fault(status),
         _ => wire(provider).read_error(status, body).into_owned(),
     }

@@ -16,6 +16,8 @@ use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG};
 
 /// The error of an answer without the body that it must have.
 pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
+/// The error of a success that is no answer of a model, such as the page of a login.
+pub(super) const NO_ANSWER: &str = "upstream_no_answer";
 
 /// An answer that is ours.
 #[derive(Debug)]
@@ -137,7 +139,10 @@ pub(super) async fn answer(
     let trail = &mut exchange.trail;
     trail.error = Some(rejection.label);
     let mut rejection = rejection;
-    rejection.fault.retry_after_s = rejection.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
+    match &rejection.retry_after {
+        Some(after) => rejection.fault.retry_after_s = after.trim().parse().ok(),
+        None => rejection.retry_after = rejection.fault.retry_after_s.map(|after| after.to_string()),
+    }
     let (status, body) = wire(format).write_error(&rejection.fault, Some(&trail.request_id));
     let mut header = ResponseHeader::build_no_case(status, Some(6))?;
     header.insert_header("content-type", "application/json")?;
@@ -224,6 +229,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         }
         ErrorType::Custom(REFUSED) => {
             (FaultKind::InvalidRequest, 400, "The request's body may not go to the provider.", REFUSED)
+        }
+        ErrorType::Custom(NO_ANSWER) => {
+            (FaultKind::Api, 502, "The provider answered with a success that is no answer of a model.", NO_ANSWER)
         }
         ErrorType::Custom(EMPTY_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that has no body.", EMPTY_ANSWER)

@@ -195,7 +195,11 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
         ..patient
     };
     if admitted.stream.is_some() && operation == Operation::Generate {
+        // An array that passes as it is is the stream.
+        let events = whole.entire || admitted.stream == Some(Framing::Events);
         return Some(Course {
+            entire: events,
+            streamed: events,
             first_byte: timeouts.first_byte,
             between: timeouts.between,
             whole: timeouts.stream,

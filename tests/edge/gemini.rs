@@ -216,3 +216,38 @@ async fn embeddings_pass_with_the_model_renamed_wherever_it_stands() {
     edge.metric_reaches("gateway_requests_total", &["endpoint=\"embed_content\""], 2.0).await;
     edge.metric_reaches("gateway_requests_total", &["endpoint=\"batch_embed_contents\""], 1.0).await;
 }
+
+#[tokio::test]
+async fn how_long_to_wait_is_told_to_every_client() {
+    let body = json!({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": [
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}]}});
+    let stream = format!("data: {body}\r\n\r\n");
+    for reply in [Reply::json(429, body.to_string()), Reply::sse(&stream)] {
+        let provider = Provider::always(reply).await;
+        let conf = Conf::open()
+            .provider("up", "gemini", &provider)
+            .model("m", "{targets: [up/gemini-3-pro], retries: {rounds: 0}}");
+        let edge = Edge::start(
+            &conf
+                .provider("other", "gemini", &provider)
+                .model("n", "{targets: [other/gemini-3-pro], retries: {rounds: 0}}"),
+        )
+        .await;
+        for (number, asked) in [
+            Wire::Chat.ask("m", true),
+            Wire::Messages.ask("m", true),
+            ask("/v1beta/models/n:streamGenerateContent?alt=sse"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let response = asked.send(edge.addr).await;
+            assert_eq!(
+                (response.status, response.header("retry-after")),
+                (429, Some("7")),
+                "{number}: {}",
+                response.text()
+            );
+        }
+    }
+}

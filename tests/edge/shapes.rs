@@ -2,10 +2,12 @@
 
 use crate::support::client::Response;
 use crate::support::edge::{Conf, Edge};
-use crate::support::formats::{Fold, PAIRS, Wire};
+use crate::support::formats::{PAIRS, Wire};
+use crate::support::gate::Gate;
 use crate::support::http1::Ended;
 use crate::support::provider::Provider;
 use crate::support::script::Reply;
+use crate::support::{PATIENCE, within};
 
 /// What a client of `client` gets of a provider of `upstream` that always answers with `reply`.
 async fn ask(client: Wire, upstream: Wire, stream: bool, reply: Reply) -> (Response, Edge) {
@@ -65,17 +67,66 @@ async fn a_gathered_stream_that_broke_off_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_that_is_none_ends_the_stream_in_an_error() {
+async fn a_whole_answer_that_is_none_fails_before_the_stream_has_begun() {
     for (client, upstream) in PAIRS {
         let error = upstream.error_body("api_error", "no luck today");
-        for (body, words) in [(error.as_str(), "no luck today"), ("{\"id\":", ""), ("[]", "")] {
+        for (body, words) in [(error.as_str(), "no luck today"), ("{\"id\":", ""), ("[]", ""), ("{}", "")] {
             let (response, _edge) = ask(client, upstream, true, Reply::json(200, body)).await;
-            let Fold::Failed { error, .. } = client.fold(&response.events()) else {
-                panic!("{client:?} of {upstream:?}: {}", response.text())
-            };
-            client.check_error(&error);
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(response.status >= 500, "{client:?} of {upstream:?}: {} {}", response.status, response.text());
+            assert!(client.error(&response).to_string().contains(words), "{}", response.text());
         }
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_is_no_answer_moves_on_to_the_next_target() {
+    for (client, upstream) in PAIRS {
+        for stream in [true, false] {
+            let error = upstream.error_body("api_error", "no luck today");
+            let page = Reply::typed(200, "text/html", "<html>log in</html>");
+            for (name, reply) in [("error", Reply::json(200, error)), ("page", page)] {
+                // A whole answer that passes as it comes is not looked at before it goes.
+                if name == "error" && !stream && client == upstream {
+                    continue;
+                }
+                let bad = Provider::always(reply).await;
+                let good = Provider::always(upstream.reply(stream)).await;
+                let conf = Conf::open()
+                    .provider("bad", upstream.kind(), &bad)
+                    .provider("good", upstream.kind(), &good)
+                    .model("m", "{targets: [bad/x, good/y]}")
+                    .model("only", "bad/x");
+                let edge = Edge::start(&conf).await;
+                let what = format!("{client:?} of {upstream:?}, stream={stream}, {name}");
+                let response = client.ask("m", stream).send(edge.addr).await;
+                assert_eq!(response.status, 200, "{what}: {}", response.text());
+                assert_eq!(client.text(&client.read(&response, stream)), "Hello, 北🙂!", "{what}");
+                assert_eq!((bad.requests().len(), good.requests().len()), (1, 1), "{what}");
+                let alone = client.ask("only", stream).send(edge.addr).await;
+                assert!(alone.status >= 500, "{what}: {}", alone.text());
+                client.error(&alone);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_under_a_wrong_name_leaves_by_event() {
+    for (client, upstream) in PAIRS {
+        let gate = Gate::new();
+        let events = upstream.stream().split_inclusive("\n\n").count();
+        let mut reply = Reply::sse(upstream.stream()).wait_before(events - 1, &gate);
+        reply.headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
+        let provider = Provider::always(reply).await;
+        let conf = Conf::open().provider("p", upstream.kind(), &provider).model("m", "p/model-1");
+        let edge = Edge::start(&conf).await;
+        let mut connection = client.ask("m", true).open(edge.addr).await;
+        let (head, mut framing) = within(PATIENCE, "the head", connection.head()).await;
+        assert_eq!(head.status, 200);
+        let mut body = Vec::new();
+        let early = connection.until_events(&mut framing, &mut body, 1);
+        assert!(within(PATIENCE, "an event before the last was sent", early).await, "{client:?} of {upstream:?}");
+        gate.open();
     }
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use tidegate_codec::hub::Fault;
-use tidegate_codec::{Opening, Seen, wire};
+use tidegate_codec::{Opening, Seen, whole_fault, wire};
 
 use super::session::{Read, SeamSession};
 use super::{CONTEXT_LENGTH, STREAM_FAILED, Told};
@@ -88,21 +88,36 @@ impl SeamSession {
     ///
     /// # Errors
     ///
-    /// The connection broke, or a deadline passed.
-    pub(super) async fn hold_entire(&mut self) -> Result<()> {
+    /// The connection broke, or a deadline passed; or a stream was asked for, and this is not even an answer.
+    pub(super) async fn hold_entire(&mut self, status: u16) -> Result<()> {
+        let success = status == 200 && self.course.streamed;
         let mut entire = BytesMut::new();
-        while entire.len() < ENTIRE_MOST {
+        let whole = loop {
+            if entire.len() >= ENTIRE_MOST {
+                break entire.freeze();
+            }
             match self.read(self.course.between).await? {
                 Read::Nothing => {}
-                Read::Piece(piece) if entire.is_empty() && self.is_done() => {
-                    self.read_ahead(piece);
-                    return Ok(());
+                Read::Piece(piece) if entire.is_empty() && self.is_done() => break piece,
+                Read::Piece(piece) => {
+                    entire.extend_from_slice(&piece);
+                    if success && is_no_json(&entire) {
+                        // A stream under a wrong name.
+                        (self.kind.events, self.kind.stream) = (true, true);
+                        self.read_ahead(entire.freeze());
+                        return Ok(());
+                    }
                 }
-                Read::Piece(piece) => entire.extend_from_slice(&piece),
-                Read::End => break,
+                Read::End => break entire.freeze(),
             }
+        };
+        let fault = (success && whole.len() < ENTIRE_MOST && !is_no_json(&whole))
+            .then(|| whole_fault(self.course.format, &whole))
+            .flatten();
+        if let Some(fault) = fault {
+            return Err(told(STREAM_FAILED, fault));
         }
-        self.read_ahead(entire.freeze());
+        self.read_ahead(whole);
         Ok(())
     }
 
@@ -132,6 +147,11 @@ impl SeamSession {
             self.ahead.push_back(piece);
         }
     }
+}
+
+/// True for what is neither an object nor an array, as far as it has come.
+fn is_no_json(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| !matches!(first, b'{' | b'['))
 }
 
 fn told(kind: &'static str, fault: Fault<'static>) -> Box<Error> {

@@ -64,6 +64,8 @@ pub struct Course {
     /// The head of an answer that is no stream is held until all of its body is there: one that breaks off is an error,
     /// so that another target can be tried, and what is made of the body can still be told in the head.
     pub entire: bool,
+    /// A stream of events was asked for: a success that is none, and no answer either, has failed.
+    pub streamed: bool,
     /// A refusal because of the prompt's length is an error, so that another target can be tried.
     pub context_length: bool,
     /// Asks elsewhere as well where a stream is slow to begin.
@@ -85,6 +87,7 @@ impl Course {
             hold: Duration::ZERO,
             heartbeat: Duration::ZERO,
             entire: false,
+            streamed: false,
             context_length: false,
             hedge: None,
             body: None,

@@ -75,7 +75,7 @@ pub struct SeamSession {
     since: Instant,
     /// The provider does not take the request.
     stuck: bool,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// The answer came packed.
     packed: Option<Box<Packed>>,
     /// Pieces that were read while the head was held.
@@ -192,7 +192,7 @@ impl SeamSession {
         } else if self.kind.refusal && self.course.context_length {
             self.hear_refusal(status).await?;
         } else if self.course.entire && !self.kind.events {
-            self.hold_entire().await?;
+            self.hold_entire(status).await?;
         }
         Ok(status)
     }
