@@ -47,7 +47,7 @@ where
         let by_name = matches!(io.selected_alpn_proto(), Some(ALPN::H2));
         let mut guard = Guard::new(io);
         let patience = patience(&self.live.load().settings.server);
-        if by_name || (!secure && guard.begins_with(PREFACE, patience).await) {
+        if (by_name || !secure) && guard.begins_with(PREFACE, patience).await {
             let Some((io, ahead)) = guard.into_parts() else { return };
             let observer = Arc::clone(&self.observer);
             let flooded = Box::new(move || {
@@ -55,7 +55,7 @@ where
                 observer.connection_refused("h2_flood");
             });
             self.app.process_new(Box::new(Frames::new(io, ahead, flooded)), &shutdown).await;
-        } else {
+        } else if !by_name {
             self.requests(guard, client, &shutdown).await;
         }
     }

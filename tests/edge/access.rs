@@ -105,9 +105,8 @@ async fn certificates_change_while_the_edge_serves() {
     assert!(shown(secure, old.client(&[b"h2"])).await.is_none());
 }
 
-#[tokio::test]
-async fn a_handshake_has_a_deadline() {
-    let authority = Authority::new();
+/// An edge with a TLS listener beside its plain one.
+async fn secure(authority: &Authority, timeouts: &str) -> (Edge, SocketAddr) {
     let identity = authority.issue(&["localhost"]);
     let dir = tempfile::TempDir::new().expect("a directory");
     std::fs::write(dir.path().join("tls.crt"), &identity.cert_pem).expect("written");
@@ -117,8 +116,33 @@ async fn a_handshake_has_a_deadline() {
         "listen: [{{address: \"@PUBLIC\"}}, {{address: \"{secure}\", tls: {{cert: \"@DIR/tls.crt\", key: \"@DIR/tls.key\"}}}}]"
     );
     let provider = Provider::always(Wire::Chat.reply(false)).await;
-    let conf = Conf::open().server(&listen).server("timeouts: {tls: 200ms}").provider("p", "openai", &provider);
-    let edge = Edge::start_in(&conf.model("m", "p/model-1"), dir).await;
+    let conf = Conf::open().server(&listen).server(timeouts).provider("p", "openai", &provider);
+    (Edge::start_in(&conf.model("m", "p/model-1"), dir).await, secure)
+}
+
+#[tokio::test]
+async fn a_secure_connection_that_says_nothing_is_closed() {
+    let authority = Authority::new();
+    let (_edge, addr) = secure(&authority, "timeouts: {header: 300ms, keep_alive: 1s}").await;
+    for (alpn, said) in [
+        (&b"h2"[..], &b""[..]),
+        (b"h2", b"PRI * HTTP/2.0\r\n"),
+        (b"h2", b"GET / HTTP/1.1\r\n\r\n"),
+        (b"http/1.1", b""),
+        (b"http/1.1", b"GET /"),
+    ] {
+        let stream = TcpStream::connect(addr).await.expect("the edge listens");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream = TlsConnector::from(authority.client(&[alpn])).connect(name, stream).await.expect("it is trusted");
+        let mut client = Client::over(stream);
+        client.raw(said).await.expect("sent");
+        within(PATIENCE, "the end", client.rest()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_deadline() {
+    let (edge, secure) = secure(&Authority::new(), "timeouts: {tls: 200ms}").await;
     let mut silent = Client::connect(secure).await;
     silent.raw(&[0x16, 3, 1]).await.expect("sent");
     assert_eq!(within(PATIENCE, "the end", silent.rest()).await, b"");

@@ -124,6 +124,14 @@ async fn connections_are_counted_in_all_and_by_address() {
 }
 
 #[tokio::test]
+async fn what_may_become_http_2_has_a_deadline_in_all() {
+    let (_, edge) = house(&["timeouts: {header: 300ms}"]).await;
+    let (answer, took) = drip(&edge, b"P", b"RI * HTTP/2.0\r\n\r\nSM\r\n\r", Duration::from_millis(100)).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("head_timeout"), "{answer}");
+    assert!(took < Duration::from_millis(1500), "of 23 bytes, 100 ms apart: {took:?}");
+}
+
+#[tokio::test]
 async fn connections_of_one_address_have_a_rate() {
     // More than fit into one second even where the machine is slow, so that it does not matter when a second begins.
     let (_, edge) = house(&["limits: {connection_rate_per_ip: 5}"]).await;

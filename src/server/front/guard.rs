@@ -20,16 +20,21 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::body::Body;
 use super::head::{self, Bounds, Fault, Framing, Scan};
+use crate::clock;
 
 /// Room for what a client sends, at first.
 const ROOM: usize = 2048;
 
-/// Bytes that are taken from a client before their turn: enough to see it go.
+/// Bytes that are kept of what a client sends before its turn; what comes behind is read only to see it go, and it has to
+/// ask for that again on another connection.
 const AHEAD: usize = 64 * 1024;
+
+/// Bytes that are read so; who sends more than that has no ear for an answer.
+const SPILLED: usize = 4 << 20;
 
 /// How long, and how much, is read on behind an answer that closes the connection: closing it over unread bytes would
 /// reset it, and the client might never see the answer.
@@ -66,6 +71,10 @@ pub(super) struct Guard {
     body: Body,
     /// What was wrong with it.
     fault: Option<Fault>,
+    /// Bytes that came before their turn and for which there was no room. The connection ends behind the answer.
+    spilled: usize,
+    /// When the head that is coming began, where that was seen before it was known to be one.
+    begun: Option<Instant>,
     /// The client sends no more.
     ended: bool,
 }
@@ -78,20 +87,26 @@ impl std::fmt::Debug for Guard {
 
 impl Guard {
     pub(super) fn new(io: Stream) -> Self {
-        Self { io: Some(io), ahead: BytesMut::new(), body: Body::new(Framing::Length(0)), fault: None, ended: false }
+        let body = Body::new(Framing::Length(0));
+        Self { io: Some(io), ahead: BytesMut::new(), body, fault: None, spilled: 0, begun: None, ended: false }
     }
 
     /// Waits until what came is `text` or begins otherwise; true if it is `text`.
     pub(super) async fn begins_with(&mut self, text: &[u8], patience: Patience) -> bool {
         let differs = |ahead: &[u8]| ahead.iter().zip(text).any(|(came, wanted)| came != wanted);
-        let mut wait = patience.idle;
-        while self.ahead.len() < text.len() && !differs(&self.ahead) {
-            if !matches!(timeout(wait, self.fill()).await, Ok(Ok(1..))) {
-                return false;
-            }
-            wait = patience.head;
+        if self.ahead.is_empty() && !matches!(timeout(patience.idle, self.fill()).await, Ok(Ok(1..))) {
+            return false;
         }
-        !differs(&self.ahead)
+        self.begun = Some(clock::timer());
+        let rest = async {
+            while self.ahead.len() < text.len() && !differs(&self.ahead) {
+                if !matches!(self.fill().await, Ok(1..)) {
+                    return false;
+                }
+            }
+            !differs(&self.ahead)
+        };
+        timeout(patience.head, rest).await.unwrap_or(false)
     }
 
     /// The connection, and what was read from it.
@@ -102,7 +117,7 @@ impl Guard {
 
     /// True if the request under way was read to its end, so that another one may follow.
     pub(super) fn is_over(&self) -> bool {
-        self.body.is_over() && self.fault.is_none() && !self.ended
+        self.body.is_over() && self.fault.is_none() && self.spilled == 0 && !self.ended
     }
 
     /// The head of the next request, whole and checked.
@@ -111,7 +126,8 @@ impl Guard {
             return Next::Closed;
         }
         let mut scan = Scan::default();
-        match timeout(patience.head, self.head(&mut scan, bounds)).await {
+        let begun = self.begun.take().map_or(Duration::ZERO, |begun| clock::timer().duration_since(begun));
+        match timeout(patience.head.saturating_sub(begun), self.head(&mut scan, bounds)).await {
             Ok(next) => next,
             Err(_) if self.ahead.is_empty() => Next::Closed,
             Err(_) => {
@@ -227,17 +243,20 @@ impl Guard {
     /// The request is read: nothing more is due, but a client that goes away is noticed.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
-        while self.ahead.len() < AHEAD {
+        loop {
             let mut bytes = [0; 1024];
             let mut part = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut *io).poll_read(cx, &mut part))?;
-            if part.filled().is_empty() {
+            if self.ahead.len() < AHEAD {
+                self.ahead.extend_from_slice(part.filled());
+            } else {
+                self.spilled += part.filled().len();
+            }
+            if part.filled().is_empty() || self.spilled > SPILLED {
                 self.ended = true;
                 return Poll::Ready(Ok(()));
             }
-            self.ahead.extend_from_slice(part.filled());
         }
-        Poll::Pending
     }
 }
 
