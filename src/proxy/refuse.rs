@@ -12,7 +12,7 @@ use super::exchange::Exchange;
 use super::upload::REFUSED;
 use crate::config::AuthFailure;
 use crate::upstream::BADLY_PACKED;
-use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG};
+use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
 
 /// The error of an answer without the body that it must have.
 pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
@@ -229,6 +229,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         }
         ErrorType::Custom(REFUSED) => {
             (FaultKind::InvalidRequest, 400, "The request's body may not go to the provider.", REFUSED)
+        }
+        ErrorType::Custom(TOO_LONG) => {
+            (FaultKind::Api, 502, "The provider's answer is too long to translate.", TOO_LONG)
         }
         ErrorType::Custom(NO_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that is no answer of a model.", NO_ANSWER)

@@ -191,6 +191,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     let whole = Course {
         entire: attempt.format != admitted.format,
         context_length: admitted.route.retries.wants(Failure::ContextLength),
+        whole: timeouts.stream,
         body: Some(attempt.body.clone()),
         ..patient
     };
@@ -202,7 +203,6 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
             streamed: events,
             first_byte: timeouts.first_byte,
             between: timeouts.between,
-            whole: timeouts.stream,
             hold: streams.hold,
             heartbeat: streams.heartbeat,
             ..whole

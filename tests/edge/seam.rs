@@ -12,7 +12,7 @@ use crate::support::gate::Gate;
 use crate::support::http1::Ended;
 use crate::support::http1::Piece as Got;
 use crate::support::provider::{Provider, Speaks};
-use crate::support::script::{End, Piece, Reply};
+use crate::support::script::{End, Framed, Piece, Reply};
 use crate::support::tls::Authority;
 use crate::support::{PATIENCE, show, within};
 
@@ -249,6 +249,7 @@ async fn every_wait_has_its_own_deadline() {
     let mut cases = Vec::new();
     for (name, reply, timeouts, status, says) in [
         ("head", Reply::no_answer(End::Hang), "first_byte: 400ms, between: 20s, stream: 20s", 504, "in time"),
+        ("early", Reply::no_answer(End::Hang), "first_byte: 20s, between: 20s, stream: 400ms", 504, "in time"),
         ("held", Reply::sse(lifecycle(Wire::Chat)).end(End::Hang), "between: 400ms, stream: 20s", 504, "in time"),
         ("piece", begun.clone(), "first_byte: 20s, between: 400ms, stream: 20s", 200, "in time"),
         ("whole", begun.clone(), "first_byte: 20s, between: 20s, stream: 400ms", 200, "longer than it may"),
@@ -271,6 +272,35 @@ async fn every_wait_has_its_own_deadline() {
         }
         provider.left(0).await;
         assert_eq!(provider.requests().len(), 1, "{name}: what a deadline ended is not tried again");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_never_ends_has_a_deadline() {
+    let whole = Wire::Chat.reply(false);
+    let length = whole.body().len();
+    let whole = whole.stop_at(length / 2, End::Hang).framed(Framed::Lie(length as u64));
+    let provider = Provider::always(whole).await;
+    let more = "timeouts: {read: 20s, between: 20s, stream: 400ms}";
+    let conf = Conf::open().provider_at("up", "openai", &provider.url(), more).model("m", "up/m");
+    let edge = Edge::start(&conf).await;
+    let response = within(Duration::from_secs(10), "the answer", Wire::Messages.ask("m", false).send(edge.addr)).await;
+    assert_eq!(response.status, 504, "{}", response.text());
+    Wire::Messages.error(&response);
+    provider.left(0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_long_and_breaks_off_is_told() {
+    for (length, reply) in [(6 << 20, End::Fin), (65 << 20, End::Clean)] {
+        let body = Wire::Chat.answer().replace("Hello, ", &"x".repeat(length));
+        let most = if reply == End::Fin { body.len() - 9 } else { body.len() };
+        let framed = Framed::Lie(body.len() as u64);
+        let provider = Provider::always(Reply::json(200, body).stop_at(most, reply).framed(framed)).await;
+        let edge = Edge::start(&Conf::open().provider("up", "openai", &provider).model("m", "up/m")).await;
+        let response = Wire::Messages.ask("m", false).send(edge.addr).await;
+        assert_eq!(response.status, 502, "{}", response.text());
+        Wire::Messages.error(&response);
     }
 }
 

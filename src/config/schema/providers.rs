@@ -192,7 +192,12 @@ pub(in crate::config) static TIMEOUTS: Section = Section {
             "From the end of the request to the head of a stream.",
         ),
         field("between", "duration, 10ms to 24h", Otherwise("`read`"), "Between two pieces of a stream."),
-        field("stream", "duration, 10ms to 24h", Default("1h"), "From the end of the request to the end of a stream."),
+        field(
+            "stream",
+            "duration, 10ms to 24h",
+            Default("1h"),
+            "From the end of the request to the end of a stream, or of a whole answer that is translated.",
+        ),
         field("write", "duration, 10ms to 24h", Default("1m"), "The longest wait for it to take more of the request."),
         field("idle", "duration, 1s to 24h", Default("75s"), "How long an unused connection is kept."),
     ],

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -11,7 +11,7 @@ use tidegate_codec::hub::Fault;
 use tidegate_codec::{Opening, Seen, whole_fault, wire};
 
 use super::session::{Read, SeamSession};
-use super::{CONTEXT_LENGTH, STREAM_FAILED, Told};
+use super::{CONTEXT_LENGTH, STREAM_FAILED, TOO_LONG, Told};
 use crate::clock;
 
 /// Most bytes of a stream that are held; lifecycle frames of a provider that echoes the prompt may be long.
@@ -19,8 +19,10 @@ const HELD_MOST: usize = 1 << 20;
 /// Most bytes of a refusal that are read to learn its reason.
 const REFUSAL_MOST: usize = 64 << 10;
 
-/// Most bytes of a whole answer that are held; what is longer goes on as it comes.
-const ENTIRE_MOST: usize = 4 << 20;
+/// Most bytes of a whole answer that are held, which is what may be translated.
+const ENTIRE_MOST: usize = 64 << 20;
+/// Most bytes of one that are made one piece.
+const ONE_PIECE: usize = 4 << 20;
 
 /// What an answer's head says of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,40 +86,50 @@ impl SeamSession {
         }
     }
 
-    /// Holds an answer until all of it is there, or until it is too long for that. It goes out in one piece.
+    /// Holds an answer until all of it is there. It goes out in one piece, unless it is so long that twice its room matters.
     ///
     /// # Errors
     ///
-    /// The connection broke, or a deadline passed; or a stream was asked for, and this is not even an answer.
+    /// The connection broke, a deadline passed, or it is too long; or a stream was asked for, and this is not even an
+    /// answer.
     pub(super) async fn hold_entire(&mut self, status: u16) -> Result<()> {
         let success = status == 200 && self.course.streamed;
-        let mut entire = BytesMut::new();
-        let whole = loop {
-            if entire.len() >= ENTIRE_MOST {
-                break entire.freeze();
-            }
+        let (mut pieces, mut held) = (Vec::new(), 0);
+        loop {
             match self.read(self.course.between).await? {
                 Read::Nothing => {}
-                Read::Piece(piece) if entire.is_empty() && self.is_done() => break piece,
                 Read::Piece(piece) => {
-                    entire.extend_from_slice(&piece);
-                    if success && is_no_json(&entire) {
+                    held += piece.len();
+                    pieces.push(piece);
+                    if success && is_no_json(&pieces) {
                         // A stream under a wrong name.
                         (self.kind.events, self.kind.stream) = (true, true);
-                        self.read_ahead(entire.freeze());
+                        pieces.into_iter().for_each(|piece| self.read_ahead(piece));
                         return Ok(());
                     }
+                    if held > ENTIRE_MOST {
+                        let words = "the provider's answer is too long to translate";
+                        return Err(Error::explain(ErrorType::Custom(TOO_LONG), words));
+                    }
+                    if self.is_done() {
+                        break;
+                    }
                 }
-                Read::End => break entire.freeze(),
+                Read::End => break,
             }
-        };
-        let fault = (success && whole.len() < ENTIRE_MOST && !is_no_json(&whole))
-            .then(|| whole_fault(self.course.format, &whole))
-            .flatten();
-        if let Some(fault) = fault {
-            return Err(told(STREAM_FAILED, fault));
         }
-        self.read_ahead(whole);
+        if held <= ONE_PIECE || success {
+            let entire = match pieces.as_mut_slice() {
+                [one] => std::mem::take(one),
+                several => several.concat().into(),
+            };
+            if let Some(fault) = success.then(|| whole_fault(self.course.format, &entire)).flatten() {
+                return Err(told(STREAM_FAILED, fault));
+            }
+            self.read_ahead(entire);
+        } else {
+            pieces.into_iter().for_each(|piece| self.read_ahead(piece));
+        }
         Ok(())
     }
 
@@ -150,8 +162,9 @@ impl SeamSession {
 }
 
 /// True for what is neither an object nor an array, as far as it has come.
-fn is_no_json(body: &[u8]) -> bool {
-    body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| !matches!(first, b'{' | b'['))
+fn is_no_json(pieces: &[Bytes]) -> bool {
+    let mut bytes = pieces.iter().flatten();
+    bytes.find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| !matches!(first, b'{' | b'['))
 }
 
 fn told(kind: &'static str, fault: Fault<'static>) -> Box<Error> {

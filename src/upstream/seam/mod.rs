@@ -46,6 +46,9 @@ pub const CONTEXT_LENGTH: &str = "context_length";
 /// The error of a stream that went on for longer than it may.
 pub const STREAM_TOO_LONG: &str = "stream_too_long";
 
+/// The error of a whole answer that is longer than what may be translated.
+pub const TOO_LONG: &str = "upstream_too_long";
+
 /// What one attempt asks of the seam: travels in the extensions of the request's head.
 #[derive(Debug, Clone)]
 pub struct Course {

@@ -376,13 +376,14 @@ impl SeamSession {
 
     async fn read_head(&mut self) -> Result<()> {
         for _ in 0..INTERIM {
-            let left = self.course.first_byte.saturating_sub(clock::now().duration_since(self.since));
+            let patience = self.course.first_byte.min(self.course.whole);
+            let left = patience.saturating_sub(clock::now().duration_since(self.since));
             if self.with_body(left, What::Head).await?.is_none() {
                 if self.stuck {
                     return Err(Error::explain(ErrorType::WriteTimedout, "the provider does not take the request"));
                 }
                 // A body that is still being written has moved the beginning of the wait.
-                if clock::now().duration_since(self.since) < self.course.first_byte {
+                if clock::now().duration_since(self.since) < patience {
                     continue;
                 }
                 return Err(Error::explain(ErrorType::ReadTimedout, "the deadline of the first byte"));
