@@ -192,15 +192,10 @@ fn process_conf(settings: &Settings) -> ServerConf {
 }
 
 fn metrics_options(settings: &Settings) -> MetricsOptions {
-    use crate::config::{KeyLabel, MetricAlias};
+    use crate::config::KeyLabel;
     use crate::observe;
-    let alias = |alias: &MetricAlias| match alias {
-        MetricAlias::Http => observe::Alias::Http,
-        MetricAlias::Llm => observe::Alias::Llm,
-        MetricAlias::GenAi => observe::Alias::GenAi,
-    };
     MetricsOptions {
-        aliases: settings.metrics.aliases.iter().map(alias).collect(),
+        aliases: settings.metrics.aliases.clone(),
         key_label: match settings.metrics.key_label {
             KeyLabel::Name => observe::KeyLabel::Name,
             KeyLabel::Hash => observe::KeyLabel::Hash,

@@ -40,7 +40,7 @@ pub use problem::{Place, Problem, Report};
 pub use redact::redacted;
 pub use settings::{
     Access, AccessLog, Admin, ClientLimits, ClientTimeouts, FactRule, FactRules, KeyLabel, Listener, LogPath,
-    MemoryLimit, MetricAlias, Metrics, Server, Settings, Tls,
+    MemoryLimit, Metrics, Server, Settings, Tls,
 };
 pub use snapshot::{Header, Headers, Live, Snapshot};
 pub use tie::Tie;

@@ -10,7 +10,7 @@ use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
 use crate::routing::{Glob, Hedge, Price, Retries, Route, Rule, Target, When};
 
 use super::network::Network;
-use super::settings::{ClientLimits, ClientTimeouts, FactRules, KeyLabel, LogPath, MemoryLimit, MetricAlias, Settings};
+use super::settings::{ClientLimits, ClientTimeouts, FactRules, KeyLabel, LogPath, MemoryLimit, Settings};
 use super::units::duration_text;
 
 /// The settings as indented JSON, in the shape in which they are written, with every default filled in.
@@ -328,17 +328,12 @@ fn log_path(path: &LogPath) -> String {
 }
 
 fn metrics(settings: &Settings) -> MetricsView {
-    let alias = |alias: &MetricAlias| match alias {
-        MetricAlias::Http => "http",
-        MetricAlias::Llm => "llm",
-        MetricAlias::GenAi => "gen_ai",
-    };
     let key_label = match settings.metrics.key_label {
         KeyLabel::Name => "name",
         KeyLabel::Hash => "hash",
         KeyLabel::None => "none",
     };
-    MetricsView { aliases: settings.metrics.aliases.iter().map(alias).collect(), key_label }
+    MetricsView { aliases: settings.metrics.aliases.iter().map(|alias| alias.name()).collect(), key_label }
 }
 
 impl<'a> ProviderView<'a> {

@@ -358,7 +358,7 @@ pub(super) static METRICS: Section = Section {
     fields: &[
         field(
             "aliases",
-            "list of `http`, `llm`, `gen_ai`",
+            "list of `http`, `llm`, `gen_ai`, `gateway`, `gateway_ms`",
             Otherwise("none"),
             "Further names for the same figures, for dashboards that exist already.",
         ),
@@ -366,7 +366,7 @@ pub(super) static METRICS: Section = Section {
             "key_label",
             "`name`, `hash` or `none`",
             Default("name"),
-            "What stands for the client in the label `key`.",
+            "What stands for the client in the label `key`. A change needs a restart.",
         ),
     ],
 };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
+use crate::observe::Alias;
 use crate::provider::facts::{self, Model, Said};
 use crate::provider::{Provider, Quirks};
 use crate::routing::{Glob, Models, Rule};
@@ -66,6 +67,7 @@ impl Settings {
         note("server.limits.h2_streams", self.server.limits.h2_streams != next.server.limits.h2_streams);
         note("admin.listen", self.admin.listen != next.admin.listen);
         note("access_log.path", self.access_log.path != next.access_log.path);
+        note("metrics.key_label", self.metrics.key_label != next.metrics.key_label);
         keys
     }
 }
@@ -296,20 +298,9 @@ pub enum LogPath {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
     /// Further families of names; sorted, each once.
-    pub aliases: Vec<MetricAlias>,
+    pub aliases: Vec<Alias>,
     /// What stands for the client.
     pub key_label: KeyLabel,
-}
-
-/// A family of further names for the same figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MetricAlias {
-    /// `http_requests_total` and its kin.
-    Http,
-    /// `llm_requests_total` and its kin.
-    Llm,
-    /// OpenTelemetry's `gen_ai_*`.
-    GenAi,
 }
 
 /// What stands for the client in a metric's label.

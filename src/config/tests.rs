@@ -8,6 +8,7 @@ use tidegate_codec::Format;
 use super::schema::{ALL, PREFIX};
 use super::*;
 use crate::limits::{Adapt, Rule as LimitRule};
+use crate::observe::Alias;
 
 /// The least that loads.
 const LEAST: &str = "\
@@ -556,7 +557,10 @@ fn the_environment_overrides_any_key() {
     assert_eq!(two.server.listen.len(), 2);
     assert_eq!(set(&[("MODELS__NEW", "p/x")]).models.resolve("new").unwrap().targets[0].model, "x");
     assert_eq!(set(&[("MODELS__M", "p/x")]).models.resolve("m").unwrap().targets[0].model, "x");
-    assert_eq!(set(&[("METRICS__ALIASES", "[llm, http]")]).metrics.aliases, [MetricAlias::Http, MetricAlias::Llm]);
+    assert_eq!(set(&[("METRICS__ALIASES", "[llm, http]")]).metrics.aliases, [Alias::Http, Alias::Llm]);
+    let every = Alias::ALL.map(Alias::name).join(", ");
+    assert_eq!(set(&[("METRICS__ALIASES", &format!("[{every}]"))]).metrics.aliases, Alias::ALL);
+    assert!(describe().contains(&every.replace(", ", "`, `")), "the reference names them all: {every}");
     let key = set(&[("PROVIDERS__P__KEY", "a: b # c")]).providers["p"].auth.clone().unwrap().key;
     assert_eq!(key.expose(), "a: b # c");
     let key = set(&[("PROVIDERS__P__KEY", "${KEY}")]).providers["p"].auth.clone().unwrap().key;

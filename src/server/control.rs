@@ -130,6 +130,7 @@ impl Control {
     fn adopt(&self, settings: Settings) -> String {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let waiting = self.live.load().settings.needs_restart(&settings);
+        self.observer.metrics().set_aliases(settings.metrics.aliases.clone());
         self.live.store(Arc::new(Snapshot::new(settings, &self.fleet, generation)));
         self.observer.reload(true);
         let mut told = format!("config reloaded, generation {generation}");

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::support::client::Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{PAIRS, Wire};
+use crate::support::gate::Gate;
 use crate::support::provider::Provider;
 use crate::support::script::{End, Reply};
 
@@ -83,6 +84,83 @@ async fn metrics_count_what_happened() {
     }
     let in_flight = edge.metric("gateway_requests_in_flight", &[]).await;
     assert!(in_flight.abs() < 0.5, "nothing is left in flight: {in_flight}");
+}
+
+/// What the queries of dashboards made for other gateways name, and by which labels they choose or sum.
+const ASKED_FOR: [(&str, &[&str]); 27] = [
+    // Set `http`.
+    ("http_requests_total", &["method", "path", "status"]),
+    ("http_request_duration_seconds_bucket", &["le", "method", "path", "status"]),
+    ("http_requests_in_flight", &["method", "path"]),
+    ("upstream_request_duration_seconds_bucket", &["le", "provider", "upstream"]),
+    ("upstream_requests_total", &["upstream", "provider", "status"]),
+    ("upstream_errors_total", &["provider", "upstream", "error_type"]),
+    ("streaming_events_total", &["provider"]),
+    ("streaming_bytes_total", &["provider"]),
+    ("streaming_duration_seconds_bucket", &["le", "provider"]),
+    ("auth_requests_total", &["result=\"denied\""]),
+    ("auth_requests_total", &["result=\"allowed\""]),
+    ("rate_limit_exceeded_total", &["key_name=\"web\""]),
+    // Set `gateway`, and names of ours that are theirs too.
+    ("gateway_requests_total", &["model", "provider", "status"]),
+    ("gateway_request_duration_seconds_bucket", &["le", "model", "provider"]),
+    ("gateway_tokens_total", &["model"]),
+    ("gateway_request_tokens_total", &["type=\"input\""]),
+    ("gateway_provider_requests_total", &["provider"]),
+    ("gateway_provider_errors_total", &["provider"]),
+    ("gateway_provider_latency_seconds_bucket", &["le", "provider"]),
+    ("gateway_circuit_breaker_state", &["provider"]),
+    ("gateway_retry_attempts_total", &["upstream"]),
+    ("gateway_rate_limit_exceeded_total", &["key=\"web\""]),
+    // Set `gateway_ms`.
+    ("gateway_request_duration_ms_bucket", &["le", "model", "provider"]),
+    // Set `llm`.
+    ("llm_requests_total", &["api_key=\"web\"", "provider", "model", "endpoint"]),
+    ("llm_tokens_total", &["api_key=\"web\"", "provider", "model", "type=\"input\""]),
+    ("llm_request_duration_seconds_bucket", &["le", "provider", "model"]),
+    ("llm_errors_total", &["api_key=\"web\"", "provider", "error_type"]),
+];
+
+#[tokio::test]
+async fn dashboards_made_for_other_gateways_find_their_names() {
+    let held = Gate::new();
+    let gate = held.clone();
+    let provider = Provider::start(move |request| match request.json()["model"].as_str() {
+        Some("fails") => Reply::json(500, Wire::Chat.error_body("api_error", "no")),
+        Some("held") => Wire::Chat.reply(false).hold(&gate),
+        _ => Wire::Chat.reply(true),
+    })
+    .await;
+    let conf = Conf::with_clients(&format!("- {{name: web, key: \"{CLIENT_KEY}\", max_concurrent: 1, queue: {{size: 0}}}}"))
+        .provider("bad", "openai", &provider)
+        .provider("oa", "openai", &provider)
+        .model("ok", "{targets: [bad/fails, oa/ok]}")
+        .model("fails", "oa/fails")
+        .model("held", "oa/held");
+    let edge = Edge::start(&conf).await;
+    let ask = |model, stream| Wire::Chat.ask(model, stream).header("x-api-key", CLIENT_KEY);
+    assert_eq!(ask("ok", true).send(edge.addr).await.status, 200);
+    assert_eq!(ask("fails", false).send(edge.addr).await.status, 500);
+    Wire::Chat.ask("ok", false).header("x-api-key", "sk-wrong").send(edge.addr).await;
+    let mut first = ask("held", false).open(edge.addr).await;
+    provider.request(3).await;
+    assert_eq!(ask("ok", true).send(edge.addr).await.status, 429);
+    held.open();
+    assert_eq!(first.response().await.status, 200);
+    edge.metric_reaches("gateway_requests_total", &[], 5.0).await;
+    assert!(!edge.metrics().await.contains("\nllm_"), "nobody asked for these names yet");
+    // A running edge takes them on.
+    edge.rewrite(&conf.top("metrics: {aliases: [http, llm, gen_ai, gateway, gateway_ms]}"));
+    assert_eq!(edge.admin("POST", "/reload").await.status, 200);
+    let metrics = edge.metrics().await;
+    for (name, labels) in ASKED_FOR {
+        let shown = |line: &str| {
+            let Some((family, rest)) = line.split_once('{') else { return false };
+            let labelled = |label: &&str| rest.contains(&format!("{label}{}", if label.contains('=') { "" } else { "=" }));
+            family == name && labels.iter().all(labelled)
+        };
+        assert!(metrics.lines().any(shown), "{name} {labels:?}\n{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@ use super::super::network::Network;
 use super::super::problem::Problems;
 use super::super::schema;
 use super::super::settings::{
-    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MemoryLimit, MetricAlias,
-    Metrics, Server, Tls,
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MemoryLimit, Metrics,
+    Server, Tls,
 };
 use super::super::units;
 use super::FileList;
+use crate::observe::Alias;
 
 /// The longest that anything may be waited for.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -241,16 +242,15 @@ pub(super) fn access_log(root: &Fields<'_>, folder: &Path) -> AccessLog {
 }
 
 pub(super) fn metrics(root: &Fields<'_>) -> Metrics {
-    const ALIASES: [(&str, MetricAlias); 3] =
-        [("http", MetricAlias::Http), ("llm", MetricAlias::Llm), ("gen_ai", MetricAlias::GenAi)];
     const LABELS: [(&str, KeyLabel); 3] =
         [("name", KeyLabel::Name), ("hash", KeyLabel::Hash), ("none", KeyLabel::None)];
     let fields = root.section_or_empty("metrics", &schema::METRICS);
     let problems = fields.problems();
+    let known = Alias::ALL.map(|alias| (alias.name(), alias));
     let mut aliases = Vec::new();
     for item in fields.list("aliases").unwrap_or_default() {
         let Some(scalar) = scalar_of(item, problems) else { continue };
-        match word(&scalar.text, &ALIASES) {
+        match word(&scalar.text, &known) {
             Ok(alias) => aliases.push(alias),
             Err(hint) => problems.add(&item.place, format!("{} is no family of names", scalar.shown()), hint),
         }

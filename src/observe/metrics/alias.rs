@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType};
 
@@ -10,7 +9,7 @@ use super::table::Metric;
 use crate::observe::settled::Endpoint;
 
 /// A set of other names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Alias {
     /// `http_*`, `upstream_*`, `streaming_*`, `auth_*`: names of plain HTTP gateways; endpoints by path.
     Http,
@@ -60,19 +59,6 @@ impl fmt::Display for Alias {
         f.write_str(self.name())
     }
 }
-
-impl FromStr for Alias {
-    type Err = UnknownAlias;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|alias| alias.name() == name).ok_or(UnknownAlias)
-    }
-}
-
-/// No set of metric names is called that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no set of metric names has this name; there are http, llm, gen_ai, gateway and gateway_ms")]
-pub struct UnknownAlias;
 
 /// One other name.
 struct Row {
@@ -146,11 +132,12 @@ const HTTP: &[Row] = &[
     Row::new("http_requests_in_flight", Metric::RequestsInFlight, &[METHOD, PATH]),
     Row::new("upstream_requests_total", Metric::UpstreamRequestsTotal, &[UPSTREAM, PROVIDER, STATUS]),
     Row::new("upstream_request_duration_seconds", Metric::UpstreamTtfb, &[UPSTREAM, PROVIDER]),
-    Row::new("upstream_errors_total", Metric::UpstreamErrorsTotal, &[UPSTREAM, ERROR_TYPE]),
+    Row::new("upstream_errors_total", Metric::UpstreamErrorsTotal, &[UPSTREAM, PROVIDER, ERROR_TYPE]),
     Row::new("streaming_events_total", Metric::StreamEventsTotal, &[PROVIDER]),
     Row::new("streaming_bytes_total", Metric::StreamBytesTotal, &[PROVIDER]),
     Row::new("streaming_duration_seconds", Metric::StreamDuration, &[PROVIDER]),
     Row::new("auth_requests_total", Metric::AuthRequestsTotal, &[("result", "result")]),
+    Row::new("rate_limit_exceeded_total", Metric::RateLimitExceededTotal, &[("key", "key_name")]),
 ];
 
 const LLM: &[Row] = &[
@@ -165,6 +152,7 @@ const GATEWAY: &[Row] = &[
     Row::new("gateway_provider_requests_total", Metric::UpstreamRequestsTotal, &[PROVIDER, STATUS]),
     Row::new("gateway_provider_errors_total", Metric::UpstreamErrorsTotal, &[PROVIDER, ERROR_TYPE]),
     Row::new("gateway_provider_latency_seconds", Metric::UpstreamDuration, &[PROVIDER, MODEL]),
+    Row::new("gateway_circuit_breaker_state", Metric::UpstreamCircuit, &[UPSTREAM, PROVIDER]),
 ];
 
 const GATEWAY_MS: &[Row] =

@@ -143,12 +143,7 @@ impl Metrics {
         if let Some(translation) = settled.translation.filter(|translation| translation.failed) {
             self.counter(Metric::TranslationErrorsTotal, &[translation.from, translation.to]).inc();
         }
-        for (scope, waited) in settled.waits {
-            self.histogram(Metric::QueueWait, &[scope]).observe(*waited);
-        }
-        if let Some((scope, reason)) = settled.shed {
-            self.counter(Metric::ShedTotal, &[scope, reason]).inc();
-        }
+        self.settle_limits(settled);
         if let Some(end) = settled.hedge {
             self.counter(Metric::HedgesTotal, &[settled.model.unwrap_or(UNKNOWN), end]).inc();
         }
@@ -230,6 +225,18 @@ impl Metrics {
             hook(&mut scrape);
         }
         scrape
+    }
+
+    fn settle_limits(&self, settled: &Settled<'_>) {
+        for (scope, waited) in settled.waits {
+            self.histogram(Metric::QueueWait, &[scope]).observe(*waited);
+        }
+        let Some((scope, reason)) = settled.shed else { return };
+        self.counter(Metric::ShedTotal, &[scope, reason]).inc();
+        if scope == "client" {
+            let key = self.key_label(settled.key);
+            self.counter(Metric::RateLimitExceededTotal, &[&key, "concurrency"]).inc();
+        }
     }
 
     fn settle_attempts(&self, settled: &Settled<'_>) {

@@ -102,6 +102,8 @@ metrics! {
         "Time that requests waited for a limit, whether or not they got a place.";
     ShedTotal: Kind::Counter, "gateway_shed_total", [scope reason],
         "Requests that were refused because too much runs, by whose limit it is.";
+    RateLimitExceededTotal: Kind::Counter, "gateway_rate_limit_exceeded_total", [key limit],
+        "Requests that were refused because of a limit of the client's own.";
     MemoryLimit: Kind::Gauge, "gateway_memory_limit_bytes", [],
         "Resident memory above which new requests are refused.";
     RetryAttemptsTotal: Kind::Counter, "gateway_retry_attempts_total", [upstream reason],
