@@ -131,12 +131,13 @@ async fn dashboards_made_for_other_gateways_find_their_names() {
         _ => Wire::Chat.reply(true),
     })
     .await;
-    let conf = Conf::with_clients(&format!("- {{name: web, key: \"{CLIENT_KEY}\", max_concurrent: 1, queue: {{size: 0}}}}"))
-        .provider("bad", "openai", &provider)
-        .provider("oa", "openai", &provider)
-        .model("ok", "{targets: [bad/fails, oa/ok]}")
-        .model("fails", "oa/fails")
-        .model("held", "oa/held");
+    let conf =
+        Conf::with_clients(&format!("- {{name: web, key: \"{CLIENT_KEY}\", max_concurrent: 1, queue: {{size: 0}}}}"))
+            .provider("bad", "openai", &provider)
+            .provider("oa", "openai", &provider)
+            .model("ok", "{targets: [bad/fails, oa/ok]}")
+            .model("fails", "oa/fails")
+            .model("held", "oa/held");
     let edge = Edge::start(&conf).await;
     let ask = |model, stream| Wire::Chat.ask(model, stream).header("x-api-key", CLIENT_KEY);
     assert_eq!(ask("ok", true).send(edge.addr).await.status, 200);
@@ -156,7 +157,8 @@ async fn dashboards_made_for_other_gateways_find_their_names() {
     for (name, labels) in ASKED_FOR {
         let shown = |line: &str| {
             let Some((family, rest)) = line.split_once('{') else { return false };
-            let labelled = |label: &&str| rest.contains(&format!("{label}{}", if label.contains('=') { "" } else { "=" }));
+            let labelled =
+                |label: &&str| rest.contains(&format!("{label}{}", if label.contains('=') { "" } else { "=" }));
             family == name && labels.iter().all(labelled)
         };
         assert!(metrics.lines().any(shown), "{name} {labels:?}\n{metrics}");

@@ -11,8 +11,8 @@ use super::super::network::Network;
 use super::super::problem::Problems;
 use super::super::schema;
 use super::super::settings::{
-    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MemoryLimit, Metrics,
-    Server, Tls,
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MemoryLimit, Metrics, Server,
+    Tls,
 };
 use super::super::units;
 use super::FileList;

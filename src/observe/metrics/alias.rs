@@ -114,13 +114,20 @@ impl Row {
     }
 
     fn wants(&self, sample: &Sample) -> bool {
+        let named = |(from, to): &(&str, &str)| *to != OPERATION || operation_of(value_of(sample, from)).is_some();
         self.only.is_none_or(|(label, values)| values.contains(&value_of(sample, label)))
+            && self.labels.iter().all(named)
     }
 
     fn relabel<'s>(&self, sample: &'s Sample) -> Vec<(&'static str, &'s str)> {
         let mapped = self.labels.iter().map(|(from, to)| {
             let value = value_of(sample, from);
-            (*to, if *to == "path" { path_of(value) } else { value })
+            let value = match *to {
+                "path" => path_of(value),
+                OPERATION => operation_of(value).unwrap_or_default(),
+                _ => value,
+            };
+            (*to, value)
         });
         self.constant.into_iter().chain(mapped).collect()
     }
@@ -160,9 +167,11 @@ const GATEWAY_MS: &[Row] =
 
 /// The conventions count cached tokens as input and reasoning as output.
 const GEN_AI: &[Row] = &[
-    Row::new("gen_ai_server_request_duration_seconds", Metric::RequestDuration, GEN_AI_LABELS)
-        .only("endpoint", &["chat_completions", "messages"])
-        .with(OPERATION, "chat"),
+    Row::new(
+        "gen_ai_server_request_duration_seconds",
+        Metric::RequestDuration,
+        &[("endpoint", OPERATION), GEN_AI_PROVIDER, GEN_AI_MODEL],
+    ),
     Row::new("gen_ai_server_time_to_first_token_seconds", Metric::TimeToFirstToken, GEN_AI_LABELS)
         .with(OPERATION, "chat"),
     tokens("gen_ai_client_inference_usage_input_tokens_total", &["input", "cache_read", "cache_write"]),
@@ -187,7 +196,22 @@ const API_KEY: (&str, &str) = ("key", "api_key");
 const TYPE: (&str, &str) = ("type", "type");
 const ERROR_TYPE: (&str, &str) = ("error_type", "error_type");
 const OPERATION: &str = "gen_ai_operation_name";
-const GEN_AI_LABELS: &[(&str, &str)] = &[("provider", "gen_ai_provider_name"), ("model", "gen_ai_request_model")];
+const GEN_AI_PROVIDER: (&str, &str) = ("provider", "gen_ai_provider_name");
+const GEN_AI_MODEL: (&str, &str) = ("model", "gen_ai_request_model");
+const GEN_AI_LABELS: &[(&str, &str)] = &[GEN_AI_PROVIDER, GEN_AI_MODEL];
+
+/// What the conventions call that which is done at an endpoint where a model is at work.
+const OPERATIONS: [(&str, &str); 9] = [
+    ("chat_completions", "chat"),
+    ("messages", "chat"),
+    ("responses", "chat"),
+    ("responses_compact", "chat"),
+    ("generate_content", "generate_content"),
+    ("completions", "text_completion"),
+    ("embeddings", "embeddings"),
+    ("embed_content", "embeddings"),
+    ("batch_embed_contents", "embeddings"),
+];
 
 fn value_of<'s>(sample: &'s Sample, label: &str) -> &'s str {
     sample.get_label().iter().find(|pair| pair.name() == label).map_or("", LabelPair::value)
@@ -195,6 +219,11 @@ fn value_of<'s>(sample: &'s Sample, label: &str) -> &'s str {
 
 fn path_of(endpoint: &str) -> &'static str {
     Endpoint::ALL.into_iter().find(|known| known.label() == endpoint).unwrap_or_default().path()
+}
+
+/// `None` where no model is at work; such requests have no series of the conventions.
+fn operation_of(endpoint: &str) -> Option<&'static str> {
+    OPERATIONS.iter().find(|(known, _)| *known == endpoint).map(|(_, operation)| *operation)
 }
 
 fn add(sum: &mut Sample, sample: &Sample, kind: MetricType, scale: f64) {

@@ -268,6 +268,28 @@ fn aliases_show_the_same_values_summed_over_the_labels_they_lack() {
 }
 
 #[test]
+fn the_conventions_see_every_endpoint_at_which_a_model_generates() {
+    for endpoint in Endpoint::ALL {
+        let metrics = metrics(MetricsOptions { aliases: vec![Alias::GenAi], ..MetricsOptions::default() });
+        metrics.settle(&Settled { endpoint, status: 200, ..Settled::default() });
+        let found = samples(&metrics);
+        let seen = found.keys().find(|series| series.starts_with("gen_ai_server_request_duration_seconds_count"));
+        let operation = match endpoint {
+            Endpoint::GenerateContent => Some("generate_content"),
+            Endpoint::Completions => Some("text_completion"),
+            Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::BatchEmbedContents => Some("embeddings"),
+            endpoint if endpoint.generates() => Some("chat"),
+            _ => None,
+        };
+        let expected = operation.map(|name| format!("gen_ai_operation_name=\"{name}\""));
+        match (seen, expected) {
+            (Some(seen), Some(expected)) => assert!(seen.contains(&expected), "{seen}: {expected}"),
+            (seen, expected) => assert_eq!(seen, expected.as_ref(), "{endpoint:?}"),
+        }
+    }
+}
+
+#[test]
 fn aliases_are_off_unless_asked_for_and_can_be_changed() {
     let metrics = full(&[]);
     assert!(!samples(&metrics).keys().any(|series| series.starts_with("llm_")));
