@@ -235,6 +235,7 @@ mod tests {
             overhead: Overhead { request: Some(Duration::from_micros(30)), ..Overhead::default() },
             ttft: Some(Duration::from_millis(90)),
             stream_duration: Some(Duration::from_secs(1)),
+            token_span: Some(Duration::from_secs(1)),
             events: 12,
             heartbeats: 0,
             usage: Usage {

@@ -48,6 +48,8 @@ pub struct Settled<'a> {
     pub ttft: Option<Duration>,
     /// From the answer's first byte to its last; streams only.
     pub stream_duration: Option<Duration>,
+    /// From the first token sent to the last; only of whole answers that came token by token.
+    pub token_span: Option<Duration>,
     /// Events sent to the client; streams only.
     pub events: u64,
     /// Signs of life sent while the provider was silent; streams only.

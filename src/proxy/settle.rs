@@ -1,5 +1,7 @@
 //! The end of an exchange: what the metrics and the log are told.
 
+use std::time::Duration;
+
 use pingora::{Error, ErrorSource};
 use pingora_proxy::Session;
 use tidegate_codec::{Format, Outcome, hub};
@@ -44,6 +46,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         overhead: Overhead { request: last.map(|_| trail.overhead), first_byte: None, stream: None },
         ttft: trail.first_byte.filter(|_| trail.stream),
         stream_duration: trail.first_byte.filter(|_| trail.stream).map(|first| latency.saturating_sub(first)),
+        token_span: token_span(exchange, &outcome, latency),
         events: outcome.events,
         heartbeats: trail.heartbeats,
         usage: outcome.usage.as_ref().map(usage).unwrap_or_default(),
@@ -84,6 +87,15 @@ fn take_outcome(exchange: &mut Exchange) {
         trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: kind.label() });
     }
     trail.outcome = Some(outcome);
+}
+
+/// From the first token to the last, of a whole answer whose events went out as they came. Behind the last token there are
+/// only its end and its usage.
+fn token_span(exchange: &Exchange, outcome: &Outcome, latency: Duration) -> Option<Duration> {
+    let Phase::Receiving(receiving) = &exchange.phase else { return None };
+    let paced = matches!(receiving.mode, Mode::PassStream(_) | Mode::Stream(_));
+    let whole = outcome.complete && exchange.trail.aborted.is_none();
+    exchange.trail.first_byte.filter(|_| paced && whole).map(|first| latency.saturating_sub(first))
 }
 
 fn note_error(error: Option<&Error>, trail: &mut Trail) {

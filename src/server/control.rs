@@ -79,8 +79,10 @@ impl Control {
                     Stage::HalfOpen => 1,
                     Stage::Open => 2,
                 };
-                let counts = (endpoint.ejections, endpoint.models.len());
-                scrape.circuit(&endpoint.provider, &endpoint.label, state, counts);
+                scrape.circuit(&endpoint.provider, &endpoint.label, state, endpoint.models.len());
+                for ejections in endpoint.ejections {
+                    scrape.ejections(&endpoint.provider, &endpoint.label, ejections);
+                }
             }
             for bulkhead in fleet.limits.view() {
                 let counts = (bulkhead.used, bulkhead.waiting);
@@ -214,7 +216,10 @@ fn fresh_certificates(
 fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
     json.open_object().key("provider").plain(&endpoint.provider).key("endpoint").plain(&endpoint.label);
     json.key("configured").bool(endpoint.configured).key("healthy").bool(endpoint.healthy);
-    json.key("circuit").plain(endpoint.stage.name()).key("ejections").number(endpoint.ejections);
+    json.key("circuit")
+        .plain(endpoint.stage.name())
+        .key("ejections")
+        .number(endpoint.ejections.iter().map(|(_, times)| times).sum());
     json.key("models_out").open_array();
     for model in &endpoint.models {
         json.open_object().key("model").plain(&model.model).key("circuit").plain(model.stage.name());

@@ -58,8 +58,10 @@ pub(super) struct State {
     pub(super) health: Health,
     pub(super) hold: Hold,
     pub(super) models: Troubles,
-    /// Times that it, or a model at it, was held down.
+    /// Times that it was held down.
     pub(super) ejections: AtomicU64,
+    /// Times that a model at it was.
+    pub(super) model_ejections: AtomicU64,
     /// When it came back last; 0 for never.
     pub(super) returned: AtomicU64,
     pub(super) resolver: Resolver,
@@ -94,6 +96,7 @@ impl State {
             hold: Hold::default(),
             models: Troubles::default(),
             ejections: AtomicU64::new(0),
+            model_ejections: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             resolver: Resolver::new(&identity.host, identity.port, Arc::clone(&world.lookup)),
             care: ArcSwap::from_pointee(care),

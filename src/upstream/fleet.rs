@@ -227,8 +227,8 @@ pub struct EndpointView {
     pub held: bool,
     /// Where its circuit stands.
     pub stage: Stage,
-    /// Times that it, or a model at it, was taken out because requests failed.
-    pub ejections: u64,
+    /// Times that it, or a model at it, was taken out because requests failed, by a word for why.
+    pub ejections: [(&'static str, u64); 2],
     /// The models that are left alone at it.
     pub models: Vec<ModelView>,
     /// Requests that it is working on.
@@ -258,7 +258,10 @@ impl EndpointView {
             healthy: state.health.healthy() && !held,
             held,
             stage: state.hold.stage(now),
-            ejections: state.ejections.load(Ordering::Relaxed),
+            ejections: [
+                ("no_answer", state.ejections.load(Ordering::Relaxed)),
+                ("model_failed", state.model_ejections.load(Ordering::Relaxed)),
+            ],
             models: state.models.view(now),
             in_flight: state.in_flight.load(Ordering::Relaxed),
             most: care.most,

@@ -414,7 +414,9 @@ impl Lease {
         let _alone = self.fellows.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let began = hold.failed(now, &self.endpoint.breaker, || self.fellows.may_leave(model, now));
         if began {
-            self.endpoint.state.ejections.fetch_add(1, Ordering::Relaxed);
+            let state = &self.endpoint.state;
+            let ejections = if model.is_some() { &state.model_ejections } else { &state.ejections };
+            ejections.fetch_add(1, Ordering::Relaxed);
         }
         began
     }
@@ -705,7 +707,8 @@ mod tests {
         }
         let small = (0..10).filter(|_| pool.pick(0, "small", &[]).unwrap().label() == limited.label()).count();
         assert_eq!(small, 5, "another model goes there as before");
-        assert_eq!(state(&pool, limited.label()).ejections.load(Ordering::Relaxed), 0);
+        let state = state(&pool, limited.label());
+        assert_eq!((state.ejections.load(Ordering::Relaxed), state.model_ejections.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]

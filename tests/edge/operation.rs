@@ -78,6 +78,7 @@ async fn metrics_count_what_happened() {
         "gateway_translations_total",
         "gateway_auth_requests_total",
         "gateway_time_to_first_token_seconds_count",
+        "gateway_time_per_output_token_seconds_count",
         "gateway_build_info",
     ] {
         assert!(edge.metric(family, &[]).await >= 1.0, "{family}\n{}", edge.metrics().await);

@@ -88,7 +88,7 @@ async fn a_bad_config_changes_nothing_and_is_seen() {
         assert!((400..600).contains(&told.status), "{bad:?}: {} {}", told.status, told.text());
         assert!(!told.text().trim().is_empty(), "it says why");
         edge.signal("HUP");
-        edge.metric_reaches("gateway_config_reloads_total", &["result=\"fail"], 2.0).await;
+        edge.metric_reaches("gateway_config_reloads_total", &["result=\"rejected\""], 2.0).await;
         assert_eq!(Wire::Chat.ask("old", false).send(edge.addr).await.status, 200, "{bad:?}");
         edge.rewrite(&conf(&provider, "new"));
         edge.admin("POST", "/reload").await;

@@ -37,7 +37,7 @@ async fn when_all_targets_fail_attempts_are_bounded_by_a_budget() {
     let attempts = asked(&providers) as f64;
     assert!(attempts <= most, "{attempts} attempts, at most {most}");
     assert!(attempts >= REQUESTS as f64 * 1.2, "the budget is used: {attempts}");
-    edge.metric_reaches("gateway_retries_refused_total", &["model=\"m\""], 100.0).await;
+    edge.metric_reaches("gateway_retry_budget_exhausted_total", &["model=\"m\""], 100.0).await;
 }
 
 #[tokio::test]
@@ -131,8 +131,9 @@ async fn one_bad_endpoint_of_three_costs_five_failures_and_then_none() {
         assert!(providers[1].requests().len() <= 5, "{what}");
         let view = edge.admin("GET", "/upstreams").await.text();
         assert!(view.contains("\"open\""), "{what}: {view}");
-        assert!(edge.metric("gateway_upstream_ejections_total", &[]).await >= 1.0, "{what}");
-        let circuit = edge.metric("gateway_upstream_circuit", &[]).await;
+        let reason = if what == "reset" { "no_answer" } else { "model_failed" };
+        assert!(edge.metric("gateway_upstream_ejections_total", &[reason]).await >= 1.0, "{what}");
+        let circuit = edge.metric("gateway_circuit_breaker_state", &[]).await;
         let models = edge.metric("gateway_upstream_models_out", &[]).await;
         assert_eq!((circuit, models), if what == "reset" { (2.0, 0.0) } else { (0.0, 1.0) }, "{what}");
     }
@@ -162,7 +163,7 @@ async fn what_is_left_alone_is_passed_over_for_the_next_target_and_comes_back_by
         ask().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let circuit = edge.metric("gateway_upstream_circuit", &["provider=\"one\""]).await;
+    let circuit = edge.metric("gateway_circuit_breaker_state", &["provider=\"one\""]).await;
     assert!(circuit.abs() < 0.5, "{circuit}");
 }
 

@@ -159,7 +159,6 @@ const GATEWAY: &[Row] = &[
     Row::new("gateway_provider_requests_total", Metric::UpstreamRequestsTotal, &[PROVIDER, STATUS]),
     Row::new("gateway_provider_errors_total", Metric::UpstreamErrorsTotal, &[PROVIDER, ERROR_TYPE]),
     Row::new("gateway_provider_latency_seconds", Metric::UpstreamDuration, &[PROVIDER, MODEL]),
-    Row::new("gateway_circuit_breaker_state", Metric::UpstreamCircuit, &[UPSTREAM, PROVIDER]),
 ];
 
 const GATEWAY_MS: &[Row] =
@@ -173,6 +172,8 @@ const GEN_AI: &[Row] = &[
         &[("endpoint", OPERATION), GEN_AI_PROVIDER, GEN_AI_MODEL],
     ),
     Row::new("gen_ai_server_time_to_first_token_seconds", Metric::TimeToFirstToken, GEN_AI_LABELS)
+        .with(OPERATION, "chat"),
+    Row::new("gen_ai_server_time_per_output_token_seconds", Metric::TimePerOutputToken, GEN_AI_LABELS)
         .with(OPERATION, "chat"),
     tokens("gen_ai_client_inference_usage_input_tokens_total", &["input", "cache_read", "cache_write"]),
     tokens("gen_ai_client_inference_usage_output_tokens_total", &["output", "reasoning"]),

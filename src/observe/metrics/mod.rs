@@ -120,7 +120,7 @@ impl Metrics {
             config_loaded: Mutex::default(),
             started: clock::unix_now(),
         };
-        for result in ["success", "failure"] {
+        for result in ["success", "rejected"] {
             metrics.counter(Metric::ConfigReloadsTotal, &[result]);
         }
         Ok(metrics)
@@ -169,7 +169,7 @@ impl Metrics {
 
     /// Counts one load of the config, and notes when it was if it was good.
     pub(super) fn reload(&self, good: bool) {
-        self.counter(Metric::ConfigReloadsTotal, &[if good { "success" } else { "failure" }]).inc();
+        self.counter(Metric::ConfigReloadsTotal, &[if good { "success" } else { "rejected" }]).inc();
         if good {
             self.config_in_use();
         }

@@ -46,16 +46,20 @@ impl Scrape {
         self.set(Metric::UpstreamInFlight, &[upstream, provider], count(in_flight));
     }
 
-    /// The circuits of one endpoint: its own, how often it opened, and how many models are left alone.
-    pub fn circuit(&mut self, provider: &str, upstream: &str, state: u8, (ejections, models): (u64, usize)) {
+    /// The circuits of one endpoint: its own, and how many models are left alone.
+    pub fn circuit(&mut self, provider: &str, upstream: &str, state: u8, models: usize) {
         self.set(Metric::UpstreamCircuit, &[upstream, provider], f64::from(state));
-        self.set(Metric::UpstreamEjectionsTotal, &[upstream, provider], count(ejections));
         self.set(Metric::UpstreamModelsOut, &[upstream, provider], count(models as u64));
+    }
+
+    /// How often one endpoint, or a model at it, was left alone for a reason, from a closed set.
+    pub fn ejections(&mut self, provider: &str, upstream: &str, (reason, times): (&'static str, u64)) {
+        self.set(Metric::UpstreamEjectionsTotal, &[upstream, provider, reason], count(times));
     }
 
     /// Further attempts for a model that its budget did not allow.
     pub fn retries_refused(&mut self, model: &str, refused: u64) {
-        self.set(Metric::RetriesRefusedTotal, &[model], count(refused));
+        self.set(Metric::RetryBudgetExhaustedTotal, &[model], count(refused));
     }
 
     /// Connections of clients that are open.

@@ -1,6 +1,7 @@
 //! The series that one exchange, one try or one loss touches, resolved once per label set.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::observe::settled::{Attempt, Endpoint, Method, Settled, Translation};
 
@@ -19,6 +20,7 @@ pub(super) struct ExchangeSeries {
     tokens: OnceLock<[CounterHandle; 5]>,
     usage_missing: OnceLock<CounterHandle>,
     first_token: OnceLock<HistogramHandle>,
+    per_token: OnceLock<HistogramHandle>,
     stream: OnceLock<StreamSeries>,
 }
 
@@ -106,6 +108,7 @@ impl ExchangeSeries {
             tokens: OnceLock::new(),
             usage_missing: OnceLock::new(),
             first_token: OnceLock::new(),
+            per_token: OnceLock::new(),
             stream: OnceLock::new(),
         }
     }
@@ -137,6 +140,9 @@ impl ExchangeSeries {
         }
         if let Some(first_token) = settled.ttft {
             self.first_token(metrics).observe(first_token);
+        }
+        if let Some(per_token) = per_token(settled) {
+            self.per_token(metrics).observe(per_token);
         }
         if settled.heartbeats > 0 {
             metrics.counter(Metric::StreamHeartbeatsTotal, &[self.provider()]).inc_by(settled.heartbeats);
@@ -179,6 +185,10 @@ impl ExchangeSeries {
 
     fn first_token(&self, metrics: &Metrics) -> &HistogramHandle {
         self.first_token.get_or_init(|| metrics.histogram(Metric::TimeToFirstToken, &[self.provider(), self.model()]))
+    }
+
+    fn per_token(&self, metrics: &Metrics) -> &HistogramHandle {
+        self.per_token.get_or_init(|| metrics.histogram(Metric::TimePerOutputToken, &[self.provider(), self.model()]))
     }
 
     fn stream(&self, metrics: &Metrics) -> &StreamSeries {
@@ -264,6 +274,12 @@ impl LossSeries {
     pub(super) fn is(&self, key: &[&'static str; 4]) -> bool {
         self.key == *key
     }
+}
+
+/// The time of each token after the first; `None` where there is none, or not all of them were seen to come.
+fn per_token(settled: &Settled<'_>) -> Option<Duration> {
+    let further = settled.usage.completion()?.checked_sub(1)?;
+    settled.token_span?.checked_div(u32::try_from(further).ok()?)
 }
 
 /// A status as a label; what no server may send is `unknown`.

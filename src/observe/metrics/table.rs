@@ -29,6 +29,9 @@ pub const DURATION: [f64; 15] =
     [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 /// Upper bounds for the first token: 10 ms to 41 s, doubling.
 pub const FIRST_TOKEN: [f64; 13] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96];
+/// Upper bounds for each further token: 1 ms to 2.5 s, closest where models are.
+pub const PER_TOKEN: [f64; 14] =
+    [0.001, 0.002_5, 0.005, 0.007_5, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5];
 /// Upper bounds for the edge's own work: 25 µs to 25 ms.
 pub const OVERHEAD: [f64; 10] = [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025];
 
@@ -82,13 +85,13 @@ metrics! {
         "Tries that failed through no fault of the client, by reason.";
     UpstreamHealthy: Kind::Gauge, "gateway_upstream_healthy", [upstream provider],
         "1 when the endpoint takes requests, 0 when it is held down.";
-    UpstreamCircuit: Kind::Gauge, "gateway_upstream_circuit", [upstream provider],
+    UpstreamCircuit: Kind::Gauge, "gateway_circuit_breaker_state", [upstream provider],
         "State of the endpoint's circuit: 0 closed, 1 half open, 2 open.";
-    UpstreamEjectionsTotal: Kind::Counter, "gateway_upstream_ejections_total", [upstream provider],
-        "Times that the endpoint, or a model at it, was left alone because requests failed.";
+    UpstreamEjectionsTotal: Kind::Counter, "gateway_upstream_ejections_total", [upstream provider reason],
+        "Times that the endpoint, or a model at it, was left alone: it gave no answer, or failing ones for the model.";
     UpstreamModelsOut: Kind::Gauge, "gateway_upstream_models_out", [upstream provider],
         "Models that are left alone at the endpoint: they failed there, or are at their rate limit.";
-    RetriesRefusedTotal: Kind::Counter, "gateway_retries_refused_total", [model],
+    RetryBudgetExhaustedTotal: Kind::Counter, "gateway_retry_budget_exhausted_total", [model],
         "Further attempts that the retry budget did not allow.";
     UpstreamInFlight: Kind::Gauge, "gateway_upstream_in_flight", [upstream provider],
         "Tries that are running now at an endpoint.";
@@ -122,6 +125,8 @@ metrics! {
         "Time from the first byte of a stream to its last.";
     TimeToFirstToken: Kind::Histogram(&FIRST_TOKEN), "gateway_time_to_first_token_seconds", [provider model],
         "Time from the first byte of a request to the first token sent to the client.";
+    TimePerOutputToken: Kind::Histogram(&PER_TOKEN), "gateway_time_per_output_token_seconds", [provider model],
+        "Time of a whole stream after its first token, by each further token of the output, reasoning included.";
     StreamAbortsTotal: Kind::Counter, "gateway_stream_aborts_total", [side reason],
         "Answers that were not sent to their end, by who ended them.";
     TranslationsTotal: Kind::Counter, "gateway_translations_total", [from to],
@@ -139,7 +144,7 @@ metrics! {
     BufferedRequestBytes: Kind::Gauge, "gateway_buffered_request_bytes", [],
         "Bytes of request bodies held in memory now.";
     ConfigReloadsTotal: Kind::Counter, "gateway_config_reloads_total", [result],
-        "Reloads of the config.";
+        "Reloads of the config: success, or rejected for its problems while the old one stays.";
     ConfigLastSuccess: Kind::Gauge, "gateway_config_last_success_timestamp_seconds", [],
         "When the running config was loaded.";
     BuildInfo: Kind::Gauge, "gateway_build_info", [version commit],

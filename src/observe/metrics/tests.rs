@@ -45,6 +45,7 @@ fn exchange(attempts: &[Attempt]) -> Settled<'_> {
         overhead: Overhead { request: Some(Duration::from_micros(40)), ..Overhead::default() },
         ttft: Some(Duration::from_millis(90)),
         stream_duration: Some(Duration::from_millis(250)),
+        token_span: Some(Duration::from_millis(240)),
         events: 7,
         bytes_out: 1000,
         usage: Usage {
@@ -107,6 +108,9 @@ fn one_exchange_is_in_every_family_it_touches() {
             (r#"gateway_stream_bytes_total{provider="claude"}"#, 2000.0),
             (r#"gateway_stream_duration_seconds_count{provider="claude"}"#, 2.0),
             (r#"gateway_time_to_first_token_seconds_count{model="claude-*",provider="claude"}"#, 2.0),
+            // 240 ms for the six tokens after the first.
+            (r#"gateway_time_per_output_token_seconds_bucket{model="claude-*",provider="claude",le="0.05"}"#, 2.0),
+            (r#"gateway_time_per_output_token_seconds_bucket{model="claude-*",provider="claude",le="0.025"}"#, 0.0),
             (r#"gateway_translations_total{from="openai_chat",to="anthropic_messages"}"#, 2.0),
             (
                 r#"gateway_translation_dropped_fields_total{action="dropped",field="seed",from="openai_chat",to="anthropic_messages"}"#,
@@ -146,11 +150,29 @@ fn failures_cuts_and_missing_usage_are_counted() {
             (r#"gateway_auth_requests_total{reason="ok",result="allowed"}"#, 1.0),
             (r#"gateway_auth_requests_total{reason="unknown_key",result="denied"}"#, 1.0),
             (r#"gateway_config_reloads_total{result="success"}"#, 1.0),
-            (r#"gateway_config_reloads_total{result="failure"}"#, 1.0),
+            (r#"gateway_config_reloads_total{result="rejected"}"#, 1.0),
         ],
     );
     assert!(found.keys().any(|series| series.contains(r#"status="unknown""#)), "no status 999");
     assert!(found["gateway_config_last_success_timestamp_seconds"] > 1.6e9);
+}
+
+fn check_per_token(output: Option<u64>, span: Option<u64>, observed: bool) {
+    let metrics = metrics(MetricsOptions::default());
+    let usage = Usage { output_visible: output, ..Usage::default() };
+    metrics.settle(&Settled { usage, token_span: span.map(Duration::from_millis), ..exchange(&[]) });
+    let family = "gateway_time_per_output_token_seconds_count";
+    assert_eq!(samples(&metrics).keys().any(|series| series.starts_with(family)), observed, "{output:?} {span:?}");
+}
+
+#[test]
+fn there_is_a_time_per_token_only_between_tokens_that_were_seen() {
+    check_per_token(Some(2), Some(10), true);
+    check_per_token(Some(1), Some(10), false);
+    check_per_token(Some(0), Some(10), false);
+    check_per_token(None, Some(10), false);
+    check_per_token(Some(9), None, false);
+    check_per_token(Some(u64::MAX), Some(10), false);
 }
 
 #[test]
