@@ -22,7 +22,7 @@ use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
 use crate::limits;
 use crate::observe::{Observer, Scrape};
 use crate::proxy::Edge;
-use crate::upstream::{EndpointView, Fleet, Stage};
+use crate::upstream::{EndpointView, Fleet, Stage, seam};
 
 /// What the admin listener and the signals act on.
 #[derive(Clone)]
@@ -93,6 +93,12 @@ impl Control {
             }
             for (model, refused) in fleet.refused_retries() {
                 scrape.retries_refused(&model, refused);
+            }
+            for (provider, panics) in fleet.panics() {
+                scrape.panic(&provider, panics);
+            }
+            for (result, times) in seam::holds() {
+                scrape.stream_holds(result, times);
             }
             scrape.buffered_request_bytes(budget.used() as u64);
             scrape.connections(gate.open() as u64);

@@ -143,6 +143,13 @@ impl Fleet {
         live.map(|(name, budget)| (name, budget.refused())).collect()
     }
 
+    /// Providers, and whether so many of their endpoints fail their checks that the checks are not believed.
+    pub fn panics(&self) -> Vec<(Arc<str>, bool)> {
+        let known = self.known();
+        let live = known.newest.iter().filter_map(|(name, newest)| Some((name, newest.upgrade()?)));
+        live.filter_map(|(name, newest)| Some((Arc::clone(name), newest.panics()?))).collect()
+    }
+
     /// The background service that checks endpoints and keeps their addresses fresh, whatever generation is running.
     /// Run one of it.
     pub fn service(self: &Arc<Self>) -> Upkeep {

@@ -27,6 +27,14 @@ pub struct Pool {
 #[derive(Default)]
 pub(super) struct Newest(Mutex<Weak<Fellows>>);
 
+impl Newest {
+    /// So many endpoints fail their checks that the checks are not believed; `None` where no pool is left.
+    pub(super) fn panics(&self) -> Option<bool> {
+        let fellows = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        fellows.map(|fellows| !fellows.checks_are_believed())
+    }
+}
+
 /// The endpoints of a pool, as each of them sees the others.
 struct Fellows {
     endpoints: Box<[Arc<Endpoint>]>,

@@ -6,8 +6,8 @@ use crate::support::client::Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{PAIRS, Wire};
 use crate::support::gate::Gate;
-use crate::support::provider::Provider;
-use crate::support::script::{End, Reply};
+use crate::support::provider::{Provider, refused};
+use crate::support::script::{End, Piece, Reply};
 
 const CLIENT_KEY: &str = "sk-client-canary-0001";
 const PROMPT: &str = "prompt-canary-0002";
@@ -124,11 +124,10 @@ const ASKED_FOR: [(&str, &[&str]); 27] = [
 
 #[tokio::test]
 async fn dashboards_made_for_other_gateways_find_their_names() {
-    let held = Gate::new();
-    let gate = held.clone();
-    let provider = Provider::start(move |request| match request.json()["model"].as_str() {
+    let gate = Gate::new();
+    let held = Provider::always(Wire::Chat.reply(false).hold(&gate)).await;
+    let provider = Provider::start(|request| match request.json()["model"].as_str() {
         Some("fails") => Reply::json(500, Wire::Chat.error_body("api_error", "no")),
-        Some("held") => Wire::Chat.reply(false).hold(&gate),
         _ => Wire::Chat.reply(true),
     })
     .await;
@@ -136,18 +135,19 @@ async fn dashboards_made_for_other_gateways_find_their_names() {
         Conf::with_clients(&format!("- {{name: web, key: \"{CLIENT_KEY}\", max_concurrent: 1, queue: {{size: 0}}}}"))
             .provider("bad", "openai", &provider)
             .provider("oa", "openai", &provider)
+            .provider("slow", "openai", &held)
             .model("ok", "{targets: [bad/fails, oa/ok]}")
             .model("fails", "oa/fails")
-            .model("held", "oa/held");
+            .model("held", "slow/held");
     let edge = Edge::start(&conf).await;
     let ask = |model, stream| Wire::Chat.ask(model, stream).header("x-api-key", CLIENT_KEY);
     assert_eq!(ask("ok", true).send(edge.addr).await.status, 200);
     assert_eq!(ask("fails", false).send(edge.addr).await.status, 500);
     Wire::Chat.ask("ok", false).header("x-api-key", "sk-wrong").send(edge.addr).await;
     let mut first = ask("held", false).open(edge.addr).await;
-    provider.request(3).await;
+    held.request(0).await;
     assert_eq!(ask("ok", true).send(edge.addr).await.status, 429);
-    held.open();
+    gate.open();
     assert_eq!(first.response().await.status, 200);
     edge.metric_reaches("gateway_requests_total", &[], 5.0).await;
     assert!(!edge.metrics().await.contains("\nllm_"), "nobody asked for these names yet");
@@ -164,6 +164,38 @@ async fn dashboards_made_for_other_gateways_find_their_names() {
         };
         assert!(metrics.lines().any(shown), "{name} {labels:?}\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn holds_of_streams_and_panic_of_pools_are_seen() {
+    const BEGUN: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+    let late = Gate::new();
+    let mut slow = Reply::sse(BEGUN);
+    slow.pieces.extend([Piece::Wait(late.clone()), Piece::Data(Wire::Chat.stream().as_bytes().to_vec())]);
+    let slow = Provider::always(slow).await;
+    let dying = Provider::always(Reply::sse(BEGUN).end(End::Reset)).await;
+    let well = Provider::always(Wire::Chat.reply(true)).await;
+    let [one, two] = [refused(), refused()];
+    let conf = Conf::open()
+        .provider_at("slow", "openai", &slow.url(), "streams: {hold: 100ms}")
+        .provider("dying", "openai", &dying)
+        .provider("well", "openai", &well)
+        .provider_yaml(&format!(
+            "out: {{kind: openai, key: k, endpoints: [{{url: \"http://{one}\"}}, {{url: \"http://{two}\"}}], \
+             health: {{interval: 100ms, unhealthy_after: 1}}}}"
+        ))
+        .model("slow", "slow/m")
+        .model("dying", "{targets: [dying/m, well/m]}");
+    let edge = Edge::start(&conf).await;
+    let held = async |result: &str| edge.metric("gateway_stream_holds_total", &[&format!("\"{result}\"")]).await;
+    assert_eq!(Wire::Chat.ask("dying", true).send(edge.addr).await.status, 200);
+    let mut client = Wire::Chat.ask("slow", true).open(edge.addr).await;
+    assert_eq!(client.head().await.0.status, 200);
+    late.open();
+    let ends = [held("failed").await, held("content").await, held("time").await, held("size").await];
+    assert_eq!(ends, [1.0, 1.0, 1.0, 0.0]);
+    edge.metric_reaches("gateway_upstream_panic", &["provider=\"out\""], 1.0).await;
+    assert!(edge.metric("gateway_upstream_panic", &["provider=\"well\""]).await < 0.5);
 }
 
 #[tokio::test]

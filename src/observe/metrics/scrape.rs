@@ -57,6 +57,16 @@ impl Scrape {
         self.set(Metric::UpstreamEjectionsTotal, &[upstream, provider, reason], count(times));
     }
 
+    /// Whether the health checks of a provider are not believed.
+    pub fn panic(&mut self, provider: &str, panics: bool) {
+        self.set(Metric::UpstreamPanic, &[provider], if panics { 1.0 } else { 0.0 });
+    }
+
+    /// How often the heads of streams were held until what, a word of a closed set.
+    pub fn stream_holds(&mut self, result: &'static str, times: u64) {
+        self.set(Metric::StreamHoldsTotal, &[result], count(times));
+    }
+
     /// Further attempts for a model that its budget did not allow.
     pub fn retries_refused(&mut self, model: &str, refused: u64) {
         self.set(Metric::RetryBudgetExhaustedTotal, &[model], count(refused));

@@ -91,6 +91,8 @@ metrics! {
         "Times that the endpoint, or a model at it, was left alone: it gave no answer, or failing ones for the model.";
     UpstreamModelsOut: Kind::Gauge, "gateway_upstream_models_out", [upstream provider],
         "Models that are left alone at the endpoint: they failed there, or are at their rate limit.";
+    UpstreamPanic: Kind::Gauge, "gateway_upstream_panic", [provider],
+        "1 while so many endpoints fail their health checks that the checks are not believed and all get requests.";
     RetryBudgetExhaustedTotal: Kind::Counter, "gateway_retry_budget_exhausted_total", [model],
         "Further attempts that the retry budget did not allow.";
     UpstreamInFlight: Kind::Gauge, "gateway_upstream_in_flight", [upstream provider],
@@ -121,6 +123,8 @@ metrics! {
         "Bytes sent to clients in streams.";
     StreamHeartbeatsTotal: Kind::Counter, "gateway_stream_heartbeats_total", [provider],
         "Signs of life sent to clients in streams while the provider was silent.";
+    StreamHoldsTotal: Kind::Counter, "gateway_stream_holds_total", [result],
+        "Streams whose head was held back, by what ended that: content, failed (another target may then be tried), time or size.";
     StreamDuration: Kind::Histogram(&DURATION), "gateway_stream_duration_seconds", [provider],
         "Time from the first byte of a stream to its last.";
     TimeToFirstToken: Kind::Histogram(&FIRST_TOKEN), "gateway_time_to_first_token_seconds", [provider model],

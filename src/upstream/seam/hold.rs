@@ -2,6 +2,7 @@
 //! what must be translated as a whole.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -50,6 +51,32 @@ impl Kind {
     }
 }
 
+/// How the hold of a stream's head ended.
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    /// There was content.
+    Content,
+    /// It failed, and another target can be tried.
+    Failed,
+    /// It was held for as long as it may be.
+    Time,
+    /// As much of it was held as may be.
+    Size,
+}
+
+impl Held {
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Content, "content"), (Self::Failed, "failed"), (Self::Time, "time"), (Self::Size, "size")];
+}
+
+/// How often holds ended so, in this process.
+static HELD: [AtomicU64; Held::ALL.len()] = [const { AtomicU64::new(0) }; Held::ALL.len()];
+
+/// How often the holds of streams' heads ended in which way: a word of a closed set each.
+pub fn holds() -> impl Iterator<Item = (&'static str, u64)> {
+    Held::ALL.into_iter().zip(&HELD).map(|((_, word), times)| (word, times.load(Ordering::Relaxed)))
+}
+
 impl SeamSession {
     /// Holds a stream until its first content, or until the bound in time or size; what was read goes out in order.
     ///
@@ -57,12 +84,23 @@ impl SeamSession {
     ///
     /// The stream failed, or ended, before it said anything.
     pub(super) async fn hold(&mut self) -> Result<()> {
+        let ended = self.hold_until_content().await;
+        if let Some(times) = HELD.get(*ended.as_ref().unwrap_or(&Held::Failed) as usize) {
+            times.fetch_add(1, Ordering::Relaxed);
+        }
+        ended.map(drop)
+    }
+
+    async fn hold_until_content(&mut self) -> Result<Held> {
         let mut opening = Opening::new(self.course.format);
         let (began, mut held) = (clock::now(), 0);
         loop {
             let left = self.course.hold.saturating_sub(clock::now().duration_since(began));
-            if left.is_zero() || held > HELD_MOST {
-                return Ok(());
+            if left.is_zero() {
+                return Ok(Held::Time);
+            }
+            if held > HELD_MOST {
+                return Ok(Held::Size);
             }
             match self.read(left).await? {
                 Read::Nothing => {}
@@ -72,13 +110,13 @@ impl SeamSession {
                     self.read_ahead(piece);
                     match seen {
                         Seen::Lifecycle => {}
-                        Seen::Content => return Ok(()),
+                        Seen::Content => return Ok(Held::Content),
                         Seen::Failed(fault) => return Err(told(STREAM_FAILED, fault)),
                     }
                 }
                 Read::End => {
                     return match opening.finish() {
-                        Seen::Lifecycle | Seen::Content => Ok(()),
+                        Seen::Lifecycle | Seen::Content => Ok(Held::Content),
                         Seen::Failed(fault) => Err(told(STREAM_FAILED, fault)),
                     };
                 }

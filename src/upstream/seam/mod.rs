@@ -34,6 +34,7 @@ use tidegate_codec::hub::Fault;
 use super::packed::BADLY_PACKED;
 
 pub use connector::Seam;
+pub use hold::holds;
 pub use race::{Backup, Fate, Hedge, Second};
 
 /// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.
