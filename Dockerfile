@@ -1,6 +1,6 @@
 # Two stages: a static binary, then nothing but that binary and the certificate authorities. About 15 MB, no shell.
 #
-#   docker build -t tidegate .
+#   docker build -t tidegate --build-arg TIDEGATE_COMMIT="$(git rev-parse --short=12 HEAD)" .
 #   docker run -p 8080:8080 -v "$PWD/tidegate.yaml:/etc/tidegate/tidegate.yaml:ro" -e OPENAI_API_KEY tidegate
 
 FROM rust:1.95-slim-bookworm AS build
@@ -11,6 +11,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates make \
     && rm -rf /var/lib/apt/lists/*
 COPY . .
+# The repository is not copied: `gateway_build_info` shows what stands here.
+ARG TIDEGATE_COMMIT=
 # With an explicit target the flag holds for the binary alone, not for build scripts.
 RUN host="$(rustc --print host-tuple)" \
     && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --package tidegate --target "$host" \

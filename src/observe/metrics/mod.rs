@@ -68,7 +68,7 @@ impl Default for MetricsOptions {
             max_series: 2_000,
             key_label: KeyLabel::Name,
             version: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("TIDEGATE_COMMIT").unwrap_or(UNKNOWN),
+            commit: env!("TIDEGATE_COMMIT"),
         }
     }
 }
