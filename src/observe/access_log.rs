@@ -63,7 +63,7 @@ fn format(out: &mut Vec<u8>, settled: &Settled<'_>, at: Duration) {
     line.plain("target", "tidegate::access");
     line.text("request_id", settled.request_id);
     line.text_if("trace_id", settled.trace_id);
-    line.text_if("span_id", settled.span_id);
+    line.text_if("parent_span_id", settled.parent_span_id);
     if let Some(address) = settled.client_ip {
         line.display("client_ip", address);
     }
@@ -218,7 +218,7 @@ mod tests {
         let line = logged(&Settled {
             request_id: "r-1",
             trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
-            span_id: Some("b7ad6b7169203331"),
+            parent_span_id: Some("b7ad6b7169203331"),
             client_ip: Some("::1".parse().unwrap()),
             method: Method::Post,
             endpoint: Endpoint::ChatCompletions,
@@ -261,7 +261,7 @@ mod tests {
         let expected = serde_json::json!({
             "timestamp": "2023-11-14T22:13:20.123Z", "level": "INFO", "message": "request completed",
             "target": "tidegate::access", "request_id": "r-1", "trace_id": "0af7651916cd43dd8448eb211c80319c",
-            "span_id": "b7ad6b7169203331", "client_ip": "::1", "method": "POST", "endpoint": "chat_completions",
+            "parent_span_id": "b7ad6b7169203331", "client_ip": "::1", "method": "POST", "endpoint": "chat_completions",
             "status": 200, "client_format": "openai_chat", "provider": "claude",
             "upstream": "claude/api.anthropic.com:443", "model": "claude-*", "requested_model": "claude-x\n",
             "upstream_model": "claude-x", "key": "web", "translated_to": "anthropic_messages", "stream": true,

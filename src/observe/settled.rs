@@ -14,8 +14,9 @@ pub struct Settled<'a> {
     pub request_id: &'a str,
     /// Trace id of the W3C `traceparent`, 32 hex digits.
     pub trace_id: Option<&'a str>,
-    /// Our span in that trace, 16 hex digits.
-    pub span_id: Option<&'a str>,
+    /// The client's span in that trace, 16 hex digits. The edge records no spans, so it opens none: what the provider does
+    /// belongs to the client's too, and a span of ours would be a parent that nobody finds.
+    pub parent_span_id: Option<&'a str>,
     /// Who called.
     pub client_ip: Option<IpAddr>,
     /// Label. The request's method.

@@ -285,7 +285,7 @@ pub struct Trail {
     pub client: Option<IpAddr>,
     /// Its id, the client's or ours.
     pub request_id: String,
-    /// `traceparent`, if sent.
+    /// `traceparent`, if sent; it goes on as it is.
     pub traceparent: Option<String>,
     /// The client's format, once known.
     pub format: Option<Format>,

@@ -23,13 +23,13 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
     let trail = &exchange.trail;
     let outcome = trail.outcome.clone().unwrap_or_default();
     let latency = clock::now().duration_since(trail.started);
-    let (trace_id, span_id) = trail.traceparent.as_deref().map(trace_parts).unwrap_or_default();
+    let (trace_id, parent_span_id) = trail.traceparent.as_deref().map(trace_parts).unwrap_or_default();
     let losses = all_losses(trail, &outcome);
     let last = trail.attempts.last();
     edge.observer.settle(&Settled {
         request_id: &trail.request_id,
         trace_id,
-        span_id,
+        parent_span_id,
         client_ip: trail.client,
         method: Method::from_name(session.req_header().method.as_str()),
         endpoint: trail.endpoint,

@@ -255,6 +255,7 @@ async fn each_request_is_one_line_of_json() {
     for (key, value) in [
         ("request_id", Value::from("line-1")),
         ("trace_id", Value::from("4bf92f3577b34da6a3ce929d0e0e4736")),
+        ("parent_span_id", Value::from("00f067aa0ba902b7")),
         ("method", Value::from("POST")),
         ("status", Value::from(200)),
         ("client_format", Value::from("openai_chat")),
