@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use tidegate_codec::{Format, wire};
+
 use super::{Failure, exit, serving};
 use crate::config::{self, Environment, Settings};
 use crate::server::{self, Source};
@@ -80,10 +82,11 @@ models:
 /// What is listening, and what to try.
 fn welcome(args: &Args) -> String {
     let (edge, admin, simulator) = (args.port, args.admin_port, args.simulator_port);
+    let formats = Format::ALL.map(|format| wire(format).spec().title).join(", ");
     format!(
         r#"Tidegate's demo. No model is behind it: answers are simulated. Ctrl-C ends it.
 
-  edge         http://127.0.0.1:{edge}     OpenAI Chat Completions and Anthropic Messages; any key
+  edge         http://127.0.0.1:{edge}     {formats}; any key
   admin        http://127.0.0.1:{admin}     /metrics /health /upstreams /config
   simulator    http://127.0.0.1:{simulator}     the provider; /__sim/stats /__sim/last /__sim/set
 
@@ -125,7 +128,7 @@ mod tests {
         assert_eq!(settings.server.listen[0].address.to_string(), "127.0.0.1:18080");
         assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:19090");
         let formats: Vec<_> = settings.providers.values().map(|provider| provider.format).collect();
-        let spoken = [tidegate_codec::Format::AnthropicMessages, tidegate_codec::Format::OpenaiChat];
+        let spoken = [Format::AnthropicMessages, Format::OpenaiChat];
         assert_eq!(formats, spoken, "a provider of each format that the simulator speaks");
         for provider in settings.providers.values() {
             assert_eq!(provider.endpoints.len(), 1);
@@ -140,6 +143,9 @@ mod tests {
         let settings = settings(&args()).unwrap();
         for port in ["18080", "19090", "18081"] {
             assert!(text.contains(&format!("http://127.0.0.1:{port}")), "{text}");
+        }
+        for format in Format::ALL {
+            assert!(text.contains(wire(format).spec().title), "{format:?} is served too: {text}");
         }
         for name in text
             .replace("model=\"", "\"model\": \"")
