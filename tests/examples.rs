@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate::config::{self, Environment, Settings};
+use tidegate::observe::metrics;
 
 /// Every configuration in `conf/`.
 fn configurations() -> Vec<PathBuf> {
@@ -80,12 +81,31 @@ fn the_reference_shows_every_key() {
 }
 
 #[test]
-fn the_reference_page_is_what_the_code_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config.md");
-    let expect = config::describe();
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, &expect).unwrap();
+fn the_operators_page_names_metrics_that_there_are() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let words =
+        page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("gateway_"));
+    let reference = metrics::describe();
+    let mut named = 0;
+    for word in words {
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+        assert!(
+            reference.contains(&format!("| `{family}` |")),
+            "docs/operations.md names `{word}`, which is no metric"
+        );
+        named += 1;
     }
-    let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == expect, "docs/config.md is old: run `UPDATE_EXPECT=1 cargo test --test examples`");
+    assert!(named > 10, "{named}");
+}
+
+#[test]
+fn the_reference_pages_are_what_the_code_says() {
+    for (page, expect) in [("docs/config.md", config::describe()), ("docs/metrics.md", metrics::describe())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&path, &expect).unwrap();
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == expect, "{page} is old: run `UPDATE_EXPECT=1 cargo test --test examples`");
+    }
 }

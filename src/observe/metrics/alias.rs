@@ -48,6 +48,18 @@ impl Alias {
         }
     }
 
+    /// Each name of this set: itself, the name of ours that it stands for, and its labels.
+    pub(super) fn describe(self) -> impl Iterator<Item = (&'static str, &'static str, Vec<&'static str>)> {
+        self.rows().iter().map(|row| {
+            let constant = row.constant.map(|(label, _)| label);
+            (
+                row.name,
+                row.source.spec().name,
+                constant.into_iter().chain(row.labels.iter().map(|(_, to)| *to)).collect(),
+            )
+        })
+    }
+
     /// This set's families, from those under our own names.
     pub(super) fn families(self, canonical: &[MetricFamily]) -> Vec<MetricFamily> {
         self.rows().iter().filter_map(|row| row.family(canonical)).collect()

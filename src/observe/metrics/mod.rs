@@ -5,6 +5,7 @@
 
 mod alias;
 mod cache;
+mod describe;
 mod family;
 mod process;
 mod scrape;
@@ -21,6 +22,7 @@ use prometheus::proto::MetricFamily;
 use sha2::{Digest, Sha256};
 
 pub use self::alias::Alias;
+pub use self::describe::describe;
 pub use self::scrape::Scrape;
 pub(crate) use self::scrape::count;
 
