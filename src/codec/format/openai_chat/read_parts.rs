@@ -151,8 +151,15 @@ fn file<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<Block
     Ok(BlockKind::Document { source, name, title: None, context: None, citations: None })
 }
 
-/// The bytes of a file: a `data:` URL, or bare base64 whose type the name or the bytes tell. Plain text is text.
+/// The bytes of a file: a `data:` URL, or bare base64 whose type the name or the bytes tell. Plain text is text. Some
+/// routers take a web address in its place (<https://openrouter.ai/docs/features/multimodal/pdfs>).
 fn document<'a>(data: Text<'a>, name: Option<&Text<'a>>) -> Source<'a> {
+    let begins =
+        |scheme: &str| data.escaped().get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    // No base64 holds a colon, so nothing that is one is taken for an address.
+    if ["http:", "https:"].into_iter().any(begins) {
+        return Source::Url(data);
+    }
     let by_name = name.and_then(|name| type_of_name(&name.plain()));
     let Some(url) = DataUrl::read(&data) else {
         let media_type = effective(by_name.unwrap_or("application/pdf"), &data).into_owned();

@@ -147,6 +147,13 @@ fn document(
         Source::FileId(id) if report.is_own() => {
             w.open_object().key("type").plain("file").key("file").open_object().key("file_id").text(id).close_object();
         }
+        Source::Url(url) if report.is_own() => {
+            w.open_object().key("type").plain("file").key("file").open_object();
+            if let Some(name) = around.name {
+                w.key("filename").text(name);
+            }
+            w.key("file_data").text(url).close_object();
+        }
         Source::Text(text) => {
             report.converted(Field::Document, at, "a text document is given as text");
             inline(&[text], around, w);

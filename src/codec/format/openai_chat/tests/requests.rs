@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CHAT, KEY, MESSAGES, as_it_is, send, to_chat, to_messages};
+use crate::Format;
 use crate::format::{RequestHead, wire};
 use crate::hub::BlockKind;
 use crate::seal::Seal;
@@ -282,6 +283,26 @@ fn traps_e21_e22_every_image_in_order_and_as_its_bytes_tell() {
     let parts = to_chat(&back, as_it_is).body["messages"][0]["content"].clone();
     assert!(parts[0]["image_url"]["url"].as_str().unwrap().starts_with("data:image/png;"));
     assert!(parts[1]["image_url"]["url"].as_str().unwrap().starts_with("data:image/jpeg;"));
+}
+
+#[test]
+fn a_file_by_its_address_is_no_base64() {
+    for address in ["https://h/a.pdf", "HTTP://h/a"] {
+        let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": address}});
+        let body = chat(json!([user(json!([file]))]));
+        let blocks = to_messages(&body, as_it_is).body["messages"][0]["content"].clone();
+        assert_eq!(blocks[0]["source"], json!({"type": "url", "url": address}));
+        let input = send(CHAT, Format::OpenaiResponses, &body, as_it_is).unwrap().body["input"].clone();
+        assert_eq!(input[0]["content"][0]["file_url"], address, "{input}");
+        let own = send(CHAT, CHAT, &body, as_it_is).unwrap().body["messages"].clone();
+        assert_eq!(own, body["messages"]);
+        let gemini = send(CHAT, Format::GeminiGenerate, &body, as_it_is);
+        let said = gemini.map(|sent| sent.body.to_string());
+        assert!(!said.as_ref().is_ok_and(|body| body.contains("inlineData")), "{said:?}");
+    }
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [user(json!([
+        {"type": "document", "source": {"type": "url", "url": "https://h/a.pdf"}}]))]});
+    assert_eq!(send(MESSAGES, CHAT, &body, as_it_is).unwrap_err().status, 400);
 }
 
 #[test]
