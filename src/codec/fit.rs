@@ -1,12 +1,13 @@
 //! A request cut to what its model and server take, before a writer sees it.
 //!
 //! What each format says in its own way is its writer's business (see [`Facts`]); what is the same for all of them is
-//! here: media that a model cannot see, the freedom to use tools, the form of an answer, levels and limits.
+//! here: media that a model cannot see, ids of calls, the freedom to use tools, the form of an answer, levels and limits.
 
 use std::borrow::Cow;
 
-use crate::format::{AnswerForms, Facts, ToolChoices, WireFormat, wire};
-use crate::hub::{Action, Block, BlockKind, Field, Losses, OutputSpec, Place, Request, Source, ToolMode};
+use crate::format::{AnswerForms, Facts, ToolChoices, ToolIds, WireFormat, wire};
+use crate::hub::ids::{Distinct, Nines};
+use crate::hub::{Action, Block, BlockKind, Field, Losses, OutputSpec, Place, Request, Role, Source, ToolMode};
 use crate::json::Text;
 
 /// Fits `request` to `facts`; what it loses goes into `losses`.
@@ -21,6 +22,28 @@ pub(crate) fn fit(request: &mut Request<'_>, facts: &Facts, losses: &mut Losses)
     fitting.tools(request, facts);
     fitting.answer(request, facts);
     fitting.limits(request, facts);
+    match facts.tool_ids {
+        ToolIds::Portable => {}
+        ToolIds::Alnum9 => nine(request),
+    }
+}
+
+/// Gives calls and their results ids of nine letters and digits. They are told apart turn by turn as writers do, who
+/// find nothing to tell apart any more.
+fn nine(request: &mut Request<'_>) {
+    let (mut nines, mut distinct) = (Nines::default(), Distinct::default());
+    let mut last = Role::Assistant;
+    for turn in &mut request.turns {
+        if (turn.role, last) != (Role::User, Role::User) {
+            distinct = Distinct::default();
+        }
+        last = turn.role;
+        for block in &mut turn.blocks {
+            if let BlockKind::ToolCall { id, .. } | BlockKind::ToolResult { id, .. } = &mut block.kind {
+                *id = Cow::Owned(nines.of(&distinct.next(id)));
+            }
+        }
+    }
 }
 
 struct Fitting<'l> {

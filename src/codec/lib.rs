@@ -30,7 +30,8 @@ pub mod undo;
 
 pub use format::{
     AnswerForms, Beginning, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat,
-    Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, Undo,
+    Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, ToolIds,
+    Undo,
     WireFormat, ids_shown, wire,
 };
 pub use gather::Gatherer;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_codec::{AnswerForms, Facts, FieldSet, ReasoningField, ToolChoices};
+use tidegate_codec::{AnswerForms, Facts, FieldSet, ReasoningField, ToolChoices, ToolIds};
 
 /// What a server deviates from its format in. The default is the format's own vendor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +31,8 @@ pub struct Quirks {
     pub structured: Option<AnswerForms>,
     /// Where reasoning of earlier turns goes; `None` where the format's rule holds.
     pub reasoning: Option<ReasoningField>,
+    /// Ids of tool calls that it takes; `None` for what every vendor takes.
+    pub tool_ids: Option<ToolIds>,
     /// Request fields that it refuses.
     pub strip_fields: Vec<String>,
     /// Request fields that it calls otherwise, by the format's name.
@@ -73,6 +75,9 @@ impl Quirks {
         ("none", ReasoningField::None),
     ];
 
+    /// The values of `tool_ids`.
+    pub const TOOL_IDS: [(&'static str, ToolIds); 2] = [("portable", ToolIds::Portable), ("alnum9", ToolIds::Alnum9)];
+
     /// True if `name` can be a field that a server refuses or renames.
     #[must_use]
     pub fn may_name(name: &str) -> bool {
@@ -91,6 +96,7 @@ impl Quirks {
             said("tool_choice", self.tool_choice, &Self::TOOL_CHOICE),
             said("structured", self.structured, &Self::STRUCTURED),
             said("reasoning", self.reasoning, &Self::REASONING),
+            said("tool_ids", self.tool_ids, &Self::TOOL_IDS),
             listed("strip_fields", &self.strip_fields),
             listed("rename_fields", self.rename_fields.iter().map(|(own, name)| format!("{own}: {name}"))),
             self.betas.as_ref().map(|betas| format!("betas: [{}]", betas.join(", "))),
@@ -119,6 +125,7 @@ impl Quirks {
         facts.tool_choice = self.tool_choice.unwrap_or(facts.tool_choice);
         facts.answers = self.structured.unwrap_or(facts.answers);
         facts.reasoning_field = self.reasoning.or(facts.reasoning_field);
+        facts.tool_ids = self.tool_ids.unwrap_or(facts.tool_ids);
         facts.strip = facts.strip.iter().chain(&self.strip_fields).cloned().collect();
         facts.rename = self.rename_fields.iter().map(|(own, name)| (own.clone(), name.clone())).collect();
         facts.betas = self.betas.as_ref().map(|betas| betas.iter().cloned().collect());
@@ -153,6 +160,7 @@ pub(super) struct Written {
     tool_choice: Option<String>,
     structured: Option<String>,
     reasoning: Option<String>,
+    tool_ids: Option<String>,
     strip_fields: Vec<String>,
     rename_fields: BTreeMap<String, String>,
 }
@@ -164,6 +172,7 @@ impl Written {
             tool_choice: meaning(self.tool_choice.as_ref(), &Quirks::TOOL_CHOICE),
             structured: meaning(self.structured.as_ref(), &Quirks::STRUCTURED),
             reasoning: meaning(self.reasoning.as_ref(), &Quirks::REASONING),
+            tool_ids: meaning(self.tool_ids.as_ref(), &Quirks::TOOL_IDS),
             strip_fields: self.strip_fields.clone(),
             rename_fields: self.rename_fields.clone(),
             ..Quirks::default()
@@ -184,6 +193,7 @@ impl Written {
             && read.tool_choice.is_some() == self.tool_choice.is_some()
             && read.structured.is_some() == self.structured.is_some()
             && read.reasoning.is_some() == self.reasoning.is_some()
+            && read.tool_ids.is_some() == self.tool_ids.is_some()
             && self.strip_fields.iter().chain(self.rename_fields.keys()).all(|name| Quirks::may_name(name))
     }
 }

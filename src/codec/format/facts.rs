@@ -63,6 +63,8 @@ pub struct Facts {
     pub answers: AnswerForms,
     /// Where reasoning of earlier turns goes; `None` where the format's own rule holds (chat).
     pub reasoning_field: Option<ReasoningField>,
+    /// Ids of tool calls that it takes.
+    pub tool_ids: ToolIds,
     /// Efforts that it knows.
     pub efforts: Efforts,
     /// Most tokens that it gives; a greater limit is lowered.
@@ -123,6 +125,7 @@ impl Default for Facts {
             tool_choice: ToolChoices::All,
             answers: AnswerForms::Schema,
             reasoning_field: None,
+            tool_ids: ToolIds::Portable,
             efforts: Efforts::ALL,
             most_output: u64::MAX,
             strip: Arc::default(),
@@ -175,6 +178,16 @@ pub enum AnswerForms {
     Object,
     /// Words: JSON is asked for in words.
     Text,
+}
+
+/// Ids of tool calls that a server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ToolIds {
+    /// Those that every vendor of a format takes, see [`crate::hub::ids`].
+    #[default]
+    Portable,
+    /// Nine letters and digits, no more and no less (Mistral).
+    Alnum9,
 }
 
 /// The message field that reasoning of earlier turns goes into (chat).

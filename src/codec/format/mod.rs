@@ -26,7 +26,7 @@ mod told;
 pub(crate) mod trim;
 
 pub use beginning::{Beginning, PromptFields};
-pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices};
+pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices, ToolIds};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
 pub use settings::Settings;
 pub use state::{Holder, State, StateFields, ids_shown};

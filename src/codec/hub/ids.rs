@@ -62,6 +62,58 @@ impl Distinct {
     }
 }
 
+/// Length of the ids that [`Nines`] gives.
+const NINE: usize = 9;
+
+/// True for an id of nine letters and digits.
+#[must_use]
+pub fn is_nine(id: &str) -> bool {
+    id.len() == NINE && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Ids of nine letters and digits for servers that take no others, of one request.
+///
+/// One that fits is kept, another is a hash of itself. Of two that would fall together the later one is hashed again:
+/// what a longer history adds never changes what its beginning was sent as.
+/// <https://github.com/mistralai/client-js/issues/69>
+#[derive(Debug, Default)]
+pub struct Nines {
+    given: BTreeMap<String, String>,
+    taken: BTreeSet<String>,
+}
+
+impl Nines {
+    /// The id that `id` is sent as; the same each time it is asked for.
+    pub fn of(&mut self, id: &str) -> String {
+        if let Some(given) = self.given.get(id) {
+            return given.clone();
+        }
+        let mut nine = if is_nine(id) { id.to_owned() } else { nine_of(id) };
+        let mut number = 2_u32;
+        while self.taken.contains(&nine) {
+            nine = nine_of(&format!("{id}-{number}"));
+            number = number.saturating_add(1);
+        }
+        self.taken.insert(nine.clone());
+        self.given.insert(id.to_owned(), nine.clone());
+        nine
+    }
+}
+
+fn nine_of(seed: &str) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let hash = Sha256::digest(seed.as_bytes());
+    // Far more than 62 to the ninth, so that the remainders are as good as even.
+    let mut number = hash.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    let mut id = String::with_capacity(NINE);
+    for _ in 0..NINE {
+        let digit = usize::try_from(number % 62).ok().and_then(|at| DIGITS.get(at));
+        id.push(char::from(*digit.unwrap_or(&b'0')));
+        number /= 62;
+    }
+    id
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +140,27 @@ mod tests {
         }
         // Fixed for all time: histories hold these ids.
         assert_eq!(portable("functions.Bash:0"), "tc_qX0VBx91-yBD2oDTgFIgr8Wr-rWLHWxR5ILsXMqPzZk");
+    }
+
+    #[test]
+    fn trap_c7_ids_of_nine_are_stable_and_distinct() {
+        let mut nines = Nines::default();
+        let natives = ["call_abc123", "abc123XYZ", "abc12345-", "abc123XYZ0", "", "北"];
+        let given = natives.map(|native| nines.of(native));
+        assert!(given.iter().all(|id| is_nine(id)), "{given:?}");
+        assert_eq!(given[1], "abc123XYZ");
+        assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), natives.len());
+        assert_eq!(natives.map(|native| nines.of(native)), given);
+        // Alone, in another order, in another request.
+        assert_eq!(Nines::default().of("北"), given[5]);
+        // Fixed for all time: histories hold these ids.
+        assert_eq!(given[0], "2ShkOoaMr");
+        // One that fits is what another was given.
+        let mut nines = Nines::default();
+        let first = nines.of("call_abc123");
+        let second = nines.of(&first);
+        assert!(is_nine(&second) && second != first);
+        assert_eq!((nines.of("call_abc123"), nines.of(&first)), (first.clone(), second));
     }
 
     #[test]

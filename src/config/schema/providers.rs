@@ -314,6 +314,12 @@ pub(in crate::config) static QUIRKS: Section = Section {
             "The field of a message that it wants reasoning of earlier turns in.",
         ),
         field(
+            "tool_ids",
+            "`portable` or `alnum9`",
+            Otherwise("by kind, or `portable`"),
+            "Which ids of tool calls it takes: `alnum9` sends ids of nine letters and digits, the same for the same id.",
+        ),
+        field(
             "strip_fields",
             "list of names",
             Otherwise("by kind"),

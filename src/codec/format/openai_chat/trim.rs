@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::read_extensions;
+use super::wire::loose_text;
+use super::{answer, read_extensions};
 use crate::format::trim::{self, Change, class_by_pointer, holds};
-use crate::format::{AnswerForms, Facts, ReasoningField, ToolChoices, WireFormat};
+use crate::format::{AnswerForms, Facts, ReasoningField, ToolChoices, ToolIds, WireFormat};
+use crate::hub::ids::is_nine;
 use crate::hub::{Action, Effort, Field, Losses};
 use crate::json::{Cursor, Json, JsonError, Kind, Member, members};
 
@@ -132,6 +134,39 @@ pub(super) fn must_be_rewritten(body: &[u8], facts: &Facts) -> bool {
         || holds(body, reasoning)
         || holds(body, forms)
         || (!facts.names && names_speakers(body).unwrap_or(false))
+        || (facts.tool_ids == ToolIds::Alnum9 && has_other_ids(body).unwrap_or(false))
+}
+
+/// True if a call or a result has an id that is not nine letters and digits.
+fn has_other_ids(body: &[u8]) -> Result<bool, JsonError> {
+    if !holds(body, &["\"tool_calls\"", "\"tool_call_id\""]) {
+        return Ok(false);
+    }
+    let mut found = false;
+    Cursor::over_bytes(body)?.object::<JsonError>(|key, value| {
+        if key != "messages" || value.peek()? != Kind::Array {
+            return value.skip();
+        }
+        value.array::<JsonError>(|_, message| {
+            if message.peek()? != Kind::Object {
+                return message.skip();
+            }
+            message.object::<JsonError>(|key, value| {
+                match key.as_ref() {
+                    "tool_call_id" => found |= !loose_text(value)?.is_some_and(|id| is_nine(&id.plain())),
+                    "tool_calls" if value.peek()? == Kind::Array => {
+                        answer::calls(value, |call| {
+                            found |= !call.id.is_some_and(|id| is_nine(&id));
+                            Ok::<_, JsonError>(())
+                        })?;
+                    }
+                    _ => value.skip()?,
+                }
+                Ok(())
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// True if a message says who speaks; a tool's result names its tool.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, as_it_is, send};
-use crate::format::{AnswerForms, Efforts, Facts, ReasoningField, ToolChoices, wire};
+use crate::format::{AnswerForms, Efforts, Facts, ReasoningField, ToolChoices, ToolIds, wire};
 use crate::hub::{Effort, Losses};
 
 /// Facts of a server that is not the vendor.
@@ -170,6 +170,16 @@ fn what_lies_deeper_is_worth_a_rewrite() {
     check(thought, &|facts| facts.reasoning_field = Some(ReasoningField::None), true);
     check(thought, &|facts| facts.reasoning_field = Some(ReasoningField::Reasoning), true);
     check(thought, &|facts| facts.reasoning_field = Some(ReasoningField::ReasoningContent), false);
+    for (messages, expected) in [
+        (r#"{"role":"tool","tool_call_id":"call_1"}"#, true),
+        (r#"{"role":"tool","tool_call_id":"abcDEF123"}"#, false),
+        (r#"{"role":"assistant","tool_calls":[{"id":"abcDEF123"},{"id":"abcDEF12_"}]}"#, true),
+        (r#"{"role":"assistant","tool_calls":[{"id":"abcDEF123","function":{"name":"f"}}]}"#, false),
+        (r#"{"role":"user","content":"tool_calls \"tool_calls\""}"#, false),
+    ] {
+        let body = format!(r#"{{"messages":[{messages}],"tools":[{{"id":"x","tool_call_id":"y"}}]}}"#);
+        check(&body, &|facts| facts.tool_ids = ToolIds::Alnum9, expected);
+    }
     let schema = r#"{"response_format":{"type":"json_schema"}}"#;
     check(schema, &|facts| facts.answers = AnswerForms::Object, true);
     check(r#"{"response_format":{"type":"json_object"}}"#, &|facts| facts.answers = AnswerForms::Object, false);

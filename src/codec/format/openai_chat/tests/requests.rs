@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CHAT, KEY, MESSAGES, as_it_is, send, to_chat, to_messages};
 use crate::Format;
-use crate::format::{RequestHead, wire};
+use crate::format::{RequestHead, ToolIds, wire};
 use crate::hub::BlockKind;
 use crate::seal::Seal;
 
@@ -67,6 +67,45 @@ fn traps_c3_c4_c5_c6_ids_are_valid_distinct_and_the_same_at_both_ends() {
         assert_eq!(messages[1]["tool_calls"][0]["id"], messages[2]["tool_call_id"]);
         assert_eq!(messages[1]["tool_calls"][0]["id"], json!(called[0]));
     }
+}
+
+#[test]
+fn trap_c7_ids_are_nine_letters_and_digits_where_a_server_wants_them() {
+    let nine = |facts: &mut crate::Facts| facts.tool_ids = ToolIds::Alnum9;
+    let fits = |id: &str| id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let tool = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let answer = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "r"});
+    let mut history = vec![
+        user("q"),
+        json!({"role": "assistant", "content": [tool("toolu_01A"), tool("abcDEF123"), tool("call_0"), tool("call_0")]}),
+        user(json!([answer("toolu_01A"), answer("abcDEF123"), answer("call_0"), answer("call_0")])),
+    ];
+    let written = |messages: &[Value]| {
+        let body = to_chat(&chat(json!(messages)), nine).body["messages"].clone();
+        let (mut called, mut answered) = (Vec::new(), Vec::new());
+        for message in body.as_array().unwrap() {
+            let calls = message["tool_calls"].as_array().into_iter().flatten();
+            called.extend(calls.map(|call| call["id"].as_str().unwrap().to_owned()));
+            answered.extend(message["tool_call_id"].as_str().map(str::to_owned));
+        }
+        assert_eq!(called, answered);
+        assert!(called.iter().all(|id| fits(id)), "{called:?}");
+        called
+    };
+    let first = written(&history);
+    let distinct: std::collections::BTreeSet<_> = first.iter().collect();
+    assert_eq!((distinct.len(), first[1].as_str()), (4, "abcDEF123"));
+    // The same ids again, later on: each is what it was, and so is the beginning.
+    history.push(json!({"role": "assistant", "content": [tool("call_0"), tool("toolu_01A")]}));
+    history.push(user(json!([answer("call_0"), answer("toolu_01A")])));
+    let longer = written(&history);
+    assert_eq!(longer[..4], first);
+    assert_eq!(longer[4..], [first[2].clone(), first[0].clone()]);
+    // A client of the format itself, and the provider's own ids on their way to it.
+    let own = chat(json!([user("q"), calls(json!([call("call_1", "f", "{}")])), result("call_1", "r")]));
+    let sent = send(CHAT, CHAT, &own, nine).unwrap().body["messages"].clone();
+    assert!(fits(sent[1]["tool_calls"][0]["id"].as_str().unwrap()));
+    assert_eq!(sent[1]["tool_calls"][0]["id"], sent[2]["tool_call_id"]);
 }
 
 #[test]
