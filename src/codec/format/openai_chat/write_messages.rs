@@ -81,11 +81,28 @@ impl Pen<'_, '_, '_> {
     }
 
     fn operator(&mut self, role: &str, turn: &Turn<'_>) -> Result<(), Refusal> {
-        let blocks: Vec<&Block<'_>> = turn.blocks.iter().filter(|block| !is_empty(block)).collect();
+        let blocks = self.placed(turn);
+        if blocks.is_empty() {
+            // The vendor refuses a message without content, and this one says nothing.
+            self.report.extras(&turn.extras);
+            return Ok(());
+        }
         self.open(role, turn);
         self.content(&blocks)?;
         self.close(turn);
         Ok(())
+    }
+
+    /// What of a user's or operator's turn can be parts of a message; the rest is reported.
+    fn placed<'t>(&mut self, turn: &'t Turn<'t>) -> Vec<&'t Block<'t>> {
+        let is_result = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
+        let is_user = turn.role == Role::User;
+        let said = turn.blocks.iter().filter(|block| !(is_empty(block) || is_user && is_result(block)));
+        let (placed, rest): (Vec<_>, Vec<_>) = said.partition(|block| write_parts::has_place(&block.kind));
+        for block in rest {
+            write_parts::without_place(block, self.report);
+        }
+        placed
     }
 
     fn open(&mut self, role: &str, turn: &Turn<'_>) {
@@ -124,7 +141,7 @@ impl Pen<'_, '_, '_> {
     /// What a turn says beside results, behind the media that results brought.
     fn user(&mut self, turn: &Turn<'_>, attached: &mut Parts) -> Result<(), Refusal> {
         let is_result = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
-        let rest: Vec<&Block<'_>> = turn.blocks.iter().filter(|block| !is_result(block) && !is_empty(block)).collect();
+        let rest = self.placed(turn);
         let attached = std::mem::take(attached);
         if rest.is_empty() && attached.is_empty() {
             if turn.blocks.iter().any(|block| is_result(&block)) {

@@ -53,7 +53,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
             }
             w.close_object();
         }
-        BlockKind::Audio { source: Source::Base64 { data, .. }, format } => {
+        BlockKind::Audio { source: Source::Base64 { data, .. }, format } if has_place(&block.kind) => {
             w.open_object().key("type").plain("input_audio").key("input_audio").open_object();
             w.key("data").text(data).key("format").plain(format).close_object();
         }
@@ -64,7 +64,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
             let around = Around { name: name.as_ref(), title: title.as_ref(), context: context.as_ref() };
             document(source, &around, block.at, report, w)?;
         }
-        BlockKind::Unknown { format, raw } if *format == OWN => {
+        BlockKind::Unknown { raw, .. } if has_place(&block.kind) => {
             w.json(raw);
             return Ok(());
         }
@@ -73,7 +73,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
             w.open_object().key("type").plain("text").key("text").plain(raw.as_str());
         }
         _ => {
-            report.dropped(class_of(&block.kind), block.at, "a chat message has no place for this block");
+            without_place(block, report);
             return Ok(());
         }
     }
@@ -90,16 +90,28 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
     Ok(())
 }
 
-fn class_of(kind: &BlockKind<'_>) -> Field {
+/// True for a block that can be a part of a user's or operator's message.
+pub(super) fn has_place(kind: &BlockKind<'_>) -> bool {
     match kind {
-        BlockKind::Thinking { .. } => Field::Thinking,
-        BlockKind::Redacted => Field::OpaqueState,
-        BlockKind::Audio { .. } => Field::Audio,
-        BlockKind::ToolCall { .. } => Field::ToolCall,
-        BlockKind::ServerTool { .. } => Field::ServerTool,
-        BlockKind::Refusal { .. } => Field::Refusal,
-        _ => Field::Unknown,
+        BlockKind::Text { .. }
+        | BlockKind::Image { .. }
+        | BlockKind::Document { .. }
+        | BlockKind::SearchResult { .. } => true,
+        BlockKind::Audio { source, .. } => matches!(source, Source::Base64 { .. }),
+        BlockKind::Unknown { format, .. } => *format == OWN,
+        BlockKind::Refusal { .. }
+        | BlockKind::Thinking { .. }
+        | BlockKind::Redacted
+        | BlockKind::ToolCall { .. }
+        | BlockKind::ToolResult { .. }
+        | BlockKind::ServerTool { .. }
+        | BlockKind::Reference { .. } => false,
     }
+}
+
+/// Reports a block that can be no part.
+pub(super) fn without_place(block: &Block<'_>, report: &mut Report<'_>) {
+    report.dropped(block.kind.class(), block.at, "a chat message has no place for this block");
 }
 
 fn image(source: &Source<'_>, at: usize, w: &mut Writer<'_>) -> Result<(), Refusal> {

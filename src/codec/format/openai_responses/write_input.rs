@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::report::Report;
 use super::wire::OWN;
-use super::write_parts::content;
+use super::write_parts::{content, has_place, without_place};
 use super::write_tools::{sent_name, write_call_name};
 use crate::format::Facts;
 use crate::hub::ids::{Distinct, derived};
@@ -65,21 +65,33 @@ impl<'r> Pen<'_, '_, '_, 'r> {
             BlockKind::Text { text, .. } => !text.is_empty(),
             _ => true,
         };
-        let said: Vec<&Block<'_>> = turn.blocks.iter().filter(is_said).collect();
-        if said.is_empty() && (role != "user" || !turn.blocks.is_empty()) {
+        let said = self.placed(turn.blocks.iter().filter(is_said));
+        let answers = turn.blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolResult { .. }));
+        if said.is_empty() && (role != "user" || answers) {
             self.report.extras(&turn.extras);
             return Ok(());
+        }
+        if said.is_empty() {
+            // A message without content is refused, and one left out would be another conversation.
+            self.report.converted(Field::Turn, turn.at, "an empty message says so");
+            let empty = Block::text(Text::from_escaped("(empty)"), turn.at);
+            return self.message(role, &[&empty], &turn.extras);
         }
         self.message(role, &said, &turn.extras)
     }
 
+    /// Those that can be parts; the rest is reported.
+    fn placed<'b>(&mut self, blocks: impl Iterator<Item = &'b Block<'b>>) -> Vec<&'b Block<'b>> {
+        let (placed, rest): (Vec<_>, Vec<_>) = blocks.partition(|block| has_place(&block.kind));
+        for block in rest {
+            without_place(block, self.report);
+        }
+        placed
+    }
+
     fn message(&mut self, role: &str, blocks: &[&Block<'_>], extras: &[crate::hub::Extra<'_>]) -> Result<(), Refusal> {
         self.w.open_object().key("type").plain("message").key("role").plain(role).key("content");
-        if blocks.is_empty() {
-            self.w.plain("");
-        } else {
-            content(blocks, self.facts, self.report, self.w)?;
-        }
+        content(blocks, self.facts, self.report, self.w)?;
         if self.report.is_own() {
             for extra in extras.iter().filter(|extra| extra.field != Field::OpaqueState) {
                 self.w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
@@ -301,7 +313,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
         let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
         self.w.open_object().key("type").plain(kind).key("call_id").plain(&sent).key("output");
         let prefix = Block::text(Text::from_escaped("Error: "), block.at);
-        let said: Vec<&Block<'_>> = blocks.iter().collect();
+        let said = self.placed(blocks.iter());
         self.output(&said, *is_error == Some(true), &prefix)?;
         if block.cache.is_some() {
             self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");

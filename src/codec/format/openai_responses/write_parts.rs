@@ -56,7 +56,7 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             let name = name.as_ref().or(title.as_ref());
             document(source, name, block.at, report, w)?;
         }
-        BlockKind::Unknown { format, raw } if *format == OWN => {
+        BlockKind::Unknown { raw, .. } if has_place(&block.kind) => {
             w.json(raw);
             return Ok(());
         }
@@ -64,8 +64,8 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
             w.open_object().key("type").plain("input_text").key("text").plain(raw.as_str());
         }
-        kind => {
-            report.dropped(kind.class(), block.at, "a message of this API has no place for this block");
+        _ => {
+            without_place(block, report);
             return Ok(());
         }
     }
@@ -78,6 +78,30 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
     report.extras(&block.extras);
     w.close_object();
     Ok(())
+}
+
+/// True for a block that can be a part of a user's or operator's message, or of a result.
+pub(super) fn has_place(kind: &BlockKind<'_>) -> bool {
+    match kind {
+        BlockKind::Text { .. }
+        | BlockKind::Refusal { .. }
+        | BlockKind::Image { .. }
+        | BlockKind::Document { .. }
+        | BlockKind::SearchResult { .. } => true,
+        BlockKind::Unknown { format, .. } => *format == OWN,
+        BlockKind::Thinking { .. }
+        | BlockKind::Redacted
+        | BlockKind::Audio { .. }
+        | BlockKind::ToolCall { .. }
+        | BlockKind::ToolResult { .. }
+        | BlockKind::ServerTool { .. }
+        | BlockKind::Reference { .. } => false,
+    }
+}
+
+/// Reports a block that can be no part.
+pub(super) fn without_place(block: &Block<'_>, report: &mut Report<'_>) {
+    report.dropped(block.kind.class(), block.at, "a message of this API has no place for this block");
 }
 
 fn image(source: &Source<'_>, at: usize, report: &Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {

@@ -325,6 +325,31 @@ fn traps_e21_e22_every_image_in_order_and_as_its_bytes_tell() {
 }
 
 #[test]
+fn a_message_whose_only_part_is_lost_is_not_empty() {
+    let video = json!({"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}});
+    let inline = json!({"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}});
+    let sound = json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}});
+    let from_gemini = |part: Value| json!({"contents": [{"role": "user", "parts": [part]}]});
+    let responses = Format::OpenaiResponses;
+    for (from, to, body) in [
+        (Format::GeminiGenerate, CHAT, from_gemini(video)),
+        (Format::GeminiGenerate, responses, from_gemini(inline)),
+        (CHAT, responses, chat(json!([user(json!([sound]))]))),
+    ] {
+        let sent = send(from, to, &body, as_it_is).unwrap();
+        let list = if to == CHAT { "messages" } else { "input" };
+        assert_eq!(sent.body[list][0]["content"], "(empty)", "{}", sent.body);
+        assert!(sent.losses.iter().any(|loss| loss.starts_with("dropped:")), "{:?}", sent.losses);
+        assert!(sent.losses.contains(&"converted:turn".to_owned()), "{:?}", sent.losses);
+    }
+    // What an operator cannot say is left out: nobody waits for an answer to it.
+    let body = chat(json!([user("q"), {"role": "system", "content": ""}, user("r")]));
+    for (to, list) in [(CHAT, "messages"), (responses, "input")] {
+        assert_eq!(send(CHAT, to, &body, as_it_is).unwrap().body[list].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
 fn a_file_by_its_address_is_no_base64() {
     for address in ["https://h/a.pdf", "HTTP://h/a"] {
         let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": address}});
