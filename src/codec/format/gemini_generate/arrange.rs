@@ -187,7 +187,10 @@ fn answer<'r>(
     for call in open.drain(..) {
         let Some(block) = results.take(&call.id) else { return Err(unanswered(&call)) };
         if let (false, BlockKind::ToolResult { content, .. }) = (allowed.rich_results, &block.kind) {
-            for inner in content.iter().filter(|inner| !matches!(inner.kind, BlockKind::Text { .. })) {
+            for inner in content
+                .iter()
+                .filter(|inner| !matches!(inner.kind, BlockKind::Text { .. } | BlockKind::SearchResult { .. }))
+            {
                 report.converted(
                     Field::ToolResult,
                     inner.at,

@@ -30,8 +30,8 @@ pub(super) fn fits(block: &Block<'_>, is_model: bool, report: &mut Report<'_>) -
         | BlockKind::Refusal { .. }
         | BlockKind::Image { .. }
         | BlockKind::Document { .. }
-        | BlockKind::Audio { .. } => return true,
-        BlockKind::SearchResult { .. } => (own, Field::SearchResult, "a search result of another format"),
+        | BlockKind::Audio { .. }
+        | BlockKind::SearchResult { .. } => return true,
         BlockKind::ServerTool { .. } => (own, Field::ServerTool, "a tool call of another provider's own"),
         BlockKind::Reference { .. } => (own, Field::Unknown, "a reference into another provider's store"),
         BlockKind::Unknown { format, .. } => (*format == OWN, Field::Unknown, "a block that no rule knows"),

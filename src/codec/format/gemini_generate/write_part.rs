@@ -82,16 +82,17 @@ impl Pen<'_, '_> {
         let BlockKind::ToolResult { content, is_error, .. } = &block.kind else { return Ok(()) };
         self.json.open_object().key("functionResponse").open_object();
         self.json.key("id").plain(id).key("name").plain(&sent_name(name)).key("response");
-        let mut words: Vec<&Text<'_>> = Vec::new();
+        let mut words: Vec<Text<'_>> = Vec::new();
         let mut media: Vec<&Block<'_>> = Vec::new();
         for inner in content {
             match &inner.kind {
                 BlockKind::Text { text, citations } => {
                     self.uncited(citations, inner.at);
                     self.report.unwritten(&inner.extras);
-                    words.push(text);
+                    words.push(text.by_ref());
                 }
-                BlockKind::Refusal { text } => words.push(text),
+                BlockKind::Refusal { text } => words.push(text.by_ref()),
+                BlockKind::SearchResult { raw } => words.push(self.found(raw, inner.at)),
                 BlockKind::Image { .. } | BlockKind::Document { .. } | BlockKind::Audio { .. } => media.push(inner),
                 _ => self.report.dropped(Field::ToolResult, inner.at, "a tool's result holds no such block"),
             }
@@ -99,7 +100,7 @@ impl Pen<'_, '_> {
                 self.report.dropped(Field::CacheMark, inner.at, "what is cached cannot be marked");
             }
         }
-        self.response(&words, *is_error);
+        self.response(&words.iter().collect::<Vec<_>>(), *is_error);
         if !media.is_empty() && self.rich_results {
             self.json.key("parts").open_array();
             for inner in media {
@@ -130,6 +131,12 @@ impl Pen<'_, '_> {
         }
         let key = if is_error == Some(true) { "error" } else { "output" };
         self.json.open_object().key(key).texts(words).close_object();
+    }
+
+    /// A search result in words: no format but its own has a place for it.
+    fn found<'j>(&mut self, raw: &'j Json<'_>, at: usize) -> Text<'j> {
+        self.report.converted(Field::SearchResult, at, "a search result is given as the text of its JSON");
+        Text::from_plain(raw.as_str())
     }
 
     fn uncited(&mut self, citations: &[Citation<'_>], at: usize) {
@@ -168,10 +175,11 @@ impl Pen<'_, '_> {
             BlockKind::Audio { source, format } => {
                 self.media(source, &part_write::audio_type(format), None, block)?;
             }
-            BlockKind::SearchResult { raw }
-            | BlockKind::ServerTool { raw, .. }
-            | BlockKind::Reference { raw }
-            | BlockKind::Unknown { raw, .. } => {
+            BlockKind::SearchResult { raw } => {
+                let words = self.found(raw, block.at);
+                self.json.open_object().key("text").text(&words);
+            }
+            BlockKind::ServerTool { raw, .. } | BlockKind::Reference { raw } | BlockKind::Unknown { raw, .. } => {
                 self.json.json(raw);
                 return Ok(());
             }

@@ -350,6 +350,28 @@ fn a_message_whose_only_part_is_lost_is_not_empty() {
 }
 
 #[test]
+fn a_search_result_is_words_for_gemini() {
+    let found = json!({"type": "search_result", "source": "https://h", "title": "T", "content":
+        [{"type": "text", "text": "found words"}]});
+    let tool = json!({"type": "tool_use", "id": "a", "name": "f", "input": {}});
+    let within = json!({"type": "tool_result", "tool_use_id": "a", "content": [found]});
+    for rich in [true, false] {
+        for (messages, at) in [
+            (json!([user(json!([found]))]), 0),
+            (json!([user("q"), {"role": "assistant", "content": [tool]}, user(json!([within]))]), 2),
+        ] {
+            let rich_results = |facts: &mut crate::Facts| facts.rich_results = rich;
+            let sent = send(MESSAGES, Format::GeminiGenerate, &chat(messages), rich_results).unwrap();
+            let content = sent.body["contents"][at].to_string();
+            assert!(content.contains("found words") && !content.contains("(empty)"), "{content}");
+            assert_eq!(sent.body["contents"].as_array().unwrap().len(), at + 1);
+            assert!(sent.losses.contains(&"converted:search_result".to_owned()), "{:?}", sent.losses);
+            assert!(!sent.losses.iter().any(|loss| loss.starts_with("dropped:")), "{:?}", sent.losses);
+        }
+    }
+}
+
+#[test]
 fn a_file_by_its_address_is_no_base64() {
     for address in ["https://h/a.pdf", "HTTP://h/a"] {
         let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": address}});
