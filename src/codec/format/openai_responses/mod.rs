@@ -115,6 +115,7 @@ static SPEC: Spec = Spec {
         (Field::Document, "by foreign file id: refused; context is dropped"),
         (Field::Image, "by foreign file id: refused"),
         (Field::SearchResult, "given as text"),
+        (Field::Turn, "an answer that the client began is not continued; an empty message says `(empty)`"),
         (Field::TurnName, "dropped"),
         (Field::ToolError, "said in the result's text"),
         (Field::ToolName, "above 64 characters: another name stands in, and is given back"),

@@ -25,7 +25,18 @@ pub(super) fn write(
     if !instructions.is_empty() {
         pen.message(pen.operator(), instructions, &[])?;
     }
-    request.turns.iter().try_for_each(|turn| pen.turn(turn))
+    request.turns.iter().try_for_each(|turn| pen.turn(turn))?;
+    if let Some(last) = request.turns.last().filter(|last| is_begun(last) && !pen.report.is_own()) {
+        let reason = "an answer that was begun is not continued: the model replies to it";
+        pen.report.dropped(Field::Turn, last.at, reason);
+    }
+    Ok(())
+}
+
+/// True for an answer that the client began and the model is to continue.
+fn is_begun(turn: &Turn<'_>) -> bool {
+    let last = turn.blocks.last().map(|block| &block.kind);
+    turn.role == Role::Assistant && matches!(last, Some(BlockKind::Text { text, .. }) if !text.is_empty())
 }
 
 struct Pen<'p, 'o, 'l, 'r> {

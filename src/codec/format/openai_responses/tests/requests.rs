@@ -223,6 +223,23 @@ fn trap_c20_strictness_is_said_where_silence_means_another_thing() {
 }
 
 #[test]
+fn an_answer_that_was_begun_is_no_beginning_here() {
+    let user = r#"{"role":"user","content":"q"}"#;
+    for (rest, begun) in [
+        (r#",{"role":"assistant","content":"It is"}"#, true),
+        (r#",{"role":"assistant","content":"It is"},{"role":"user","content":"go on"}"#, false),
+        (r#",{"type":"function_call","call_id":"a","name":"f","arguments":"{}"}"#, false),
+        ("", false),
+    ] {
+        let body = body(&format!("[{user}{rest}]"));
+        let (_, out) = Way::foreign().go(&body, |_| {}).unwrap();
+        assert_eq!(lost(&out, Field::Turn, Action::Dropped), begun, "{rest}");
+        let (_, out) = Way::own().go(&body, |_| {}).unwrap();
+        assert!(out.losses.is_empty(), "{rest}");
+    }
+}
+
+#[test]
 fn two_tools_of_one_name_are_refused() {
     let text = r#"{"model":"m","input":"q","tools":[{"type":"function","name":"f"},{"type":"custom","name":"f"}]}"#;
     assert!(Way::foreign().go(text, |_| {}).unwrap_err().message.contains("two tools are named `f`"));
