@@ -288,6 +288,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_reason_that_is_said_otherwise_is_named_by_its_place() {
+        use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
+        let message = |stop: &str| {
+            format!(
+                r#"{{"id":"m","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"t"}}],{stop}}}"#
+            )
+        };
+        let chat = r#"{"id":"c","choices":[{"index":0,"message":{"content":"t"},"finish_reason":"content_filter"}]}"#;
+        let gemini = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"},{"index":1,"content":{"parts":[{"text":"b"}]},"finishReason":"LANGUAGE_X"}]}"#;
+        let blocked = r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#;
+        let response = r#"{"id":"r","object":"response","status":"incomplete","incomplete_details":{"reason":"odd"},"output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"t"}]}]}"#;
+        for (from, to, body, place) in [
+            (A, C, message(r#""stop_reason":"pause_turn""#), "/stop_reason"),
+            (A, R, message(r#""stop_reason":"pause_turn""#), "/stop_reason"),
+            (A, G, message(r#""stop_reason":"pause_turn""#), "/stop_reason"),
+            (A, C, message(r#""stop_reason":"stop_sequence","stop_sequence":"x""#), "/stop_sequence"),
+            (C, A, chat.to_owned(), "/choices/0/finish_reason"),
+            (G, C, gemini.to_owned(), "/candidates/1/finishReason"),
+            (G, A, blocked.to_owned(), "/promptFeedback/blockReason"),
+            (R, A, response.to_owned(), "/incomplete_details/reason"),
+        ] {
+            let reply = Reply {
+                model: "m".to_owned(),
+                include_usage: false,
+                show_reasoning: false,
+                framing: crate::Framing::default(),
+                seal: Arc::new(Seal::new([7; 32])),
+                created: 0,
+                settings: crate::Settings::default(),
+            };
+            let translated = translate_response(from, to, body.as_bytes(), &reply, &Undo::default()).unwrap();
+            let header = translated.losses.answer_header(4096);
+            assert!(
+                header.split(", ").any(|item| item == format!("answer.converted:{place}")),
+                "{from:?} {to:?} {header}"
+            );
+        }
+    }
+
     /// Work grows with the calls, not with their square.
     #[test]
     fn thousands_of_results_find_their_calls() {

@@ -1,11 +1,12 @@
 //! The formats, one folder each, and the contract that each fulfils.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Event, Fault, Field, Losses, Place, Refusal, Request, Response, Stop, Usage};
 use crate::json::{JsonError, Text};
 use crate::seal::Seal;
 
@@ -96,6 +97,9 @@ pub trait WireFormat: Sync {
     ///
     /// The body is not an answer of this format.
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError>;
+
+    /// JSON pointer of what says that the answer at place `candidate` of a whole response ended by `stop`.
+    fn stop_pointer(&self, stop: &Stop<'_>, candidate: usize) -> Cow<'static, str>;
 
     /// Writes a whole answer for a client.
     ///
@@ -206,6 +210,12 @@ pub trait StreamWriter: Send + Sync {
     fn resume(&mut self, events: u64) {
         let _ = events;
     }
+}
+
+/// Where the answer at place `candidate` of `response` says why it ended, for reports.
+fn stop_place(response: &Response<'_>, candidate: usize) -> Place {
+    let stop = response.candidates.get(candidate).map_or(&Stop::EndTurn, |answer| &answer.stop);
+    Place::Pointer(wire(response.format).stop_pointer(stop, candidate))
 }
 
 /// What a format is, as data.

@@ -3,6 +3,7 @@
 //! One format in two dialects: `anthropic-version` 2023-06-01, and 2026-10-21, which refuses sampling parameters,
 //! documents of the assistant and citations of the user.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
 use crate::seal::Seal;
 
@@ -141,6 +142,10 @@ impl WireFormat for AnthropicMessages {
         read_response::read(body)
     }
 
+    fn stop_pointer(&self, stop: &Stop<'_>, _candidate: usize) -> Cow<'static, str> {
+        let by_text = matches!(stop, Stop::StopSequence(_));
+        Cow::Borrowed(if by_text { "/stop_sequence" } else { "/stop_reason" })
+    }
     fn write_response(
         &self,
         response: &Response<'_>,

@@ -4,7 +4,7 @@ use super::block_write::unsigned;
 use super::wire::{OWN, write_extras};
 use super::{stop, usage};
 use crate::Format;
-use crate::format::Reply;
+use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
     Action, Block, BlockKind, Candidate, Citation, Extra, Fault, FaultKind, Field, Flavor, Losses, Place, Response,
@@ -67,13 +67,12 @@ fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) 
     if response.usage.as_ref().is_some_and(|usage| usage.audio_input > 0 || usage.audio_output > 0) {
         pointed(Field::UsageDetail, Action::Dropped, "/usage", "tokens of sound are not told apart");
     }
-    match &answer.stop {
-        Stop::Filtered(_) | Stop::PromptFiltered(_) => {
-            pointed(Field::StopReason, Action::Converted, "", "said as a refusal");
-        }
-        Stop::Other(_) => pointed(Field::StopReason, Action::Converted, "", "said as the end of the turn"),
-        _ => {}
-    }
+    let said = match &answer.stop {
+        Stop::Filtered(_) | Stop::PromptFiltered(_) => "said as a refusal",
+        Stop::Other(_) => "said as the end of the turn",
+        _ => return,
+    };
+    losses.add(Field::StopReason, Action::Converted, stop_place(response, 0), said);
 }
 
 fn report_extras(extras: &[Extra<'_>], losses: &mut Losses) {

@@ -2,6 +2,7 @@
 //!
 //! Read in camel and in snake case, as the vendor's servers do. The model and the stream stand in the path.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
 
 mod arrange;
@@ -140,6 +141,12 @@ impl WireFormat for GeminiGenerate {
         read_response::read(body)
     }
 
+    fn stop_pointer(&self, stop: &Stop<'_>, candidate: usize) -> Cow<'static, str> {
+        match stop {
+            Stop::PromptFiltered(_) => Cow::Borrowed("/promptFeedback/blockReason"),
+            _ => Cow::Owned(format!("/candidates/{candidate}/finishReason")),
+        }
+    }
     fn write_response(
         &self,
         response: &Response<'_>,

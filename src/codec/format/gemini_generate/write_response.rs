@@ -5,7 +5,7 @@ use super::grounding::Sources;
 use super::part_write;
 use super::wire::{OWN, is_own, signature, unsigned, write_extras};
 use super::{logprobs, stop, usage};
-use crate::format::Reply;
+use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
     Action, Block, BlockKind, Candidate, Extra, Fault, FaultKind, Field, Losses, Opaque, Place, Response, Source, Stop,
@@ -26,6 +26,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let is_own = response.format == OWN;
     if !is_own {
         report_extras(&response.extras, losses);
+        report_stops(response, losses);
     }
     if response.tier.is_some() && !is_own {
         losses.add(Field::Tier, Action::Dropped, Place::Pointer("/service_tier".into()), "the answer names no tier");
@@ -77,6 +78,15 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     Ok(out)
 }
 
+fn report_stops(response: &Response<'_>, losses: &mut Losses) {
+    for (at, candidate) in response.candidates.iter().enumerate() {
+        if stop::is_coarser(&candidate.stop) {
+            let reason = "the format has no word for this reason";
+            losses.add(Field::StopReason, Action::Converted, stop_place(response, at), reason);
+        }
+    }
+}
+
 fn report_extras(extras: &[Extra<'_>], losses: &mut Losses) {
     for extra in extras {
         losses.dropped(extra.field, extra.at, format!("an answer has no place for `{}`", extra.key));
@@ -121,10 +131,6 @@ impl Pen<'_> {
             left.write(json);
         }
         json.close_array().key("role").plain("model").close_object();
-        if stop::is_coarser(&candidate.stop) && !self.is_own {
-            let place = Place::Pointer("".into());
-            self.losses.add(Field::StopReason, Action::Converted, place, "the format has no word for this reason");
-        }
         write_finish(&candidate.stop, self.malformed, json);
         json.key("index").number(candidate.index);
         self.sources.write(&text, json);

@@ -34,6 +34,7 @@ mod write_request;
 mod write_response;
 mod write_tools;
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
@@ -44,7 +45,7 @@ use super::{
 };
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
 
 /// The format.
@@ -125,6 +126,9 @@ impl WireFormat for OpenaiChat {
     }
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
         read_response::read(body)
+    }
+    fn stop_pointer(&self, _stop: &Stop<'_>, candidate: usize) -> Cow<'static, str> {
+        Cow::Owned(format!("/choices/{candidate}/finish_reason"))
     }
     fn write_response(
         &self,

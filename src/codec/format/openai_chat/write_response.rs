@@ -5,7 +5,7 @@ use super::stream_write::write_annotation;
 use super::usage;
 use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
-use crate::format::Reply;
+use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
     Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop,
@@ -29,7 +29,11 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     }
     w.key("object").plain("chat.completion").key("created").number(response.created.unwrap_or(reply.created));
     w.key("model").plain(&reply.model).key("choices").open_array();
-    for candidate in &response.candidates {
+    for (at, candidate) in response.candidates.iter().enumerate() {
+        if is_inexact(&candidate.stop) {
+            let reason = "the reason why it ended has no word of its own";
+            losses.add(Field::StopReason, Action::Converted, stop_place(response, at), reason);
+        }
         choice(candidate, reply, losses, &mut w)?;
     }
     w.close_array();
@@ -99,10 +103,6 @@ fn choice(
     let message = sort(candidate, losses);
     let said = !message.content.is_empty() || !message.calls.is_empty() || !message.refusal.is_empty();
     let finish = write_stop(&candidate.stop, said)?;
-    if is_inexact(&candidate.stop) {
-        let at = Place::Pointer(std::borrow::Cow::Borrowed(""));
-        losses.add(Field::StopReason, Action::Converted, at, "the reason why it ended has no word of its own");
-    }
     w.open_object().key("index").number(candidate.index).key("message").open_object();
     w.key("role").plain("assistant").key("content");
     joined_or_null(&message.content, w);

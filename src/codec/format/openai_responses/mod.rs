@@ -36,6 +36,7 @@ mod write_request;
 mod write_response;
 mod write_tools;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
@@ -44,7 +45,7 @@ use super::{
 };
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Usage};
+use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
 use crate::seal::Seal;
 
@@ -169,6 +170,10 @@ impl WireFormat for OpenaiResponses {
     }
     fn read_response<'a>(&self, body: &'a [u8]) -> Result<Response<'a>, JsonError> {
         read_response::read(body)
+    }
+    fn stop_pointer(&self, stop: &Stop<'_>, _candidate: usize) -> Cow<'static, str> {
+        let by_status = matches!(stop, Stop::EndTurn | Stop::ToolUse);
+        Cow::Borrowed(if by_status { "/status" } else { "/incomplete_details/reason" })
     }
     fn write_response(
         &self,

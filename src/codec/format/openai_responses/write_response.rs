@@ -5,7 +5,7 @@ use super::output::{self, Body, Identity, Item, Part};
 use super::stop::{Said, is_coarser};
 use super::usage;
 use super::wire::OWN;
-use crate::format::Reply;
+use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
     Action, Block, BlockKind, Candidate, Fault, Field, Flavor, Losses, Place, Response, Stop, ThinkingKind,
@@ -73,17 +73,18 @@ fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) 
     for extra in extras {
         losses.dropped(extra.field, extra.at, format!("a response has no place for `{}`", extra.key));
     }
-    let mut pointed = |field, action, reason| losses.add(field, action, Place::Pointer("".into()), reason);
+    let mut pointed = |field, action, place, reason| losses.add(field, action, place, reason);
     if response.candidates.len() > 1 {
-        pointed(Field::N, Action::Dropped, "a response is one answer: the first");
+        pointed(Field::N, Action::Dropped, Place::Pointer("".into()), "a response is one answer: the first");
     }
     if is_coarser(&answer.stop) {
-        pointed(Field::StopReason, Action::Converted, "said in a word that tells less");
+        pointed(Field::StopReason, Action::Converted, stop_place(response, 0), "said in a word that tells less");
     }
     if response.usage.as_ref().is_some_and(usage::tells_more) {
         pointed(
             Field::UsageDetail,
             Action::Dropped,
+            Place::Pointer("".into()),
             "tokens of sound and requests of the provider's tools are not told",
         );
     }
