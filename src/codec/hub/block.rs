@@ -258,6 +258,14 @@ pub struct CacheMark {
     pub ttl_s: Option<u32>,
 }
 
+impl CacheMark {
+    /// The mark that lasts longer; one without a time lasts shortest.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
+        if other.ttl_s > self.ttl_s { other } else { self }
+    }
+}
+
 /// State that only its maker can read and that must come back to it unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opaque<'a> {

@@ -77,7 +77,7 @@ impl Marks {
                         *at,
                         "a tool carries no cache mark: it stands behind the instructions",
                     );
-                    moved = Some(moved.map_or(*mark, |other| longer(other, *mark)));
+                    moved = Some(moved.map_or(*mark, |other| other.longer(*mark)));
                 }
                 (_, None) => report.dropped(
                     Field::CacheMark,
@@ -137,11 +137,6 @@ impl Marks {
     }
 }
 
-/// The mark that lasts longer; one without a time lasts shortest.
-pub(super) fn longer(one: CacheMark, other: CacheMark) -> CacheMark {
-    if other.ttl_s > one.ttl_s { other } else { one }
-}
-
 /// A mark that is not said, because it changes nothing.
 pub(super) fn by_itself(at: usize, report: &mut Report<'_>) {
     report.converted(Field::CacheMark, at, "the provider caches prompts by itself");
@@ -157,7 +152,7 @@ pub(super) fn mark_of_result(block: &Block<'_>) -> Option<CacheMark> {
     let BlockKind::ToolResult { content, .. } = &block.kind else { return None };
     let inner =
         content.iter().filter(|inner| matches!(inner.kind, BlockKind::Text { .. })).filter_map(|inner| inner.cache);
-    block.cache.into_iter().chain(inner).reduce(longer)
+    block.cache.into_iter().chain(inner).reduce(CacheMark::longer)
 }
 
 fn marks_of_turn(turn: &Turn<'_>) -> usize {

@@ -1,7 +1,7 @@
 //! The conversation, written.
 
 use super::details;
-use super::marks::{Marks, by_itself, is_empty, longer, mark_of_result};
+use super::marks::{Marks, by_itself, is_empty, mark_of_result};
 use super::report::Report;
 use super::wire::{is_call_signature, write_call_signature};
 use super::write_parts::{self, Parts};
@@ -25,7 +25,7 @@ pub(super) fn write(
     let mut instructions: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
     let marked;
     if let (Some(mark), Some(last)) = (pen.marks.from_tools, instructions.last_mut()) {
-        let cache = Some(last.cache.map_or(mark, |own| longer(own, mark)));
+        let cache = Some(last.cache.map_or(mark, |own| own.longer(mark)));
         marked = Block { cache, ..last.clone() };
         *last = &marked;
     }

@@ -106,7 +106,7 @@ static SPEC: Spec = Spec {
         (Field::Prediction, "dropped"),
         (Field::N, "above 1: refused"),
         (Field::Temperature, "dropped where the model chooses its words by itself, top_p too"),
-        (Field::CacheMark, "a breakpoint on a part where the model takes one; on a tool: dropped"),
+        (Field::CacheMark, "a breakpoint on a part where the model takes one; a tool's stands behind the instructions"),
         (Field::Cache, "prompts are cached by the provider itself"),
         (Field::Reasoning, "a budget becomes an effort"),
         (Field::Thinking, "earlier reasoning comes back with the provider's own state only"),

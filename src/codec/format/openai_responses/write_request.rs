@@ -40,7 +40,8 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     circumstances(request, &mut report, &mut w);
     own_fields(request, &mut report, &mut w);
     write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
-    let instructions = instructions(request, &mut report, &mut w);
+    let marked = write_tools::marked(request, target.facts);
+    let instructions = instructions(request, marked.as_ref(), &mut report, &mut w);
     w.key("input").open_array();
     write_input::write(request, &instructions, target.facts, &mut report, &mut w)?;
     w.close_array().close_object();
@@ -320,9 +321,17 @@ fn short(id: &Text<'_>) -> String {
 }
 
 /// Writes `instructions` where one plain text says them all; returns those that are to stand in the input.
-fn instructions<'r>(request: &'r Request<'r>, report: &mut Report<'_>, w: &mut Writer<'_>) -> Vec<&'r Block<'r>> {
-    let is_empty = |block: &&Block<'_>| matches!(&block.kind, BlockKind::Text { text, .. } if text.is_empty());
-    let said: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
+/// `marked` stands for the last of them.
+fn instructions<'r>(
+    request: &'r Request<'r>,
+    marked: Option<&'r Block<'r>>,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Vec<&'r Block<'r>> {
+    let mut said: Vec<&Block<'_>> = write_tools::said(&request.instructions).collect();
+    if let (Some(marked), Some(last)) = (marked, said.last_mut()) {
+        *last = marked;
+    }
     if let [Block { kind: BlockKind::Text { text, .. }, cache: None, extras, .. }] = said.as_slice() {
         w.key("instructions").text(text);
         report.unwritten(extras);

@@ -7,7 +7,9 @@ use super::read_tools::{NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
 use crate::format::{Facts, Undo};
-use crate::hub::{Action, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, split_namespace};
+use crate::hub::{
+    Action, Block, BlockKind, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, split_namespace,
+};
 use crate::json::{Json, Text, Writer};
 
 /// Writes `tools`, `tool_choice` and `parallel_tool_calls`.
@@ -173,11 +175,36 @@ impl Pen<'_, '_, '_> {
 
     /// The vendor's cache breakpoints stand on parts of messages, not on tools.
     fn mark(&mut self, cache: Option<CacheMark>, at: usize) {
-        if cache.is_some() {
-            let reason = "a tool carries no cache mark; the provider caches prompts by itself";
-            self.report.converted(Field::CacheMark, at, reason);
+        if cache.is_none() {
+            return;
         }
+        let reason = match (self.facts.cache_breakpoints, said(&self.request.instructions).next().is_some()) {
+            (false, _) => "the provider caches prompts by itself",
+            (true, true) => "a tool carries no cache mark: it stands behind the instructions",
+            (true, false) => {
+                let reason = "a tool carries no cache mark, and there are no instructions to carry it";
+                return self.report.dropped(Field::CacheMark, at, reason);
+            }
+        };
+        self.report.converted(Field::CacheMark, at, reason);
     }
+}
+
+/// Instructions that are not empty.
+pub(super) fn said<'r>(instructions: &'r [Block<'r>]) -> impl Iterator<Item = &'r Block<'r>> {
+    instructions.iter().filter(|block| !matches!(&block.kind, BlockKind::Text { text, .. } if text.is_empty()))
+}
+
+/// The last of the instructions with the mark that tools had: tools stand before the conversation, so that what the
+/// provider caches with it holds them too.
+pub(super) fn marked<'r>(request: &'r Request<'r>, facts: &Facts) -> Option<Block<'r>> {
+    let marks = request.tools.iter().filter_map(|tool| match tool {
+        Tool::Function { cache, .. } => *cache,
+        Tool::Custom { .. } | Tool::Server { .. } => None,
+    });
+    let mark = marks.reduce(CacheMark::longer).filter(|_| facts.cache_breakpoints)?;
+    let last = said(&request.instructions).last()?;
+    Some(Block { cache: Some(last.cache.map_or(mark, |own| own.longer(mark))), ..last.clone() })
 }
 
 /// As many objects as closed ones: a rough look, whose error is a call that is not held to its schema.

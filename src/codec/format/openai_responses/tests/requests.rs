@@ -288,6 +288,32 @@ fn trap_e11_cache_marks_are_breakpoints() {
 }
 
 #[test]
+fn a_mark_on_a_tool_stands_behind_the_instructions() {
+    let text = |instructions: &str| {
+        let tools = r#"[{"type":"function","name":"f"},{"type":"function","name":"g"}]"#;
+        format!(r#"{{"model":"m",{instructions}"input":"q","tools":{tools}}}"#)
+    };
+    let mark = |request: &mut crate::hub::Request<'_>| {
+        for (tool, ttl_s) in request.tools.iter_mut().zip([Some(3600), None]) {
+            if let Tool::Function { cache, .. } = tool {
+                *cache = Some(CacheMark { ttl_s });
+            }
+        }
+    };
+    let (written, out) = Way::foreign().go(&text(r#""instructions":"i","#), mark).unwrap();
+    assert!(written.get("instructions").is_none());
+    assert_eq!(written["input"][0]["content"][0]["prompt_cache_breakpoint"], json!({"mode": "explicit", "ttl": "12h"}));
+    let losses: Vec<_> = out.losses.iter().map(|loss| (loss.field, loss.action)).collect();
+    assert!(losses.starts_with(&[(Field::CacheMark, Action::Converted); 2]), "{losses:?}");
+    let (_, out) = Way::foreign().go(&text(""), mark).unwrap();
+    assert!(lost(&out, Field::CacheMark, Action::Dropped));
+    let none = Way::foreign().with(|facts| facts.cache_breakpoints = false);
+    let (written, out) = none.go(&text(r#""instructions":"i","#), mark).unwrap();
+    assert_eq!(written["instructions"], "i");
+    assert!(lost(&out, Field::CacheMark, Action::Converted) && !out.losses.any_dropped());
+}
+
+#[test]
 fn trap_e16_more_than_one_answer_is_refused() {
     let refusal = Way::foreign().go(&body(r#""q""#), |request| request.sampling.n = Some(2)).unwrap_err();
     assert_eq!(refusal.code, Some("unsupported_parameter"));
