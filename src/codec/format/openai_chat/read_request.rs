@@ -16,7 +16,7 @@ use crate::hub::{
     Block, BlockKind, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec, Tier,
     Turn, Verbosity,
 };
-use crate::json::{Cursor, JsonError, Kind, Text};
+use crate::json::{Cursor, Json, JsonError, Kind, Text};
 use crate::seal::{Opened, Seal};
 
 /// Beginning of the key of a request's extra that stood in a message that is part of the instructions.
@@ -300,7 +300,7 @@ impl<'a> History<'_, 'a> {
                 |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{OF_INSTRUCTIONS}{}", extra.key)), ..extra };
             self.request.extras.extend(message.said.extras.into_iter().map(named));
             if message.name.is_some() {
-                let (key, value) = (Cow::Borrowed("name"), crate::json::Json::NULL);
+                let (key, value) = (Cow::Borrowed("name"), Json::NULL);
                 self.request.extras.push(Extra { field: Field::TurnName, key, value, at: message.name_at });
             }
             return Ok(());
@@ -343,10 +343,13 @@ impl<'a> History<'_, 'a> {
         let (seed, mut count) = (format!("history/{}", self.turn), 0);
         if let Some(mut list) = said.calls {
             answer::calls::<JsonError>(&mut list, |piece| {
-                blocks.push(call(piece, &seed, count));
+                let mut call = call(piece, &seed, count);
+                open_signature(&mut call, seal, &mut forged);
+                blocks.push(call);
                 count += 1;
                 Ok(())
             })?;
+            once(&mut blocks);
         }
         if let Some(mut legacy) = said.legacy_call {
             blocks.push(call(answer::legacy_call(&mut legacy)?, &seed, count));
@@ -423,6 +426,39 @@ fn call_id<'a>(block: &Block<'a>) -> Option<Cow<'a, str>> {
         BlockKind::ToolCall { id, .. } => Some(id.clone()),
         _ => None,
     }
+}
+
+/// The signature of a call that a client brings back: that of another format's provider comes out of its envelope.
+fn open_signature<'a>(call: &mut Block<'a>, seal: &Seal, forged: &mut Vec<Extra<'a>>) {
+    let Some(opaque) = call.opaque.pop() else { return };
+    match seal.open(&opaque.data.plain()) {
+        Opened::Bare => call.opaque.push(opaque),
+        Opened::Ours(opaque) if opaque.kind == OpaqueKind::Unsigned => {}
+        Opened::Ours(opaque) => call.opaque.push(opaque),
+        Opened::Forged => {
+            let key = Cow::Borrowed("extra_content");
+            forged.push(Extra { field: Field::OpaqueState, key, value: Json::NULL, at: call.at });
+        }
+    }
+}
+
+/// Takes out of the reasoning the signatures that stand at calls as well, where it is known whose they are.
+fn once(blocks: &mut Vec<Block<'_>>) {
+    let calls = blocks.iter().filter(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
+    let at_calls: Vec<Opaque<'_>> = calls.flat_map(|call| &call.opaque).cloned().collect();
+    if at_calls.is_empty() {
+        return;
+    }
+    blocks.retain_mut(|block| {
+        let wordless = match &block.kind {
+            BlockKind::Redacted => true,
+            BlockKind::Thinking { text, .. } => text.is_empty(),
+            _ => return true,
+        };
+        let all = block.opaque.len();
+        block.opaque.retain(|opaque| !at_calls.contains(opaque));
+        !wordless || block.opaque.len() == all || !block.opaque.is_empty()
+    });
 }
 
 /// The state in an entry of `reasoning_details` that a client brings back: an envelope of ours, or its server's own.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::details::{self, Words};
-use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
+use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -86,6 +86,7 @@ enum Kind {
         id: String,
         name: String,
         input: String,
+        signature: Option<Opaque<'static>>,
     },
     Hidden,
 }
@@ -163,6 +164,10 @@ impl Writer {
         choice.said |= !matches!(head, Head::ServerTool { .. });
         let gap = matches!(head, Head::Text) && choice.apart && choice.chars > 0;
         choice.apart = !matches!(head, Head::Text);
+        if !matches!(head, Head::ToolCall { .. }) {
+            // What stood in front of something else was no call's.
+            choice.signature = None;
+        }
         if gap {
             // Two texts with something else between them are one text with an empty line.
             choice.chars += 2;
@@ -214,8 +219,10 @@ impl Writer {
 
     fn call_start(&mut self, candidate: u32, (id, name, flavor): (&str, &str, Flavor), out: &mut Vec<u8>) -> Block {
         let id = self.ids.next(id);
+        let choice = self.choices.iter_mut().find(|choice| choice.index == candidate);
+        let signature = choice.and_then(|choice| choice.signature.take());
         if flavor == Flavor::Custom {
-            let kind = Kind::Custom { id, name: name.to_owned(), input: String::new() };
+            let kind = Kind::Custom { id, name: name.to_owned(), input: String::new(), signature };
             return Block { candidate, kind, prefix: Vec::new(), empty: true, sources: Vec::new() };
         }
         let index = self.next_index(candidate);
@@ -224,9 +231,8 @@ impl Writer {
         w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
         w.key("type").plain("function").key("function").open_object().key("name").plain(name);
         w.key("arguments").plain("").close_object();
-        let choice = self.choices.iter_mut().find(|choice| choice.index == candidate);
-        if let Some(signature) = choice.and_then(|choice| choice.signature.take()) {
-            write_call_signature(&signature, &mut w);
+        if let Some(signature) = signature {
+            write_call_signature(&signature, Some(&self.reply.seal), &mut w);
         }
         w.close_object().close_array();
         out.extend_from_slice(self.tail);
@@ -308,13 +314,17 @@ impl Writer {
         if let Kind::Text { start } = at.kind {
             return self.annotations(candidate, start, &sources, out);
         }
-        if let Kind::Custom { id, name, input } = std::mem::replace(&mut at.kind, Kind::Hidden) {
+        if let Kind::Custom { id, name, input, signature } = std::mem::replace(&mut at.kind, Kind::Hidden) {
             let index = self.next_index(candidate);
             self.open_delta(candidate, out);
             let mut w = JsonWriter::new(out);
             w.key("tool_calls").open_array().open_object().key("index").number(index).key("id").plain(&id);
             w.key("type").plain("custom").key("custom").open_object().key("name").plain(&name);
-            w.key("input").text(&Text::from_escaped(input)).close_object().close_object().close_array();
+            w.key("input").text(&Text::from_escaped(input)).close_object();
+            if let Some(signature) = signature {
+                write_call_signature(&signature, Some(&self.reply.seal), &mut w);
+            }
+            w.close_object().close_array();
             out.extend_from_slice(self.tail);
         }
     }
@@ -335,7 +345,7 @@ impl Writer {
             self.open_delta(at.candidate, out);
             let mut w = JsonWriter::new(out);
             w.key("tool_calls").open_array().open_object().key("index").number(*index);
-            write_call_signature(opaque, &mut w);
+            write_call_signature(opaque, None, &mut w);
             w.close_object().close_array();
             return out.extend_from_slice(self.tail);
         }
@@ -345,6 +355,13 @@ impl Writer {
         details::write(opaque, words, entry, Some(&self.reply.seal), &mut w);
         w.close_array();
         out.extend_from_slice(self.tail);
+        let candidate = at.candidate;
+        if matches!(at.kind, Kind::Thinking { .. }) && is_carried_signature(opaque) {
+            let choice = self.choices.iter_mut().find(|choice| choice.index == candidate);
+            if let Some(choice) = choice {
+                choice.signature = Some(opaque.clone().into_owned());
+            }
+        }
     }
 
     /// Keeps the signature of the call that follows; it stands in a block of reasoning that is none.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::Format;
 use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Opaque, OpaqueKind, Stop};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
+use crate::seal::Seal;
 
 pub(super) use crate::format::loose::{loose_count, loose_text};
 
@@ -114,10 +115,23 @@ pub(super) fn is_call_signature(opaque: &Opaque<'_>) -> bool {
     opaque.kind == OpaqueKind::ThoughtSignature && opaque.maker == Format::OpenaiChat
 }
 
-/// Writes such a signature as a field of its call.
-pub(super) fn write_call_signature(opaque: &Opaque<'_>, w: &mut Writer<'_>) {
-    w.key("extra_content").open_object().key("google").open_object();
-    w.key("thought_signature").text(&opaque.data).close_object().close_object();
+/// True for the signature that another format's provider gave in front of a call. Beside `reasoning_details` it is told
+/// where that vendor's compatible surface has it, because many clients send calls back as they came and nothing else.
+///
+/// Source: <https://ai.google.dev/gemini-api/docs/thought-signatures>, on compatibility with `OpenAI`.
+pub(super) fn is_carried_signature(opaque: &Opaque<'_>) -> bool {
+    opaque.kind == OpaqueKind::ThoughtSignature && opaque.maker != Format::OpenaiChat
+}
+
+/// Writes such a signature as a field of its call; one of another format's provider in an envelope.
+pub(super) fn write_call_signature(opaque: &Opaque<'_>, seal: Option<&Seal>, w: &mut Writer<'_>) {
+    let sealed = seal.filter(|_| is_carried_signature(opaque)).map(|seal| seal.wrap(opaque));
+    w.key("extra_content").open_object().key("google").open_object().key("thought_signature");
+    match sealed {
+        Some(envelope) => w.plain(&envelope),
+        None => w.text(&opaque.data),
+    };
+    w.close_object().close_object();
 }
 
 /// Number of Unicode code points of escaped contents.

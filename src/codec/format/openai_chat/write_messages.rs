@@ -339,7 +339,7 @@ impl Pen<'_, '_, '_> {
         }
         let native = block.opaque.iter().find(|opaque| is_call_signature(opaque)).or(signature);
         match native.filter(|_| self.facts.compatible_extensions || self.report.is_own()) {
-            Some(opaque) => write_call_signature(opaque, self.w),
+            Some(opaque) => write_call_signature(opaque, None, self.w),
             None if native.is_some() || !block.opaque.is_empty() => {
                 self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
             }

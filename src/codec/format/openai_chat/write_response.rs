@@ -3,7 +3,7 @@
 use super::details::{self, Words};
 use super::stream_write::write_annotation;
 use super::usage;
-use super::wire::{code_points, is_call_signature, is_inexact, write_call_signature, write_stop};
+use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
@@ -11,6 +11,7 @@ use crate::hub::{
     Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop,
 };
 use crate::json::{Json, Kind, Text, Writer};
+use crate::seal::Seal;
 
 const OWN: Format = Format::OpenaiChat;
 
@@ -123,7 +124,7 @@ fn choice(
         w.key("tool_calls").open_array();
         let mut ids = Distinct::default();
         for (block, signature) in &message.calls {
-            call(block, *signature, &mut ids, w);
+            call((block, *signature), &mut ids, &reply.seal, w);
         }
         w.close_array();
     }
@@ -159,6 +160,7 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
         match &block.kind {
             BlockKind::Text { .. } if sound(block).is_some() => message.audio = sound(block),
             BlockKind::Text { text, citations } => {
+                signature = None;
                 if std::mem::take(&mut apart) && !message.content.is_empty() {
                     message.content.push(Text::from_escaped("\\n\\n"));
                 }
@@ -170,7 +172,10 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
                 signature = block.opaque.first();
                 continue;
             }
-            BlockKind::Thinking { .. } | BlockKind::Redacted => message.thoughts.push(block),
+            BlockKind::Thinking { .. } | BlockKind::Redacted => {
+                signature = block.opaque.iter().rfind(|opaque| is_carried_signature(opaque));
+                message.thoughts.push(block);
+            }
             BlockKind::ToolCall { .. } => message.calls.push((block, signature.take())),
             BlockKind::Reference { raw } if message.audio.is_none() => message.audio = Some(raw),
             BlockKind::ServerTool { .. } => {
@@ -253,7 +258,7 @@ fn thought<'r>(block: &'r Block<'r>) -> Option<&'r Text<'r>> {
     }
 }
 
-fn call(block: &Block<'_>, signature: Option<&Opaque<'_>>, ids: &mut Distinct, w: &mut Writer<'_>) {
+fn call((block, signature): (&Block<'_>, Option<&Opaque<'_>>), ids: &mut Distinct, seal: &Seal, w: &mut Writer<'_>) {
     let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
     w.open_object().key("id").plain(&ids.next(id));
     match flavor {
@@ -273,7 +278,7 @@ fn call(block: &Block<'_>, signature: Option<&Opaque<'_>>, ids: &mut Distinct, w
         }
     }
     if let Some(opaque) = signature.or_else(|| block.opaque.iter().find(|opaque| is_call_signature(opaque))) {
-        write_call_signature(opaque, w);
+        write_call_signature(opaque, Some(seal), w);
     }
     w.close_object();
 }

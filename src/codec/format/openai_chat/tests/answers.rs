@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, MESSAGES, answer, as_it_is, read, send};
+use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, read, send, stream};
 use crate::Format;
 use crate::hub::{BlockKind, FaultKind, Stop};
 
@@ -68,6 +68,70 @@ fn trap_d1_a_calls_signature_survives_a_client_of_another_format() {
     let sent = send(MESSAGES, CHAT, &next, as_it_is).unwrap();
     assert_eq!(sent.body["messages"][1]["tool_calls"][0].get("extra_content"), None);
     assert_eq!(sent.losses, ["dropped:opaque_state"]);
+}
+
+#[test]
+fn trap_d1_a_signature_of_gemini_comes_back_with_its_call() {
+    const GEMINI: Format = Format::GeminiGenerate;
+    let text = json!({"text": "t"});
+    let call = |name: &str| json!({"functionCall": {"name": name, "args": {}}});
+    let signed = |name: &str| json!({"functionCall": {"name": name, "args": {}}, "thoughtSignature": SIGNATURE});
+    let body = |parts: Value| {
+        json!({"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}],
+        "responseId": "r", "modelVersion": "up"})
+    };
+    for (parts, at) in [
+        (json!([text, signed("f"), call("g")]), 0),
+        // A signature of words is no call's, and each call has its own.
+        (json!([text, call("f"), signed("g")]), 1),
+    ] {
+        let (whole, _) = answer(GEMINI, CHAT, &body(parts.clone())).unwrap();
+        let event = format!("data: {}\n\n", body(parts.clone()));
+        let streamed = accumulated(&stream(GEMINI, CHAT, &event))["message"].clone();
+        for message in [whole["choices"][0]["message"].clone(), streamed] {
+            let calls = message["tool_calls"].as_array().unwrap();
+            let carried = |at: usize| calls[at]["extra_content"]["google"]["thought_signature"].as_str();
+            assert!(carried(at).unwrap().starts_with("tg1."), "{message}");
+            let results = calls.iter().map(|call| json!({"role": "tool", "tool_call_id": call["id"], "content": "r"}));
+            // A client that echoes calls alone, one that echoes all, and one that knows `reasoning_details` alone.
+            for (drops_details, drops_extra) in [(true, false), (false, false), (false, true)] {
+                if drops_extra && at == 1 {
+                    continue;
+                }
+                let mut turn = message.clone();
+                turn["role"] = json!("assistant");
+                if drops_details {
+                    turn.as_object_mut().unwrap().remove("reasoning_details");
+                }
+                if drops_extra {
+                    turn["tool_calls"][at].as_object_mut().unwrap().remove("extra_content");
+                }
+                let mut messages = vec![json!({"role": "user", "content": "q"}), turn];
+                messages.extend(results.clone());
+                let history = json!({"model": "m", "messages": messages});
+                let sent = send(CHAT, GEMINI, &history, as_it_is).unwrap();
+                let parts = sent.body["contents"][1]["parts"].as_array().unwrap().clone();
+                let calls: Vec<&Value> = parts.iter().filter(|part| part.get("functionCall").is_some()).collect();
+                assert_eq!(calls[at]["thoughtSignature"], SIGNATURE, "{parts:?}");
+                assert_eq!(sent.body.to_string().matches(SIGNATURE).count(), 1, "{parts:?}");
+                // Nobody else is shown it.
+                for other in [CHAT, MESSAGES, Format::OpenaiResponses] {
+                    let sent = send(CHAT, other, &history, as_it_is).unwrap();
+                    let said = sent.body.to_string();
+                    assert!(!said.contains("tg1.") && !said.contains(SIGNATURE), "{said}");
+                    assert!(sent.losses.contains(&"dropped:opaque_state".to_owned()), "{:?}", sent.losses);
+                }
+            }
+        }
+    }
+    let mut forged = signed_call();
+    forged["extra_content"]["google"]["thought_signature"] = json!("tg1.AAAA");
+    let history = json!({"model": "m", "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "tool_calls": [forged]},
+        {"role": "tool", "tool_call_id": "c1", "content": "r"}]});
+    let sent = send(CHAT, GEMINI, &history, as_it_is).unwrap();
+    assert!(sent.losses.contains(&"dropped:opaque_state".to_owned()), "{:?}", sent.losses);
+    assert!(!sent.body.to_string().contains("tg1."));
 }
 
 #[test]
