@@ -73,6 +73,7 @@ pub struct Said {
     pub thinking: Option<Thinking>,
     pub efforts: Option<Vec<String>>,
     pub least_budget: Option<u64>,
+    pub most_budget: Option<u64>,
     pub max_output: Option<u64>,
     pub most_output: Option<u64>,
     pub responses: Option<Responses>,
@@ -171,6 +172,7 @@ impl Said {
         }
         facts.thinking = self.thinking.map_or(facts.thinking, Thinking::form);
         facts.least_budget = self.least_budget.unwrap_or(facts.least_budget);
+        facts.most_budget = self.most_budget.unwrap_or(facts.most_budget);
         facts.max_output = self.max_output.unwrap_or(facts.max_output);
         facts.most_output = self.most_output.unwrap_or(facts.most_output);
         if let Some(words) = &self.efforts {
@@ -222,6 +224,8 @@ fn find(model: &str) -> Option<&'static Said> {
     static ENTRIES: OnceLock<BTreeMap<String, Said>> = OnceLock::new();
     // The text is ours and a test reads it, so the fallback never runs.
     let entries = ENTRIES.get_or_init(|| serde_yaml::from_str(SOURCE).unwrap_or_default());
+    // A part may say that it stands at a beginning: short names are in many others.
+    let model = format!("/{model}");
     let known = entries.iter().filter(|(part, _)| model.contains(part.as_str()));
     known.max_by_key(|(part, _)| part.len()).map(|(_, said)| said)
 }
@@ -241,6 +245,7 @@ pub fn lines(model: &Model) -> Vec<String> {
     let efforts: Vec<&str> = Effort::ALL.into_iter().filter(|e| facts.efforts.has(*e)).map(Effort::word).collect();
     line("efforts", format!("[{}]", efforts.join(", ")), facts.efforts != usual.efforts);
     line("least_budget", facts.least_budget.to_string(), facts.least_budget != usual.least_budget);
+    line("most_budget", facts.most_budget.to_string(), facts.most_budget != usual.most_budget);
     line("max_output", facts.max_output.to_string(), facts.max_output != usual.max_output);
     line("most_output", facts.most_output.to_string(), facts.most_output != usual.most_output);
     let word = Responses::NAMED.into_iter().find(|(_, responses)| *responses == model.responses);
@@ -284,6 +289,27 @@ mod tests {
         assert_eq!(plain("gpt-5.6-sol").responses, Responses::Tools);
         assert_eq!(plain("gpt-5.4").responses, Responses::ToolsWithReasoning);
         assert_eq!(plain("gpt-5").responses, Responses::Never);
+    }
+
+    #[test]
+    fn models_of_openai_that_reason_take_no_stop_texts() {
+        let low_to_high = Efforts::of(&[Effort::Low, Effort::Medium, Effort::High]);
+        for model in ["o1", "o3-mini", "openai/o3", "o4-mini-2025-04-16"] {
+            let facts = plain(model).facts;
+            assert!(facts.strips("stop") && !facts.sampling && facts.efforts == low_to_high, "{model}");
+        }
+        for model in ["gpt-5", "gpt-5-mini", "gpt-5.1", "gpt-5.5", "gpt-5.6-sol", "gpt-6"] {
+            assert!(plain(model).facts.strips("stop"), "{model}");
+        }
+        assert!(plain("gpt-5.2").facts.sampling && !plain("gpt-5-nano").facts.sampling);
+        for model in ["gpt-4o", "gpt-5-chat-latest", "olmo3-7b", "yo1", "marco-o1"] {
+            let facts = plain(model).facts;
+            assert!(!facts.strips("stop") && facts.sampling, "{model}");
+        }
+        assert_eq!(
+            (plain("gemini-2.5-pro").facts.most_budget, plain("gemini-2.5-flash").facts.most_budget),
+            (32_768, 24_576)
+        );
     }
 
     #[test]

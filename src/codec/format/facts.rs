@@ -40,6 +40,8 @@ pub struct Facts {
     pub rich_results: bool,
     /// Fewest tokens that thinking can be held to; 0 where it can be turned off (Gemini).
     pub least_budget: u64,
+    /// Most tokens that thinking can be held to (Gemini).
+    pub most_budget: u64,
     /// Takes the extensions of `OpenAI`-compatible servers: `top_k`, `reasoning_content` of earlier turns (chat).
     pub compatible_extensions: bool,
     /// Which fields of its format it takes (Anthropic).
@@ -114,6 +116,7 @@ impl Default for Facts {
             structured_with_tools: true,
             rich_results: true,
             least_budget: 0,
+            most_budget: 24_576,
             compatible_extensions: false,
             fields: FieldSet::All,
             betas: None,

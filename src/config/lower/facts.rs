@@ -64,6 +64,7 @@ fn said(fields: &Fields<'_>) -> Said {
         thinking: fields.choice("thinking", &Thinking::NAMED),
         efforts: fields.list("efforts").map(|items| items.iter().filter_map(|item| effort(item, fields)).collect()),
         least_budget: fields.count("least_budget", &(0..=MOST)).map(u64::from),
+        most_budget: count("most_budget"),
         max_output: count("max_output"),
         most_output: count("most_output"),
         responses: fields.choice("responses", &Responses::NAMED),

@@ -366,6 +366,12 @@ pub(in crate::config) static FACTS: Section = Section {
             "Fewest tokens that thinking can be held to (Gemini).",
         ),
         field(
+            "most_budget",
+            "count, 1 to 10000000",
+            Otherwise("as known, or `24576`"),
+            "Most tokens that thinking can be held to (Gemini); a greater budget is lowered.",
+        ),
+        field(
             "max_output",
             "count, 1 to 10000000",
             Otherwise("as known, or `8192`"),

@@ -91,10 +91,14 @@ fn budgeted(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Th
             }
             least
         }
+        (_, Some(budget), _) if budget > facts.most_budget && !report.is_own() => {
+            report.field(Field::Reasoning, Action::Converted, "the model thinks with fewer tokens than were asked for");
+            facts.most_budget
+        }
         (_, Some(budget), _) => budget.max(least),
         (_, None, Some(effort)) => {
             report.field(Field::Reasoning, Action::Converted, "this model takes a number of tokens, not a level");
-            tokens_of(effort).max(least)
+            tokens_of(effort, facts.most_budget).max(least)
         }
         (Some(ReasoningForm::Adaptive), None, None) => return Thinking { budget: Some(-1), ..Thinking::default() },
         (_, None, None) => return Thinking::default(),
@@ -105,13 +109,14 @@ fn budgeted(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Th
     Thinking { budget: i64::try_from(tokens).ok(), ..Thinking::default() }
 }
 
-fn tokens_of(effort: Effort) -> u64 {
+fn tokens_of(effort: Effort, most: u64) -> u64 {
     match effort {
         Effort::None => 0,
         Effort::Minimal => 512,
         Effort::Low => 1024,
         Effort::Medium => 8192,
-        Effort::High | Effort::Xhigh | Effort::Max => 24_576,
+        Effort::High | Effort::Xhigh => most.min(24_576),
+        Effort::Max => most,
     }
 }
 

@@ -400,7 +400,7 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
     };
     let level = Facts::default();
     let budget = Facts { thinking: ThinkingForm::Budget, ..Facts::default() };
-    let pro = Facts { thinking: ThinkingForm::Budget, least_budget: 128, ..Facts::default() };
+    let pro = Facts { thinking: ThinkingForm::Budget, least_budget: 128, most_budget: 32_768, ..Facts::default() };
     for (effort, facts, limit, expected) in [
         ("high", &level, None, json!({"thinkingLevel": "HIGH", "includeThoughts": true})),
         ("none", &level, None, json!({"thinkingLevel": "MINIMAL"})),
@@ -409,6 +409,9 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
         ("high", &budget, Some(1000), json!({"thinkingBudget": 999, "includeThoughts": true})),
         ("none", &budget, None, json!({"thinkingBudget": 0})),
         ("none", &pro, None, json!({"thinkingBudget": 128})),
+        ("max", &budget, None, json!({"thinkingBudget": 24_576, "includeThoughts": true})),
+        ("xhigh", &pro, None, json!({"thinkingBudget": 24_576, "includeThoughts": true})),
+        ("max", &pro, None, json!({"thinkingBudget": 32_768, "includeThoughts": true})),
     ] {
         assert_eq!(ask(effort, facts, limit), expected, "{effort}");
     }
