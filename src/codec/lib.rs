@@ -31,8 +31,7 @@ pub mod undo;
 pub use format::{
     AnswerForms, Beginning, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat,
     Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, ToolIds,
-    Undo,
-    WireFormat, ids_shown, wire,
+    Undo, WireFormat, ids_shown, wire,
 };
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen, whole_fault};

@@ -84,6 +84,7 @@ static SPEC: Spec = Spec {
         (Field::Citations, "dropped"),
         (Field::Document, "text is given inline; by URL or foreign file id: refused"),
         (Field::Image, "by foreign file id: refused"),
+        (Field::Audio, "other than wav and mp3: dropped"),
         (Field::SearchResult, "given as text"),
         (Field::ToolResult, "media follow in a user message"),
         (Field::ToolError, "said in the result's text"),

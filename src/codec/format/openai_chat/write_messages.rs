@@ -98,7 +98,8 @@ impl Pen<'_, '_, '_> {
         let is_result = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
         let is_user = turn.role == Role::User;
         let said = turn.blocks.iter().filter(|block| !(is_empty(block) || is_user && is_result(block)));
-        let (placed, rest): (Vec<_>, Vec<_>) = said.partition(|block| write_parts::has_place(&block.kind));
+        let own = self.report.is_own();
+        let (placed, rest): (Vec<_>, Vec<_>) = said.partition(|block| write_parts::has_place(&block.kind, own));
         for block in rest {
             write_parts::without_place(block, self.report);
         }

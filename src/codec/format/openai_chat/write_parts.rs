@@ -53,7 +53,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
             }
             w.close_object();
         }
-        BlockKind::Audio { source: Source::Base64 { data, .. }, format } if has_place(&block.kind) => {
+        BlockKind::Audio { source: Source::Base64 { data, .. }, format } if has_place(&block.kind, report.is_own()) => {
             w.open_object().key("type").plain("input_audio").key("input_audio").open_object();
             w.key("data").text(data).key("format").plain(format).close_object();
         }
@@ -64,7 +64,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
             let around = Around { name: name.as_ref(), title: title.as_ref(), context: context.as_ref() };
             document(source, &around, block.at, report, w)?;
         }
-        BlockKind::Unknown { raw, .. } if has_place(&block.kind) => {
+        BlockKind::Unknown { raw, .. } if has_place(&block.kind, report.is_own()) => {
             w.json(raw);
             return Ok(());
         }
@@ -90,14 +90,19 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
     Ok(())
 }
 
-/// True for a block that can be a part of a user's or operator's message.
-pub(super) fn has_place(kind: &BlockKind<'_>) -> bool {
+/// True for a block that can be a part of a user's or operator's message; `own` if a client of this format sent it, whose
+/// server may know more kinds of sound than the vendor's two.
+///
+/// Source: `ChatCompletionContentPartInputAudioParam` of openai-python 3.52.
+pub(super) fn has_place(kind: &BlockKind<'_>, own: bool) -> bool {
     match kind {
         BlockKind::Text { .. }
         | BlockKind::Image { .. }
         | BlockKind::Document { .. }
         | BlockKind::SearchResult { .. } => true,
-        BlockKind::Audio { source, .. } => matches!(source, Source::Base64 { .. }),
+        BlockKind::Audio { source, format } => {
+            matches!(source, Source::Base64 { .. }) && (own || matches!(format.as_ref(), "wav" | "mp3"))
+        }
         BlockKind::Unknown { format, .. } => *format == OWN,
         BlockKind::Refusal { .. }
         | BlockKind::Thinking { .. }

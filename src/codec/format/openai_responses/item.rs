@@ -35,6 +35,8 @@ pub(super) struct Item<'a> {
     pub encrypted: Option<Text<'a>>,
     /// `tools` of an item that adds some.
     pub tools: Option<Cursor<'a>>,
+    /// `status` of an item that is not complete.
+    pub broke_off: Option<Extra<'a>>,
     /// Fields that no rule knows.
     pub extras: Vec<Extra<'a>>,
     /// The item itself.
@@ -56,8 +58,12 @@ impl<'a> Item<'a> {
             "type" => self.kind = loose_text(value)?.unwrap_or_default().into_plain(),
             "role" => self.role = filled(value)?.map(Text::into_plain),
             "id" => self.id = filled(value)?,
-            // What becomes of an item is told by the answer; in a history it is over.
-            "status" => value.skip()?,
+            // What becomes of an item is told by the answer. In a history it is over; only that it broke off tells.
+            "status" => {
+                let (at, status) = (value.offset(), value.json()?);
+                let broke_off = status.as_str() == "\"incomplete\"";
+                self.broke_off = broke_off.then_some(Extra { field: Field::StopReason, key, value: status, at });
+            }
             "call_id" => self.call_id = filled(value)?.map(Text::into_plain),
             "name" => self.name = filled(value)?.map(Text::into_plain),
             "namespace" => self.namespace = filled(value)?.map(Text::into_plain),

@@ -54,7 +54,8 @@ impl<'a> History<'_, 'a> {
             self.add(Role::User, Block::text(text, at));
             return Ok(());
         }
-        let item = Item::read(value)?;
+        let mut item = Item::read(value)?;
+        item.extras.extend(item.broke_off.take());
         match item.kind.as_ref() {
             "message" | "" if item.role.is_some() => self.message(item),
             "function_call" | "custom_tool_call" => self.call(item),

@@ -50,8 +50,11 @@ impl<'a> Part<'a> {
             "type" => self.kind = value.string()?,
             "text" | "refusal" => self.text = loose_text(value)?,
             "annotations" => self.citations = annotations(value)?,
-            // An answer's own probabilities mean nothing in a history; lists of none come back with every message.
-            "logprobs" => value.skip()?,
+            // Lists of none come back with every message.
+            "logprobs" => {
+                keep(&mut self.extras, Field::Logprobs, key, value)?;
+                self.extras.retain(|extra| extra.field != Field::Logprobs || !extra.value.is_empty());
+            }
             // A file part of the chat kind nests the same fields.
             "image_url" | "file_url" if value.peek()? == Kind::Object => {
                 value.object::<JsonError>(|key, value| {

@@ -372,6 +372,23 @@ fn a_search_result_is_words_for_gemini() {
 }
 
 #[test]
+fn sound_that_the_vendor_does_not_take_is_dropped() {
+    let sound = |kind: &str| {
+        json!({"contents": [{"role": "user", "parts": [
+            {"text": "q"}, {"inlineData": {"mimeType": kind, "data": "AAAA"}}]}]})
+    };
+    for (kind, format) in [("audio/mpeg", "mp3"), ("audio/x-wav", "wav"), ("audio/flac", ""), ("audio/ogg", "")] {
+        let sent = send(Format::GeminiGenerate, CHAT, &sound(kind), as_it_is).unwrap();
+        let said = sent.body["messages"][0]["content"][1]["input_audio"]["format"].as_str().unwrap_or_default();
+        assert_eq!((said, sent.losses.contains(&"dropped:audio".to_owned())), (format, format.is_empty()), "{kind}");
+    }
+    // A client of a server with more of them knows what it does.
+    let own = json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "flac"}});
+    let sent = send(CHAT, CHAT, &chat(json!([user(json!([own]))])), as_it_is).unwrap();
+    assert_eq!((&sent.body["messages"][0]["content"][0], sent.losses.len()), (&own, 0));
+}
+
+#[test]
 fn a_file_by_its_address_is_no_base64() {
     for address in ["https://h/a.pdf", "HTTP://h/a"] {
         let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": address}});

@@ -54,6 +54,31 @@ fn reads_a_string_and_every_shape_of_message() {
 }
 
 #[test]
+fn what_an_earlier_item_tells_of_its_answer_is_reported() {
+    let text =
+        |logprobs: &str| format!(r#"{{"type":"output_text","text":"c","annotations":[],"logprobs":{logprobs}}}"#);
+    let message = |status: &str, logprobs: &str| {
+        format!(r#"{{"type":"message","role":"assistant","status":"{status}","content":[{}]}}"#, text(logprobs))
+    };
+    let call = |status: &str| {
+        format!(r#"{{"type":"function_call","call_id":"a","name":"f","arguments":"{{}}","status":"{status}"}}"#)
+    };
+    for (item, expected) in [
+        (message("completed", "[]"), vec![]),
+        (message("in_progress", "null"), vec![]),
+        (message("incomplete", "[]"), vec![Field::StopReason]),
+        (message("completed", r#"[{"token":"c","logprob":-1}]"#), vec![Field::Logprobs]),
+        (call("completed"), vec![]),
+        (call("incomplete"), vec![Field::StopReason]),
+    ] {
+        of_input(&format!(r#"[{{"role":"user","content":"q"}},{item}]"#), |request| {
+            let found = request.turns.iter().flat_map(|turn| &turn.blocks).flat_map(|block| &block.extras);
+            assert_eq!(found.map(|extra| extra.field).collect::<Vec<_>>(), expected, "{item}");
+        });
+    }
+}
+
+#[test]
 fn instructions_come_first_then_what_the_conversation_begins_with() {
     let body = r#"{"model":"m","input":[{"role":"developer","content":"d"},{"role":"system","content":[{"type":"input_text","text":"s"}]},
         {"role":"user","content":"u"},{"role":"developer","content":"later"}],"instructions":"i"}"#;
