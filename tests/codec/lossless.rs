@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tidegate_codec::hub::Place;
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{
-    Facts, Format, Line, RequestHead, Target, TranslatedRequest, Undo, translate_request, translate_response,
+    Facts, Format, Line, RequestHead, Target, TranslatedRequest, Undo, translate_request, translate_response, wire,
 };
 
 /// A value that no translation could produce by itself, inside of the value that a field wants.
@@ -34,7 +34,13 @@ fn translate(from: Format, to: Format, body: &[u8]) -> Result<TranslatedRequest,
     };
     let facts = Facts::default();
     let target = Target { model: "target-model", facts: &facts, api_version: Some("2023-06-01") };
-    translate_request(from, to, body, &head, &target).map_err(|fault| fault.message.to_string())
+    let translated = translate_request(from, to, body, &head, &target).map_err(|fault| fault.message.to_string())?;
+    let listed = wire(to).spec().request_losses;
+    for loss in translated.outgoing.losses.iter().filter(|_| from != to) {
+        let known = listed.iter().any(|(field, _)| *field == loss.field);
+        assert!(known, "{} is not listed for {to:?}: {}", loss.field.label(), loss.reason);
+    }
+    Ok(translated)
 }
 
 fn base(format: Format) -> Value {

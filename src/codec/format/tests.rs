@@ -5,7 +5,25 @@ use serde_json::Value;
 use super::wire;
 use crate::Format;
 use crate::frame::sse::Frame;
-use crate::hub::{Fault, FaultKind};
+use crate::hub::{Fault, FaultKind, Field, Losses};
+
+/// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
+/// else a test of a request holds, it holds this.
+pub(super) fn request_losses_are_listed(from: Format, to: Format, losses: &Losses) {
+    listed((from, to), losses, wire(to).spec().request_losses);
+}
+
+/// The same of an answer, for a client of `to`.
+pub(super) fn answer_losses_are_listed(from: Format, to: Format, losses: &Losses) {
+    listed((from, to), losses, wire(to).spec().response_losses);
+}
+
+fn listed((from, to): (Format, Format), losses: &Losses, list: &[(Field, &str)]) {
+    for loss in losses.iter().filter(|_| from != to) {
+        let known = list.iter().any(|(field, _)| *field == loss.field);
+        assert!(known, "{} is not listed for {to:?}: {} ({})", loss.field.label(), loss.reason, loss.action.label());
+    }
+}
 
 #[test]
 fn every_format_reads_the_errors_that_it_writes() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::AnthropicMessages;
 use super::grammar::Grammar;
+use crate::format::tests::request_losses_are_listed;
 use crate::format::{Facts, Outgoing, Reply, RequestHead, Target, WireFormat as _};
 use crate::frame::sse::{EVENT_LIMIT, FrameError, Framer};
 use crate::hub::{Action, Event, Field, Refusal, Request};
@@ -72,6 +73,7 @@ impl Way {
         let mut out = Outgoing::default();
         let target = Target { model: "m", facts: &self.facts, api_version: self.version };
         AnthropicMessages.write_request(request, &target, &mut out)?;
+        request_losses_are_listed(self.origin, Format::AnthropicMessages, &out.losses);
         serde_json::from_slice::<serde_json::Value>(&out.body).expect("the body is JSON");
         Ok(out)
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::GeminiGenerate;
 use super::grammar::Grammar;
+use crate::format::tests::request_losses_are_listed;
 use crate::format::{Facts, Outgoing, Reply, RequestHead, Target, WireFormat as _};
 use crate::frame::sse::{EVENT_LIMIT, FrameError, Framer};
 use crate::hub::{self, Event, Refusal, Request, Usage};
@@ -69,6 +70,7 @@ impl Way {
         let mut out = Outgoing::default();
         let target = Target { model: "m", facts: &self.facts, api_version: None };
         GeminiGenerate.write_request(request, &target, &mut out)?;
+        request_losses_are_listed(self.origin, Format::GeminiGenerate, &out.losses);
         Ok((serde_json::from_slice(&out.body).expect("the body is JSON"), out))
     }
 

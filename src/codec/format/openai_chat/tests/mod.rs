@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::grammar::Grammar;
+use crate::format::tests::{answer_losses_are_listed, request_losses_are_listed};
 use crate::format::{Facts, Reply, RequestHead, Target, Undo, wire};
 use crate::frame::sse::{EVENT_LIMIT, FrameError, Framer};
 use crate::hub::{self, Event, Fault, Response};
@@ -54,6 +55,7 @@ fn send(from: Format, to: Format, body: &Value, change: impl FnOnce(&mut Facts))
     let head = RequestHead { api_version: version, betas: None, line: crate::Line::default(), seal: &seal };
     let target = Target { model: "target-model", facts: &facts, api_version: version };
     let sent = translate_request(from, to, body.to_string().as_bytes(), &head, &target)?;
+    request_losses_are_listed(from, to, &sent.outgoing.losses);
     let losses = sent.outgoing.losses.iter();
     Ok(Sent {
         body: serde_json::from_slice(&sent.outgoing.body).unwrap(),
@@ -76,6 +78,7 @@ fn as_it_is(_: &mut Facts) {}
 /// Translates a whole answer; returns it and its losses as `action:field`.
 fn answer(from: Format, to: Format, body: &Value) -> Result<(Value, Vec<String>), Fault<'static>> {
     let translated = translate_response(from, to, body.to_string().as_bytes(), &reply(), &Undo::default())?;
+    answer_losses_are_listed(from, to, &translated.losses);
     let losses = translated.losses.iter().map(|loss| format!("{}:{}", loss.action.label(), loss.field.label()));
     Ok((serde_json::from_slice(&translated.body).unwrap(), losses.collect()))
 }

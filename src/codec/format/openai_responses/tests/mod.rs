@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::OpenaiResponses;
 use super::grammar::Grammar;
+use crate::format::tests::request_losses_are_listed;
 use crate::format::{Facts, Outgoing, Reply, RequestHead, Target, WireFormat as _};
 use crate::frame::sse::{EVENT_LIMIT, FrameError, Framer};
 use crate::hub::{self, Action, Event, Field, Refusal, Request};
@@ -71,6 +72,7 @@ impl Way {
         let mut out = Outgoing::default();
         let target = Target { model: "m", facts: &self.facts, api_version: None };
         OpenaiResponses.write_request(&request, &target, &mut out)?;
+        request_losses_are_listed(self.origin, Format::OpenaiResponses, &out.losses);
         Ok((serde_json::from_slice(&out.body).expect("the body is JSON"), out))
     }
 }
