@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::wire::{MEDIA, OWN, fields, keep, loose_text, standard_alphabet};
+use super::wire::{MEDIA, OWN, fields, keep, loose_text, standard_base64};
 use crate::hub::{BlockKind, Extra, Field, Source};
 use crate::json::{Cursor, Json, JsonError, Text};
 
@@ -24,7 +24,7 @@ pub(super) fn read_inline<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>
     })?;
     let Some(data) = data else { return Ok(unknown()) };
     let media_type = media_type.unwrap_or_default();
-    let source = Source::Base64 { media_type: media_type.clone(), data: standard_alphabet(data) };
+    let source = Source::Base64 { media_type: media_type.clone(), data: standard_base64(data) };
     Ok(block(&media_type, source, name, extras))
 }
 
@@ -45,6 +45,9 @@ pub(super) fn read_file<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>)
         Ok(())
     })?;
     let Some(uri) = uri else { return Ok(unknown()) };
+    if media_type.is_none() && is_video(&uri.plain()) {
+        return Ok(unknown());
+    }
     let source = if is_stored(uri.escaped()) { Source::FileId(uri) } else { Source::Url(uri) };
     Ok(block(&media_type.unwrap_or_default(), source, name, extras))
 }
@@ -66,6 +69,12 @@ pub(super) fn is_stored(uri: &str) -> bool {
     plain.starts_with("gs://")
         || plain.starts_with("https://generativelanguage.googleapis.com/")
         || !plain.contains("://")
+}
+
+/// True for addresses of the one video site that the vendor reads. Their type need not be said.
+pub(super) fn is_video(uri: &str) -> bool {
+    let sites = ["https://www.youtube.com/", "https://youtu.be/", "https://youtube.com/"];
+    sites.iter().any(|site| uri.starts_with(site))
 }
 
 fn unknown<'a>() -> BlockKind<'a> {

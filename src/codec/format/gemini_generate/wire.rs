@@ -144,6 +144,22 @@ pub(super) fn standard_alphabet(data: Text<'_>) -> Text<'_> {
     Text::from_escaped(swapped.collect::<String>())
 }
 
+/// `data` in the standard alphabet and padded, as the other formats have it; escapes, which clients write for `/`, stand
+/// for one character each.
+pub(super) fn standard_base64(data: Text<'_>) -> Text<'_> {
+    let data = standard_alphabet(data);
+    if data.escaped().bytes().any(|byte| matches!(byte, b'\\' | b' ')) && data.plain().contains(char::is_whitespace) {
+        return data;
+    }
+    let data = if data.escaped().contains('\\') { Text::from_escaped(data.into_plain()) } else { data };
+    let missing = match data.escaped().len() % 4 {
+        2 => "==",
+        3 => "=",
+        _ => return data,
+    };
+    Text::from_escaped([data.escaped(), missing].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -487,3 +487,21 @@ fn trap_g5_a_longer_history_begins_as_the_shorter_one() {
     let before = before["contents"].as_array().unwrap();
     assert_eq!(&after["contents"].as_array().unwrap()[..before.len()], &before[..]);
 }
+
+#[test]
+fn base64_goes_on_in_the_form_that_all_take() {
+    for (data, expected) in [("iVBORw0K-_8", "iVBORw0K+/8="), ("iVBORw", "iVBORw==")] {
+        let body = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": data}}]}]});
+        let read = to(Format::AnthropicMessages, &body).unwrap();
+        assert_eq!(read["messages"][0]["content"][0]["source"]["data"], expected);
+    }
+}
+
+#[test]
+fn a_video_by_its_address_is_no_document() {
+    let body = json!({"contents": [{"parts": [{"text": "q"}, {"fileData": {"fileUri": "https://youtu.be/x"}}]}]});
+    for (format, list) in [(Format::AnthropicMessages, "messages"), (Format::OpenaiResponses, "input")] {
+        let sent = to(format, &body).unwrap();
+        assert!(!sent[list].to_string().contains("youtu.be"), "{sent}");
+    }
+}
