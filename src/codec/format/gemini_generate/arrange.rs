@@ -1,7 +1,7 @@
 //! The conversation in the order that the format demands: user first, in turns, and the results of all calls of a turn
 //! in the turn behind it, in the order of the calls.
 
-use super::pieces::{assistant, fits};
+use super::pieces::{assistant, fits, is_media};
 use super::report::Report;
 use crate::hub::ids::Distinct;
 use crate::hub::waiting::Waiting;
@@ -187,10 +187,7 @@ fn answer<'r>(
     for call in open.drain(..) {
         let Some(block) = results.take(&call.id) else { return Err(unanswered(&call)) };
         if let (false, BlockKind::ToolResult { content, .. }) = (allowed.rich_results, &block.kind) {
-            for inner in content
-                .iter()
-                .filter(|inner| !matches!(inner.kind, BlockKind::Text { .. } | BlockKind::SearchResult { .. }))
-            {
+            for inner in content.iter().filter(|inner| is_media(&inner.kind)) {
                 report.converted(
                     Field::ToolResult,
                     inner.at,

@@ -42,6 +42,11 @@ pub(super) fn fits(block: &Block<'_>, is_model: bool, report: &mut Report<'_>) -
     fits
 }
 
+/// True for what a tool's result holds beside words.
+pub(super) fn is_media(kind: &BlockKind<'_>) -> bool {
+    matches!(kind, BlockKind::Image { .. } | BlockKind::Document { .. } | BlockKind::Audio { .. })
+}
+
 fn has_own(block: &Block<'_>) -> bool {
     block.opaque.iter().any(is_own)
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::arrange::{Content, Piece};
 use super::part_write;
-use super::pieces::own_signature;
-use super::read_media::is_stored;
+use super::pieces::{is_media, own_signature};
+use super::read_media::{is_stored, is_video};
 use super::report::Report;
 use super::wire::{MEDIA, is_own, write_extras, write_sub_extras};
 use super::write_tools::sent_name;
@@ -93,7 +93,19 @@ impl Pen<'_, '_> {
                 }
                 BlockKind::Refusal { text } => words.push(text.by_ref()),
                 BlockKind::SearchResult { raw } => words.push(self.found(raw, inner.at)),
-                BlockKind::Image { .. } | BlockKind::Document { .. } | BlockKind::Audio { .. } => media.push(inner),
+                // A result's parts are media only.
+                BlockKind::Document { source: Source::Blocks(blocks), .. } if self.rich_results => {
+                    self.about(inner);
+                    self.report.converted(Field::Document, inner.at, "a document of blocks is said as its parts");
+                    for part in blocks {
+                        match &part.kind {
+                            BlockKind::Text { text, .. } => words.push(text.by_ref()),
+                            BlockKind::Image { .. } => media.push(part),
+                            _ => self.report.dropped(Field::Document, part.at, "a document holds no such block"),
+                        }
+                    }
+                }
+                kind if is_media(kind) => media.push(inner),
                 _ => self.report.dropped(Field::ToolResult, inner.at, "a tool's result holds no such block"),
             }
             if inner.cache.is_some() {
@@ -160,13 +172,8 @@ impl Pen<'_, '_> {
                 self.json.open_object().key("thought").bool(true).key("text").text(text);
             }
             BlockKind::Image { source, detail } => self.media(source, "image/jpeg", detail.as_deref(), block)?,
-            BlockKind::Document { source, name, title, context, citations } => {
-                let named = name.is_some() && !self.report.is_own();
-                let about = named || title.is_some() || context.is_some() || *citations == Some(true);
-                if about {
-                    let reason = "a document has no name, no title, no context and no citations";
-                    self.report.dropped(Field::Document, block.at, reason);
-                }
+            BlockKind::Document { source, .. } => {
+                self.about(block);
                 match source {
                     Source::Blocks(blocks) => return self.inner(blocks, block.at),
                     _ => self.media(source, "application/pdf", None, block)?,
@@ -180,13 +187,28 @@ impl Pen<'_, '_> {
                 self.json.open_object().key("text").text(&words);
             }
             BlockKind::ServerTool { raw, .. } | BlockKind::Reference { raw } | BlockKind::Unknown { raw, .. } => {
-                self.json.json(raw);
+                // The provider refuses every name that it does not know.
+                if self.report.is_own() {
+                    self.json.json(raw);
+                } else {
+                    self.report.dropped(block.kind.class(), block.at, "a content has no place for this block");
+                }
                 return Ok(());
             }
             BlockKind::Redacted | BlockKind::ToolCall { .. } | BlockKind::ToolResult { .. } => return Ok(()),
         }
         self.end(block);
         Ok(())
+    }
+
+    /// Reports what is told of a document beside its contents.
+    fn about(&mut self, block: &Block<'_>) {
+        let BlockKind::Document { name, title, context, citations, .. } = &block.kind else { return };
+        let named = name.is_some() && !self.report.is_own();
+        if named || title.is_some() || context.is_some() || *citations == Some(true) {
+            let reason = "a document has no name, no title, no context and no citations";
+            self.report.dropped(Field::Document, block.at, reason);
+        }
     }
 
     /// A document made of blocks: its words, one part each.
@@ -273,8 +295,7 @@ impl Pen<'_, '_> {
         match source {
             Source::Url(uri) => {
                 let plain = uri.plain();
-                let video = ["https://www.youtube.com/", "https://youtu.be/", "https://youtube.com/"];
-                self.report.is_own() || is_stored(&plain) || video.iter().any(|site| plain.starts_with(site))
+                self.report.is_own() || is_stored(&plain) || is_video(&plain)
             }
             Source::FileId(_) => self.report.is_own(),
             Source::Base64 { .. } | Source::Text(_) | Source::Blocks(_) => false,
