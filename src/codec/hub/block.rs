@@ -219,6 +219,16 @@ pub enum Source<'a> {
     Blocks(Vec<Block<'a>>),
 }
 
+impl Source<'_> {
+    /// True for blocks that hold images and no words.
+    #[must_use]
+    pub fn is_images(&self) -> bool {
+        let Self::Blocks(blocks) = self else { return false };
+        let holds = |like: fn(&BlockKind<'_>) -> bool| blocks.iter().any(|block| like(&block.kind));
+        holds(|kind| matches!(kind, BlockKind::Image { .. })) && !holds(|kind| matches!(kind, BlockKind::Text { .. }))
+    }
+}
+
 /// Where words of an answer come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Citation<'a> {

@@ -38,6 +38,7 @@ pub(super) fn parts(
 }
 
 fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    let mut images: Vec<&Block<'_>> = Vec::new();
     match &block.kind {
         BlockKind::Text { text, citations } => {
             w.open_object().key("type").plain("text").key("text").text(text);
@@ -57,12 +58,18 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
             w.open_object().key("type").plain("input_audio").key("input_audio").open_object();
             w.key("data").text(data).key("format").plain(format).close_object();
         }
+        BlockKind::Document { source, name: None, title: None, context: None, .. } if source.is_images() => {
+            report.converted(Field::Document, block.at, "a document of images is given as images");
+            let images = behind(source, report);
+            return parts(&images, marks, report, w);
+        }
         BlockKind::Document { source, name, title, context, citations } => {
             if *citations == Some(true) {
                 report.dropped(Field::Citations, block.at, "the answer cannot be made to cite the document");
             }
             let around = Around { name: name.as_ref(), title: title.as_ref(), context: context.as_ref() };
             document(source, &around, block.at, report, w)?;
+            images = behind(source, report);
         }
         BlockKind::Unknown { raw, .. } if has_place(&block.kind, report.is_own()) => {
             w.json(raw);
@@ -87,7 +94,18 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
     }
     report.extras(&block.extras);
     w.close_object();
-    Ok(())
+    parts(&images, marks, report, w)
+}
+
+/// The images of a document of blocks, which stand behind its words; what else there is has no place.
+fn behind<'b>(source: &'b Source<'b>, report: &mut Report<'_>) -> Vec<&'b Block<'b>> {
+    let Source::Blocks(blocks) = source else { return Vec::new() };
+    let beside = blocks.iter().filter(|block| !matches!(block.kind, BlockKind::Text { .. }));
+    let (images, rest): (Vec<_>, Vec<_>) = beside.partition(|block| matches!(block.kind, BlockKind::Image { .. }));
+    for block in rest {
+        without_place(block, report);
+    }
+    images
 }
 
 /// True for a block that can be a part of a user's or operator's message; `own` if a client of this format sent it, whose

@@ -30,6 +30,7 @@ pub(super) fn content(
 }
 
 fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
+    let mut images: Vec<&Block<'_>> = Vec::new();
     match &block.kind {
         BlockKind::Text { text, citations } => {
             w.open_object().key("type").plain("input_text").key("text").text(text);
@@ -46,6 +47,10 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             image(source, block.at, report, w)?;
             w.key("detail").plain(detail.as_deref().unwrap_or("auto"));
         }
+        BlockKind::Document { source, name: None, title: None, .. } if source.is_images() => {
+            report.converted(Field::Document, block.at, "a document of images is given as images");
+            return behind(source, report).into_iter().try_for_each(|image| part(image, facts, report, w));
+        }
         BlockKind::Document { source, name, title, context, citations } => {
             if *citations == Some(true) {
                 report.dropped(Field::Citations, block.at, "the answer cannot be made to cite the document");
@@ -55,6 +60,7 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             }
             let name = name.as_ref().or(title.as_ref());
             document(source, name, block.at, report, w)?;
+            images = behind(source, report);
         }
         BlockKind::Unknown { raw, .. } if has_place(&block.kind) => {
             w.json(raw);
@@ -71,13 +77,24 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
     }
     mark(block.cache, block.at, facts, report, w);
     if report.is_own() {
-        for extra in block.extras.iter().filter(|extra| extra.key != "detail" && extra.field != Field::CacheMark) {
+        for extra in block.extras.iter().filter(|extra| extra.field != Field::CacheMark) {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
         }
     }
     report.extras(&block.extras);
     w.close_object();
-    Ok(())
+    images.into_iter().try_for_each(|image| part(image, facts, report, w))
+}
+
+/// The images of a document of blocks, which stand behind the file of its words; what else there is has no place.
+fn behind<'b>(source: &'b Source<'b>, report: &mut Report<'_>) -> Vec<&'b Block<'b>> {
+    let Source::Blocks(blocks) = source else { return Vec::new() };
+    let beside = blocks.iter().filter(|block| !matches!(block.kind, BlockKind::Text { .. }));
+    let (images, rest): (Vec<_>, Vec<_>) = beside.partition(|block| matches!(block.kind, BlockKind::Image { .. }));
+    for block in rest {
+        without_place(block, report);
+    }
+    images
 }
 
 /// True for a block that can be a part of a user's or operator's message, or of a result.
