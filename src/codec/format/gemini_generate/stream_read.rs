@@ -130,15 +130,16 @@ impl Reader {
             self.last.keeps = true;
             self.blocked = Some(stop::blocked(word).into_owned());
         }
-        if let Some(mut candidates) = chunk.candidates {
-            step = self.answers(&mut candidates, sink)?;
-        }
+        // Before the first words: some formats tell at their beginning what the prompt was.
         if let Some(mut cursor) = chunk.usage {
             let start = cursor.offset();
             if let Some(usage) = usage::read(&mut cursor)? {
                 self.last.usage = Some(start..cursor.position());
                 sink(Event::Usage(usage));
             }
+        }
+        if let Some(mut candidates) = chunk.candidates {
+            step = self.answers(&mut candidates, sink)?;
         }
         Ok(step)
     }

@@ -270,7 +270,12 @@ impl Reader {
             }
             self.start(id.unwrap_or_default(), model.unwrap_or_default(), created, sink);
         }
-        let mut late = usage;
+        // Before the first words: some formats tell at their beginning what the prompt was.
+        let early = usage.is_some();
+        if let Some(usage) = usage {
+            sink(Event::Usage(usage));
+        }
+        let mut late = None;
         if let Some(list) = &mut choices {
             list.array::<JsonError>(|_, value| {
                 if value.peek()? != Kind::Object {
@@ -281,7 +286,7 @@ impl Reader {
                 self.piece(piece, sink)
             })?;
         }
-        if let Some(usage) = late {
+        if let Some(usage) = late.filter(|_| !early) {
             sink(Event::Usage(usage));
         }
         Ok(())
