@@ -91,6 +91,7 @@ fn reply() -> Arc<Reply> {
         framing: tidegate_codec::Framing::Events,
         seal: Arc::new(Seal::new([0; 32])),
         created: 0,
+        seed: String::new(),
         settings: tidegate_codec::Settings::default(),
     })
 }

@@ -61,6 +61,7 @@ fn reply(args: &Args) -> Reply {
         framing: tidegate_codec::Framing::Events,
         seal,
         created: 0,
+        seed: String::new(),
         settings: tidegate_codec::Settings::default(),
     }
 }

@@ -245,6 +245,7 @@ fn reply() -> Arc<Reply> {
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,
+        seed: String::new(),
         settings: crate::format::Settings::default(),
     })
 }

@@ -80,7 +80,8 @@ fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
     }
 }
 
-/// What an answer to `request` must look like. The caller, who has a clock, adds the date.
+/// What an answer to `request` must look like. The caller, who has a clock and knows one request from
+/// another, adds the date and the seed.
 fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>) -> Reply {
     let reasoning = &request.reasoning;
     let asked = reasoning.effort.is_some_and(|effort| effort != Effort::None)
@@ -93,6 +94,7 @@ fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>) -> Reply
         framing: head.line.stream.unwrap_or_default(),
         seal: Arc::new(head.seal.clone()),
         created: 0,
+        seed: String::new(),
         settings: wire(request.origin.format).spec().settings(body),
     }
 }
@@ -317,6 +319,7 @@ mod tests {
                 framing: crate::Framing::default(),
                 seal: Arc::new(Seal::new([7; 32])),
                 created: 0,
+                seed: String::new(),
                 settings: crate::Settings::default(),
             };
             let translated = translate_response(from, to, body.as_bytes(), &reply, &Undo::default()).unwrap();

@@ -108,7 +108,7 @@ impl Backup {
             return Err("no_budget");
         }
         let step = plan.next(&admitted.snapshot).ok_or("no_target")?;
-        let mut prepared = send::prepare(&admitted, step).map_err(|_| "no_target")?;
+        let mut prepared = send::prepare(&admitted, step, &request_id).map_err(|_| "no_target")?;
         let attempt = &mut prepared.attempt;
         let mut peer = match attempt.lease.peer().await {
             Ok(peer) => peer,

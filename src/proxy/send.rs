@@ -63,7 +63,7 @@ pub(super) async fn next_attempt(
                 return Err(Error::explain(ErrorType::HTTPStatus(503), "no endpoint is left to try"));
             }
         };
-        let attempt = match prepare(&sending.admitted, step) {
+        let attempt = match prepare(&sending.admitted, step, &trail.request_id) {
             Ok(attempt) => attempt,
             Err(refused) => {
                 *rejection = Some(Rejection::new(refused));
@@ -239,7 +239,7 @@ pub(super) struct Prepared {
 /// # Errors
 ///
 /// The request cannot be said in the target's format.
-pub(super) fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault<'static>> {
+pub(super) fn prepare(admitted: &Admitted, step: Step, request_id: &str) -> Result<Prepared, Fault<'static>> {
     let known = admitted.snapshot.known(&step.provider, &step.model);
     let target = Aim { format: format_for(admitted, &step, &known), facts: known.facts.clone() };
     let same = target.format == admitted.format;
@@ -254,7 +254,7 @@ pub(super) fn prepare(admitted: &Admitted, step: Step) -> Result<Prepared, Fault
         }
         Task::Format(Operation::SameFormat(_)) if same => passed(admitted, step, &target.facts, sealed),
         Task::Format(Operation::Generate) if same && !rewritten() => passed(admitted, step, &target.facts, false),
-        Task::Format(operation) => translated(admitted, operation, step, target),
+        Task::Format(operation) => translated(admitted, operation, (step, target), request_id),
     }
 }
 
@@ -382,7 +382,12 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
     Prepared { attempt: attempt(step, admitted.format, body, reply), losses: Vec::new(), translated: None }
 }
 
-fn translated(admitted: &Admitted, operation: Operation, step: Step, aim: Aim) -> Result<Prepared, Fault<'static>> {
+fn translated(
+    admitted: &Admitted,
+    operation: Operation,
+    (step, aim): (Step, Aim),
+    request_id: &str,
+) -> Result<Prepared, Fault<'static>> {
     let Aim { format, mut facts } = aim;
     let provider = Arc::clone(&step.provider);
     if let Operation::SameFormat(_) = operation {
@@ -403,7 +408,10 @@ fn translated(admitted: &Admitted, operation: Operation, step: Step, aim: Aim) -
     let api_version = own_version.or_else(|| version_of(&provider));
     let target = Target { model: &step.model, facts: &facts, api_version };
     let mut result = translate_request(admitted.format, format, &admitted.body, &head_of(admitted), &target)?;
-    result.reply.created = clock::unix_now().as_secs();
+    let now = clock::unix_now();
+    result.reply.created = now.as_secs();
+    // Clients name requests, and some name all of theirs alike.
+    result.reply.seed = format!("{request_id}/{}", now.as_nanos());
     let mut outgoing = result.outgoing;
     if same {
         refused_betas(admitted, &facts, &mut outgoing.losses);

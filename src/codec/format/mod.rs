@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::Format;
 use crate::frame::sse::Frame;
+use crate::hub::ids;
 use crate::hub::{Event, Fault, Field, Losses, Place, Refusal, Request, Response, Stop, Usage};
 use crate::json::{JsonError, Text};
 use crate::seal::Seal;
@@ -315,8 +316,18 @@ pub struct Reply {
     pub seal: Arc<Seal>,
     /// When the request came, in Unix seconds: the answer's date where the provider names none.
     pub created: u64,
+    /// What no other answer has: its id comes of it where the provider names none.
+    pub seed: String,
     /// What the answer repeats of its request.
     pub settings: Settings,
+}
+
+impl Reply {
+    /// The provider's id of an answer as it came, or one that begins with `prefix` and is this answer's alone.
+    #[must_use]
+    pub fn id<'i>(&self, native: &'i Text<'_>, prefix: &str) -> Text<'i> {
+        if native.is_empty() { Text::from_escaped(ids::derived(prefix, &self.seed)) } else { native.by_ref() }
+    }
 }
 
 /// The format's own code: the one place where a name becomes behaviour.

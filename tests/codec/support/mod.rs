@@ -19,6 +19,7 @@ pub(crate) fn reply() -> Reply {
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,
+        seed: String::new(),
         settings: tidegate_codec::Settings::default(),
     }
 }

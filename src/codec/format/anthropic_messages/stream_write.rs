@@ -143,7 +143,8 @@ impl Writer {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        let id = self.id.take().unwrap_or_default();
+        let native = self.id.take().unwrap_or_default();
+        let id = self.reply.id(&native, "msg_");
         out.extend_from_slice(b"event: message_start\ndata: ");
         let mut json = JsonWriter::new(out);
         json.open_object().key("type").plain("message_start").key("message").open_object();

@@ -22,7 +22,13 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     report(response, answer, losses);
     let mut out = Vec::with_capacity(1024);
     let mut json = Writer::new(&mut out);
-    json.open_object().key("id").text(&response.id).key("type").plain("message").key("role").plain("assistant");
+    json.open_object()
+        .key("id")
+        .text(&reply.id(&response.id, "msg_"))
+        .key("type")
+        .plain("message")
+        .key("role")
+        .plain("assistant");
     json.key("model").plain(&reply.model).key("content").open_array();
     let mut pen = Pen { json, reply, losses, ids: Distinct::default(), format: response.format, stop: &answer.stop };
     for block in &answer.blocks {

@@ -118,10 +118,7 @@ impl Writer {
     fn start(&mut self, id: &Text<'_>, created: Option<u64>) {
         let head = &mut self.head;
         head.extend_from_slice(b"data: {\"id\":\"");
-        if id.is_empty() {
-            head.extend_from_slice(b"chatcmpl-0");
-        }
-        write::push_escaped(id.escaped(), head);
+        write::push_escaped(self.reply.id(id, "chatcmpl-").escaped(), head);
         head.extend_from_slice(b"\",\"object\":\"chat.completion.chunk\",\"created\":");
         write::push_number(created.unwrap_or(self.reply.created), head);
         head.extend_from_slice(b",\"model\":\"");

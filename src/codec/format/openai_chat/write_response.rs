@@ -22,12 +22,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     }
     let mut out = Vec::with_capacity(1024);
     let mut w = Writer::new(&mut out);
-    w.open_object().key("id");
-    if response.id.is_empty() {
-        w.plain("chatcmpl-0");
-    } else {
-        w.text(&response.id);
-    }
+    w.open_object().key("id").text(&reply.id(&response.id, "chatcmpl-"));
     w.key("object").plain("chat.completion").key("created").number(response.created.unwrap_or(reply.created));
     w.key("model").plain(&reply.model).key("choices").open_array();
     for (at, candidate) in response.candidates.iter().enumerate() {

@@ -277,8 +277,7 @@ pub(super) struct Identity {
 impl Identity {
     /// Of an answer with the provider's id `id`.
     pub(super) fn new(id: &Text<'_>, created: Option<u64>, reply: &Reply) -> Self {
-        let id = if id.is_empty() { "resp_0" } else { id.escaped() };
-        Self { id: id.to_owned(), created: created.unwrap_or(reply.created) }
+        Self { id: reply.id(id, "resp_").escaped().to_owned(), created: created.unwrap_or(reply.created) }
     }
 
     /// The id of the item at `at`, which begins with `prefix`.

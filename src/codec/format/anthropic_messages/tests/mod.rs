@@ -28,6 +28,7 @@ fn reply() -> Reply {
         framing: crate::format::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
+        seed: "request".to_owned(),
         settings: crate::format::Settings::default(),
     }
 }

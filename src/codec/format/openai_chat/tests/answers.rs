@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, read, send, stream};
+use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, chunks, read, send, stream};
 use crate::Format;
 use crate::hub::{BlockKind, FaultKind, Stop};
 
@@ -334,4 +334,42 @@ fn sound_has_words_in_the_hub_too() {
     let response = read(&body);
     let BlockKind::Text { text, .. } = &response.candidates[0].blocks[0].kind else { panic!("{response:?}") };
     assert_eq!(text.plain(), "w");
+}
+
+#[test]
+fn an_answer_without_an_id_has_one_of_its_own() {
+    const GEMINI: Format = Format::GeminiGenerate;
+    const RESPONSES: Format = Format::OpenaiResponses;
+    let chat = json!({"choices": [{"index": 0, "message": {"content": "t"}, "finish_reason": "stop"}]});
+    let gemini = json!({"candidates": [{"content": {"parts": [{"text": "t"}]}, "finishReason": "STOP"}]});
+    let chunk = r#"{"choices":[{"index":0,"delta":{"content":"t"},"finish_reason":"stop"}]}"#;
+    let other = crate::Reply { seed: "other".to_owned(), ..super::reply() };
+    for (from, to, prefix) in [
+        (CHAT, MESSAGES, "msg_"),
+        (GEMINI, MESSAGES, "msg_"),
+        (CHAT, RESPONSES, "resp_"),
+        (GEMINI, RESPONSES, "resp_"),
+        (CHAT, CHAT, "chatcmpl-"),
+        (GEMINI, CHAT, "chatcmpl-"),
+    ] {
+        let (whole, piece) = if from == CHAT { (&chat, chunk.to_owned()) } else { (&gemini, gemini.to_string()) };
+        let id = answer(from, to, whole).unwrap().0["id"].as_str().unwrap().to_owned();
+        assert!(id.starts_with(prefix) && id.len() > 20, "{id}");
+        let streamed = chunks(&[&piece]);
+        let stream = |reply| super::stream_for(reply, from, to, &streamed).0;
+        assert!(stream(super::reply()).contains(&format!("\"id\":\"{id}\"")), "{from:?} {to:?}");
+        assert!(!stream(other.clone()).contains(&id));
+    }
+}
+
+#[test]
+fn what_the_first_piece_tells_of_the_prompt_stands_at_the_beginning() {
+    let gemini = r#"{"candidates":[{"content":{"parts":[{"text":"t"}]}}],"usageMetadata":{"promptTokenCount":7}}"#;
+    let end =
+        r#"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":1}}"#;
+    let chat = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"t"}}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#;
+    for (from, events) in [(Format::GeminiGenerate, vec![gemini, end]), (CHAT, vec![chat, "[DONE]"])] {
+        let frames = super::frames(MESSAGES, &stream(from, MESSAGES, &chunks(&events)));
+        assert_eq!(frames[0].1["message"]["usage"]["input_tokens"], 7, "{from:?}");
+    }
 }

@@ -31,6 +31,7 @@ fn reply() -> Reply {
         framing: crate::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,
+        seed: "request".to_owned(),
         settings: crate::format::Settings::default(),
     }
 }
