@@ -129,6 +129,7 @@ pub(super) fn must_be_rewritten(body: &[u8], facts: &Facts) -> bool {
         AnswerForms::Text => &["\"json_schema\"", "\"json_object\""],
     };
     (!facts.developer_role && holds(body, &["\"developer\""]))
+        || (!facts.custom_tools && holds(body, &["\"custom\""]))
         || (!facts.vision && holds(body, &["\"image_url\""]))
         || (!facts.documents && holds(body, &["\"file\""]))
         || holds(body, reasoning)

@@ -157,6 +157,9 @@ fn what_lies_deeper_is_worth_a_rewrite() {
     check(developer, &|facts| facts.developer_role = false, true);
     check(user, &|facts| facts.developer_role = false, false);
     check(user, &|facts| facts.names = false, false);
+    let custom = r#"{"tools":[{"type":"custom","custom":{"name":"f"}}]}"#;
+    check(custom, &|facts| facts.custom_tools = false, true);
+    check(user, &|facts| facts.custom_tools = false, false);
     for (role, name, expected) in
         [("user", "\"n\"", true), ("user", "null", false), ("tool", "\"n\"", false), ("function", "\"n\"", false)]
     {
