@@ -300,7 +300,7 @@ impl<'a> History<'_, 'a> {
                 |extra: Extra<'a>| Extra { key: Cow::Owned(format!("{OF_INSTRUCTIONS}{}", extra.key)), ..extra };
             self.request.extras.extend(message.said.extras.into_iter().map(named));
             if message.name.is_some() {
-                let (key, value) = (Cow::Borrowed("name"), Json::NULL);
+                let (key, value) = (Cow::Owned([OF_INSTRUCTIONS, "name"].concat()), Json::NULL);
                 self.request.extras.push(Extra { field: Field::TurnName, key, value, at: message.name_at });
             }
             return Ok(());
@@ -370,21 +370,16 @@ impl<'a> History<'_, 'a> {
             _ => return Err(Refusal::at(at, "a tool message needs `tool_call_id`: the id of the call it answers")),
         };
         let content = content(&message.said, at)?;
-        let block = Block::new(BlockKind::ToolResult { id, content, is_error: None }, at);
-        let extras = message.said.extras;
+        let mut block = Block::new(BlockKind::ToolResult { id, content, is_error: None }, at);
+        block.extras = message.said.extras;
         let open = self.request.turns.last_mut().filter(|turn| {
             // A user's own words hold no results, so the first block tells for all.
             let first = turn.blocks.first();
             turn.role == Role::User && first.is_none_or(|block| matches!(block.kind, BlockKind::ToolResult { .. }))
         });
         match open {
-            Some(turn) => {
-                turn.blocks.push(block);
-                turn.extras.extend(extras);
-            }
-            None => {
-                self.request.turns.push(Turn { role: Role::User, blocks: vec![block], name: None, extras, at });
-            }
+            Some(turn) => turn.blocks.push(block),
+            None => self.request.turns.push(Turn::new(Role::User, vec![block], at)),
         }
         Ok(())
     }

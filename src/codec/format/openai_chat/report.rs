@@ -52,9 +52,16 @@ impl Report<'_> {
             let aside = [OF_INSTRUCTIONS, OF_TOOLS].iter().any(|field| extra.key.starts_with(field));
             if !self.is_own() || aside || matches!(extra.field, Field::OpaqueState | Field::CacheMark | Field::ToolCall)
             {
-                let reason = format!("Chat Completions has no place for `{}`", extra.key);
-                self.losses.dropped(extra.field, extra.at, reason);
+                self.unsaid(std::slice::from_ref(extra));
             }
+        }
+    }
+
+    /// Fields without a place in what is written, whosever they are.
+    pub(super) fn unsaid(&mut self, extras: &[Extra<'_>]) {
+        for extra in extras.iter().filter(|extra| extra.tells()) {
+            let reason = format!("Chat Completions has no place for `{}`", extra.key);
+            self.losses.dropped(extra.field, extra.at, reason);
         }
     }
 

@@ -9,7 +9,7 @@ use super::write_request::OWN;
 use super::write_tools::sent_name;
 use crate::format::{Facts, ReasoningField};
 use crate::hub::ids::Distinct;
-use crate::hub::{Block, BlockKind, CacheMark, Field, Flavor, Opaque, OpaqueKind, Refusal, Request, Role, Turn};
+use crate::hub::{Block, BlockKind, CacheMark, Extra, Field, Flavor, Opaque, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// Writes every message, the instructions first.
@@ -114,13 +114,18 @@ impl Pen<'_, '_, '_> {
     }
 
     fn close(&mut self, turn: &Turn<'_>) {
+        self.own_fields(&turn.extras);
+        self.report.extras(&turn.extras);
+        self.w.close_object();
+    }
+
+    /// Fields of a message that only this format knows.
+    fn own_fields(&mut self, extras: &[Extra<'_>]) {
         if self.report.is_own() {
-            for extra in turn.extras.iter().filter(|extra| extra.field != Field::OpaqueState) {
+            for extra in extras.iter().filter(|extra| !matches!(extra.field, Field::OpaqueState | Field::CacheMark)) {
                 self.w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
             }
         }
-        self.report.extras(&turn.extras);
-        self.w.close_object();
     }
 
     /// `content` of a user's or operator's message.
@@ -179,6 +184,8 @@ impl Pen<'_, '_, '_> {
                         words.push(Text::from_escaped("\\n"));
                     }
                     words.push(text.by_ref());
+                    // What a tool said is one string: its parts have no fields of their own.
+                    self.report.unsaid(&inner.extras);
                 }
                 _ => {
                     self.report.converted(
@@ -189,7 +196,6 @@ impl Pen<'_, '_, '_> {
                     attached.add(id, inner, &mut self.marks, self.report)?;
                 }
             }
-            self.report.extras(&inner.extras);
         }
         if *is_error == Some(true)
             && !words.first().is_some_and(|text| text.escaped().to_ascii_lowercase().starts_with("error"))
@@ -201,6 +207,7 @@ impl Pen<'_, '_, '_> {
         self.report.extras(&block.extras);
         self.w.open_object().key("role").plain("tool").key("tool_call_id").plain(id).key("content");
         self.words(&words.iter().collect::<Vec<_>>(), mark.map(|mark| (mark, block.at)));
+        self.own_fields(&block.extras);
         self.w.close_object();
         Ok(())
     }
