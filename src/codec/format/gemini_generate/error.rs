@@ -233,6 +233,7 @@ fn word_of(fault: &Fault<'_>) -> &'static str {
     let by_code = fault.code.as_deref().and_then(|code| STATUSES.iter().find(|(word, _)| *word == code));
     match (by_code, fault.kind) {
         (Some((word, kind)), own) if *kind == own => word,
+        _ if fault.status == 499 => "CANCELLED",
         (_, FaultKind::TooLarge | FaultKind::Unprocessable | FaultKind::ContentFilter) => "INVALID_ARGUMENT",
         (_, FaultKind::Billing) => "RESOURCE_EXHAUSTED",
         (_, FaultKind::StreamIncomplete) => "UNAVAILABLE",
@@ -300,6 +301,15 @@ mod tests {
             let (_, written) = write(&fault, None);
             assert_eq!(read(429, &written).retry_after_s, Some(seconds));
         }
+    }
+
+    #[test]
+    fn a_request_that_its_client_left_was_cancelled() {
+        let mut fault = Fault::new(FaultKind::InvalidRequest, "gone");
+        fault.status = 499;
+        let (status, body) = write(&fault, None);
+        assert_eq!(status, 499);
+        assert!(String::from_utf8(body).unwrap().contains(r#""status":"CANCELLED""#));
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub(super) fn read<'a>(word: &Text<'a>, message: Option<Text<'a>>, called: bool)
         "STOP" | "" if called => Stop::ToolUse,
         "STOP" | "" => Stop::EndTurn,
         // Calls of an answer that was cut may be cut themselves.
-        "MAX_TOKENS" => Stop::MaxTokens,
-        "CONTINUATION" => Stop::Pause,
+        // What would go on by a token of this format is cut elsewhere.
+        "MAX_TOKENS" | "CONTINUATION" => Stop::MaxTokens,
         native if FILTERED.contains(&native) => Stop::Filtered(word.clone()),
         native if FAILED.contains(&native) => Stop::Failed(word.clone()),
         _ => Stop::Other(word.clone()),
@@ -82,6 +82,8 @@ pub(super) fn word<'s>(stop: &'s Stop<'_>) -> Option<&'s str> {
         Stop::Failed(native) if FAILED.contains(&native.escaped()) => native.escaped(),
         Stop::Failed(_) => return None,
         Stop::Other(native) if matches!(native.escaped(), "NO_IMAGE" | "ESCALATION") => native.escaped(),
+        // The client took another way: the answer is whole as far as it goes.
+        Stop::Other(native) if native.escaped() == "steered" => "STOP",
         Stop::Other(_) => "OTHER",
     })
 }
@@ -121,7 +123,7 @@ mod tests {
             ("NO_IMAGE", false, "other"),
             ("OTHER", false, "other"),
             ("BRAND_NEW", false, "other"),
-            ("CONTINUATION", false, "pause"),
+            ("CONTINUATION", false, "max_tokens"),
         ] {
             assert_eq!(read(&Text::from_escaped(native), None, called).label(), label, "{native}");
         }
@@ -136,6 +138,11 @@ mod tests {
         // Elsewhere it is the provider's remark, and no refusal.
         let cut = read(&Text::from_escaped("MAX_TOKENS"), Some(Text::from_escaped("cut")), false);
         assert_eq!(cut, Stop::MaxTokens);
+    }
+
+    #[test]
+    fn an_answer_whose_client_took_another_way_is_whole() {
+        assert_eq!(word(&Stop::Other(Text::from_escaped("steered"))), Some("STOP"));
     }
 
     #[test]
