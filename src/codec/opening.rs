@@ -3,14 +3,16 @@
 use crate::Format;
 use crate::format::{StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
-use crate::hub::{Event, Fault, FaultKind, Head};
+use crate::hub::{Event, Fault, FaultKind, Head, Stop};
+use crate::json::Text;
 use crate::translate::read_whole;
 
 /// Reads the beginning of a provider's stream until its first content.
 ///
 /// Frames of the stream's life (that it began, that a block opened, a ping) are no content; words, thinking, arguments,
-/// sources, state and a reason to stop are: an answer that is complete and empty is one. While there is none, a failed stream has told its client nothing, and another
-/// can take its place unseen.
+/// sources, state and a reason to stop are: an answer that is complete and empty is one. A reason that says that the provider
+/// failed is a failure. While there is no content, a failed stream has told its client nothing, and another can take its
+/// place unseen.
 pub struct Opening {
     framer: Framer,
     reader: Box<dyn StreamReader>,
@@ -84,6 +86,7 @@ fn note(seen: &mut Seen, event: &Event<'_>) {
     }
     match event {
         Event::TextDelta { text: words, .. } | Event::ArgumentsDelta { fragment: words, .. } if words.is_empty() => {}
+        Event::Stop { stop: Stop::Failed(word), .. } => *seen = Seen::Failed(gave_up(word)),
         Event::TextDelta { .. }
         | Event::ArgumentsDelta { .. }
         | Event::Opaque { .. }
@@ -100,6 +103,13 @@ fn note(seen: &mut Seen, event: &Event<'_>) {
         | Event::Dropped { .. }
         | Event::End => {}
     }
+}
+
+/// As the writers of whole answers say it.
+fn gave_up(word: &Text<'_>) -> Fault<'static> {
+    let mut fault = Fault::new(FaultKind::Api, format!("the provider gave the answer up: {}", word.plain()));
+    fault.status = 502;
+    fault.with_code("upstream_failed")
 }
 
 #[cfg(test)]
@@ -154,6 +164,11 @@ mod tests {
         let piece = r#"data: {"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"index":0}]}"#;
         check(Format::GeminiGenerate, &format!("{piece}\n\n"), "cc");
         check(Format::GeminiGenerate, "", "lf");
+        let gave_up = r#"data: {"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","index":0}]}"#;
+        check(Format::GeminiGenerate, &format!("{gave_up}\n\n"), "lf");
+        check(Format::GeminiGenerate, &format!("{piece}\n\n|{gave_up}\n\n"), "ccc");
+        let ended = gave_up.replace("MALFORMED_FUNCTION_CALL", "STOP");
+        check(Format::GeminiGenerate, &format!("{ended}\n\n"), "lc");
     }
 
     #[test]
