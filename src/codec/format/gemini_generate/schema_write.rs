@@ -2,6 +2,7 @@
 //!
 //! What the dialect has no word for is told in the description, so that the model still sees it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
@@ -10,6 +11,8 @@ use crate::json::{Cursor, Json, JsonError, Kind, Text};
 const DEEPEST: usize = 8;
 /// Longest schema that references are written out to, in bytes.
 const LONGEST: usize = 1 << 20;
+/// Most schemas that are put into one; some refer to themselves.
+const MOST_GATHERED: usize = 64;
 
 /// A schema in the dialect.
 #[derive(Debug)]
@@ -63,8 +66,14 @@ impl Scribe<'_> {
         }
         let mut said = Said::default();
         let mut first = true;
+        let gathered =
+            if has_all_of(cursor.clone())? { Some(self.gathered(&cursor.json()?, &mut said)?) } else { None };
         self.out.push('{');
-        cursor.object::<JsonError>(|key, value| self.keyword(&key, value, &mut said, &mut first))?;
+        let mut keyword = |key: Cow<'_, str>, value: &mut Cursor<'_>| self.keyword(&key, value, &mut said, &mut first);
+        match &gathered {
+            Some(schema) => schema.cursor().object::<JsonError>(&mut keyword)?,
+            None => cursor.object::<JsonError>(&mut keyword)?,
+        }
         self.said(said, &mut first);
         self.out.push('}');
         Ok(())
@@ -106,7 +115,6 @@ impl Scribe<'_> {
                 self.schema(value)
             }
             "anyOf" | "oneOf" if value.peek()? == Kind::Array => self.any_of(value, said, first),
-            "allOf" if value.peek()? == Kind::Array => self.all_of(value, said, first),
             "title" | "format" | "pattern" | "required" | "minItems" | "maxItems" | "minLength" | "maxLength"
             | "minProperties" | "maxProperties" | "propertyOrdering" | "example" => {
                 self.key(key, first);
@@ -201,28 +209,35 @@ impl Scribe<'_> {
         Ok(())
     }
 
-    /// All of one schema is that schema; of several the first is taken, and the others are told in words.
-    fn all_of(&mut self, value: &mut Cursor<'_>, said: &mut Said, first: &mut bool) -> Result<(), JsonError> {
-        let mut seen = Vec::new();
-        value.array::<JsonError>(|index, element| {
-            let json = element.json()?;
-            let resolved = self.resolved(&json);
-            let mut cursor = resolved.cursor();
-            if cursor.peek()? != Kind::Object {
-                return Ok(());
+    /// `schema` with all that its `allOf` says put into it; what contradicts is told in words.
+    fn gathered(&mut self, schema: &Json<'_>, said: &mut Said) -> Result<Json<'static>, JsonError> {
+        let mut all = Gathered::default();
+        self.gather(schema, &mut all)?;
+        if !all.notes.is_empty() {
+            self.lose("allOf");
+            said.notes.append(&mut all.notes);
+        }
+        Ok(object_of(&all.members))
+    }
+
+    fn gather(&mut self, schema: &Json<'_>, all: &mut Gathered) -> Result<(), JsonError> {
+        all.schemas += 1;
+        if all.schemas > MOST_GATHERED {
+            self.lose("allOf");
+            return Ok(());
+        }
+        let mut inner = Vec::new();
+        schema.cursor().object::<JsonError>(|key, value| {
+            let json = value.json()?;
+            if key == "allOf" && json.kind() == Kind::Array {
+                return json.cursor().array::<JsonError>(|_, element| {
+                    inner.push(self.resolved(&element.json()?));
+                    Ok(())
+                });
             }
-            if index > 0 {
-                self.lose("allOf");
-            }
-            cursor.object::<JsonError>(|key, value| {
-                if seen.contains(&key.to_string()) {
-                    said.notes.push(format!("and {key}: {}", value.json()?.as_str()));
-                    return Ok(());
-                }
-                seen.push(key.to_string());
-                self.keyword(&key, value, said, first)
-            })
-        })
+            all.add(&key, json)
+        })?;
+        inner.iter().filter(|schema| schema.kind() == Kind::Object).try_for_each(|schema| self.gather(schema, all))
     }
 
     fn named(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
@@ -291,6 +306,85 @@ impl Scribe<'_> {
         }
         let _ = write!(self.out, "\"{key}\":");
     }
+}
+
+/// Several schemas that hold at once, as one.
+#[derive(Default)]
+struct Gathered {
+    members: Members,
+    /// What contradicts.
+    notes: Vec<String>,
+    schemas: usize,
+}
+
+/// Members of an object, the key unescaped.
+type Members = Vec<(String, Json<'static>)>;
+
+impl Gathered {
+    fn add(&mut self, key: &str, value: Json<'_>) -> Result<(), JsonError> {
+        let Some((_, known)) = self.members.iter_mut().find(|(known, _)| known == key) else {
+            self.members.push((key.to_owned(), value.into_owned()));
+            return Ok(());
+        };
+        match (key, known.kind(), value.kind()) {
+            _ if known.as_str() == value.as_str() => {}
+            ("properties", Kind::Object, Kind::Object) => {
+                let mut all = members_of(known)?;
+                for (name, schema) in members_of(&value)? {
+                    match all.iter().find(|(known, _)| *known == name) {
+                        Some((_, known)) if known.as_str() == schema.as_str() => {}
+                        Some(_) => self.notes.push(format!("and {name}: {}", schema.as_str())),
+                        None => all.push((name, schema)),
+                    }
+                }
+                *known = object_of(&all);
+            }
+            ("required", Kind::Array, Kind::Array) => {
+                let mut all: Vec<Json<'static>> = Vec::new();
+                for list in [&*known, &value] {
+                    list.cursor().array::<JsonError>(|_, name| {
+                        let name = name.json()?;
+                        if !all.iter().any(|known| known.as_str() == name.as_str()) {
+                            all.push(name.into_owned());
+                        }
+                        Ok(())
+                    })?;
+                }
+                let names: Vec<&str> = all.iter().map(Json::as_str).collect();
+                *known = Json::from_valid(format!("[{}]", names.join(",")));
+            }
+            _ => self.notes.push(format!("and {key}: {}", value.as_str())),
+        }
+        Ok(())
+    }
+}
+
+fn members_of(object: &Json<'_>) -> Result<Members, JsonError> {
+    let mut members = Vec::new();
+    object.cursor().object::<JsonError>(|key, value| {
+        members.push((key.into_owned(), value.json()?.into_owned()));
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+fn object_of(members: &Members) -> Json<'static> {
+    let mut out = String::from("{");
+    for (at, (key, value)) in members.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}\"{}\":{}", Text::from_plain(key).escaped(), value.as_str());
+    }
+    out.push('}');
+    Json::from_valid(out)
+}
+
+fn has_all_of(mut cursor: Cursor<'_>) -> Result<bool, JsonError> {
+    let mut found = false;
+    cursor.object::<JsonError>(|key, value| {
+        found |= key == "allOf" && value.peek()? == Kind::Array;
+        value.skip()
+    })?;
+    Ok(found)
 }
 
 fn reference_of(mut cursor: Cursor<'_>) -> Result<Option<String>, JsonError> {
@@ -419,9 +513,15 @@ mod tests {
             r#"{"type":"OBJECT","properties":{"x":{"type":"STRING"}}}"#,
             &[],
         );
+        check(r#"{"allOf":[{"type":"object"},{"required":["a"]}]}"#, r#"{"type":"OBJECT","required":["a"]}"#, &[]);
         check(
-            r#"{"allOf":[{"type":"object"},{"required":["a"]}]}"#,
-            r#"{"type":"OBJECT","required":["a"]}"#,
+            r##"{"type":"object","properties":{"c":{"type":"string"}},"allOf":[{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]},{"$ref":"#/$defs/b"}],"$defs":{"b":{"type":"object","properties":{"b":{"type":"number"}},"required":["a","b"]}}}"##,
+            r#"{"type":"OBJECT","properties":{"c":{"type":"STRING"},"a":{"type":"STRING"},"b":{"type":"NUMBER"}},"required":["a","b"]}"#,
+            &[],
+        );
+        check(
+            r#"{"allOf":[{"properties":{"a":{"type":"string"}}},{"properties":{"a":{"type":"number"}}}]}"#,
+            r#"{"properties":{"a":{"type":"STRING"}},"description":"and a: {\"type\":\"number\"}"}"#,
             &["allOf"],
         );
     }
@@ -433,6 +533,14 @@ mod tests {
         let written = own_dialect(&Json::from_valid(schema));
         assert_eq!(written.lost, ["$ref"]);
         assert!(serde_json::from_str::<serde_json::Value>(written.schema.as_str()).is_ok());
+    }
+
+    #[test]
+    fn all_of_itself_ends() {
+        let schema =
+            r##"{"$defs":{"n":{"type":"object","allOf":[{"$ref":"#/$defs/n"}]}},"allOf":[{"$ref":"#/$defs/n"}]}"##;
+        let written = own_dialect(&Json::from_valid(schema));
+        assert_eq!((written.schema.as_str(), written.lost), (r#"{"type":"OBJECT"}"#, vec!["allOf".to_owned()]));
     }
 
     #[test]
