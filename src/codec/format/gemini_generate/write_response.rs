@@ -27,9 +27,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     if !is_own {
         report_extras(&response.extras, losses);
         report_stops(response, losses);
-    }
-    if response.tier.is_some() && !is_own {
-        losses.add(Field::Tier, Action::Dropped, Place::Pointer("/service_tier".into()), "the answer names no tier");
+        report_tier(response, losses);
     }
     let refused = response.candidates.iter().find_map(|candidate| match &candidate.stop {
         Stop::PromptFiltered(word) => Some(word),
@@ -76,6 +74,12 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     }
     json.close_object();
     Ok(out)
+}
+
+fn report_tier(response: &Response<'_>, losses: &mut Losses) {
+    if response.tier.is_some() {
+        losses.add(Field::Tier, Action::Dropped, Place::Pointer("/service_tier".into()), "the answer names no tier");
+    }
 }
 
 fn report_stops(response: &Response<'_>, losses: &mut Losses) {
