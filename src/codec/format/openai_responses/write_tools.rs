@@ -178,13 +178,11 @@ impl Pen<'_, '_, '_> {
         if cache.is_none() {
             return;
         }
-        let reason = match (self.facts.cache_breakpoints, said(&self.request.instructions).next().is_some()) {
-            (false, _) => "the provider caches prompts by itself",
-            (true, true) => "a tool carries no cache mark: it stands behind the instructions",
-            (true, false) => {
-                let reason = "a tool carries no cache mark, and there are no instructions to carry it";
-                return self.report.dropped(Field::CacheMark, at, reason);
-            }
+        let carried = self.facts.cache_breakpoints && said(&self.request.instructions).next().is_some();
+        let reason = if carried {
+            "a tool carries no cache mark: it stands behind the instructions"
+        } else {
+            "a tool carries no cache mark; the provider caches prompts by itself"
         };
         self.report.converted(Field::CacheMark, at, reason);
     }
