@@ -2,34 +2,183 @@
 
 use super::placeholder;
 use super::problem::{Place, nearest};
-use super::tree::{Node, Scalar};
+use super::schema;
+use super::tree::{Entry, Node, Scalar, Value};
 
 /// What stands for each hidden character, so that carets stay in place.
 const MASK: char = '*';
 /// A secret at least this long is hidden wherever its text appears in the file.
 const TELLING: usize = 8;
 
+/// A file's text as reports may show it.
+pub(super) struct Hidden {
+    /// The text, its secrets masked.
+    pub(super) source: String,
+    /// Secrets that are long enough to be looked for in what is said of the file.
+    texts: Vec<String>,
+    /// Keys below a secret field, short ones too.
+    keys: Vec<String>,
+}
+
+impl Hidden {
+    /// `text`, which is said of the file, without its secrets.
+    pub(super) fn cleared(&self, text: &str) -> String {
+        let stars = |text: &str| MASK.to_string().repeat(text.chars().count());
+        let mut cleared = text.to_owned();
+        for secret in &self.texts {
+            cleared = cleared.replace(secret, &stars(secret));
+        }
+        for key in &self.keys {
+            cleared = cleared.replace(&format!("`{key}`"), &format!("`{}`", stars(key)));
+        }
+        cleared
+    }
+}
+
 /// Marks the secrets of `root`, and gives back `source` with them hidden.
-pub(super) fn hide(root: &mut Node, source: &str) -> String {
-    let mut lines: Vec<String> = source.split('\n').map(str::to_owned).collect();
-    let mut texts = Vec::new();
-    root.scalars(&mut Vec::new(), &mut |above, place, scalar| {
-        if !is_secret(above, scalar) || placeholder::is_pure(&scalar.text) {
+pub(super) fn hide(root: &mut Node, source: &str) -> Hidden {
+    let lines = source.split('\n').map(str::to_owned).collect();
+    let mut cover = Cover { lines, texts: Vec::new(), keys: Vec::new() };
+    cover.node(root, &mut Vec::new(), Below::Open);
+    let Cover { lines, mut texts, keys } = cover;
+    // The longest first: one may hold another.
+    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    texts.dedup();
+    let hidden = Hidden { source: lines.join("\n"), texts, keys: Vec::new() };
+    let source = hidden.cleared(&hidden.source);
+    Hidden { source, keys, ..hidden }
+}
+
+/// What a node stands below.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    /// No secret field: each value is looked at for itself.
+    Open,
+    /// A field whose name is like that of a secret: what is long is hidden.
+    Doubtful,
+    /// A secret field: everything is hidden.
+    Secret,
+}
+
+struct Cover {
+    lines: Vec<String>,
+    texts: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl Cover {
+    fn node(&mut self, node: &mut Node, above: &mut Vec<String>, below: Below) {
+        match &mut node.value {
+            Value::Scalar(scalar) => self.scalar(&node.place, scalar, above, below),
+            Value::List(items) => items.iter_mut().for_each(|item| self.node(item, above, below)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| self.entry(entry, above, below)),
+        }
+    }
+
+    fn entry(&mut self, entry: &mut Entry, above: &mut Vec<String>, below: Below) {
+        let hidden = match below {
+            Below::Open => holds_key(&entry.key),
+            Below::Doubtful => holds_key(&entry.key) || entry.key.len() >= TELLING,
+            Below::Secret => true,
+        };
+        if hidden {
+            self.stretch(&entry.place, 0);
+            self.say(&entry.key);
+            self.keys.push(entry.key.clone());
+        }
+        above.push(entry.key.clone());
+        let inside = if below == Below::Secret { below } else { below.max(opens(above)) };
+        if inside == Below::Secret && below != Below::Secret {
+            self.field(entry);
+        }
+        self.node(&mut entry.node, above, inside);
+        above.pop();
+    }
+
+    fn scalar(&mut self, place: &Place, scalar: &mut Scalar, above: &[String], below: Below) {
+        let secret = match below {
+            Below::Secret => true,
+            Below::Doubtful => scalar.text.len() >= TELLING || is_secret(above, scalar),
+            Below::Open => is_secret(above, scalar),
+        };
+        if !secret || placeholder::is_pure(&scalar.text) {
             return;
         }
         scalar.secret = true;
-        if let Place::At { line, column, width } = place
-            && let Some(text) = lines.get_mut(line.wrapping_sub(1))
-        {
-            *text = covered(text, column - 1, *width);
-        }
-        texts.extend(scalar.text.lines().map(str::trim).filter(|text| text.len() >= TELLING).map(str::to_owned));
-    });
-    let mut source = lines.join("\n");
-    for text in texts {
-        source = source.replace(&text, &MASK.to_string().repeat(text.chars().count()));
+        self.stretch(place, 0);
+        self.say(&scalar.text);
     }
-    source
+
+    /// Hides a stretch of a line, but for its first `after` characters.
+    fn stretch(&mut self, place: &Place, after: usize) {
+        if let Place::At { line, column, width } = place
+            && let Some(text) = self.lines.get_mut(line.wrapping_sub(1))
+        {
+            *text = covered(text, column - 1 + after, width.saturating_sub(after));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.texts.extend(text.lines().map(str::trim).filter(|text| text.len() >= TELLING).map(str::to_owned));
+    }
+
+    /// Hides what the tree of a secret field does not hold: its tags and anchors, and what was left out of a map.
+    fn field(&mut self, entry: &Entry) {
+        let Place::At { line, column, width } = &entry.place else { return };
+        let behind = column + width;
+        match (&entry.node.value, &entry.node.place) {
+            (Value::Scalar(scalar), Place::At { line: at, column: until, .. }) => {
+                if at == line && !placeholder::is_pure(&scalar.text) && *until > behind + 1 {
+                    self.stretch(&Place::At { line: *line, column: behind + 1, width: until - behind - 1 }, 0);
+                }
+            }
+            (Value::Scalar(_), Place::File | Place::Variable(_)) => {}
+            (Value::List(_) | Value::Map(_), _) => self.block(*line, *column, behind),
+        }
+    }
+
+    /// Hides the rest of a line from a column on, and the lines below it that stand deeper.
+    fn block(&mut self, line: usize, column: usize, behind: usize) {
+        let Some(first) = self.lines.get_mut(line.wrapping_sub(1)) else { return };
+        let is_own = first.chars().take(column - 1).all(|c| c.is_whitespace() || c == '-');
+        let indent = if is_own { column - 1 } else { depth(first) };
+        *first = covered(first, behind, usize::MAX);
+        for text in self.lines.iter_mut().skip(line) {
+            let deep = depth(text) > indent || (depth(text) == indent && text.trim_start().starts_with("- "));
+            if !deep && !text.trim().is_empty() {
+                return;
+            }
+            *text = covered(text, 0, usize::MAX);
+        }
+    }
+}
+
+impl Below {
+    fn max(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Secret, _) | (_, Self::Secret) => Self::Secret,
+            (Self::Doubtful, _) | (_, Self::Doubtful) => Self::Doubtful,
+            (Self::Open, Self::Open) => Self::Open,
+        }
+    }
+}
+
+fn depth(line: &str) -> usize {
+    line.chars().take_while(|c| c.is_whitespace()).count()
+}
+
+/// What stands below the last of these keys.
+fn opens(above: &[String]) -> Below {
+    let Some((name, parents)) = above.split_last() else { return Below::Open };
+    let parent = parents.last().map(String::as_str);
+    match (parent, name.as_str()) {
+        // A file's name, and names of the operator's own choice.
+        (Some("tls"), "key") | (Some("providers" | "models" | "paths" | "rename_fields"), _) => Below::Open,
+        (Some("headers"), _) | (_, "key" | "key_hash" | "sealing_key") => Below::Secret,
+        (_, name) if schema::ALL.iter().any(|section| section.field(name).is_some()) => Below::Open,
+        (_, name) if names_secret(name) => Below::Doubtful,
+        _ => Below::Open,
+    }
 }
 
 /// `source` with what follows a secret's name on the same line hidden: for a text that is no YAML.
@@ -95,7 +244,7 @@ mod tests {
     fn secrets_of_the_file_are_hidden() {
         let check = |source: &str, expect: &str| {
             let mut root = tree::parse(source, &Problems::default()).unwrap();
-            assert_eq!(hide(&mut root, source), expect);
+            assert_eq!(hide(&mut root, source).source, expect);
         };
         check("key: abc", "key: ***");
         check("key: ${A}", "key: ${A}");
@@ -109,6 +258,28 @@ mod tests {
         check("url: https://u:p@h/", "url: **************");
         check("tls: {key: /etc/tls.pem}", "tls: {key: /etc/tls.pem}");
         check("key_label: name", "key_label: name");
+        check("key: {sk-SECRET99}", "key: *************");
+        check("p: {key: {sk-a: 1}, url: x}\nq: 1", "p: {key: ****** *** **** **\nq: 1");
+        check(
+            "p:\n  key:\n    sk-a: 1\n    sk-a: b\n\n  url: x\n",
+            "p:\n  key:\n    ***** *\n    ***** *\n\n  url: x\n",
+        );
+        check("p:\n  key:\n  - {a: b}\n  url: x\n", "p:\n  key:\n  * *** **\n  url: x\n");
+        check("key: {a: {b: [c]}}", "key: *** *** *****");
+        check("key: !abc def", "key: **** ***");
+        check("headers: {x-a: {abc: d}}", "headers: {x-a: ***** ***");
+        check("api_kye: {geheimnis: 1, strenggeheim: 2}", "api_kye: {*********: 1, ************: 2}");
+        check("sk-12345678: {a: 1}", "***********: {a: 1}");
+        check("breaker: {failures: 12345678}", "breaker: {failures: 12345678}");
+        check("providers:\n  key: {kind: openai}\n", "providers:\n  key: {kind: openai}\n");
+    }
+
+    #[test]
+    fn what_is_said_of_a_secret_field_does_not_show_it() {
+        let source = "key: {ab: 1, sk-SECRET99: 2}";
+        let hidden = hide(&mut tree::parse(source, &Problems::default()).unwrap(), source);
+        let said = "`ab` and `sk-SECRET99` stand here twice; sk-SECRET99 is above";
+        assert_eq!(hidden.cleared(said), "`**` and `***********` stand here twice; *********** is above");
     }
 
     #[test]

@@ -89,13 +89,14 @@ pub fn parse(source: &str, name: &str, folder: &Path, env: &Environment) -> Resu
         let report = problems.into_report(name, &mask::hide_lines(source));
         return Err(report.unwrap_or_else(|| Report::of_file(name, "this is not YAML", "")));
     };
-    let masked = mask::hide(&mut root, source);
+    let hidden = mask::hide(&mut root, source);
     overrides::apply(&mut root, env, &problems);
     let mut sources = placeholder::Sources { env, folder, files: Vec::new() };
     placeholder::fill(&mut root, source, &mut sources, &problems);
     let mut files = lower::FileList { folder, read: sources.files };
     let settings = lower::settings(&root, &mut files, &problems);
-    match problems.into_report(name, &masked) {
+    problems.clear(|text| hidden.cleared(text));
+    match problems.into_report(name, &hidden.source) {
         Some(report) => Err(report.naming(files.read)),
         None => Ok(Settings { files: files.read, ..settings }),
     }

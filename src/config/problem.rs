@@ -158,6 +158,14 @@ impl Problems {
         self.found.borrow().is_empty()
     }
 
+    /// Has `clear` take out of all that was noted what must not be shown.
+    pub(super) fn clear(&self, clear: impl Fn(&str) -> String) {
+        for problem in self.found.borrow_mut().iter_mut() {
+            problem.message = clear(&problem.message);
+            problem.hint = clear(&problem.hint);
+        }
+    }
+
     /// The report, or `None` if nothing is wrong. `source` is the file's text with its secrets masked.
     pub(super) fn into_report(self, file: &str, source: &str) -> Option<Report> {
         let mut problems = self.found.into_inner();

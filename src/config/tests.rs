@@ -57,6 +57,25 @@ fn good(source: &str, env: &[(&str, &str)]) -> Settings {
 }
 
 #[test]
+fn a_secret_that_was_written_as_a_key_is_not_shown() {
+    for key in [
+        format!("{{{CANARY}}}"),
+        format!("{{{CANARY}: 1}}"),
+        format!("{{{CANARY}: 1, {CANARY}: 2}}"),
+        format!("{{a: {{{CANARY}: 1}}}}"),
+        format!("{{[{CANARY}]: 1}}"),
+        format!("[{{{CANARY}: 1}}]"),
+        format!("!{CANARY} x"),
+        format!("*{CANARY}"),
+        format!("\n      {CANARY}: 1\n      {CANARY}: 2"),
+    ] {
+        let text = format!("providers:\n  p:\n    kind: openai\n    key: {key}\nmodels: {{m: p/m}}\nauth: off\n");
+        let report = load_text(&text, &[]).map(|_| ()).unwrap_err().to_string();
+        assert!(!report.contains("canary"), "a secret is shown:\n{report}");
+    }
+}
+
+#[test]
 fn the_least_gets_the_defaults() {
     let settings = good(LEAST, &[]);
     let server = &settings.server;

@@ -215,9 +215,12 @@ impl<'a> Builder<'a> {
             return Err(Stop::Noted);
         }
         if let Some(tag) = event.tag() {
+            let tag = tag.to_string();
+            // As with an alias: what is no short word may be a secret that happens to begin with `!`.
+            let word = tag.len() <= 16 && tag.chars().all(|c| c.is_ascii_alphabetic() || "!_".contains(c));
             self.problems.add(
                 &place,
-                format!("the tag `{tag}` has no meaning here"),
+                format!("the tag `{}` has no meaning here", if word { &tag } else { "!…" }),
                 "remove it; quote a text that begins with `!`",
             );
         }
@@ -236,7 +239,9 @@ impl<'a> Builder<'a> {
             Event::Alias(id) => return self.alias(id, &place, depth),
             Event::UnresolvedAlias(name) => {
                 // What is long or odd may be a secret that happens to begin with `*`.
-                let word = name.len() <= 16 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+                let word = name.len() <= 16
+                    && !name.starts_with("sk-")
+                    && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
                 let name = if word { name.as_ref() } else { "…" };
                 self.problems.add(
                     &place,
