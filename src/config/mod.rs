@@ -12,6 +12,7 @@ mod clients;
 mod decide;
 mod describe;
 mod fields;
+mod file;
 mod lower;
 mod mask;
 mod network;
@@ -28,8 +29,6 @@ mod units;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 pub use clients::{AuthFailure, Caller, Clients};
@@ -111,12 +110,7 @@ fn read(path: &Path) -> Result<String, (String, String)> {
         };
         (format!("cannot read the configuration: {error}"), hint.to_owned())
     };
-    let file = File::open(path).map_err(fault)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fault)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err((format!("the configuration is larger than {} KiB", MAX_FILE >> 10), String::new()));
-    }
+    let bytes = file::read(path, MAX_FILE).map_err(fault)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = valid.split(|byte| *byte == b'\n').count();

@@ -1,10 +1,9 @@
 //! `${NAME}`, `${NAME:-default}` and `${file:/path}` in the file's values.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::file;
 use super::problem::{Place, Problems, nearest};
 use super::tree::{Node, Value};
 
@@ -141,15 +140,7 @@ fn value_of(name: &str, sources: &mut Sources<'_>) -> Result<String, (String, St
 fn read(path: &Path) -> Result<String, (String, String)> {
     let hint = "the file must be readable by the user that Tidegate runs as";
     let fault = |why: String| (format!("cannot read `{}`: {why}", path.display()), hint.to_owned());
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
-    if file.metadata().is_ok_and(|data| data.is_dir()) {
-        return Err(fault("it is a folder".to_owned()));
-    }
-    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(fault(format!("it is larger than {} KiB", MAX_FILE >> 10)));
-    }
+    let mut text = file::read_text(path, MAX_FILE).map_err(|error| fault(error.to_string()))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -179,6 +170,8 @@ mod tests {
         std::fs::write(folder.path().join("two"), "a\n\n").unwrap();
         std::fs::write(folder.path().join("binary"), [0xff, 0xfe]).unwrap();
         std::fs::write(folder.path().join("large"), vec![b'x'; 65_537]).unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
         let env = BTreeMap::from([
             ("A".to_owned(), "1".to_owned()),
             ("EMPTY".to_owned(), String::new()),
@@ -212,6 +205,8 @@ mod tests {
         check("${file:binary}", "cannot read `binary`: stream did not contain valid UTF-8");
         check("${file:large}", "cannot read `large`: it is larger than 64 KiB");
         check("${file:.}", "cannot read `.`: it is a folder");
+        check("${file:pipe}", "cannot read `pipe`: it is a pipe");
+        check("${file:/dev/zero}", "cannot read `/dev/zero`: it is a device");
     }
 
     #[test]

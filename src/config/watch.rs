@@ -6,7 +6,6 @@
 //! no change.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,12 +146,8 @@ fn fingerprint(files: &[PathBuf]) -> Fingerprint {
 }
 
 fn digest(file: &Path) -> Option<[u8; 32]> {
-    // A pipe or a device would block or never end.
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
     let mut bytes = Vec::new();
-    File::open(file).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    super::file::open(file).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     Some(Sha256::digest(&bytes).into())
 }
 

@@ -1,8 +1,5 @@
 //! What the operator says of models: of one provider's below it, of everyone's in a file of its own.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_codec::hub::Effort;
@@ -12,6 +9,7 @@ use crate::provider::facts::{Responses, Said, Thinking};
 use crate::routing::Glob;
 
 use super::super::fields::{Fields, Text};
+use super::super::file;
 use super::super::problem::{Place, Problems, suggest};
 use super::super::schema;
 use super::super::settings::{FactRule, FactRules};
@@ -25,7 +23,7 @@ const MOST: u32 = 10_000_000;
 
 /// All that is said.
 pub(super) fn rules(root: &Fields<'_>, files: &mut FileList<'_>) -> FactRules {
-    let mut rules = FactRules { everywhere: file(root, files), ..FactRules::default() };
+    let mut rules = FactRules { everywhere: named(root, files), ..FactRules::default() };
     let Some(Value::Map(providers)) = root.entry("providers").map(|entry| &entry.node.value) else { return rules };
     for provider in providers {
         let Value::Map(entries) = &provider.node.value else { continue };
@@ -103,11 +101,11 @@ fn strip(item: &Node, fields: &Fields<'_>) -> Option<String> {
 }
 
 /// The file that `facts_file` names: the same patterns and facts, of models at any provider.
-fn file(root: &Fields<'_>, files: &mut FileList<'_>) -> Vec<FactRule> {
+fn named(root: &Fields<'_>, files: &mut FileList<'_>) -> Vec<FactRule> {
     let Some(text) = root.text("facts_file") else { return Vec::new() };
     let problems = root.problems();
     let path = files.path(text.value);
-    let source = match read(&path) {
+    let source = match file::read_text(&path, MAX_FILE) {
         Ok(source) => source,
         Err(fault) => {
             let hint = "a YAML file of patterns and facts that the user that Tidegate runs as can read";
@@ -127,14 +125,4 @@ fn file(root: &Fields<'_>, files: &mut FileList<'_>) -> Vec<FactRule> {
         problems.add(text.place, message, problem.hint.clone());
     }
     rules
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(format!("it is larger than {} KiB", MAX_FILE >> 10));
-    }
-    Ok(text)
 }

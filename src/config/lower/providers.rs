@@ -18,6 +18,7 @@ use crate::secret::Secret;
 use crate::upstream::{AuthoritiesError, read_authorities};
 
 use super::super::fields::{Fields, Text, scalar_of};
+use super::super::file;
 use super::super::problem::suggest;
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
@@ -26,6 +27,8 @@ use super::limits;
 
 /// What Anthropic's header says unless the operator or the client does.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
+/// Bytes of a file of certificate authorities; the usual bundles hold a quarter of a MiB.
+const MAX_AUTHORITIES: u64 = 4 << 20;
 /// Headers that belong to the transport or to the edge itself.
 const RESERVED: [&str; 15] = [
     "accept-encoding",
@@ -410,14 +413,16 @@ fn breaker(fields: &Fields<'_>) -> Breaker {
 fn authorities(fields: &Fields<'_>, files: &mut FileList<'_>) -> Option<Arc<Authorities>> {
     let text = fields.text("ca")?;
     let path = files.path(text.value);
-    match read_authorities(&path) {
+    let read = file::read(&path, MAX_AUTHORITIES).map_err(|error| error.to_string()).and_then(|pem| {
+        read_authorities(&path, &pem).map_err(|error| match error {
+            AuthoritiesError::Unreadable { reason, .. } => reason,
+            AuthoritiesError::Empty { .. } => "it holds no certificate".to_owned(),
+            AuthoritiesError::Unusable { number, reason, .. } => format!("certificate {number}: {reason}"),
+        })
+    });
+    match read {
         Ok(authorities) => Some(Arc::new(authorities)),
-        Err(error) => {
-            let fault = match error {
-                AuthoritiesError::Unreadable { reason, .. } => reason,
-                AuthoritiesError::Empty { .. } => "it holds no certificate".to_owned(),
-                AuthoritiesError::Unusable { number, reason, .. } => format!("certificate {number}: {reason}"),
-            };
+        Err(fault) => {
             let hint = "a PEM file of the authorities' certificates that the user that Tidegate runs as can read";
             fields.problems().add(text.place, format!("cannot use {}: {fault}", text.shown()), hint);
             None

@@ -1,12 +1,11 @@
 //! Listeners, bounds, logs and metrics.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use super::super::fields::{Fields, Text, scalar_of, word};
+use super::super::file;
 use super::super::network::Network;
 use super::super::problem::Problems;
 use super::super::schema;
@@ -183,9 +182,7 @@ fn tls(fields: &Fields<'_>, files: &mut FileList<'_>) -> Option<Tls> {
 }
 
 fn is_pem(path: &Path, mark: &str) -> Result<(), String> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_PEM).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let text = file::read_text(path, MAX_PEM).map_err(|error| error.to_string())?;
     let found = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(mark));
     if found { Ok(()) } else { Err(format!("it holds no {}", mark.trim_end_matches('-').to_lowercase())) }
 }
