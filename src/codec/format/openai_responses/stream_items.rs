@@ -1,7 +1,6 @@
 //! The items of a stream, as far as they came.
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hasher as _};
 
 use super::item::Item;
 use super::wire::read_annotation;
@@ -92,31 +91,7 @@ impl Part {
 pub(super) struct Call {
     block: u32,
     open: bool,
-    said: SaidInput,
-}
-
-/// What deltas brought of a call's arguments, so that what a whole holds beyond them is known.
-#[derive(Debug, Default)]
-struct SaidInput {
-    /// In bytes, unescaped.
-    len: usize,
-    hash: DefaultHasher,
-}
-
-impl SaidInput {
-    fn note(&mut self, fragment: &Text<'_>) {
-        let plain = fragment.plain();
-        self.len += plain.len();
-        self.hash.write(plain.as_bytes());
-    }
-
-    /// What `whole` goes on with behind what was said; nothing where it does not begin with that.
-    fn rest_of<'w>(&self, whole: &'w str) -> &'w str {
-        let Some((begin, rest)) = whole.split_at_checked(self.len) else { return "" };
-        let mut hash = DefaultHasher::new();
-        hash.write(begin.as_bytes());
-        if hash.finish() == self.hash.finish() { rest } else { "" }
-    }
+    said: bool,
 }
 
 impl Items {
@@ -211,7 +186,7 @@ impl Items {
         let Some(state) = self.list.get_mut(at).filter(|state| state.call.is_none()) else { return };
         let id = item.call_id.take().or_else(|| item.id.take().map(Text::into_plain));
         let id = id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{}/{}", self.id, state.output))));
-        state.call = Some(Call { block, open: true, said: SaidInput::default() });
+        state.call = Some(Call { block, open: true, said: false });
         self.next = self.next.saturating_add(1);
         self.called = true;
         let name = item.full_name();
@@ -276,22 +251,18 @@ impl Items {
         if !call.open {
             return Err(broken("arguments of a call that was complete"));
         }
-        call.said.note(&fragment);
+        call.said = true;
         sink(Event::ArgumentsDelta { block: call.block, fragment });
         Ok(())
     }
 
-    /// The whole arguments: said as far as no delta brought them.
+    /// The whole arguments: said only if no delta brought them.
     pub(super) fn whole_input(&mut self, index: u64, input: Option<Text<'_>>, sink: Sink<'_>) -> Step {
         let item = self.list.iter().rev().find(|item| item.index == index);
-        let call = item.and_then(|item| item.call.as_ref()).filter(|call| call.open);
-        let (Some(call), Some(input)) = (call, input) else { return Ok(()) };
-        if call.said.len == 0 {
-            return self.input(index, Some(input), sink);
+        match item.and_then(|item| item.call.as_ref()) {
+            Some(call) if !call.said && call.open => self.input(index, input, sink),
+            _ => Ok(()),
         }
-        let whole = input.plain();
-        let rest = call.said.rest_of(&whole);
-        self.input(index, Some(Text::from_plain(rest)), sink)
     }
 
     /// A source of a part.

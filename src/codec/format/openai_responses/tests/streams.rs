@@ -449,42 +449,6 @@ fn unknown_events_are_lost_aloud_and_those_of_server_tools_are_their_items() {
 }
 
 #[test]
-fn arguments_that_the_deltas_began_are_taken_on_from_the_whole() {
-    let added = r#"{"type":"response.output_item.added","output_index":0,"item":{"id":"fc_1","type":"function_call","call_id":"c","name":"f","arguments":""}}"#;
-    let delta = |text: &str| {
-        format!(
-            r#"{{"type":"response.function_call_arguments.delta","output_index":0,"item_id":"fc_1","delta":"{text}"}}"#
-        )
-    };
-    let done = r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"{\"a\":\"é\"}"}"#;
-    let whole = r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"fc_1","type":"function_call","call_id":"c","name":"f","arguments":"{\"a\":\"é\"}"}}"#;
-    for (deltas, ends, expected) in [
-        (&[r#"{\"a\":"#, r#"\"\u00e9"#][..], &[done, whole][..], r#"{"a":"é"}"#),
-        (&[r#"{\"a"#], &[whole], r#"{"a":"é"}"#),
-        (&[r#"{\"a\":\"é\"}"#], &[done, whole], r#"{"a":"é"}"#),
-        // Nothing is known of what goes on from other words.
-        (&[r#"{\"b"#], &[done], r#"{"b"#),
-    ] {
-        let deltas: Vec<String> = deltas.iter().map(|text| delta(text)).collect();
-        let mut events = vec![added];
-        events.extend(deltas.iter().map(String::as_str));
-        events.extend(ends);
-        let mut reader = OpenaiResponses.stream_reader();
-        let (mut framer, mut said) = (crate::frame::sse::Framer::new(1 << 16), String::new());
-        framer
-            .push::<Fault<'static>>(&up(&events), |frame| {
-                reader.frame(&frame, &mut |event| {
-                    if let Event::ArgumentsDelta { fragment, .. } = event {
-                        said.push_str(&fragment.plain());
-                    }
-                })
-            })
-            .unwrap();
-        assert_eq!(said, expected);
-    }
-}
-
-#[test]
 fn late_arguments_break_the_stream() {
     let folded = fold(&[&up(&[
         CREATED,
