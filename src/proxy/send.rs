@@ -377,6 +377,8 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
         framing: admitted.stream.unwrap_or_default(),
         seal: Arc::clone(&admitted.snapshot.seal),
         created: clock::unix_now().as_secs(),
+        // The provider's own ids pass.
+        seed: String::new(),
         settings: tidegate_codec::Settings::default(),
     };
     Prepared { attempt: attempt(step, admitted.format, body, reply), losses: Vec::new(), translated: None }
