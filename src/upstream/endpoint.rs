@@ -136,10 +136,9 @@ impl State {
         self.hold.gate(&now).max(self.models.gate(model, &now))
     }
 
-    /// Nothing is held against it, nor against `model` at it, and no other model has failed there of late: a name that was
-    /// never asked for says nothing good of it.
-    pub(super) fn is_sound(&self, model: &str, now: u64) -> bool {
-        self.hold.is_sound() && self.models.are_quiet(now) && self.models.find(model).is_none()
+    /// Nothing is held against it, nor against `model` at it.
+    pub(super) fn is_sound(&self, model: &str) -> bool {
+        self.hold.is_sound() && self.models.find(model).is_none()
     }
 
     /// It works: what was held against it is forgiven.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use tokio::sync::Notify;
 
-use super::budget::{Account, RetryBudget};
+use super::budget::RetryBudget;
 use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
 use super::hold::{Gate, Stage};
 use super::pool::{Newest, Pool};
@@ -27,8 +27,6 @@ use crate::provider::{EndpointSpec, Provider};
 pub struct Fleet {
     world: World,
     known: Mutex<Known>,
-    /// What the budgets of all models take from.
-    retries: Arc<Account>,
     whereabouts: Arc<Whereabouts>,
     /// What bounds the requests that run at once.
     pub limits: Registry,
@@ -64,7 +62,6 @@ impl Fleet {
         Arc::new(Self {
             world,
             known: Mutex::default(),
-            retries: Arc::new(Account::new(0)),
             whereabouts: Arc::default(),
             limits: Registry::default(),
             changed: Notify::new(),
@@ -105,20 +102,15 @@ impl Fleet {
     }
 
     /// The budgets of further attempts of one config generation: name of a model, percent of its requests, and attempts a
-    /// second beside that, of which all models together have no more than the one with the most. What is left of a known
-    /// one stays.
+    /// second beside that. What is left of a known one stays.
     pub fn budgets<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>) -> Budgets {
-        let models: Vec<_> = models.collect();
-        self.retries.adopt(models.iter().map(|(.., floor)| *floor).max().unwrap_or_default());
-        renew(&mut self.known().budgets, models.into_iter(), |_| Arc::clone(&self.retries))
+        renew(&mut self.known().budgets, models)
     }
 
     /// The budgets of second attempts beside slow ones of one config generation: name of a model, and percent of its
     /// streams. What is left of a known one stays.
     pub fn hedges<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32)>) -> Budgets {
-        renew(&mut self.known().hedges, models.map(|(name, percent)| (name, percent, 0)), |floor| {
-            Arc::new(Account::new(floor))
-        })
+        renew(&mut self.known().hedges, models.map(|(name, percent)| (name, percent, 0)))
     }
 
     /// The lineups of one config generation: name of a model, and its targets as `provider/model`. What was learnt of a
@@ -288,17 +280,16 @@ impl EndpointView {
     }
 }
 
-/// The budgets of these models, each beside what `common` gives for its floor; a known one stays, with what is left of it.
+/// The budgets of these models; a known one stays, with what is left of it.
 fn renew<'m>(
     known: &mut HashMap<Arc<str>, Weak<RetryBudget>>,
     models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>,
-    common: impl Fn(u32) -> Arc<Account>,
 ) -> Budgets {
     let mut budgets = Budgets::new();
     for (name, percent, floor) in models {
         let budget = match known.get(name).and_then(Weak::upgrade) {
             Some(budget) => budget,
-            None => Arc::new(RetryBudget::new(percent, floor, &common(floor))),
+            None => Arc::new(RetryBudget::new(percent, floor)),
         };
         budget.adopt(percent, floor);
         known.insert(Arc::clone(name), Arc::downgrade(&budget));

@@ -147,9 +147,7 @@ impl Pool {
         let believed = self.fellows.checks_are_believed();
         self.endpoints().iter().any(|endpoint| {
             let state = &endpoint.state;
-            !tried.contains(&state.id)
-                && state.is_sound(model, now)
-                && gate(endpoint, believed, model, || now) == Gate::Open
+            !tried.contains(&state.id) && state.is_sound(model) && gate(endpoint, believed, model, || now) == Gate::Open
         })
     }
 
@@ -384,7 +382,6 @@ impl Lease {
         match status {
             429 => {
                 let length = retry_after.unwrap_or(breaker.cooldown).min(breaker.cooldown_max);
-                state.models.failed(state.now());
                 state.models.cool(model, state.now().saturating_add(millis(length)));
             }
             500.. => self.model_failed(model),
@@ -406,7 +403,6 @@ impl Lease {
     /// Says that an answer for `model` turned out to be none, or broke off.
     pub fn model_failed(&self, model: &str) {
         let state = &self.endpoint.state;
-        state.models.failed(state.now());
         let Some(trouble) = state.models.of(model) else { return };
         if self.trip(&trouble.hold, Some(model), state.now()) {
             log::warn!("{} {}: requests for {model} fail; it is left alone there", state.provider, state.label);

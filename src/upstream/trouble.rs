@@ -13,15 +13,10 @@ use super::hold::{Gate, Hold, Stage};
 /// Models in trouble that are kept track of at one endpoint; clients may be free to invent names.
 const MOST: usize = 1_024;
 
-/// Milliseconds after which a failure of a model says nothing of the others any more.
-const QUIET: u64 = 10_000;
-
 /// The models in trouble at one endpoint.
 #[derive(Default)]
 pub(super) struct Troubles {
     count: AtomicUsize,
-    /// When a model failed last; 0 for never.
-    failed_at: AtomicU64,
     models: RwLock<AHashMap<Box<str>, Arc<Trouble>>>,
 }
 
@@ -63,17 +58,6 @@ impl Troubles {
             return None;
         }
         self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).map(Arc::clone)
-    }
-
-    /// A model failed.
-    pub(super) fn failed(&self, now: u64) {
-        self.failed_at.fetch_max(now, Ordering::AcqRel);
-    }
-
-    /// Whether none has failed of late.
-    pub(super) fn are_quiet(&self, now: u64) -> bool {
-        let failed_at = self.failed_at.load(Ordering::Acquire);
-        failed_at == 0 || now.saturating_sub(failed_at) >= QUIET
     }
 
     /// The trouble of `model`, made if it has none; `None` when there are too many already.
@@ -150,16 +134,6 @@ mod tests {
         assert_eq!(troubles.gate("m", || 499), Gate::Held);
         troubles.passed("m", || 500);
         assert_eq!(troubles.count.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_failure_tells_of_the_other_models_for_a_while() {
-        let troubles = Troubles::default();
-        assert!(troubles.are_quiet(1));
-        troubles.failed(500);
-        troubles.failed(400);
-        assert!(!troubles.are_quiet(499 + QUIET));
-        assert!(troubles.are_quiet(500 + QUIET));
     }
 
     #[test]

@@ -41,29 +41,6 @@ async fn when_all_targets_fail_attempts_are_bounded_by_a_budget() {
 }
 
 #[tokio::test]
-async fn many_models_have_one_budget_together() {
-    for reply in [Reply::json(500, "{}"), Reply::json(429, "{}").header("retry-after", "0")] {
-        let (providers, line) = fleet(vec![reply.clone(); 3], KEEP).await;
-        let mut conf = Conf::open().provider_yaml(&line).model("wild-*", "fleet/*");
-        let names: Vec<String> = (0..40).map(|number| format!("m{number}")).collect();
-        for name in &names {
-            conf = conf.model(name, &format!("fleet/{name}"));
-        }
-        let edge = Edge::start(&conf).await;
-        let began = Instant::now();
-        let wild = (0..120).map(|number| format!("wild-{number}"));
-        let asked_for: Vec<String> = names.iter().cloned().cycle().take(120).chain(wild).collect();
-        for name in &asked_for {
-            let response = Wire::Chat.ask(name, false).send(edge.addr).await;
-            assert_eq!(response.status, reply.status, "{}", response.text());
-        }
-        let most = asked_for.len() as f64 * 1.2 + 10.0 * (began.elapsed().as_secs_f64() + 1.0);
-        let attempts = asked(&providers) as f64;
-        assert!(attempts <= most, "{attempts} attempts, at most {most}");
-    }
-}
-
-#[tokio::test]
 async fn a_budget_of_nothing_tries_nothing_again() {
     let (providers, line) = fleet(vec![Reply::json(500, "{}"); 3], KEEP).await;
     let model = "{targets: [fleet/llama], retries: {budget: 0, budget_floor: 0}}";

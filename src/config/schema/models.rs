@@ -88,7 +88,7 @@ pub(in crate::config) static RETRIES: Section = Section {
             "budget_floor",
             "count, 0 to 10000",
             Default("10"),
-            "Further attempts a second that are allowed beside that. All models together have no more than the greatest of theirs.",
+            "Further attempts a second that are allowed beside that.",
         ),
     ],
 };
