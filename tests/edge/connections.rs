@@ -8,7 +8,7 @@ use crate::support::formats::{PAIRS, Wire};
 use crate::support::gate::Gate;
 use crate::support::http1::{Ended, Piece};
 use crate::support::provider::Provider;
-use crate::support::script::{End, Reply};
+use crate::support::script::Reply;
 use crate::support::{PATIENCE, sse, within};
 
 async fn house(upstream: Wire, reply: Reply) -> (Provider, Edge) {
@@ -47,31 +47,6 @@ async fn requests_may_be_sent_before_the_answer_to_the_one_before() {
             assert_eq!(provider.requests().len(), 3);
         }
     }
-}
-
-/// What comes behind a request may be more than is kept: the client is still seen to go.
-#[tokio::test]
-async fn a_client_that_sends_too_much_ahead_is_seen_to_go() {
-    let (provider, edge) = house(Wire::Chat, Reply::no_answer(End::Hang)).await;
-    let mut connection = Client::connect(edge.addr).await;
-    connection.raw(&bytes(&Wire::Chat.ask("m", false), "HTTP/1.1")).await.expect("sent");
-    provider.request(0).await;
-    connection.raw(b"GET /x HTTP/1.1\r\n").await.expect("sent");
-    connection.raw(&b"x: y\r\n".repeat(20_000)).await.expect("sent");
-    drop(connection);
-    within(PATIENCE, "the provider's request to end", provider.left(0)).await;
-    // The answer before it is whole all the same, and then the connection is over.
-    let gate = Gate::new();
-    let (provider, edge) = house(Wire::Chat, Wire::Chat.reply(false).hold(&gate)).await;
-    let mut connection = Client::connect(edge.addr).await;
-    connection.raw(&bytes(&Wire::Chat.ask("m", false), "HTTP/1.1")).await.expect("sent");
-    provider.request(0).await;
-    connection.raw(b"GET /x HTTP/1.1\r\n").await.expect("sent");
-    connection.raw(&b"x: y\r\n".repeat(20_000)).await.expect("sent");
-    gate.open();
-    let answer = within(PATIENCE, "the answer", connection.response()).await;
-    assert_eq!(Wire::Chat.text(&Wire::Chat.read(&answer, false)), "Hello, 北🙂!");
-    within(PATIENCE, "the end", connection.rest()).await;
 }
 
 #[tokio::test]

@@ -29,12 +29,8 @@ use crate::clock;
 /// Room for what a client sends, at first.
 const ROOM: usize = 2048;
 
-/// Bytes that are kept of what a client sends before its turn; what comes behind is read only to see it go, and it has to
-/// ask for that again on another connection.
+/// Bytes that are taken from a client before their turn: enough to see it go.
 const AHEAD: usize = 64 * 1024;
-
-/// Bytes that are read so; who sends more than that has no ear for an answer.
-const SPILLED: usize = 4 << 20;
 
 /// How long, and how much, is read on behind an answer that closes the connection: closing it over unread bytes would
 /// reset it, and the client might never see the answer.
@@ -71,8 +67,6 @@ pub(super) struct Guard {
     body: Body,
     /// What was wrong with it.
     fault: Option<Fault>,
-    /// Bytes that came before their turn and for which there was no room. The connection ends behind the answer.
-    spilled: usize,
     /// When the head that is coming began, where that was seen before it was known to be one.
     begun: Option<Instant>,
     /// The client sends no more.
@@ -88,7 +82,7 @@ impl std::fmt::Debug for Guard {
 impl Guard {
     pub(super) fn new(io: Stream) -> Self {
         let body = Body::new(Framing::Length(0));
-        Self { io: Some(io), ahead: BytesMut::new(), body, fault: None, spilled: 0, begun: None, ended: false }
+        Self { io: Some(io), ahead: BytesMut::new(), body, fault: None, begun: None, ended: false }
     }
 
     /// Waits until what came is `text` or begins otherwise; true if it is `text`.
@@ -117,7 +111,7 @@ impl Guard {
 
     /// True if the request under way was read to its end, so that another one may follow.
     pub(super) fn is_over(&self) -> bool {
-        self.body.is_over() && self.fault.is_none() && self.spilled == 0 && !self.ended
+        self.body.is_over() && self.fault.is_none() && !self.ended
     }
 
     /// The head of the next request, whole and checked.
@@ -243,20 +237,17 @@ impl Guard {
     /// The request is read: nothing more is due, but a client that goes away is noticed.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
-        loop {
+        while self.ahead.len() < AHEAD {
             let mut bytes = [0; 1024];
             let mut part = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut *io).poll_read(cx, &mut part))?;
-            if self.ahead.len() < AHEAD {
-                self.ahead.extend_from_slice(part.filled());
-            } else {
-                self.spilled += part.filled().len();
-            }
-            if part.filled().is_empty() || self.spilled > SPILLED {
+            if part.filled().is_empty() {
                 self.ended = true;
                 return Poll::Ready(Ok(()));
             }
+            self.ahead.extend_from_slice(part.filled());
         }
+        Poll::Pending
     }
 }
 
