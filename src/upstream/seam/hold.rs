@@ -142,7 +142,9 @@ impl SeamSession {
                     if success && is_no_json(&pieces) {
                         // A stream under a wrong name.
                         (self.kind.events, self.kind.stream) = (true, true);
-                        pieces.into_iter().for_each(|piece| self.read_ahead(piece));
+                        for piece in pieces {
+                            self.read_ahead(piece);
+                        }
                         return Ok(());
                     }
                     if held > ENTIRE_MOST {
@@ -166,7 +168,9 @@ impl SeamSession {
             }
             self.read_ahead(entire);
         } else {
-            pieces.into_iter().for_each(|piece| self.read_ahead(piece));
+            for piece in pieces {
+                self.read_ahead(piece);
+            }
         }
         Ok(())
     }
