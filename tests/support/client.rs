@@ -114,7 +114,8 @@ impl Ask {
     /// Over a fresh connection; only sent, nothing read yet.
     pub async fn open(self, addr: SocketAddr) -> Client<TcpStream> {
         let mut client = Client::connect(addr).await;
-        client.write(&self).await.expect("the edge takes a request");
+        // A server may answer and close before it has read all; the answer counts.
+        let _ = client.write(&self).await;
         client
     }
 }
