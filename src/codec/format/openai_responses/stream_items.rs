@@ -1,6 +1,7 @@
 //! The items of a stream, as far as they came.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher as _};
 
 use super::item::Item;
 use super::wire::read_annotation;
@@ -57,6 +58,8 @@ pub(super) struct Items {
     pub list: Vec<State>,
     called: bool,
     crowded: bool,
+    /// The item whose arguments the event at hand let grow.
+    pub grown: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,31 @@ impl Part {
 pub(super) struct Call {
     block: u32,
     open: bool,
-    said: bool,
+    said: SaidInput,
+}
+
+/// What deltas brought of a call's arguments, so that what a whole holds beyond them is known.
+#[derive(Debug, Default)]
+struct SaidInput {
+    /// In bytes, unescaped.
+    len: usize,
+    hash: DefaultHasher,
+}
+
+impl SaidInput {
+    fn note(&mut self, fragment: &Text<'_>) {
+        let plain = fragment.plain();
+        self.len += plain.len();
+        self.hash.write(plain.as_bytes());
+    }
+
+    /// What `whole` goes on with behind what was said; nothing where it does not begin with that.
+    fn rest_of<'w>(&self, whole: &'w str) -> &'w str {
+        let Some((begin, rest)) = whole.split_at_checked(self.len) else { return "" };
+        let mut hash = DefaultHasher::new();
+        hash.write(begin.as_bytes());
+        if hash.finish() == self.hash.finish() { rest } else { "" }
+    }
 }
 
 impl Items {
@@ -186,7 +213,7 @@ impl Items {
         let Some(state) = self.list.get_mut(at).filter(|state| state.call.is_none()) else { return };
         let id = item.call_id.take().or_else(|| item.id.take().map(Text::into_plain));
         let id = id.unwrap_or_else(|| Cow::Owned(ids::derived("call_", &format!("{}/{}", self.id, state.output))));
-        state.call = Some(Call { block, open: true, said: false });
+        state.call = Some(Call { block, open: true, said: SaidInput::default() });
         self.next = self.next.saturating_add(1);
         self.called = true;
         let name = item.full_name();
@@ -251,18 +278,32 @@ impl Items {
         if !call.open {
             return Err(broken("arguments of a call that was complete"));
         }
-        call.said = true;
+        call.said.note(&fragment);
+        self.grown = Some(index);
         sink(Event::ArgumentsDelta { block: call.block, fragment });
         Ok(())
     }
 
-    /// The whole arguments: said only if no delta brought them.
+    /// The last event came again with other words.
+    pub(super) fn again(&mut self, words: &Text<'_>) {
+        let grown = self.grown;
+        let item = self.list.iter_mut().rev().find(|item| Some(item.index) == grown);
+        if let Some(call) = item.and_then(|item| item.call.as_mut()) {
+            call.said.note(words);
+        }
+    }
+
+    /// The whole arguments: said as far as no delta brought them.
     pub(super) fn whole_input(&mut self, index: u64, input: Option<Text<'_>>, sink: Sink<'_>) -> Step {
         let item = self.list.iter().rev().find(|item| item.index == index);
-        match item.and_then(|item| item.call.as_ref()) {
-            Some(call) if !call.said && call.open => self.input(index, input, sink),
-            _ => Ok(()),
+        let call = item.and_then(|item| item.call.as_ref()).filter(|call| call.open);
+        let (Some(call), Some(input)) = (call, input) else { return Ok(()) };
+        if call.said.len == 0 {
+            return self.input(index, Some(input), sink);
         }
+        let whole = input.plain();
+        let rest = call.said.rest_of(&whole);
+        self.input(index, Some(Text::from_plain(rest)), sink)
     }
 
     /// A source of a part.

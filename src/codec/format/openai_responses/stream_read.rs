@@ -97,6 +97,7 @@ impl StreamReader for Reader {
         if self.over || data.is_empty() || data == "[DONE]" {
             return Ok(());
         }
+        self.items.grown = None;
         let mut cursor = Cursor::over(data);
         let start = cursor.clone();
         let read = Wire::read(&mut cursor);
@@ -108,6 +109,10 @@ impl StreamReader for Reader {
         });
         self.over |= done.is_err();
         done
+    }
+
+    fn again(&mut self, words: &Text<'_>, _counts: Option<&str>, _sink: &mut dyn FnMut(Event<'_>)) {
+        self.items.again(words);
     }
 
     fn end(&mut self, sink: &mut dyn FnMut(Event<'_>)) {

@@ -449,6 +449,48 @@ fn unknown_events_are_lost_aloud_and_those_of_server_tools_are_their_items() {
 }
 
 #[test]
+fn arguments_that_the_deltas_began_are_taken_on_from_the_whole() {
+    let added = r#"{"type":"response.output_item.added","output_index":0,"item":{"id":"fc_1","type":"function_call","call_id":"c","name":"f","arguments":""}}"#;
+    let delta = |text: &str| {
+        format!(
+            r#"{{"type":"response.function_call_arguments.delta","output_index":0,"item_id":"fc_1","delta":"{text}"}}"#
+        )
+    };
+    let done = r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"{\"a\":\"é\"}"}"#;
+    let whole = r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"fc_1","type":"function_call","call_id":"c","name":"f","arguments":"{\"a\":\"é\"}"}}"#;
+    for (deltas, ends, expected) in [
+        (&[r#"{\"a\":"#, r#"\"\u00e9"#][..], &[done, whole][..], r#"{"a":"é"}"#),
+        (&[r#"{\"a"#], &[whole], r#"{"a":"é"}"#),
+        (&[r#"{\"a\":\"é\"}"#], &[done, whole], r#"{"a":"é"}"#),
+        // Deltas that are told by those before them count as well.
+        (&[r#"{\""#, "a", r#"\":"#, r#"\"é"#, r#"\"}"#], &[done, whole], r#"{"a":"é"}"#),
+        (&[r#"{\""#, "a", r#"\":"#], &[done, whole], r#"{"a":"é"}"#),
+        // Nothing is known of what goes on from other words.
+        (&[r#"{\"b"#], &[done], r#"{"b"#),
+    ] {
+        let deltas: Vec<String> = deltas.iter().map(|text| delta(text)).collect();
+        let end = completed("");
+        let mut events = vec![CREATED, added];
+        events.extend(deltas.iter().map(String::as_str));
+        events.extend(ends);
+        events.push(&end);
+        let reply = Arc::new(reply());
+        let mut transcoder = Transcoder::new(Format::OpenaiResponses, Format::OpenaiChat, reply, Undo::default());
+        let mut out = Vec::new();
+        transcoder.chunk(&up(&events), &mut out);
+        transcoder.finish(&mut out);
+        let lines = String::from_utf8(out).unwrap();
+        let pieces = lines.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok());
+        let said: String = pieces
+            .filter_map(|piece: serde_json::Value| {
+                piece["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().map(str::to_owned)
+            })
+            .collect();
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
 fn late_arguments_break_the_stream() {
     let folded = fold(&[&up(&[
         CREATED,
