@@ -84,23 +84,30 @@ impl Block {
         }
     }
 
-    /// False for a piece that begins arguments which are no object: the format has no other.
-    pub(super) fn takes(&self, piece: &Text<'_>) -> bool {
-        if self.shape != Shape::ToolCall || !self.depth.is_outside() {
+    /// Takes note of a piece that [`grow`](Self::grow) is to write; false where arguments with it are no object: the format
+    /// has no other.
+    pub(super) fn takes(&mut self, piece: &Text<'_>) -> bool {
+        if self.shape != Shape::ToolCall {
             return true;
         }
-        piece.plain().trim_start().chars().next().is_none_or(|first| first == '{')
+        let begins = piece.plain().trim_start().chars().next();
+        if self.depth.is_outside() && begins.is_some_and(|first| first != '{') {
+            return false;
+        }
+        self.depth.feed(piece.escaped());
+        !self.depth.is_beyond()
+    }
+
+    /// True for a call whose arguments have begun and are not complete.
+    pub(super) fn is_cut(&self) -> bool {
+        self.shape == Shape::ToolCall && self.depth.is_open()
     }
 
     /// Writes a piece of its text or arguments.
     pub(super) fn grow(&mut self, piece: &Text<'_>, next: &mut u64, out: &mut Vec<u8>) {
         self.ensure_started(next, out);
         match self.shape {
-            Shape::Text | Shape::Thinking => self.delta(piece.escaped(), out),
-            Shape::ToolCall => {
-                self.depth.feed(piece.escaped());
-                self.delta(piece.escaped(), out);
-            }
+            Shape::Text | Shape::Thinking | Shape::ToolCall => self.delta(piece.escaped(), out),
             Shape::FreeCall => {
                 out.extend_from_slice(&self.prefix);
                 // The piece is a JSON string's contents; inside of JSON text inside of a JSON string it is escaped again.

@@ -7,6 +7,7 @@ pub(super) struct Depth {
     in_string: bool,
     escaped: bool,
     begun: bool,
+    beyond: bool,
 }
 
 impl Depth {
@@ -41,8 +42,19 @@ impl Depth {
         self.begun && self.level == 0 && !self.in_string
     }
 
+    /// True when something was opened and is not closed.
+    pub(super) fn is_open(&self) -> bool {
+        self.begun && !self.is_complete()
+    }
+
+    /// True when more than white space came behind what was complete.
+    pub(super) fn is_beyond(&self) -> bool {
+        self.beyond
+    }
+
     /// Takes one byte of the JSON text itself.
     fn character(&mut self, byte: u8) {
+        self.beyond |= self.is_complete() && !byte.is_ascii_whitespace();
         match byte {
             _ if self.escaped => self.escaped = false,
             b'\\' if self.in_string => self.escaped = true,
@@ -91,6 +103,18 @@ mod tests {
                 depth.feed(piece);
             }
             assert_eq!(depth.is_complete(), complete, "{pieces:?}");
+            assert!(!depth.is_beyond(), "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn knows_what_goes_on_behind_its_end() {
+        for pieces in [&[r"{}{}"][..], &["{}", "{"], &["{}", r"\n ", "1"], &["{}}"], &[r"{}\u0022"]] {
+            let mut depth = Depth::default();
+            for piece in pieces {
+                depth.feed(piece);
+            }
+            assert!(depth.is_beyond(), "{pieces:?}");
         }
     }
 }

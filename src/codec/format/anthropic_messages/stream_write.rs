@@ -245,6 +245,8 @@ impl Writer {
 
     fn block_stop(&mut self, number: u32, out: &mut Vec<u8>) {
         match &self.open {
+            // Whether such a call may end so is told by why the answer ended.
+            Some(open) if open.number == number && open.is_cut() => {}
             Some(open) if open.number == number => {
                 self.close(out);
                 self.advance(out);
@@ -316,7 +318,7 @@ impl Writer {
                 }
                 open.grow(&body, &mut self.index, out);
             }
-            if next.stopped {
+            if next.stopped && !self.open.as_ref().is_some_and(Block::is_cut) {
                 self.close(out);
             } else if !self.waiting.is_empty() && self.open.as_ref().is_some_and(Block::may_close) {
                 self.close_early(out);
@@ -343,7 +345,12 @@ impl Writer {
             return self.fault(&Fault::new(FaultKind::Api, message), out);
         }
         self.message_start(out);
+        // Arguments that were cut are only excusable in an answer that was cut.
+        let is_whole = matches!(self.stop, None | Some(Stop::EndTurn | Stop::ToolUse));
         while !self.ended && (self.open.is_some() || !self.waiting.is_empty()) {
+            if is_whole && self.open.as_ref().is_some_and(Block::is_cut) {
+                return self.fault(&no_object(), out);
+            }
             self.close(out);
             self.advance(out);
         }

@@ -48,6 +48,20 @@ fn arguments_that_are_no_object_end_the_stream_as_they_end_a_whole_answer() {
         let last = seen.last().map(|(event, data)| (event.as_str(), data.to_string().contains("not a JSON object")));
         assert_eq!(last, Some(("error", true)), "{fragments:?}");
     }
+    // Those that break off, or go on behind their end, in an answer that says that it is whole.
+    for fragments in [&[r#"{\"a\":"#][..], &["{}", "{}"], &["{}{}"]] {
+        for end in [Stop::EndTurn, Stop::ToolUse] {
+            let mut events = vec![start(), open(0, tool("a"))];
+            events.extend(fragments.iter().map(|fragment| arguments(0, fragment)));
+            events.extend([open(1, Head::Text), text(1, "t"), close(1), close(0), stop(end), Event::End]);
+            let kinds = kinds(&write(&events));
+            assert_eq!(kinds.last().map(String::as_str), Some("error"), "{fragments:?}");
+            assert!(!kinds.iter().any(|kind| kind == "content_block_stop"), "{fragments:?}");
+        }
+    }
+    // Where the answer was cut, they may be too.
+    let cut = [start(), open(0, tool("a")), arguments(0, r#"{\"a\":"#), close(0), stop(Stop::MaxTokens), Event::End];
+    assert_eq!(kinds(&write(&cut)).last().map(String::as_str), Some("message_stop"));
     // Also those of a call that had to wait.
     let events = [start(), open(0, tool("a")), arguments(0, "{"), open(1, tool("b")), arguments(1, "[1]")];
     let rest = [arguments(0, "}"), close(0), close(1), stop(Stop::ToolUse), Event::End];
