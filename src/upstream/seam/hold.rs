@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -22,6 +22,10 @@ const REFUSAL_MOST: usize = 64 << 10;
 
 /// Most bytes of a whole answer that are held, which is what may be translated.
 const ENTIRE_MOST: usize = 64 << 20;
+/// Most bytes of an error that are held; no more of it is read for what it says.
+const ERROR_MOST: usize = 1 << 20;
+/// Most bytes of small pieces that are kept as one.
+const PART: usize = 64 << 10;
 /// Most bytes of one that are made one piece.
 const ONE_PIECE: usize = 4 << 20;
 
@@ -125,6 +129,7 @@ impl SeamSession {
     }
 
     /// Holds an answer until all of it is there. It goes out in one piece, unless it is so long that twice its room matters.
+    /// Of an error only the beginning is wanted.
     ///
     /// # Errors
     ///
@@ -132,22 +137,22 @@ impl SeamSession {
     /// answer.
     pub(super) async fn hold_entire(&mut self, status: u16) -> Result<()> {
         let success = status == 200 && self.course.streamed;
-        let (mut pieces, mut held) = (Vec::new(), 0);
+        let mut entire = Entire::default();
         loop {
             match self.read(self.course.between).await? {
                 Read::Nothing => {}
                 Read::Piece(piece) => {
-                    held += piece.len();
-                    pieces.push(piece);
-                    if success && is_no_json(&pieces) {
+                    entire.push(piece);
+                    if success && entire.is_no_json() {
                         // A stream under a wrong name.
                         (self.kind.events, self.kind.stream) = (true, true);
-                        for piece in pieces {
-                            self.read_ahead(piece);
-                        }
+                        self.ahead.extend(entire.pieces());
                         return Ok(());
                     }
-                    if held > ENTIRE_MOST {
+                    if status >= 300 && entire.length > ERROR_MOST {
+                        break;
+                    }
+                    if entire.length > ENTIRE_MOST {
                         let words = "the provider's answer is too long to translate";
                         return Err(Error::explain(ErrorType::Custom(TOO_LONG), words));
                     }
@@ -158,20 +163,15 @@ impl SeamSession {
                 Read::End => break,
             }
         }
-        if held <= ONE_PIECE || success {
-            let entire = match pieces.as_mut_slice() {
-                [one] => std::mem::take(one),
-                several => several.concat().into(),
-            };
-            if let Some(fault) = success.then(|| whole_fault(self.course.format, &entire)).flatten() {
-                return Err(told(STREAM_FAILED, fault));
-            }
-            self.read_ahead(entire);
-        } else {
-            for piece in pieces {
-                self.read_ahead(piece);
-            }
+        if entire.length > ONE_PIECE && !success {
+            self.ahead.extend(entire.pieces());
+            return Ok(());
         }
+        let entire = entire.one();
+        if let Some(fault) = success.then(|| whole_fault(self.course.format, &entire)).flatten() {
+            return Err(told(STREAM_FAILED, fault));
+        }
+        self.read_ahead(entire);
         Ok(())
     }
 
@@ -203,13 +203,64 @@ impl SeamSession {
     }
 }
 
-/// True for what is neither an object nor an array, as far as it has come.
-fn is_no_json(pieces: &[Bytes]) -> bool {
-    let mut bytes = pieces.iter().flatten();
-    bytes.find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| !matches!(first, b'{' | b'['))
+/// A whole answer as it comes, in room that does not depend on how small its pieces are.
+#[derive(Default)]
+struct Entire {
+    parts: Vec<BytesMut>,
+    length: usize,
+    /// Its first byte that is no white space.
+    first: Option<u8>,
+}
+
+impl Entire {
+    fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.first = self.first.or_else(|| piece.iter().copied().find(|byte| !byte.is_ascii_whitespace()));
+        match self.parts.last_mut() {
+            Some(last) if last.len() + piece.len() <= PART => last.extend_from_slice(&piece),
+            _ => self.parts.push(piece.into()),
+        }
+    }
+
+    /// True for what is neither an object nor an array, as far as it has come.
+    fn is_no_json(&self) -> bool {
+        self.first.is_some_and(|first| !matches!(first, b'{' | b'['))
+    }
+
+    fn pieces(self) -> impl Iterator<Item = Bytes> {
+        self.parts.into_iter().filter(|part| !part.is_empty()).map(BytesMut::freeze)
+    }
+
+    fn one(self) -> Bytes {
+        if self.parts.len() > 1 { self.parts.concat().into() } else { self.pieces().next().unwrap_or_default() }
+    }
 }
 
 fn told(kind: &'static str, fault: Fault<'static>) -> Box<Error> {
     let context = "before the answer's first content";
     Error::because(ErrorType::Custom(kind), context, Told(Arc::new(fault)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_takes_room_by_its_bytes_and_not_by_its_pieces() {
+        let mut entire = Entire::default();
+        for byte in std::iter::repeat_n(b' ', 200_000).chain(*b"{}") {
+            entire.push(Bytes::copy_from_slice(&[byte]));
+            assert!(!entire.is_no_json());
+        }
+        assert_eq!((entire.length, entire.parts.len()), (200_002, 200_002_usize.div_ceil(PART)));
+        let big = Bytes::from(vec![b'x'; PART + 1]);
+        entire.push(big.clone());
+        assert!(!entire.is_no_json(), "the first byte says so");
+        let one = entire.one();
+        assert!(one.len() == 200_002 + big.len() && one.ends_with(&big));
+        let mut page = Entire::default();
+        ["", "\r\n ", "<html>"].into_iter().for_each(|part| page.push(Bytes::from_static(part.as_bytes())));
+        assert!(page.is_no_json());
+        assert_eq!(page.pieces().collect::<Vec<_>>(), ["\r\n <html>"]);
+    }
 }
