@@ -237,6 +237,7 @@ impl ProxyHttp for Edge {
         _trailers: &mut HeaderMap,
         exchange: &mut Box<Exchange>,
     ) -> pingora::Result<Option<Bytes>> {
+        pieces::unpack(exchange, &mut None, true)?;
         Ok(pieces::trailers(exchange))
     }
 
