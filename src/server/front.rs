@@ -55,7 +55,7 @@ where
                 observer.connection_refused("h2_flood");
             });
             self.app.process_new(Box::new(Frames::new(io, ahead, flooded)), &shutdown).await;
-        } else if !by_name {
+        } else if !by_name && (secure || !guard.is_silent()) {
             self.requests(guard, client, &shutdown).await;
         }
     }

@@ -103,6 +103,11 @@ impl Guard {
         timeout(patience.head, rest).await.unwrap_or(false)
     }
 
+    /// True if nothing came that was not handed on.
+    pub(super) fn is_silent(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
     /// The connection, and what was read from it.
     pub(super) fn into_parts(mut self) -> Option<(Stream, BytesMut)> {
         let ahead = std::mem::take(&mut self.ahead);
