@@ -136,9 +136,9 @@ impl State {
         self.hold.gate(&now).max(self.models.gate(model, &now))
     }
 
-    /// Nothing is held against it, nor against `model` at it.
+    /// Nothing is held against it, nor against `model` at it, and no other model failed there of late.
     pub(super) fn is_sound(&self, model: &str) -> bool {
-        self.hold.is_sound() && self.models.find(model).is_none()
+        self.hold.is_sound() && self.models.are_sound(model, || self.now())
     }
 
     /// It works: what was held against it is forgiven.

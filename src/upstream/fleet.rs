@@ -9,7 +9,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use tokio::sync::Notify;
 
-use super::budget::RetryBudget;
+use super::budget::{Account, RetryBudget};
 use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
 use super::hold::{Gate, Stage};
 use super::pool::{Newest, Pool};
@@ -39,6 +39,8 @@ struct Known {
     last_id: u64,
     states: HashMap<Identity, Weak<State>>,
     budgets: HashMap<Arc<str>, Weak<RetryBudget>>,
+    /// What the models pay for further attempts together; from the first config on.
+    common: Option<Arc<Account>>,
     /// Those of hedges.
     hedges: HashMap<Arc<str>, Weak<RetryBudget>>,
     /// By the provider's name.
@@ -104,13 +106,19 @@ impl Fleet {
     /// The budgets of further attempts of one config generation: name of a model, percent of its requests, and attempts a
     /// second beside that. What is left of a known one stays.
     pub fn budgets<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>) -> Budgets {
-        renew(&mut self.known().budgets, models)
+        let models: Vec<_> = models.collect();
+        let mut known = self.known();
+        // Who is promised most a second is to have it.
+        let floor = models.iter().map(|(_, _, floor)| *floor).max().unwrap_or_default();
+        let common = Arc::clone(known.common.get_or_insert_with(|| Arc::new(Account::new(floor))));
+        common.adopt(floor);
+        renew(&mut known.budgets, Some(&common), models.into_iter())
     }
 
     /// The budgets of second attempts beside slow ones of one config generation: name of a model, and percent of its
     /// streams. What is left of a known one stays.
     pub fn hedges<'m>(&self, models: impl Iterator<Item = (&'m Arc<str>, u32)>) -> Budgets {
-        renew(&mut self.known().hedges, models.map(|(name, percent)| (name, percent, 0)))
+        renew(&mut self.known().hedges, None, models.map(|(name, percent)| (name, percent, 0)))
     }
 
     /// The lineups of one config generation: name of a model, and its targets as `provider/model`. What was learnt of a
@@ -280,16 +288,17 @@ impl EndpointView {
     }
 }
 
-/// The budgets of these models; a known one stays, with what is left of it.
+/// The budgets of these models, which pay into `common` as well; a known one stays, with what is left of it.
 fn renew<'m>(
     known: &mut HashMap<Arc<str>, Weak<RetryBudget>>,
+    common: Option<&Arc<Account>>,
     models: impl Iterator<Item = (&'m Arc<str>, u32, u32)>,
 ) -> Budgets {
     let mut budgets = Budgets::new();
     for (name, percent, floor) in models {
         let budget = match known.get(name).and_then(Weak::upgrade) {
             Some(budget) => budget,
-            None => Arc::new(RetryBudget::new(percent, floor)),
+            None => Arc::new(RetryBudget::new(percent, floor, common.map(Arc::clone))),
         };
         budget.adopt(percent, floor);
         known.insert(Arc::clone(name), Arc::downgrade(&budget));

@@ -141,7 +141,7 @@ impl Pool {
         self.endpoints().iter().map(|endpoint| (Arc::clone(&endpoint.state.label), why(endpoint))).collect()
     }
 
-    /// Whether an endpoint is left at which nothing has failed of late.
+    /// Whether an endpoint is left at which nothing has failed of late, with whichever model.
     pub fn is_sound(&self, model: &str, tried: &[EndpointId]) -> bool {
         let now = elapsed_ms(self.began);
         let believed = self.fellows.checks_are_believed();
@@ -382,7 +382,8 @@ impl Lease {
         match status {
             429 => {
                 let length = retry_after.unwrap_or(breaker.cooldown).min(breaker.cooldown_max);
-                state.models.cool(model, state.now().saturating_add(millis(length)));
+                let now = state.now();
+                state.models.cool(model, now.saturating_add(millis(length)), now);
             }
             500.. => self.model_failed(model),
             _ => {}
@@ -403,8 +404,9 @@ impl Lease {
     /// Says that an answer for `model` turned out to be none, or broke off.
     pub fn model_failed(&self, model: &str) {
         let state = &self.endpoint.state;
-        let Some(trouble) = state.models.of(model) else { return };
-        if self.trip(&trouble.hold, Some(model), state.now()) {
+        let now = state.now();
+        let Some(trouble) = state.models.of(model, now) else { return };
+        if self.trip(&trouble.hold, Some(model), now) {
             log::warn!("{} {}: requests for {model} fail; it is left alone there", state.provider, state.label);
         }
     }

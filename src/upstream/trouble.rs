@@ -13,10 +13,15 @@ use super::hold::{Gate, Hold, Stage};
 /// Models in trouble that are kept track of at one endpoint; clients may be free to invent names.
 const MOST: usize = 1_024;
 
+/// For how long the failure of one model speaks against the others at its endpoint, in milliseconds.
+const SETTLES_MS: u64 = 10_000;
+
 /// The models in trouble at one endpoint.
 #[derive(Default)]
 pub(super) struct Troubles {
     count: AtomicUsize,
+    /// When one failed last; 0 for never.
+    last: AtomicU64,
     models: RwLock<AHashMap<Box<str>, Arc<Trouble>>>,
 }
 
@@ -52,6 +57,12 @@ impl Troubles {
         self.find(model).map_or(Gate::Open, |trouble| trouble.gate(now()))
     }
 
+    /// Nothing failed with `model` since it last worked, and nothing with any other of late.
+    pub(super) fn are_sound(&self, model: &str, now: impl FnOnce() -> u64) -> bool {
+        let last = self.last.load(Ordering::Acquire);
+        last == 0 || (now().saturating_sub(last) > SETTLES_MS && self.find(model).is_none())
+    }
+
     /// The trouble of `model`, if it has any.
     pub(super) fn find(&self, model: &str) -> Option<Arc<Trouble>> {
         if self.count.load(Ordering::Acquire) == 0 {
@@ -60,8 +71,9 @@ impl Troubles {
         self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).map(Arc::clone)
     }
 
-    /// The trouble of `model`, made if it has none; `None` when there are too many already.
-    pub(super) fn of(&self, model: &str) -> Option<Arc<Trouble>> {
+    /// The trouble of `model`, which failed now, made if it has none; `None` when there are too many already.
+    pub(super) fn of(&self, model: &str, now: u64) -> Option<Arc<Trouble>> {
+        self.last.fetch_max(now.max(1), Ordering::AcqRel);
         if let Some(trouble) = self.find(model) {
             return Some(trouble);
         }
@@ -76,8 +88,8 @@ impl Troubles {
     }
 
     /// The provider asks to leave `model` alone until then.
-    pub(super) fn cool(&self, model: &str, until: u64) {
-        if let Some(trouble) = self.of(model) {
+    pub(super) fn cool(&self, model: &str, until: u64, now: u64) {
+        if let Some(trouble) = self.of(model, now) {
             trouble.cools_until.fetch_max(until, Ordering::AcqRel);
         }
     }
@@ -116,8 +128,8 @@ mod tests {
     #[test]
     fn a_cool_down_ends_by_itself_and_is_never_shortened() {
         let troubles = Troubles::default();
-        troubles.cool("m", 500);
-        troubles.cool("m", 300);
+        troubles.cool("m", 500, 1);
+        troubles.cool("m", 300, 2);
         assert_eq!(troubles.gate("m", || 499), Gate::Held);
         assert_eq!(troubles.gate("m", || 500), Gate::Open, "no trial: the provider said when");
         assert_eq!(troubles.gate("other", || 1), Gate::Open);
@@ -129,7 +141,7 @@ mod tests {
     #[test]
     fn an_answer_ends_all_but_a_rate_limit() {
         let troubles = Troubles::default();
-        troubles.cool("m", 500);
+        troubles.cool("m", 500, 1);
         troubles.passed("m", || 499);
         assert_eq!(troubles.gate("m", || 499), Gate::Held);
         troubles.passed("m", || 500);
@@ -137,10 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn the_failure_of_one_speaks_against_all_for_a_while() {
+        let troubles = Troubles::default();
+        assert!(troubles.are_sound("m", || 0));
+        let sound = |model, now| troubles.are_sound(model, || now);
+        troubles.of("m", 0);
+        assert!(!sound("m", 0) && !sound("other", SETTLES_MS));
+        assert!(!sound("m", SETTLES_MS + 2) && sound("other", SETTLES_MS + 2));
+        troubles.passed("m", || 0);
+        assert!(!sound("m", SETTLES_MS) && sound("m", SETTLES_MS + 2));
+    }
+
+    #[test]
     fn invented_names_have_a_bound() {
         let troubles = Troubles::default();
         for number in 0..2 * MOST {
-            troubles.cool(&format!("m{number}"), 500);
+            troubles.cool(&format!("m{number}"), 500, 1);
         }
         assert_eq!(troubles.count.load(Ordering::Relaxed), MOST);
     }
