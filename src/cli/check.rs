@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// The report of everything that is wrong with it.
 pub(super) fn load(file: &Path) -> Result<Settings, Failure> {
     config::load(file, &config::environment()).map_err(|report| {
-        let code = if file.exists() { exit::CONFIG } else { exit::NO_INPUT };
+        let code = if file.is_file() { exit::CONFIG } else { exit::NO_INPUT };
         Failure::new(code, report.to_string())
     })
 }
@@ -67,8 +67,10 @@ mod tests {
     fn a_config_is_right_or_its_report_comes_with_the_code_for_it() {
         let right = "providers:\n  p: {kind: openai, key: k}\nmodels:\n  m: p/m\nauth: off\n";
         check("nonsense: 1\n", Err((exit::CONFIG, "tidegate.yaml:1:1")));
-        let failure = run(&Args { file: "/nonexistent/tidegate.yaml".into(), print: false }).unwrap_err();
-        assert_eq!(failure.code, exit::NO_INPUT, "{failure}");
+        for no_file in ["/nonexistent/tidegate.yaml", "/"] {
+            let failure = run(&Args { file: no_file.into(), print: false }).unwrap_err();
+            assert_eq!(failure.code, exit::NO_INPUT, "{failure}");
+        }
         check(right, Ok(()));
     }
 }

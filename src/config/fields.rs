@@ -149,6 +149,19 @@ impl<'a> Fields<'a> {
         self.parse(name, "a duration that fits here", read).unwrap_or_default()
     }
 
+    /// Notes a duration that is longer than what is to be the longest. Each may be a default, and the one that is written is
+    /// shown.
+    pub(super) fn in_order(&self, (first, length): (&str, Duration), (longest, most): (&str, Duration)) {
+        if length <= most {
+            return;
+        }
+        let [length, most] = [length, most].map(units::duration_text);
+        let place =
+            [longest, first].into_iter().find_map(|name| self.entry(name)).map_or(self.owner, |e| &e.node.place);
+        let message = format!("`{first}` ({length}) is longer than `{longest}` ({most})");
+        self.problems.add(place, message, format!("write `{longest}: {length}` or more, or a shorter `{first}`"));
+    }
+
     /// A size in bytes within bounds.
     pub(super) fn size(&self, name: &str, bounds: &RangeInclusive<usize>) -> usize {
         let read = |text: &str| {

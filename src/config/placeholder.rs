@@ -108,6 +108,10 @@ fn expand(text: &str, sources: &mut Sources<'_>, fail: &mut impl FnMut(Fault)) -
 }
 
 fn value_of(name: &str, sources: &mut Sources<'_>) -> Result<String, (String, String)> {
+    if name.contains("${") {
+        let hint = "give the variable its value outside, or write the default as it is";
+        return Err(("a placeholder cannot stand in a placeholder".to_owned(), hint.to_owned()));
+    }
     if let Some(path) = name.strip_prefix("file:") {
         let path = sources.folder.join(path);
         sources.files.push(path.clone());
@@ -199,6 +203,8 @@ mod tests {
             "the environment variable `NO` is not set; the environment variable `ALSO_NO` is not set",
         );
         check("${A", "a placeholder is not closed");
+        check("${NO:-${A}}", "a placeholder cannot stand in a placeholder");
+        check("${file:${A}}", "a placeholder cannot stand in a placeholder");
         check("${}", "this is not the name of an environment variable");
         check("${a b}", "this is not the name of an environment variable");
         check("${file:none}", "cannot read `none`: No such file or directory (os error 2)");

@@ -242,7 +242,7 @@ pub(super) static SERVER_TIMEOUTS: Section = Section {
             "write",
             "duration, 10ms to 24h",
             Default("5m"),
-            "The longest wait for a client to take one more piece of an answer. A client may read as slowly as it likes; one that takes nothing at all is given up.",
+            "The longest wait for a client to take one more piece of an answer, and a second more for each 16 KiB of a large one. A client may read as slowly as it likes; one that takes nothing at all is given up.",
         ),
     ],
 };

@@ -868,3 +868,33 @@ fn no_text_brings_the_reading_down() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_together_is_said() {
+    let check = |provider: &str, model: &str, expect: &str| {
+        let text = format!(
+            "providers:\n  p: {{kind: ollama, {provider}}}\nmodels:\n  m: {{targets: [p/m], {model}}}\nauth: off\n"
+        );
+        let found = load_text(&text, &[]).map_or_else(|report| report.to_string(), |_| "ok".to_owned());
+        assert!(found.contains(expect), "{provider} {model}: {found}");
+    };
+    check("breaker: {open: 1m, open_max: 1m}", "", "ok");
+    check("breaker: {open: 2m, open_max: 1m}", "", "`open` (2m) is longer than `open_max` (1m)");
+    check("breaker: {open: 1h}", "", "2:37: `open` (1h) is longer than `open_max`");
+    check("", "retries: {backoff: 2s, backoff_max: 1s}", "`backoff` (2s) is longer than `backoff_max` (1s)");
+    check("", "retries: {backoff_max: 1ms}", "is longer than `backoff_max` (1ms)");
+    check("", "hedge: {}", "ok");
+    check("streams: {hold: 0s}", "hedge: {}", "no provider of this model holds its streams");
+}
+
+#[test]
+fn a_log_has_a_folder_to_stand_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| {
+        let path = folder.path().join(path);
+        load_text(&format!("{LEAST}access_log: {{path: '{}'}}\n", path.display()), &[]).map(|_| ())
+    };
+    assert!(at("access.log").is_ok());
+    assert!(at("none/access.log").unwrap_err().to_string().contains("make the folder"));
+    assert!(at("").unwrap_err().to_string().contains("this is a folder"));
+}

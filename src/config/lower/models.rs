@@ -88,16 +88,18 @@ impl Lowering<'_> {
         let targets = items.iter().filter_map(|item| self.item(item, pattern)).enumerate();
         let targets: Vec<Target> = targets.map(|(place, target)| Target { place, ..target }).collect();
         let retries = Arc::new(self.retries(&fields));
-        Some(Route {
-            name: Arc::from(name),
-            strategy,
-            affinity,
-            targets,
-            on_loss,
-            max_output,
-            retries,
-            hedge: hedge(&fields),
-        })
+        let hedge = hedge(&fields);
+        if hedge.is_some() && !targets.is_empty() && targets.iter().all(|target| !self.holds(target)) {
+            let place = fields.entry("hedge").map_or(&entry.place, |entry| &entry.place);
+            let message = "no provider of this model holds its streams, so that none is ever asked for twice";
+            self.problems.add(place, message, "write `streams: {hold: 10s}`, or another time, at a provider of it");
+        }
+        Some(Route { name: Arc::from(name), strategy, affinity, targets, on_loss, max_output, retries, hedge })
+    }
+
+    /// Whether heads of streams of the target's provider are held.
+    fn holds(&self, target: &Target) -> bool {
+        self.providers.built.get(&*target.provider).is_none_or(|provider| !provider.streams.hold.is_zero())
     }
 
     fn affinity(&self, fields: &Fields<'_>) -> Affinity {
@@ -126,11 +128,13 @@ impl Lowering<'_> {
     fn retries(&self, fields: &Fields<'_>) -> Retries {
         let retries = fields.section_or_empty("retries", &schema::RETRIES);
         let (short, long) = (Duration::from_millis(1), Duration::from_secs(60));
+        let [backoff, backoff_max] = ["backoff", "backoff_max"].map(|name| retries.duration(name, &(short..=long)));
+        retries.in_order(("backoff", backoff), ("backoff_max", backoff_max));
         Retries {
             on: self.classes(fields),
             rounds: retries.count("rounds", &(0..=10)).unwrap_or_default(),
-            backoff: retries.duration("backoff", &(short..=long)),
-            backoff_max: retries.duration("backoff_max", &(short..=long)),
+            backoff,
+            backoff_max,
             retry_after_max: retries.duration("retry_after_max", &(Duration::ZERO..=long)),
             budget: retries.count("budget", &(0..=1000)).unwrap_or_default(),
             budget_floor: retries.count("budget_floor", &(0..=10_000)).unwrap_or_default(),

@@ -398,10 +398,12 @@ fn streams(fields: &Fields<'_>) -> Streams {
 
 fn breaker(fields: &Fields<'_>) -> Breaker {
     let (short, hour, day) = (Duration::from_millis(10), Duration::from_secs(3600), Duration::from_secs(24 * 3600));
+    let (open, open_max) = (fields.duration("open", &(short..=hour)), fields.duration("open_max", &(short..=day)));
+    fields.in_order(("open", open), ("open_max", open_max));
     Breaker {
         failures: fields.count("failures", &(1..=1000)).unwrap_or(1),
-        open: fields.duration("open", &(short..=hour)),
-        open_max: fields.duration("open_max", &(short..=day)),
+        open,
+        open_max,
         cooldown: fields.duration("cooldown", &(Duration::ZERO..=hour)),
         cooldown_max: fields.duration("cooldown_max", &(Duration::ZERO..=day)),
         ejected_max: fields.count("ejected_max", &(0..=100)).unwrap_or_default(),

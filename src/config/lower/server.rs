@@ -233,7 +233,14 @@ pub(super) fn access_log(root: &Fields<'_>, folder: &Path) -> AccessLog {
         "stdout" => Ok(LogPath::Stdout),
         "stderr" => Ok(LogPath::Stderr),
         "" => Err("write `stdout`, `stderr` or the path of a file".to_owned()),
-        path => Ok(LogPath::File(folder.join(path))),
+        path => {
+            let file = folder.join(path);
+            match file.parent() {
+                Some(within) if within.is_dir() && !file.is_dir() => Ok(LogPath::File(file)),
+                Some(within) if !within.is_dir() => Err(format!("make the folder `{}` first", within.display())),
+                _ => Err("this is a folder: write the path of a file in it".to_owned()),
+            }
+        }
     });
     AccessLog { enabled: fields.flag("enabled").unwrap_or(true), path: path.unwrap_or(LogPath::Stdout) }
 }
