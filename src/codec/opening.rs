@@ -17,7 +17,12 @@ pub struct Opening {
     framer: Framer,
     reader: Box<dyn StreamReader>,
     seen: Seen,
+    /// An event came that says anything.
+    spoke: bool,
 }
+
+/// What says that a stream is over and nothing else: as its first word it is the end of no answer.
+const LAST: &str = "[DONE]";
 
 /// What is wrong with `body`, which a provider of `provider`'s format answered as a whole although a stream was asked for;
 /// `None` for an answer that can be written as one.
@@ -48,13 +53,22 @@ impl Opening {
     /// The beginning of a stream of `provider`.
     #[must_use]
     pub fn new(provider: Format) -> Self {
-        Self { framer: Framer::new(EVENT_LIMIT), reader: wire(provider).stream_reader(), seen: Seen::Lifecycle }
+        Self {
+            framer: Framer::new(EVENT_LIMIT),
+            reader: wire(provider).stream_reader(),
+            seen: Seen::Lifecycle,
+            spoke: false,
+        }
     }
 
     /// Takes the stream's next bytes, cut anywhere, and says what is known with them.
     pub fn chunk(&mut self, chunk: &[u8]) -> &Seen {
-        let Self { framer, reader, seen } = self;
+        let Self { framer, reader, seen, spoke } = self;
         let read = framer.push::<Fault<'static>>(chunk, |frame| {
+            if !*spoke && frame.data.trim() == LAST {
+                return Err(empty());
+            }
+            *spoke |= !frame.data.trim().is_empty();
             if *seen == Seen::Lifecycle {
                 reader.frame(&frame, &mut |event| note(seen, &event))?;
             }
@@ -73,11 +87,15 @@ impl Opening {
         let Self { reader, seen, .. } = &mut self;
         reader.end(&mut |event| note(seen, &event));
         if self.seen == Seen::Lifecycle {
-            let message = "The provider's stream ended before its first word";
-            return Seen::Failed(Fault::new(FaultKind::StreamIncomplete, message).with_code("stream_empty"));
+            return Seen::Failed(empty());
         }
         self.seen
     }
+}
+
+fn empty() -> Fault<'static> {
+    Fault::new(FaultKind::StreamIncomplete, "The provider's stream ended before its first word")
+        .with_code("stream_empty")
 }
 
 fn note(seen: &mut Seen, event: &Event<'_>) {
@@ -155,7 +173,9 @@ mod tests {
         check(format, &format!(": a comment\n\n|{role}\n\n"), "llf");
         // By the format's own end the answer is whole, and an empty one.
         check(format, &format!("{role}\n\n|data: [DONE]\n\n"), "lcc");
-        check(format, "data: [DONE]\n\n", "cc");
+        // But that alone is the end of no answer.
+        check(format, "data: [DONE]\n\n", "ff");
+        check(format, ": a comment\n\n|data: [DONE]\n\n", "lff");
         check(format, &format!("{role}\n\n|data: {{\"error\":{{\"message\":\"no\",\"code\":502}}}}\n\n"), "lff");
         check(format, "data: {nonsense\n\n", "ff");
         let created = r#"data: {"type":"response.created","sequence_number":0,"response":{"id":"r","model":"m","status":"in_progress","output":[]}}"#;

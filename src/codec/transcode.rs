@@ -290,7 +290,8 @@ impl Watch {
         if self.outcome.fault.is_none() {
             self.outcome.note(&Event::Fault(fault.clone()));
         }
-        let mut out = Vec::new();
+        // What could not be read may have been handed on to the middle of an event.
+        let mut out = if self.blind { b"\n\n".to_vec() } else { Vec::new() };
         let mut writer = self.wire.stream_writer(Arc::clone(&self.reply));
         writer.resume(given);
         writer.event(&Event::Fault(fault), &mut out, &mut |_| {});

@@ -1,6 +1,7 @@
 //! How a client's connection is treated, beyond what Pingora does by itself.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::{Method, Version};
 use pingora_proxy::Session;
@@ -9,6 +10,9 @@ use tidegate_codec::hub::{Fault, FaultKind};
 use super::names;
 use super::refuse::Rejection;
 use crate::config::{ClientTimeouts, Server};
+
+/// Bytes a second that a client must at least take of a large piece.
+const LEAST_RATE: usize = 16 << 10;
 
 /// Prepares the connection for the request that has come.
 pub(super) fn prepare(session: &mut Session, timeouts: &ClientTimeouts) {
@@ -22,6 +26,12 @@ pub(super) fn prepare(session: &mut Session, timeouts: &ClientTimeouts) {
         // It knows no chunks: the end of the connection is the answer's, see `length`.
         session.set_keepalive(None);
     }
+}
+
+/// Gives the client as much more time as a large piece of an answer takes: Pingora has one deadline for all of it.
+pub(super) fn wait_for_large(session: &mut Session, length: usize, timeouts: &ClientTimeouts) {
+    let more = Duration::from_secs((length / LEAST_RATE) as u64);
+    session.set_write_timeout(Some(timeouts.write.saturating_add(more)));
 }
 
 /// Who calls: the address that connected, or the one that a trusted proxy tells of.

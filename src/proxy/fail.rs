@@ -15,13 +15,21 @@ use super::{hedge, pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
-use crate::upstream::seam::{STREAM_TOO_LONG, Told};
+use crate::upstream::framing;
+use crate::upstream::seam::{KEY_REFUSED, STREAM_TOO_LONG, Told};
 
 /// Times that one attempt may meet a pooled connection that had died.
 const MAX_STALE: usize = 2;
 
 /// The client went away.
-pub(super) const CLIENT_GONE: Abort = Abort { side: Side::Client, reason: "disconnect" };
+const CLIENT_GONE: Abort = Abort { side: Side::Client, reason: "disconnect" };
+/// The client is there and takes nothing.
+const CLIENT_SLOW: Abort = Abort { side: Side::Client, reason: "slow" };
+
+/// How the client failed that `error` is of.
+pub(super) fn client_abort(error: &Error) -> Abort {
+    if *error.etype() == ErrorType::WriteTimedout { CLIENT_SLOW } else { CLIENT_GONE }
+}
 
 /// A connection to the endpoint stands.
 pub(super) fn connected(exchange: &mut Exchange, reused: bool) {
@@ -101,11 +109,8 @@ fn failure_of(error: &Error) -> Failure {
     match error.etype() {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::Custom(STREAM_TOO_LONG) => Failure::Timeout,
         ErrorType::HTTPStatus(status) => Failure::Status(*status),
-        ErrorType::InvalidHTTPHeader
-        | ErrorType::H1Error
-        | ErrorType::InvalidH2
-        | ErrorType::InternalError
-        | ErrorType::Custom(_) => Failure::BadAnswer,
+        ErrorType::InternalError | ErrorType::Custom(_) => Failure::BadAnswer,
+        _ if framing::is_garbage(error) => Failure::BadAnswer,
         _ => Failure::Reset,
     }
 }
@@ -172,11 +177,13 @@ pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mu
     let told = match verdict {
         _ if starved => Some(Rejection::from(BodyError::TooSlow)).map(|slow| (*slow.fault, slow.label)),
         Some(verdict) if !by_client => Some(*verdict),
+        // What it says is about our key, and nothing of that is for the client.
+        _ if *error.etype() == ErrorType::Custom(KEY_REFUSED) => refuse::fault_of(error, None),
         _ if said.is_some() => said,
         _ => refuse::fault_of(error, failed_status).or_else(|| client_fault(error)),
     };
     let Some((fault, label)) = told else {
-        exchange.trail.aborted = Some(CLIENT_GONE);
+        exchange.trail.aborted = Some(client_abort(error));
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     };
     let rejection = Rejection::new(fault).labelled(label).retry_after(retry_after).closing();
@@ -200,7 +207,7 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     }
     if by_client {
-        exchange.trail.aborted = Some(CLIENT_GONE);
+        exchange.trail.aborted = Some(client_abort(error));
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     }
     let last = last_words(exchange, error);

@@ -224,7 +224,11 @@ impl ProxyHttp for Edge {
             length::known(session, whole, &mut exchange.trail);
         }
         // What takes long to write takes a place for as long.
-        let small = body.as_ref().is_none_or(|piece| piece.len() <= SMALL);
+        let length = body.as_ref().map_or(0, Bytes::len);
+        let small = length <= SMALL;
+        if !small {
+            connection::wait_for_large(session, length, &self.live.load().settings.server.timeouts);
+        }
         if small && (end || pieces::is_over(exchange)) {
             exchange.give_back();
         }

@@ -16,7 +16,7 @@ use super::{begun, hedge, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
-use crate::upstream::Packed;
+use crate::upstream::{Packed, framing};
 
 /// Interim answers (1xx) that one attempt may bring.
 const MOST_INTERIMS: u32 = 100;
@@ -38,6 +38,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if status < 200 {
         return interim(exchange);
     }
+    framing::check(head)?;
     hedge::settle(exchange);
     begun::status(exchange, status);
     let Some(sending) = exchange.sending() else { return Ok(()) };
@@ -122,7 +123,7 @@ fn answer_mode(
     let passes = attempt.format == admitted.format && attempt.undo == Undo::default() && !reframed;
     match reshape_mode(&shape, admitted.format, attempt) {
         Some(mode) => Some(mode),
-        None if passes => Some(pass_mode(&shape, attempt)),
+        None if passes => pass_mode(&shape, attempt),
         None => translate_mode(&shape, admitted.format, attempt),
     }
 }
@@ -185,9 +186,10 @@ fn transcoder(client: Format, attempt: &mut Attempt) -> Box<Transcoder> {
     Box::new(Transcoder::new(attempt.format, client, Arc::clone(&attempt.reply), undo))
 }
 
-/// The provider speaks the client's format.
-fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
-    match shape.status {
+/// The provider speaks the client's format; `None` for a success without a body where an answer was asked for.
+fn pass_mode(shape: &Shape, attempt: &Attempt) -> Option<Mode> {
+    Some(match shape.status {
+        204 | 205 | 304 if shape.wanted.is_some() => return None,
         204 | 205 | 304 => Mode::PassBlind,
         300.. => Mode::Error { status: shape.status, same: true, body: Collected::default() },
         _ if shape.wanted.is_some() && shape.kind == Kind::Other => no_answer(shape.status),
@@ -195,7 +197,7 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Mode {
             Mode::PassStream(Box::new(Watch::new(attempt.format, Arc::clone(&attempt.reply))))
         }
         _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
-    }
+    })
 }
 
 /// The provider speaks another format than the client.

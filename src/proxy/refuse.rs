@@ -11,8 +11,8 @@ use super::body::BodyError;
 use super::exchange::Exchange;
 use super::upload::REFUSED;
 use crate::config::AuthFailure;
-use crate::upstream::BADLY_PACKED;
-use crate::upstream::seam::{CONTEXT_LENGTH, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
+use crate::upstream::seam::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
+use crate::upstream::{BADLY_PACKED, framing};
 
 /// The error of an answer without the body that it must have.
 pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
@@ -195,6 +195,11 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
     if let (Some(status), ErrorType::HTTPStatus(_)) = (failed_status, error.etype()) {
         return Some(told_status(status));
     }
+    if framing::is_garbage(error) {
+        let fault = Fault::new(FaultKind::Api, "The provider's answer is not valid HTTP.");
+        let fault = Fault { status: 502, ..fault.with_code("upstream_protocol") };
+        return Some((fault, "upstream_protocol"));
+    }
     let (kind, status, message, code) = match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
             (FaultKind::Timeout, 504, "The provider did not accept a connection in time.", "upstream_connect_timeout")
@@ -211,13 +216,11 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
             (FaultKind::Api, 502, "No secure connection to the provider could be made.", "upstream_tls")
         }
-        ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
-            (FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol")
-        }
         ErrorType::Custom(BADLY_PACKED) => {
             (FaultKind::Api, 502, "The provider's answer is not packed as its head says.", BADLY_PACKED)
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
+        ErrorType::Custom(KEY_REFUSED) => return Some(told_status(401)),
         ErrorType::Custom(STREAM_FAILED) => {
             (FaultKind::Api, 502, "The provider's stream failed before its first word.", STREAM_FAILED)
         }

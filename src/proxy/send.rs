@@ -191,6 +191,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     let whole = Course {
         entire: attempt.format != admitted.format,
         context_length: admitted.route.retries.wants(Failure::ContextLength),
+        keys: wire(attempt.format).spec().bad_key_is_bad_request,
         whole: timeouts.stream,
         body: Some(attempt.body.clone()),
         ..patient
@@ -208,7 +209,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
             ..whole
         });
     }
-    (whole.context_length || whole.entire).then_some(whole)
+    (whole.context_length || whole.keys || whole.entire).then_some(whole)
 }
 
 fn nothing_left(sending: &Sending) -> Rejection {

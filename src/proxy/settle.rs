@@ -101,7 +101,7 @@ fn token_span(exchange: &Exchange, outcome: &Outcome, latency: Duration) -> Opti
 fn note_error(error: Option<&Error>, trail: &mut Trail) {
     let Some(error) = error else { return };
     if *error.esource() == ErrorSource::Downstream {
-        trail.aborted.get_or_insert(fail::CLIENT_GONE);
+        trail.aborted.get_or_insert(fail::client_abort(error));
         trail.error.get_or_insert("client_gone");
     } else if let Some((_, label)) = refuse::fault_of(error, None) {
         trail.error.get_or_insert(label);

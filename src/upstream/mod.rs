@@ -19,6 +19,7 @@ mod authorities;
 mod budget;
 mod endpoint;
 mod fleet;
+pub mod framing;
 mod health;
 mod hold;
 mod packed;

@@ -7,6 +7,7 @@ use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{PAIRS, Wire};
 use crate::support::http1::Ended;
 use crate::support::provider::Provider;
+use crate::support::script::{End, Reply};
 use crate::support::{PATIENCE, within};
 
 async fn house(upstream: Wire) -> (Provider, Edge) {
@@ -189,5 +190,31 @@ async fn a_client_that_is_still_sending_sees_its_refusal() {
     for _ in 0..10 {
         let answer = Ask::post("/v1/chat/completions", "x".repeat(3_000_000)).send(edge.addr).await;
         assert_eq!(answer.status, 401, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_end_can_be_read_in_two_ways_is_none() {
+    for (client, upstream) in PAIRS {
+        for stream in [false, true] {
+            let body = String::from_utf8(upstream.reply(stream).body()).expect("a fixture is text");
+            let kind = if stream { "text/event-stream" } else { "application/json" };
+            let (length, chunk) = (body.len(), format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+            for (framing, body) in [
+                ("transfer-encoding: gzip, chunked".to_owned(), &chunk),
+                ("transfer-encoding: chunked\r\ntransfer-encoding: chunked".to_owned(), &chunk),
+                (format!("content-length: {length}, {length}"), &body),
+                (format!("content-length: {length}\r\ncontent-length: 5"), &body),
+            ] {
+                let raw = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n{body}");
+                let provider = Provider::always(Reply::raw(raw, End::Clean)).await;
+                let conf = Conf::open().server("max_attempts: 1").provider("p", upstream.kind(), &provider);
+                let edge = Edge::start(&conf.model("m", "p/model-1")).await;
+                let refused = client.ask("m", stream).send(edge.addr).await;
+                assert_eq!(refused.status, 502, "{client:?} {upstream:?} {stream} {framing}: {}", refused.text());
+                assert!(refused.text().contains("not valid HTTP"), "{}", refused.text());
+                client.error(&refused);
+            }
+        }
     }
 }

@@ -251,3 +251,27 @@ async fn how_long_to_wait_is_told_to_every_client() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_of_ours_that_is_refused_is_not_the_clients() {
+    const REFUSED: &str = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}"#;
+    let own = |stream: bool| match stream {
+        true => ask("/v1beta/models/m:streamGenerateContent?alt=sse"),
+        false => ask("/v1beta/models/m:generateContent"),
+    };
+    let (provider, edge) = house("gemini", vec![Reply::json(400, REFUSED)]).await;
+    let asks = [false, true]
+        .into_iter()
+        .flat_map(|stream| [own(stream), Wire::Chat.ask("m", stream), Wire::Messages.ask("m", stream)]);
+    for ask in asks.chain([ask("/v1beta/models/m:streamGenerateContent")]) {
+        let refused = ask.header("x-api-key", KEY).send(edge.addr).await;
+        assert_eq!(refused.status, 502, "{}", refused.text());
+        assert!(refused.text().contains("refused this server's credentials"), "{}", refused.text());
+        assert!(!refused.text().contains("valid API key"), "{}", refused.text());
+    }
+    assert_eq!(provider.requests().len(), 7);
+    // Any other bad request is the client's, and told as it is.
+    let (_provider, edge) = house("gemini", vec![Reply::json(400, REFUSED.replace("API_KEY_INVALID", "OTHER"))]).await;
+    let told = own(false).header("x-api-key", KEY).send(edge.addr).await;
+    assert_eq!((told.status, told.json()["error"]["details"][0]["reason"].as_str()), (400, Some("OTHER")));
+}

@@ -87,7 +87,7 @@ const KINDS: [Kind; 33] = [
     ("a page of a proxy", |_, _| answers(Reply::typed(502, "text/html", "<html><h1>502 Bad Gateway</h1></html>"), Sees::Refused(&[502]))),
     ("another protocol", |_, _| answers(Reply::raw("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", End::Hang), Sees::Refused(&[502]))),
     ("an early hint", |wire, stream| answers(wire.reply(stream).interim(103), Sees::Words)),
-    ("no content", |_, _| answers(Reply::bare(204), Sees::Own)),
+    ("no content", |_, _| answers(Reply::bare(204), Sees::Refused(&[502]))),
     ("trailers", |wire, stream| answers(wire.reply(stream).framed(Framed::Chunked).trailer("x-sum", "1"), Sees::Words)),
     ("invalid JSON", |wire, stream| {
         let broken = if stream { Reply::sse(wire.stream().replacen("!\"}", "!\"}}}}", 1)) } else { Reply::json(200, "{\"id\": nonsense") };

@@ -94,6 +94,21 @@ async fn an_answer_that_nobody_takes_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_client_may_take_a_large_answer_slowly() {
+    let long = Wire::Chat.reply(false).body();
+    let long = String::from_utf8(long).expect("JSON is text").replacen("Hello, ", &"x".repeat(16_000_000), 1);
+    let provider = Provider::always(Reply::json(200, long)).await;
+    let conf = Conf::open().server("timeouts: {write: 200ms}").provider("p", "openai", &provider);
+    let edge = Edge::start(&conf.model("m", "p/model-1")).await;
+    let mut client = Wire::Messages.ask("m", false).open(edge.addr).await;
+    provider.request(0).await;
+    // Far longer than the wait for a small piece; more than the sockets hold is still to be written.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let response = within(PATIENCE, "all of the answer", client.response()).await;
+    assert!(response.status == 200 && response.body.len() > 16_000_000, "{} {:?}", response.body.len(), response.ended);
+}
+
+#[tokio::test]
 async fn connections_are_counted_in_all_and_by_address() {
     for (line, reason) in
         [("limits: {connections: 6}", "connections"), ("limits: {connections_per_ip: 6}", "connections_per_ip")]

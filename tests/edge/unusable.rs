@@ -52,6 +52,11 @@ async fn a_stream_over_http2_that_ends_with_its_head_is_a_gateway_error() {
 }
 
 #[tokio::test]
+async fn a_reset_over_http2_is_a_broken_connection() {
+    check("a reset", &Speaks::H2c, &Reply::no_answer(End::Reset), 502, "connection to the provider broke").await;
+}
+
+#[tokio::test]
 async fn the_page_of_something_on_the_way_is_a_gateway_error() {
     let page = Reply::typed(200, "text/html; charset=utf-8", "<html>Please log in</html>");
     for (client, upstream) in PAIRS {

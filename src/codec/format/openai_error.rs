@@ -57,6 +57,9 @@ pub(super) fn tells(body: &[u8]) -> bool {
     said.message.is_some_and(|words| !words.is_empty()) || code.is_some_and(|code| code >= 400)
 }
 
+/// How OpenAI says that a key is none; xAI says so with a 400 and no code of its own.
+const BAD_KEY: &str = "Incorrect API key provided";
+
 /// Reads an error in a stream (an event, the `error` of one, or of a response that failed), whose status is told by its
 /// contents alone.
 pub(super) fn read_in_stream(value: &mut Cursor<'_>) -> Fault<'static> {
@@ -143,6 +146,8 @@ fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
     };
     let kind = if said.filtered {
         FaultKind::ContentFilter
+    } else if said.message.as_deref().is_some_and(|words| words.starts_with(BAD_KEY)) {
+        FaultKind::Authentication
     } else {
         // A precise word beats the status, the status beats a vague word.
         match (word_kind, status) {
@@ -179,7 +184,8 @@ fn kind_of_word(word: &str) -> Option<(FaultKind, bool)> {
         "rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens" | "insufficient_quota" => {
             (FaultKind::RateLimit, false)
         }
-        "authentication_error" | "invalid_api_key" => (FaultKind::Authentication, false),
+        "invalid_api_key" => (FaultKind::Authentication, true),
+        "authentication_error" => (FaultKind::Authentication, false),
         "permission_error" => (FaultKind::Permission, false),
         "not_found_error" | "model_not_found" => (FaultKind::NotFound, false),
         "request_too_large" => (FaultKind::TooLarge, false),
@@ -282,6 +288,16 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_key_is_one_whatever_its_status() {
+        let (of_key, code) = (FaultKind::Authentication, Some("invalid_api_key"));
+        let xai = r#"{"code":"Client specified","error":"Incorrect API key provided: ab***yz."}"#;
+        check(400, xai, of_key, Some("Client specified"), "Incorrect API key");
+        for status in [400, 401] {
+            check(status, r#"{"error":{"message":"m","code":"invalid_api_key"}}"#, of_key, code, "m");
+        }
+    }
+
+    #[test]
     fn reads_every_shape() {
         use FaultKind::{Api, Authentication, ContentFilter, InvalidRequest, NotFound, RateLimit};
         let openai = r#"{"error":{"message":"no","type":"invalid_request_error","param":"model","code":"context_length_exceeded"}}"#;
@@ -319,13 +335,6 @@ mod tests {
             InvalidRequest,
             Some("Client specified"),
             "key",
-        );
-        check(
-            401,
-            r#"{"error":{"message":"m","code":"invalid_api_key"}}"#,
-            Authentication,
-            Some("invalid_api_key"),
-            "m",
         );
         check(
             429,

@@ -8,11 +8,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
-use tidegate_codec::hub::Fault;
+use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{Opening, Seen, whole_fault, wire};
 
 use super::session::{Read, SeamSession};
-use super::{CONTEXT_LENGTH, STREAM_FAILED, TOO_LONG, Told};
+use super::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, TOO_LONG, Told};
 use crate::clock;
 
 /// Most bytes of a stream that are held; lifecycle frames of a provider that echoes the prompt may be long.
@@ -36,7 +36,7 @@ pub(super) struct Kind {
     pub(super) events: bool,
     /// An event stream that can be read.
     pub(super) stream: bool,
-    /// A refusal that may be because of the prompt's length.
+    /// A refusal that may be because of the prompt's length, or of our key.
     pub(super) refusal: bool,
 }
 
@@ -171,15 +171,18 @@ impl SeamSession {
         if let Some(fault) = success.then(|| whole_fault(self.course.format, &entire)).flatten() {
             return Err(told(STREAM_FAILED, fault));
         }
+        if self.kind.refusal {
+            self.check_refusal(status, &entire)?;
+        }
         self.read_ahead(entire);
         Ok(())
     }
 
-    /// Reads a refusal, which goes out as it is unless it is because of the prompt's length.
+    /// Reads a refusal, which goes out as it is unless it is because of the prompt's length or of our key.
     ///
     /// # Errors
     ///
-    /// The prompt is too long.
+    /// The prompt is too long, or the key is refused.
     pub(super) async fn hear_refusal(&mut self, status: u16) -> Result<()> {
         let mut body = Vec::new();
         while body.len() < REFUSAL_MOST {
@@ -192,8 +195,20 @@ impl SeamSession {
                 }
             }
         }
-        let fault = wire(self.course.format).read_error(status, &body).into_owned();
-        if fault.is_context_length() { Err(told(CONTEXT_LENGTH, fault)) } else { Ok(()) }
+        self.check_refusal(status, &body)
+    }
+
+    /// What a refusal is about, where that is no status's to say.
+    fn check_refusal(&self, status: u16, body: &[u8]) -> Result<()> {
+        let mut fault = wire(self.course.format).read_error(status, body).into_owned();
+        if self.course.context_length && fault.is_context_length() {
+            return Err(told(CONTEXT_LENGTH, fault));
+        }
+        if fault.kind == FaultKind::Authentication {
+            fault.status = 401;
+            return Err(told(KEY_REFUSED, fault));
+        }
+        Ok(())
     }
 
     fn read_ahead(&mut self, piece: Bytes) {
@@ -259,7 +274,9 @@ mod tests {
         let one = entire.one();
         assert!(one.len() == 200_002 + big.len() && one.ends_with(&big));
         let mut page = Entire::default();
-        ["", "\r\n ", "<html>"].into_iter().for_each(|part| page.push(Bytes::from_static(part.as_bytes())));
+        for part in ["", "\r\n ", "<html>"] {
+            page.push(Bytes::from_static(part.as_bytes()));
+        }
         assert!(page.is_no_json());
         assert_eq!(page.pieces().collect::<Vec<_>>(), ["\r\n <html>"]);
     }

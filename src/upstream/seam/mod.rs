@@ -31,6 +31,7 @@ use pingora_core::{Error, ErrorType};
 use tidegate_codec::Format;
 use tidegate_codec::hub::Fault;
 
+use super::framing;
 use super::packed::BADLY_PACKED;
 
 pub use connector::Seam;
@@ -44,6 +45,8 @@ const GROUP: u64 = 0x7365_616d;
 pub const STREAM_FAILED: &str = "stream_failed";
 /// The error of an answer that says that the prompt is too long; its cause is a [`Told`].
 pub const CONTEXT_LENGTH: &str = "context_length";
+/// The error of a bad request that is one because of the key that went with it, which is ours; its cause is a [`Told`].
+pub const KEY_REFUSED: &str = "upstream_credentials";
 /// The error of a stream that went on for longer than it may.
 pub const STREAM_TOO_LONG: &str = "stream_too_long";
 
@@ -72,6 +75,8 @@ pub struct Course {
     pub streamed: bool,
     /// A refusal because of the prompt's length is an error, so that another target can be tried.
     pub context_length: bool,
+    /// The provider may call a refused key a bad request, which is then an error.
+    pub keys: bool,
     /// Asks elsewhere as well where a stream is slow to begin.
     pub hedge: Option<Hedge>,
     /// The request's body, where all of it is here: it need not come through Pingora's loop.
@@ -93,13 +98,14 @@ impl Course {
             entire: false,
             streamed: false,
             context_length: false,
+            keys: false,
             hedge: None,
             body: None,
         }
     }
 }
 
-/// What a provider said when it failed: the cause of [`STREAM_FAILED`] and [`CONTEXT_LENGTH`].
+/// What a provider said when it failed: the cause of [`STREAM_FAILED`], [`CONTEXT_LENGTH`] and [`KEY_REFUSED`].
 #[derive(Debug)]
 pub struct Told(pub Arc<Fault<'static>>);
 
@@ -125,7 +131,7 @@ pub fn is_heartbeat(piece: &Bytes) -> bool {
 pub enum Cut {
     /// The connection broke.
     Broken,
-    /// What came was no HTTP, or HTTP/2 gave the stream up.
+    /// What came was no HTTP.
     Garbled,
     /// It is not packed as its head says.
     BadlyPacked,
@@ -150,9 +156,7 @@ impl Cut {
             ErrorType::Custom(STREAM_TOO_LONG) => Self::TooLong,
             ErrorType::Custom(BADLY_PACKED) => Self::BadlyPacked,
             ErrorType::ReadTimedout => Self::Silent,
-            ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2 => {
-                Self::Garbled
-            }
+            _ if framing::is_garbage(error) => Self::Garbled,
             _ => Self::Broken,
         }
     }

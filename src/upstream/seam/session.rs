@@ -25,7 +25,7 @@ use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, Cut, HEARTBEAT, STREAM_TOO_LONG};
 use crate::clock::{self, Instant};
-use crate::upstream::Packed;
+use crate::upstream::{Packed, framing};
 
 /// The longest wait for a connection to be ended in order.
 const GOODBYE: Duration = Duration::from_millis(100);
@@ -189,7 +189,7 @@ impl SeamSession {
         }
         if self.kind.stream && !self.course.hold.is_zero() {
             self.hold().await?;
-        } else if self.kind.refusal && self.course.context_length {
+        } else if self.kind.refusal && (self.course.context_length || self.course.keys) {
             self.hear_refusal(status).await?;
         } else if self.course.entire && !self.kind.events {
             self.hold_entire(status).await?;
@@ -390,6 +390,7 @@ impl SeamSession {
             }
             let Some(head) = self.inner.response_header() else { break };
             if !head.status.is_informational() || head.status == 101 {
+                framing::check(head)?;
                 let packed = Packed::of(head);
                 self.kind = Kind::of(packed.as_ref().map_or(head, Packed::head));
                 // What ends with its head holds nothing.

@@ -30,6 +30,9 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
+/// The reason of an error about the key.
+const BAD_KEY: &str = "API_KEY_INVALID";
+
 /// Longest part of a body without an envelope that is shown, in bytes.
 const EXCERPT: usize = 300;
 
@@ -131,6 +134,8 @@ impl<'a> Said<'a> {
         let status = status.filter(|status| *status >= 400).or(told);
         let by_word = self.status.as_deref().and_then(|word| STATUSES.iter().find(|(name, _)| *name == word));
         let kind = match (by_word, status) {
+            // A key that does not hold is an `INVALID_ARGUMENT` here.
+            _ if self.reason.as_deref() == Some(BAD_KEY) => FaultKind::Authentication,
             (Some((_, FaultKind::InvalidRequest | FaultKind::Api)) | None, Some(status)) => {
                 FaultKind::from_status(status)
             }
@@ -281,6 +286,12 @@ mod tests {
             ),
             (429, r#"{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}"#, FaultKind::RateLimit, "m"),
             (503, r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#, FaultKind::Overloaded, "m"),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#,
+                FaultKind::Authentication,
+                "m",
+            ),
             (500, r#"{"error":"boom"}"#, FaultKind::Api, "boom"),
             (502, "", FaultKind::Api, "the provider answered with status 502 and no readable error"),
             (500, "upstream gone", FaultKind::Api, "the provider answered with status 500: upstream gone"),
