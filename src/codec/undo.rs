@@ -302,7 +302,9 @@ impl Unwrapper {
     fn contents(&mut self, piece: &str) -> String {
         self.held.push_str(piece);
         let (end, closed) = contents_end(&self.held);
-        let text: String = self.held.drain(..end).collect();
+        // A model wrote this, and no parser has read it.
+        let text = Text::mended(self.held.get(..end).unwrap_or_default()).escaped().to_owned();
+        self.held.drain(..end);
         if closed {
             self.held.clear();
             self.place = Place::Behind;

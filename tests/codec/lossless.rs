@@ -837,3 +837,105 @@ fn a_stream_that_its_writer_gives_up_is_no_complete_one() {
     let (written, outcome) = support::streamed(Format::GeminiGenerate, Format::OpenaiChat, &[failed]);
     assert!(written.contains("\"error\"") && outcome.fault.is_some(), "{outcome:?}\n{written}");
 }
+
+/// Pointers to all strings within `value`.
+fn strings(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(_) => found.push(at.to_owned()),
+        Value::Object(map) => {
+            for (key, inner) in map {
+                strings(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(number, inner)| strings(inner, &format!("{at}/{number}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// What would end its string, and the objects around it, if it were written as it is; and what no string may hold.
+const BREAKS: [&str; 4] = [
+    r#"QUJD"}]}}],"evil":{"a":[{"b":{"c":""#,
+    "data:image/png;base64,QUJD\"}]}}],\"evil\":{\"a\":[{\"b\":{\"c\":\"",
+    "{\"input\":\"a\n\u{1}\\x\\u12\"}]}}],\"evil\":{\"a\":[{\"b\":{\"c\":\"",
+    "https://h/\\\"},\"evil\":{\"a\":\"\r\n\r\ndata: {\"evil\":1}\r\n\r\n",
+];
+
+/// No key of a request, an answer or an event comes from within a string.
+fn check_kept(what: &str, written: &[u8]) {
+    fn is_clean(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.iter().all(|(key, inner)| key != "evil" && is_clean(inner)),
+            Value::Array(items) => items.iter().all(is_clean),
+            _ => true,
+        }
+    }
+    let text = String::from_utf8_lossy(written);
+    let value: Value = serde_json::from_slice(written).unwrap_or_else(|error| panic!("{what}: {error}: {text}"));
+    assert!(is_clean(&value), "{what}: a string became more than itself: {text}");
+}
+
+#[test]
+fn no_string_ends_before_its_own_quote() {
+    let mut checked = 0;
+    for from in Format::ALL {
+        let mut requests: Vec<Value> = inner_members(from).into_iter().map(|(body, _)| body).collect();
+        for (pointer, value) in fields(from) {
+            let mut body = base(from);
+            set(&mut body, pointer, value);
+            requests.push(body);
+        }
+        let recorded = support::corpus::cases().into_iter().filter(|case| case.format == from && case.status == 200);
+        let (mut answers, mut seen) = (vec![full_answer(from)], std::collections::HashSet::new());
+        for case in recorded {
+            for (all, text) in [(&mut requests, &case.request), (&mut answers, &case.json)] {
+                all.extend(text.as_ref().and_then(|text| serde_json::from_slice::<Value>(text).ok()));
+            }
+        }
+        for (is_request, body) in
+            requests.iter().map(|body| (true, body)).chain(answers.iter().map(|body| (false, body)))
+        {
+            let mut found = Vec::new();
+            strings(body, "", &mut found);
+            found.retain(|pointer| seen.insert((is_request, pointer.replace(|c: char| c.is_ascii_digit(), ""))));
+            for (pointer, words) in found.iter().flat_map(|pointer| BREAKS.map(|words| (pointer, words))) {
+                let mut body = body.clone();
+                *body.pointer_mut(pointer).unwrap() = json!(words);
+                let body = body.to_string();
+                for to in Format::ALL {
+                    let what = format!("{} -> {}: {pointer} = {words:?}", from.name(), to.name());
+                    let written = if is_request {
+                        translate(from, to, body.as_bytes()).map(|translated| translated.outgoing.body)
+                    } else {
+                        let answer = translate_response(from, to, body.as_bytes(), &support::reply(), &Undo::default());
+                        answer.map(|answer| answer.body).map_err(|fault| fault.message.to_string())
+                    };
+                    let Ok(written) = written else { continue };
+                    checked += 1;
+                    check_kept(&what, &written);
+                }
+            }
+        }
+        let events = full_stream(from);
+        for (number, event) in events.iter().enumerate() {
+            let mut found = Vec::new();
+            strings(event, "", &mut found);
+            for (pointer, words) in found.iter().flat_map(|pointer| BREAKS.map(|words| (pointer, words))) {
+                let mut events = events.clone();
+                *events[number].pointer_mut(pointer).unwrap() = json!(words);
+                for to in Format::ALL {
+                    let (written, _) = support::streamed(from, to, &events);
+                    for line in written.lines().filter_map(|line| line.strip_prefix("data: ")) {
+                        let what = format!("{} -> {}: event {number}, {pointer} = {words:?}", from.name(), to.name());
+                        if line != "[DONE]" {
+                            check_kept(&what, line.as_bytes());
+                        }
+                    }
+                }
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 5_000, "only {checked} were looked at");
+}

@@ -13,10 +13,34 @@ impl<'a> Text<'a> {
     /// The empty string.
     pub const EMPTY: Text<'static> = Text(Cow::Borrowed(""));
 
-    /// Takes contents that are escaped already, as a parser found them.
+    /// Takes contents that are escaped already, as a parser found them. What is not would end the string that it is written
+    /// into: of what no parser has seen make it with [`from_plain`](Self::from_plain) or [`mended`](Self::mended).
     #[must_use]
     pub fn from_escaped(escaped: impl Into<Cow<'a, str>>) -> Self {
-        Self(escaped.into())
+        let escaped = escaped.into();
+        debug_assert!(is_contents(&escaped), "no contents of a string: {escaped:?}");
+        Self(escaped)
+    }
+
+    /// Takes contents that are meant to be escaped, such as a model writes: what no string can hold is escaped.
+    #[must_use]
+    pub fn mended(meant: &'a str) -> Self {
+        if is_contents(meant) {
+            return Self(Cow::Borrowed(meant));
+        }
+        let mut out = String::with_capacity(meant.len() + 16);
+        let mut rest = meant;
+        while let Some(first) = rest.chars().next() {
+            let width = match escape_len(rest.as_bytes()) {
+                Some(width) => width,
+                None if first != '\\' && first != '"' && first >= ' ' => first.len_utf8(),
+                None => 0,
+            };
+            let (taken, left) = rest.split_at_checked(width.max(first.len_utf8())).unwrap_or((rest, ""));
+            out.push_str(if width > 0 { taken.into() } else { Text::from_plain(taken).0 }.as_ref());
+            rest = left;
+        }
+        Self(Cow::Owned(out))
     }
 
     /// Escapes `plain`; borrows where nothing needs it.
@@ -95,6 +119,25 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+/// True for what may stand between the quotes of a JSON string.
+fn is_contents(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
+        let Some(width) = rest.get(at..).and_then(escape_len) else { return false };
+        rest = rest.get(at + width..).unwrap_or_default();
+    }
+    true
+}
+
+/// The length of the escape that `bytes` begins with.
+fn escape_len(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),
+        [b'\\', b'u', hex @ ..] if hex.get(..4)?.iter().all(u8::is_ascii_hexdigit) => Some(6),
+        _ => None,
     }
 }
 
@@ -242,6 +285,23 @@ mod tests {
         ] {
             assert_eq!(Text::from_escaped(escaped).plain(), plain);
         }
+    }
+
+    #[test]
+    fn what_a_model_escaped_badly_is_mended() {
+        for (meant, escaped) in [
+            ("", ""),
+            (r"a\n\u00e9\/", r"a\n\u00e9\/"),
+            ("a\nb\u{1}", r"a\nb\u0001"),
+            (r#"say "hi""#, r#"say \"hi\""#),
+            (r"\x\'\u12\", r"\\x\\'\\u12\\"),
+            (r"\u北京\uD83", r"\\u北京\\uD83"),
+            (r#"\\""#, r#"\\\""#),
+        ] {
+            assert_eq!(Text::mended(meant).escaped(), escaped, "{meant}");
+            assert!(is_contents(escaped));
+        }
+        assert!(["\"", "\\", "\n", r"\x", r"\u12"].into_iter().all(|text| !is_contents(text)));
     }
 
     #[test]

@@ -136,22 +136,22 @@ pub(super) fn standard_alphabet(data: Text<'_>) -> Text<'_> {
     if memchr::memchr2(b'-', b'_', data.escaped().as_bytes()).is_none() {
         return data;
     }
-    let swapped = data.escaped().bytes().map(|byte| match byte {
-        b'-' => '+',
-        b'_' => '/',
-        other => char::from(other),
-    });
-    Text::from_escaped(swapped.collect::<String>())
+    Text::from_escaped(data.escaped().replace('-', "+").replace('_', "/"))
 }
 
 /// `data` in the standard alphabet and padded, as the other formats have it; escapes, which clients write for `/`, stand
 /// for one character each.
 pub(super) fn standard_base64(data: Text<'_>) -> Text<'_> {
     let data = standard_alphabet(data);
-    if data.escaped().bytes().any(|byte| matches!(byte, b'\\' | b' ')) && data.plain().contains(char::is_whitespace) {
-        return data;
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if !data.escaped().bytes().all(is_base64) {
+        // Only what is base64 without its escapes may lose them.
+        return if data.plain().bytes().all(is_base64) { padded(Text::from_escaped(data.into_plain())) } else { data };
     }
-    let data = if data.escaped().contains('\\') { Text::from_escaped(data.into_plain()) } else { data };
+    padded(data)
+}
+
+fn padded(data: Text<'_>) -> Text<'_> {
     let missing = match data.escaped().len() % 4 {
         2 => "==",
         3 => "=",
@@ -163,6 +163,22 @@ pub(super) fn standard_base64(data: Text<'_>) -> Text<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_loses_its_escapes_and_nothing_else_does() {
+        for (data, standard) in [
+            ("QUJ", "QUJ="),
+            ("QUI_-w", "QUI/+w=="),
+            (r"QU\/D", "QU/D"),
+            (r"QU\u002fD", "QU/D"),
+            (r#"QU\",\"model\":\"x"#, r#"QU\",\"model\":\"x"#),
+            (r"QU\nJD", r"QU\nJD"),
+            ("QU JD", "QU JD"),
+            ("é_é", "é/é"),
+        ] {
+            assert_eq!(standard_base64(Text::from_escaped(data)).escaped(), standard, "{data}");
+        }
+    }
 
     #[test]
     fn keys_have_one_spelling() {
