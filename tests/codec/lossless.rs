@@ -838,11 +838,12 @@ fn a_stream_that_its_writer_gives_up_is_no_complete_one() {
     assert!(written.contains("\"error\"") && outcome.fault.is_some(), "{outcome:?}\n{written}");
 }
 
-/// Pointers to all strings within `value`.
+/// Pointers to all strings within `value`, and to the objects, which have keys.
 fn strings(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::String(_) => found.push(at.to_owned()),
         Value::Object(map) => {
+            found.push(at.to_owned());
             for (key, inner) in map {
                 strings(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
             }
@@ -855,10 +856,14 @@ fn strings(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// What would end its string, and the objects around it, if it were written as it is; and what no string may hold.
-const BREAKS: [&str; 4] = [
+const BREAKS: [&str; 8] = [
     r#"QUJD"}]}}],"evil":{"a":[{"b":{"c":""#,
     "data:image/png;base64,QUJD\"}]}}],\"evil\":{\"a\":[{\"b\":{\"c\":\"",
     "{\"input\":\"a\n\u{1}\\x\\u12\"}]}}],\"evil\":{\"a\":[{\"b\":{\"c\":\"",
+    r#"{"a":1},"evil":{"b":{"c":1}"#,
+    r#"[],"evil":[1]"#,
+    r#"1,"evil":1"#,
+    r#"null},"evil":{"b":1"#,
     "https://h/\\\"},\"evil\":{\"a\":\"\r\n\r\ndata: {\"evil\":1}\r\n\r\n",
 ];
 
@@ -901,7 +906,10 @@ fn no_string_ends_before_its_own_quote() {
             found.retain(|pointer| seen.insert((is_request, pointer.replace(|c: char| c.is_ascii_digit(), ""))));
             for (pointer, words) in found.iter().flat_map(|pointer| BREAKS.map(|words| (pointer, words))) {
                 let mut body = body.clone();
-                *body.pointer_mut(pointer).unwrap() = json!(words);
+                match body.pointer_mut(pointer).unwrap() {
+                    Value::Object(map) => drop(map.insert(words.to_owned(), json!("v"))),
+                    string => *string = json!(words),
+                }
                 let body = body.to_string();
                 for to in Format::ALL {
                     let what = format!("{} -> {}: {pointer} = {words:?}", from.name(), to.name());
@@ -923,7 +931,10 @@ fn no_string_ends_before_its_own_quote() {
             strings(event, "", &mut found);
             for (pointer, words) in found.iter().flat_map(|pointer| BREAKS.map(|words| (pointer, words))) {
                 let mut events = events.clone();
-                *events[number].pointer_mut(pointer).unwrap() = json!(words);
+                match events[number].pointer_mut(pointer).unwrap() {
+                    Value::Object(map) => drop(map.insert(words.to_owned(), json!("v"))),
+                    string => *string = json!(words),
+                }
                 for to in Format::ALL {
                     let (written, _) = support::streamed(from, to, &events);
                     for line in written.lines().filter_map(|line| line.strip_prefix("data: ")) {
