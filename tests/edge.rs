@@ -23,6 +23,7 @@ mod edge {
     mod callers;
     mod commands;
     mod connections;
+    mod early;
     mod fallback;
     mod faults;
     mod floods;

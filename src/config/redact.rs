@@ -375,9 +375,13 @@ impl<'a> ProviderView<'a> {
                 healthy_after: health.healthy_after,
             }),
             timeouts: deadlines.into_iter().map(|(name, time)| (name, duration_text(time))).collect(),
-            streams: [("hold", provider.streams.hold), ("heartbeat", provider.streams.heartbeat)]
-                .map(|(name, time)| (name, duration_text(time)))
-                .into(),
+            streams: [
+                ("hold", provider.streams.hold),
+                ("heartbeat", provider.streams.heartbeat),
+                ("early_head", provider.streams.early_head),
+            ]
+            .map(|(name, time)| (name, duration_text(time)))
+            .into(),
             breaker: BreakerView::of(&provider.breaker),
             limit: LimitView::of(&provider.limit),
             quirks: provider.quirks.lines().collect(),

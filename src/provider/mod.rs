@@ -212,11 +212,13 @@ pub struct Streams {
     pub hold: Duration,
     /// The silence after which the client hears from us; zero for never.
     pub heartbeat: Duration,
+    /// How long the answer's head may take before the client gets one of ours; zero for any time.
+    pub early_head: Duration,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { hold: Duration::from_secs(10), heartbeat: Duration::from_secs(15) }
+        Self { hold: Duration::from_secs(10), heartbeat: Duration::from_secs(15), early_head: Duration::from_secs(50) }
     }
 }
 

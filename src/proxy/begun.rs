@@ -19,6 +19,11 @@ pub(super) fn status(exchange: &mut Exchange, status: u16) {
         record.status = Some(status);
         record.ttfb = Some(clock::now().duration_since(started));
     }
+    if let Some(sending) = exchange.sending()
+        && let Some(attempt) = &sending.attempt
+    {
+        attempt.lease.answered(&attempt.model, status, sending.asked);
+    }
 }
 
 /// A provider answers with a success: from now on the client may hold state that is that provider's own.

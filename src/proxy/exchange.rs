@@ -32,7 +32,7 @@ use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::{OnLoss, Route};
-use crate::upstream::seam::Course;
+use crate::upstream::seam::{Course, Late};
 use crate::upstream::{Busy, Lease, Packed, RetryBudget};
 
 /// One request with its answer: Pingora's per-request context.
@@ -207,6 +207,8 @@ pub struct Attempt {
     pub(super) interims: u32,
     /// What it asks of the seam; `None` on the plain way.
     pub course: Option<Course>,
+    /// What comes behind a head of ours; `None` where none may stand in.
+    pub late: Option<Arc<Late>>,
 }
 
 /// A request whose answer is coming.

@@ -60,7 +60,7 @@ struct Made {
     plan: Plan,
 }
 
-/// Has a first attempt, at `peer`, raced where that is wanted and there is somebody to race with.
+/// Has an attempt at `peer`, if it is the first, raced where that is wanted and there is somebody to race with.
 pub(super) fn arm(
     (session, trail): (&Session, &Trail),
     sending: &mut Sending,
@@ -68,7 +68,7 @@ pub(super) fn arm(
     peer: &HttpPeer,
 ) -> Option<()> {
     let Sending { admitted, plan, hedge, .. } = sending;
-    let rule = admitted.route.hedge.as_ref()?;
+    let rule = admitted.route.hedge.as_ref().filter(|_| trail.attempts.len() == 1)?;
     let course = attempt.course.as_mut().filter(|_| admitted.stream.is_some())?;
     let after = rule.after(attempt.busy.as_ref()?.standing().stream_percentile(rule.percentile))?;
     // Once the head is out there is no other answer; and what only its maker can read is asked of nobody else.

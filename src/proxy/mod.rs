@@ -34,6 +34,7 @@ mod fail;
 mod form;
 mod hedge;
 mod ids;
+mod late;
 mod length;
 mod models;
 mod names;

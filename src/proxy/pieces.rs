@@ -7,7 +7,7 @@ use tidegate_codec::{Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, t
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::receive::{credentials, fault_for};
-use super::{begun, fail, names, silence};
+use super::{begun, fail, late, names, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::OnLoss;
@@ -108,7 +108,12 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
 ///
 /// The answer was cut, and its format has no way to say so.
 fn word_from_below(exchange: &mut Exchange, body: &mut Option<Bytes>) -> pingora::Result<bool> {
+    late::note(exchange);
     let Some(piece) = body.as_ref() else { return Ok(false) };
+    if seam::is_late(piece) {
+        *body = late::answer(exchange);
+        return Ok(true);
+    }
     if let Some(cut) = seam::cut(piece) {
         let error = cut.error();
         *body = Some(fail::cut(exchange, &error).ok_or(error)?);

@@ -12,7 +12,7 @@ use super::begun::Shown;
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
 use super::passing::strip;
 use super::refuse::{self, credential_fault};
-use super::{begun, hedge, names, retry, services};
+use super::{begun, hedge, late, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
@@ -40,13 +40,13 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     }
     framing::check(head)?;
     hedge::settle(exchange);
-    begun::status(exchange, status);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);
     sending.asked = retry::asked(&head.headers, clock::unix_now());
-    if let Some(attempt) = &sending.attempt {
-        attempt.lease.answered(&attempt.model, status, sending.asked);
+    if !late::stands_in(sending) {
+        begun::status(exchange, status);
     }
+    let Some(sending) = exchange.sending() else { return Ok(()) };
     if status >= 400 && retry::follows(sending, Failure::Status(status)) {
         (sending.failed_status, sending.follows) = (Some(status), true);
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
@@ -181,7 +181,7 @@ fn reshape_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<
     None
 }
 
-fn transcoder(client: Format, attempt: &mut Attempt) -> Box<Transcoder> {
+pub(super) fn transcoder(client: Format, attempt: &mut Attempt) -> Box<Transcoder> {
     let undo = std::mem::take(&mut attempt.undo);
     Box::new(Transcoder::new(attempt.format, client, Arc::clone(&attempt.reply), undo))
 }

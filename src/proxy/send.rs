@@ -20,6 +20,7 @@ use tidegate_codec::{
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task, Trail};
 use super::hedge;
+use super::late;
 use super::names;
 use super::overload;
 use super::plan::{Plan, Step};
@@ -82,11 +83,10 @@ pub(super) async fn next_attempt(
                 let model = attempt.model.clone();
                 attempt.course = course(&sending.admitted, &attempt);
                 if attempt.course.is_some() {
+                    late::allow(trail, &mut attempt);
                     seam::take(&mut peer);
                 }
-                if trail.attempts.len() == 1 {
-                    hedge::arm((session, trail), sending, &mut attempt, &peer);
-                }
+                hedge::arm((session, trail), sending, &mut attempt, &peer);
                 sending.attempt = Some(attempt);
                 if let Task::Service(call) = &mut sending.admitted.task
                     && let Some(upload) = &mut call.upload
@@ -458,6 +458,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         reused: false,
         interims: 0,
         course: None,
+        late: None,
     }
 }
 

@@ -393,7 +393,8 @@ fn timeouts(fields: &Fields<'_>) -> Timeouts {
 
 fn streams(fields: &Fields<'_>) -> Streams {
     let bounds = Duration::ZERO..=Duration::from_secs(600);
-    Streams { hold: fields.duration("hold", &bounds), heartbeat: fields.duration("heartbeat", &bounds) }
+    let [hold, heartbeat, early_head] = ["hold", "heartbeat", "early_head"].map(|name| fields.duration(name, &bounds));
+    Streams { hold, heartbeat, early_head }
 }
 
 fn breaker(fields: &Fields<'_>) -> Breaker {

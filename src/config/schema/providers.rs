@@ -219,6 +219,12 @@ pub(in crate::config) static STREAMS: Section = Section {
             Default("15s"),
             "A silence of the provider after which the client is sent a sign of life, such as a comment, between two events. `0s` sends none.",
         ),
+        field(
+            "early_head",
+            "duration, 0s to 10m",
+            Default("50s"),
+            "How long the client of a stream waits for an answer's head, all attempts together. Then it gets one, and signs of life, while the provider still thinks; what fails from then on is told in the stream, and nothing else is tried. Below the 60s after which many balancers give a silent connection up. `0s`, or no `heartbeat`: as long as it takes.",
+        ),
     ],
 };
 

@@ -149,12 +149,8 @@ impl SeamSession {
                         self.ahead.extend(entire.pieces());
                         return Ok(());
                     }
-                    if status >= 300 && entire.length > ERROR_MOST {
+                    if entire.is_enough(status)? {
                         break;
-                    }
-                    if entire.length > ENTIRE_MOST {
-                        let words = "the provider's answer is too long to translate";
-                        return Err(Error::explain(ErrorType::Custom(TOO_LONG), words));
                     }
                     if self.is_done() {
                         break;
@@ -220,7 +216,7 @@ impl SeamSession {
 
 /// A whole answer as it comes, in room that does not depend on how small its pieces are.
 #[derive(Default)]
-struct Entire {
+pub(super) struct Entire {
     parts: Vec<BytesMut>,
     length: usize,
     /// Its first byte that is no white space.
@@ -228,7 +224,7 @@ struct Entire {
 }
 
 impl Entire {
-    fn push(&mut self, piece: Bytes) {
+    pub(super) fn push(&mut self, piece: Bytes) {
         self.length += piece.len();
         self.first = self.first.or_else(|| piece.iter().copied().find(|byte| !byte.is_ascii_whitespace()));
         match self.parts.last_mut() {
@@ -242,11 +238,24 @@ impl Entire {
         self.first.is_some_and(|first| !matches!(first, b'{' | b'['))
     }
 
+    /// True if no more of an answer of this status has to be held.
+    ///
+    /// # Errors
+    ///
+    /// It is longer than what may be translated.
+    pub(super) fn is_enough(&self, status: u16) -> Result<bool> {
+        if self.length > ENTIRE_MOST {
+            let words = "the provider's answer is too long to translate";
+            return Err(Error::explain(ErrorType::Custom(TOO_LONG), words));
+        }
+        Ok(status >= 300 && self.length > ERROR_MOST)
+    }
+
     fn pieces(self) -> impl Iterator<Item = Bytes> {
         self.parts.into_iter().filter(|part| !part.is_empty()).map(BytesMut::freeze)
     }
 
-    fn one(self) -> Bytes {
+    pub(super) fn one(self) -> Bytes {
         if self.parts.len() > 1 { self.parts.concat().into() } else { self.pieces().next().unwrap_or_default() }
     }
 }

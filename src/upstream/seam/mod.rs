@@ -14,6 +14,7 @@
 //! were configured. The seam's connections are pooled apart from those of the plain way.
 
 mod connector;
+mod early;
 mod hold;
 mod race;
 mod session;
@@ -35,6 +36,7 @@ use super::framing;
 use super::packed::BADLY_PACKED;
 
 pub use connector::Seam;
+pub use early::Late;
 pub use hold::holds;
 pub use race::{Backup, Fate, Hedge, Second};
 
@@ -77,10 +79,21 @@ pub struct Course {
     pub context_length: bool,
     /// The provider may call a refused key a bad request, which is then an error.
     pub keys: bool,
+    /// The client of a stream is given a head where the provider's takes longer; `None` for never.
+    pub early: Option<Early>,
     /// Asks elsewhere as well where a stream is slow to begin.
     pub hedge: Option<Hedge>,
     /// The request's body, where all of it is here: it need not come through Pingora's loop.
     pub body: Option<Bytes>,
+}
+
+/// When a head of ours stands in for the provider's.
+#[derive(Debug, Clone)]
+pub struct Early {
+    /// How long the provider may take.
+    pub after: Duration,
+    /// Where to look for what it says then.
+    pub late: Arc<Late>,
 }
 
 impl Course {
@@ -99,6 +112,7 @@ impl Course {
             streamed: false,
             context_length: false,
             keys: false,
+            early: None,
             hedge: None,
             body: None,
         }
@@ -124,6 +138,15 @@ static HEARTBEAT: [u8; 12] = *b": heartbeat\n";
 #[must_use]
 pub fn is_heartbeat(piece: &Bytes) -> bool {
     std::ptr::eq(piece.as_ptr(), HEARTBEAT.as_ptr()) && piece.len() == HEARTBEAT.len()
+}
+
+/// What stands for an answer that is no stream, behind a head of ours; told by where it lies, as a heartbeat is.
+static LATE: [u8; 7] = *b": late\n";
+
+/// True for a piece that no provider sent: what it did send is no stream, and is in [`Late`].
+#[must_use]
+pub fn is_late(piece: &Bytes) -> bool {
+    std::ptr::eq(piece.as_ptr(), LATE.as_ptr()) && piece.len() == LATE.len()
 }
 
 /// How a stream that had begun came to its end before its time.

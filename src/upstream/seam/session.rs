@@ -21,21 +21,19 @@ use tidegate_codec::Format;
 use tokio::sync::mpsc;
 
 use super::connector::Roads;
+use super::early::Early;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, Cut, HEARTBEAT, STREAM_TOO_LONG};
 use crate::clock::{self, Instant};
-use crate::upstream::{Packed, framing};
+use crate::upstream::Packed;
 
 /// The longest wait for a connection to be ended in order.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// Interim answers (1xx) that are read before the final one.
-const INTERIM: usize = 16;
-
 /// What is read.
 #[derive(Clone, Copy)]
-enum What {
+pub(super) enum What {
     Head,
     Piece,
 }
@@ -60,7 +58,7 @@ enum Parts {
 
 /// A session of the seam around one of Pingora's.
 pub struct SeamSession {
-    inner: HttpSession,
+    pub(super) inner: HttpSession,
     roads: Arc<Roads>,
     /// The peer, where it is another than the one that was asked for.
     pub(super) moved: Option<Box<HttpPeer>>,
@@ -72,12 +70,14 @@ pub struct SeamSession {
     /// All of the request was written.
     sent: bool,
     /// When that was, or when the last piece of it was written.
-    since: Instant,
+    pub(super) since: Instant,
     /// The provider does not take the request.
-    stuck: bool,
+    pub(super) stuck: bool,
     pub(super) kind: Kind,
     /// The answer came packed.
-    packed: Option<Box<Packed>>,
+    pub(super) packed: Option<Box<Packed>>,
+    /// A head of ours stands in for the provider's.
+    pub(super) early: Option<Box<Early>>,
     /// Pieces that were read while the head was held.
     pub(super) ahead: VecDeque<Bytes>,
     /// How long the provider has been silent while it was listened to.
@@ -87,9 +87,9 @@ pub struct SeamSession {
     /// How the stream was cut, which is still to be said.
     cut: Option<Cut>,
     /// The inner body is over.
-    over: bool,
+    pub(super) over: bool,
     /// Something went wrong; the connection is not used again.
-    failed: bool,
+    pub(super) failed: bool,
     /// The provider speaks HTTP/2 only to say that it does not.
     downgraded: bool,
     /// Where what is left of a request goes whose answer comes from another peer.
@@ -113,6 +113,7 @@ impl SeamSession {
             stuck: false,
             kind: Kind::default(),
             packed: None,
+            early: None,
             ahead: VecDeque::new(),
             silence: Duration::ZERO,
             heard: Duration::ZERO,
@@ -126,7 +127,9 @@ impl SeamSession {
 
     /// The head of the answer, once it is there.
     pub(super) fn head(&self) -> Option<&ResponseHeader> {
-        self.packed.as_ref().map(|packed| packed.head()).or_else(|| self.inner.response_header())
+        let early = self.early.as_ref().map(|early| early.head());
+        let packed = || self.packed.as_ref().map(|packed| packed.head());
+        early.or_else(packed).or_else(|| self.inner.response_header())
     }
 
     /// The connections that it is one of.
@@ -180,6 +183,9 @@ impl SeamSession {
         if let Err(error) = self.read_head().await {
             self.note(&error);
             return Err(error);
+        }
+        if self.early.is_some() {
+            return Ok(200);
         }
         // What ends with its head has no beginning to wait for.
         let status = self.head().map_or(0, |head| head.status.as_u16());
@@ -246,7 +252,7 @@ impl SeamSession {
     }
 
     /// Remembers what an error says of the connection.
-    fn note(&mut self, error: &Error) {
+    pub(super) fn note(&mut self, error: &Error) {
         self.failed = true;
         let refused = matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2);
         self.downgraded |= refused && matches!(self.inner, HttpSession::H2(_));
@@ -305,7 +311,7 @@ impl SeamSession {
 
     /// Reads for at most `wait`, and before and beside that writes what comes of the request's body; `None` when the time
     /// is over. Pingora's own reading bears to be dropped and begun again: its loop does the same.
-    async fn with_body(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
+    pub(super) async fn with_body(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
         let mut wait = wait;
         loop {
             let part = match &mut self.parts {
@@ -373,40 +379,13 @@ impl SeamSession {
         head.set_uri(uri.map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "no URI for HTTP/2", error))?);
         Ok(())
     }
-
-    async fn read_head(&mut self) -> Result<()> {
-        for _ in 0..INTERIM {
-            let patience = self.course.first_byte.min(self.course.whole);
-            let left = patience.saturating_sub(clock::now().duration_since(self.since));
-            if self.with_body(left, What::Head).await?.is_none() {
-                if self.stuck {
-                    return Err(Error::explain(ErrorType::WriteTimedout, "the provider does not take the request"));
-                }
-                // A body that is still being written has moved the beginning of the wait.
-                if clock::now().duration_since(self.since) < patience {
-                    continue;
-                }
-                return Err(Error::explain(ErrorType::ReadTimedout, "the deadline of the first byte"));
-            }
-            let Some(head) = self.inner.response_header() else { break };
-            if !head.status.is_informational() || head.status == 101 {
-                framing::check(head)?;
-                let packed = Packed::of(head);
-                self.kind = Kind::of(packed.as_ref().map_or(head, Packed::head));
-                // What ends with its head holds nothing.
-                self.packed = packed.filter(|_| !self.inner.response_done()).map(Box::new);
-                return Ok(());
-            }
-        }
-        Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer"))
-    }
 }
 
 fn too_long() -> Box<Error> {
     Error::explain(ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream")
 }
 
-async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
+pub(super) async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
     match what {
         What::Piece => inner.read_response_body().await,
         What::Head => inner.read_response_header().await.map(|()| None),
@@ -453,7 +432,11 @@ impl client::Session for Box<SeamSession> {
 
     async fn read_response_header(&mut self) -> Result<()> {
         match self.course.hedge.take() {
-            Some(hedge) => Box::pin(self.race(hedge)).await,
+            Some(hedge) => {
+                // Two are asked; that is enough to wait for.
+                self.course.early = None;
+                Box::pin(self.race(hedge)).await
+            }
             None => self.open().await.map(|_| ()),
         }
     }
@@ -468,6 +451,11 @@ impl client::Session for Box<SeamSession> {
         }
         if self.over {
             return Ok(None);
+        }
+        if self.early.is_some()
+            && let Some(piece) = self.before_the_stream().await
+        {
+            return Ok(Some(piece));
         }
         let beats = self.kind.stream && !self.course.heartbeat.is_zero();
         loop {
@@ -540,7 +528,7 @@ impl client::Session for Box<SeamSession> {
     }
 
     async fn check_response_end_or_error(&mut self, _head: bool) -> Result<bool> {
-        if !self.ahead.is_empty() {
+        if !self.ahead.is_empty() || self.early.is_some() {
             return Ok(false);
         }
         if self.over {
