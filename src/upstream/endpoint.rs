@@ -197,6 +197,8 @@ pub(super) struct Endpoint {
     pub(super) most: Option<u32>,
     /// How long a connection may take to be made.
     pub(super) connect: Duration,
+    /// How long an answer may take to begin.
+    pub(super) first_byte: Duration,
     /// When it is left alone.
     pub(super) breaker: Breaker,
     template: HttpPeer,
@@ -218,6 +220,7 @@ impl Endpoint {
             weight: spec.weight.max(1),
             most: spec.most,
             connect: provider.timeouts.connect,
+            first_byte: provider.timeouts.first_byte,
             breaker: provider.breaker.clone(),
             template: peer::template(provider, spec),
             prepared: ArcSwapOption::empty(),

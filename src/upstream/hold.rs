@@ -33,8 +33,14 @@ pub(super) struct Hold {
 struct Streak {
     failures: u32,
     holds: u32,
-    trial: bool,
+    /// The trial that is under way.
+    trial: Option<Trial>,
+    trials: u64,
 }
+
+/// The one trial after a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trial(u64);
 
 /// What may be done with an endpoint now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +78,7 @@ impl Stage {
 impl Hold {
     /// Where the circuit stands.
     pub(super) fn stage(&self, now: u64) -> Stage {
-        let trial = self.streak().trial;
+        let trial = self.streak().trial.is_some();
         match self.gate(|| now) {
             Gate::Open => Stage::Closed,
             Gate::Held if !trial => Stage::Open,
@@ -89,20 +95,30 @@ impl Hold {
         }
     }
 
-    /// Takes the one trial after a hold; it must be decided within `window_ms`, or the next request may take it.
-    /// `false` when another was faster.
-    pub(super) fn claim(&self, now: u64, window_ms: u64) -> bool {
+    /// Takes the one trial after a hold; it must be decided within `window_ms`, or the next request may take it. `Err` when
+    /// another was faster, `None` where nothing is held any more.
+    pub(super) fn claim(&self, now: u64, window_ms: u64) -> Result<Option<Trial>, ()> {
         let mut streak = self.streak();
         let until = self.until.load(Ordering::Acquire);
         if until == 0 {
-            return true;
+            return Ok(None);
         }
         if until > now {
-            return false;
+            return Err(());
         }
-        streak.trial = true;
+        streak.trials += 1;
+        streak.trial = Some(Trial(streak.trials));
         self.until.store(now.saturating_add(window_ms.max(1)), Ordering::Release);
-        true
+        Ok(streak.trial)
+    }
+
+    /// A trial came to nothing, such as when its client left: the next request may try.
+    pub(super) fn abandon(&self, trial: Trial, now: u64) {
+        let mut streak = self.streak();
+        if streak.trial == Some(trial) {
+            streak.trial = None;
+            self.until.store(now.max(1), Ordering::Release);
+        }
     }
 
     /// It failed. `true` when this begins a hold; a first one wants `leave`.
@@ -113,13 +129,16 @@ impl Hold {
         streak.failures = streak.failures.saturating_add(1);
         let until = self.until.load(Ordering::Acquire);
         // While held, the failures of requests that were under way already say nothing new.
-        let begins =
-            if until == 0 { streak.failures >= breaker.failures && leave() } else { streak.trial || until <= now };
+        let begins = if until == 0 {
+            streak.failures >= breaker.failures && leave()
+        } else {
+            streak.trial.is_some() || until <= now
+        };
         if begins {
             let (first, longest) = (millis(breaker.open), millis(breaker.open_max));
             let length = first.saturating_mul(1 << streak.holds.min(16)).min(longest);
             streak.holds = streak.holds.saturating_add(1);
-            streak.trial = false;
+            streak.trial = None;
             self.until.store(now.saturating_add(length).max(1), Ordering::Release);
         }
         begins
@@ -210,8 +229,8 @@ mod tests {
                 now += 500;
             }
             lengths.push(now - began);
-            assert!(hold.claim(now, 5_000), "the first gets the trial");
-            assert!(!hold.claim(now, 5_000), "nobody else does");
+            assert!(hold.claim(now, 5_000).is_ok(), "the first gets the trial");
+            assert!(hold.claim(now, 5_000).is_err(), "nobody else does");
             assert_eq!(gate(&hold, now), Gate::Held);
             assert!(failed(&hold, now));
         }
@@ -222,17 +241,34 @@ mod tests {
     fn an_undecided_trial_frees_the_next() {
         let hold = Hold::default();
         fail_times(&hold, 0, FAILURES);
-        assert!(hold.claim(FIRST_MS, 5_000));
+        assert!(hold.claim(FIRST_MS, 5_000).is_ok());
         assert_eq!(gate(&hold, FIRST_MS + 4_999), Gate::Held);
         assert_eq!(gate(&hold, FIRST_MS + 5_000), Gate::Due);
-        assert!(hold.claim(FIRST_MS + 5_000, 5_000));
+        assert!(hold.claim(FIRST_MS + 5_000, 5_000).is_ok());
+    }
+
+    #[test]
+    fn a_trial_that_comes_to_nothing_frees_the_next_and_a_late_one_nothing() {
+        let hold = Hold::default();
+        fail_times(&hold, 0, FAILURES);
+        let first = hold.claim(FIRST_MS, 5_000).unwrap().unwrap();
+        hold.abandon(first, FIRST_MS + 10);
+        assert_eq!(gate(&hold, FIRST_MS + 10), Gate::Due);
+        let second = hold.claim(FIRST_MS + 20, 5_000).unwrap().unwrap();
+        hold.abandon(first, FIRST_MS + 30);
+        assert_eq!(gate(&hold, FIRST_MS + 30), Gate::Held, "another's trial is under way");
+        failed(&hold, FIRST_MS + 40);
+        hold.abandon(second, FIRST_MS + 50);
+        assert_eq!(gate(&hold, FIRST_MS + 50), Gate::Held, "it was decided");
+        hold.passed();
+        assert_eq!(hold.claim(FIRST_MS + 60, 5_000), Ok(None));
     }
 
     #[test]
     fn success_opens_and_starts_over() {
         let hold = Hold::default();
         fail_times(&hold, 0, FAILURES);
-        assert!(hold.claim(FIRST_MS, 5_000));
+        assert!(hold.claim(FIRST_MS, 5_000).is_ok());
         failed(&hold, FIRST_MS);
         hold.passed();
         assert_eq!(gate(&hold, FIRST_MS), Gate::Open);
@@ -257,7 +293,7 @@ mod tests {
         fail_times(&hold, 0, FAILURES);
         assert_eq!(hold.stage(FIRST_MS - 1), Stage::Open);
         assert_eq!(hold.stage(FIRST_MS), Stage::HalfOpen);
-        assert!(hold.claim(FIRST_MS, 5_000));
+        assert!(hold.claim(FIRST_MS, 5_000).is_ok());
         assert_eq!(hold.stage(FIRST_MS + 1), Stage::HalfOpen);
         failed(&hold, FIRST_MS + 2);
         assert_eq!(hold.stage(FIRST_MS + 3), Stage::Open);

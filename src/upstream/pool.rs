@@ -9,9 +9,10 @@ use std::time::Duration;
 use pingora_core::upstreams::peer::HttpPeer;
 
 use super::endpoint::{Endpoint, EndpointId, elapsed_ms};
-use super::hold::{Gate, Hold, millis};
+use super::hold::{Gate, Hold, Trial, millis};
 use super::resolve::ResolveError;
 use super::select::{Ask, Candidate, Selector, random};
+use super::trouble::Trouble;
 use crate::clock;
 use crate::limits::{Bulkhead, Permit};
 use crate::provider::Provider;
@@ -178,8 +179,8 @@ impl Pool {
                 return self.fail_open(wish, believed, &now);
             };
             // A lost race for its last place is lost to another request, too.
-            if let Some(lease) = Lease::new(endpoint, &self.fellows)
-                && claim(endpoint, wish.model, &now)
+            if let Some(mut lease) = Lease::new(endpoint, &self.fellows)
+                && lease.claim(wish.model, &now)
             {
                 return Some(lease);
             }
@@ -228,21 +229,11 @@ fn gate(endpoint: &Endpoint, believed: bool, model: &str, now: impl Fn() -> u64)
     if believed && !state.health.healthy() { Gate::Held } else { state.gate(model, now) }
 }
 
-/// Takes the trials that stand between a request and the endpoint; `false` when another was faster.
-fn claim(endpoint: &Endpoint, model: &str, now: &impl Fn() -> u64) -> bool {
-    let state = &endpoint.state;
-    if let Some(trouble) = state.models.find(model)
-        && trouble.hold.gate(now) != Gate::Open
-        && !trouble.hold.claim(now(), trial_ms(endpoint))
-    {
-        return false;
-    }
-    state.hold.gate(now) == Gate::Open || state.hold.claim(now(), trial_ms(endpoint))
-}
-
-/// How long the one trial after a hold may stay undecided.
+/// How long the one trial after a hold may stay undecided: as long as an answer may take to begin, but no longer than what
+/// fails is left alone.
 fn trial_ms(endpoint: &Endpoint) -> u64 {
-    millis(endpoint.connect).max(1_000)
+    let answer = endpoint.connect.saturating_add(endpoint.first_byte);
+    millis(answer.min(endpoint.breaker.open_max.max(endpoint.connect))).max(1_000)
 }
 
 impl Fellows {
@@ -309,14 +300,50 @@ pub struct Lease {
     permit: Option<Permit>,
     /// It counts as in flight at the endpoint.
     counted: bool,
+    /// The trials that it is.
+    trials: Trials,
+}
+
+/// What an attempt tries after a hold: the endpoint, or the model at it.
+#[derive(Default)]
+struct Trials {
+    endpoint: Option<Trial>,
+    model: Option<(Arc<Trouble>, Trial)>,
 }
 
 impl Lease {
     /// A hold on `endpoint`, where it takes one more attempt.
     fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>) -> Option<Self> {
         let (one, others) = (Arc::clone(endpoint), Arc::clone(fellows));
-        let lease = || Self { endpoint: one, fellows: others, address: Mutex::new(None), permit: None, counted: true };
+        let lease = || Self {
+            endpoint: one,
+            fellows: others,
+            address: Mutex::new(None),
+            permit: None,
+            counted: true,
+            trials: Trials::default(),
+        };
         endpoint.take().then(lease)
+    }
+
+    /// Takes the trials that stand between the attempt and the endpoint; `false` when another was faster.
+    fn claim(&mut self, model: &str, now: &impl Fn() -> u64) -> bool {
+        let (state, window) = (&self.endpoint.state, trial_ms(&self.endpoint));
+        if let Some(trouble) = state.models.find(model)
+            && trouble.hold.gate(now) != Gate::Open
+        {
+            match trouble.hold.claim(now(), window) {
+                Ok(trial) => self.trials.model = trial.map(|trial| (trouble, trial)),
+                Err(()) => return false,
+            }
+        }
+        if state.hold.gate(now) != Gate::Open {
+            match state.hold.claim(now(), window) {
+                Ok(trial) => self.trials.endpoint = trial,
+                Err(()) => return false,
+            }
+        }
+        true
     }
 
     /// Which endpoint it is.
@@ -390,9 +417,12 @@ impl Lease {
         }
     }
 
-    /// Says that an answer began after `took`.
-    pub fn began(&self, took: Duration) {
+    /// Says that an answer for `model` began after `took`. A trial need not wait for its end, which may be long in coming.
+    pub fn began(&self, model: &str, took: Duration) {
         self.fellows.bulkhead.answered(took);
+        if self.trials.model.is_some() {
+            self.completed(model);
+        }
     }
 
     /// Says that an answer for `model` came to its end.
@@ -435,6 +465,14 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.give_back();
+        // What was decided is so; what was not is the next one's to try.
+        let state = &self.endpoint.state;
+        if let Some(trial) = self.trials.endpoint {
+            state.hold.abandon(trial, state.now());
+        }
+        if let Some((trouble, trial)) = self.trials.model.take() {
+            trouble.hold.abandon(trial, state.now());
+        }
     }
 }
 
