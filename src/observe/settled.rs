@@ -154,14 +154,19 @@ impl Attempt {
     ///
     /// A 4xx other than 401, 403, 408 and 429 is the client's fault, not the endpoint's.
     pub fn fault(&self) -> Option<&'static str> {
-        self.error.or(match self.status {
+        match self.status {
             Some(401 | 403) => Some("auth"),
             Some(408) => Some("timeout"),
             Some(429) => Some("rate_limit"),
             Some(529) => Some("overloaded"),
             Some(500..) => Some("server_error"),
-            Some(_) | None => None,
-        })
+            Some(_) | None => self.error,
+        }
+    }
+
+    /// [`Self::fault`], where the endpoint is to blame: it made no client leave, nor the other of two attempts the faster.
+    pub fn own_fault(&self) -> Option<&'static str> {
+        self.fault().filter(|fault| !matches!(*fault, "client_gone" | "hedged"))
     }
 }
 

@@ -84,6 +84,9 @@ fn take_outcome(exchange: &mut Exchange) {
     let Some(outcome) = outcome else { return };
     if let Some((kind, _)) = &outcome.fault {
         trail.error.get_or_insert(kind.label());
+        if let Some(record) = trail.attempts.last_mut() {
+            record.error.get_or_insert(kind.label());
+        }
         trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: kind.label() });
     }
     trail.outcome = Some(outcome);

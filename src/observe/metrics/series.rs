@@ -236,7 +236,9 @@ impl AttemptSeries {
             requests: metrics.counter(Metric::UpstreamRequestsTotal, &[upstream, provider, status]),
             first_byte: metrics.histogram(Metric::UpstreamTtfb, &[upstream, provider]),
             duration: metrics.histogram(Metric::UpstreamDuration, &[upstream, provider, model.unwrap_or(UNKNOWN)]),
-            errors: fault.map(|kind| metrics.counter(Metric::UpstreamErrorsTotal, &[upstream, provider, kind])),
+            errors: attempt
+                .own_fault()
+                .map(|kind| metrics.counter(Metric::UpstreamErrorsTotal, &[upstream, provider, kind])),
         }
     }
 
