@@ -97,8 +97,10 @@ impl Transcoder {
         rewriter.end(out);
     }
 
-    /// The stream cannot go on: tells the client so, in its format, unless it was over.
+    /// The stream cannot go on: tells the client so, in its format, unless it was over. One that had said why it ends lacks
+    /// nothing but its last word, and is whole.
     pub fn fail(&mut self, fault: Fault<'_>, out: &mut Vec<u8>) {
+        self.rewriter.end_if_whole(out);
         self.rewriter.stages.event(Event::Fault(fault), out);
     }
 
@@ -127,6 +129,17 @@ impl Rewriter {
             return Ok(None);
         }
         reading.found(found, &mut |event| stages.event(event, out))
+    }
+
+    fn end_if_whole(&mut self, out: &mut Vec<u8>) {
+        let Self { reading, stages, .. } = self;
+        if !stages.outcome.is_over() {
+            reading.end(&mut |event| {
+                if !matches!(event, Event::Fault(_)) {
+                    stages.event(event, out);
+                }
+            });
+        }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -253,8 +266,16 @@ impl Watch {
         self.error(incomplete(), given)
     }
 
-    /// The stream cannot go on: what tells the client so, unless it was over.
+    /// The stream cannot go on: what tells the client so, unless it was over, or lacks nothing but its last word.
     pub fn fail(&mut self, fault: Fault<'_>) -> Bytes {
+        let Self { reading, outcome, .. } = self;
+        if !outcome.is_over() {
+            reading.end(&mut |event| {
+                if !matches!(event, Event::Fault(_)) {
+                    passed(outcome, &event);
+                }
+            });
+        }
         if self.outcome.is_over() {
             return Bytes::from(std::mem::take(&mut self.held));
         }

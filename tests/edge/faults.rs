@@ -7,9 +7,11 @@ use crate::edge::translate::{chat_stream, messages_stream};
 use crate::support::client::Response;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, PAIRS, Wire};
+use crate::support::gate::Gate;
 use crate::support::http1::Ended;
 use crate::support::provider::Provider;
 use crate::support::script::{End, Framed, Reply};
+use crate::support::{PATIENCE, within};
 
 /// One fault, between a client and a provider.
 pub(super) struct Case {
@@ -120,6 +122,26 @@ async fn a_cut_stream_ends_in_the_clients_own_error() {
     }
     for (case, response) in ask_all(cases).await {
         check_cut(&case.what, case.client, &response);
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_passes_and_breaks_off_is_seen_to() {
+    let body = Wire::Chat.answer();
+    for (at, end) in [(9, End::Fin), (9, End::Reset), (9, End::Hang), (0, End::Fin)] {
+        let reply = Reply::json(200, body).stop_at(at, end).framed(Framed::Lie(body.len() as u64));
+        // The head first, and alone.
+        let gate = Gate::new();
+        let provider = Provider::always(reply.wait_before(0, &gate)).await;
+        let conf = Conf::open().provider_at("p", "openai", &provider.url(), "timeouts: {read: 500ms}");
+        let edge = Edge::start(&conf.model("m", "p/model-1")).await;
+        let mut client = Wire::Chat.ask("m", false).open(edge.addr).await;
+        provider.request(0).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        gate.open();
+        let response = within(PATIENCE, "the answer", client.response()).await;
+        assert_eq!(response.status, 200, "{at} {end:?}: {}", response.text());
+        assert!(response.body == body.as_bytes()[..at] && response.ended != Ended::Complete, "{at} {end:?}");
     }
 }
 
