@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use pingora::protocols::http::HttpTask;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_codec::hub::{Fault, FaultKind};
@@ -16,7 +17,7 @@ use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
 use crate::upstream::framing;
-use crate::upstream::seam::{KEY_REFUSED, STREAM_TOO_LONG, Told};
+use crate::upstream::seam::{DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
 
 /// Times that one attempt may meet a pooled connection that had died.
 const MAX_STALE: usize = 2;
@@ -212,8 +213,18 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
     }
     let last = last_words(exchange, error);
     exchange.give_back();
-    if let Some(last) = last {
-        let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;
+    match last {
+        Some(last) => {
+            let _ = session.write_response_body(Some(last).filter(|bytes: &Bytes| !bytes.is_empty()), true).await;
+        }
+        // Of an answer with a length Pingora keeps what is short until more comes: what there is tells that it is cut.
+        None => {
+            let cut = Error::explain(ErrorType::ConnectionClosed, "the answer broke off");
+            let _ = session
+                .downstream_session
+                .response_duplex_vec(vec![HttpTask::Body(None, false), HttpTask::Failed(cut)])
+                .await;
+        }
     }
     FailToProxy { error_code: 0, can_reuse_downstream: false }
 }
@@ -231,7 +242,7 @@ pub(super) fn cut(exchange: &mut Exchange, error: &Error) -> Option<Bytes> {
 fn last_words(exchange: &mut Exchange, error: &Error) -> Option<Bytes> {
     let (mut fault, label) = refuse::fault_of(error, None)
         .unwrap_or_else(|| (Fault::new(FaultKind::StreamIncomplete, "The stream broke off."), "upstream_broken"));
-    if !is_timeout(error) {
+    if !is_timeout(error) && *error.etype() != ErrorType::Custom(DRAINED) {
         fault = Fault::new(
             FaultKind::StreamIncomplete,
             "The connection to the provider broke in the middle of the answer.",
@@ -239,7 +250,12 @@ fn last_words(exchange: &mut Exchange, error: &Error) -> Option<Bytes> {
         .with_code("stream_incomplete");
     }
     if !pieces::is_over(exchange) {
-        exchange.trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: "broken" });
+        let abort = match error.etype() {
+            ErrorType::Custom(reason @ (STREAM_TOO_LONG | DRAINED)) => Abort { side: Side::Edge, reason },
+            _ if is_timeout(error) => Abort { side: Side::Edge, reason: "timeout" },
+            _ => Abort { side: Side::Upstream, reason: "broken" },
+        };
+        exchange.trail.aborted.get_or_insert(abort);
         exchange.trail.error.get_or_insert(label);
     }
     pieces::broken(exchange, fault)

@@ -11,7 +11,7 @@ use super::body::BodyError;
 use super::exchange::Exchange;
 use super::upload::REFUSED;
 use crate::config::AuthFailure;
-use crate::upstream::seam::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
+use crate::upstream::seam::{CONTEXT_LENGTH, DRAINED, KEY_REFUSED, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
 use crate::upstream::{BADLY_PACKED, framing};
 
 /// The error of an answer without the body that it must have.
@@ -196,9 +196,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         return Some(told_status(status));
     }
     if framing::is_garbage(error) {
-        let fault = Fault::new(FaultKind::Api, "The provider's answer is not valid HTTP.");
-        let fault = Fault { status: 502, ..fault.with_code("upstream_protocol") };
-        return Some((fault, "upstream_protocol"));
+        return Some(coded(FaultKind::Api, 502, "The provider's answer is not valid HTTP.", "upstream_protocol"));
     }
     let (kind, status, message, code) = match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
@@ -227,6 +225,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         ErrorType::Custom(STREAM_TOO_LONG) => {
             (FaultKind::Timeout, 504, "The stream took longer than it may here.", STREAM_TOO_LONG)
         }
+        ErrorType::Custom(DRAINED) => {
+            (FaultKind::Overloaded, 503, "This server is about to end and waits no longer. Ask again.", DRAINED)
+        }
         ErrorType::Custom(CONTEXT_LENGTH) => {
             (FaultKind::InvalidRequest, 400, "The prompt is longer than the model takes.", CONTEXT_LENGTH)
         }
@@ -244,9 +245,11 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         }
         _ => (FaultKind::Api, 502, "The connection to the provider broke.", "upstream_broken"),
     };
-    let mut fault = Fault::new(kind, message).with_code(code);
-    fault.status = status;
-    Some((fault, code))
+    Some(coded(kind, status, message, code))
+}
+
+fn coded(kind: FaultKind, status: u16, message: &'static str, code: &'static str) -> (Fault<'static>, &'static str) {
+    (Fault { status, ..Fault::new(kind, message).with_code(code) }, code)
 }
 
 fn told_status(status: u16) -> (Fault<'static>, &'static str) {

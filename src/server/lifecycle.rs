@@ -16,6 +16,7 @@ use super::control::Control;
 use super::handover::{self, Giver, Inherited};
 use crate::clock;
 use crate::config::Settings;
+use crate::upstream::seam;
 
 /// Longest wait for the access log's last lines when the process ends.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -150,10 +151,15 @@ impl BackgroundService for Drain {
         let underway = || self.underway.load(Ordering::Relaxed);
         log::info!("draining: {} requests are under way", underway());
         let patience = self.settings.server.drain_deadline;
+        // Those that are left at the end are told so before it.
+        let telling = (2 * seam::LOOKS).min(patience / 2);
         tokio::select! {
-            () = tokio::time::sleep(patience) => {}
+            () = tokio::time::sleep(patience.saturating_sub(telling)) => self.tell(telling).await,
             () = self.last_request() => {}
-            () = interrupted() => log::warn!("interrupted while draining"),
+            () = interrupted() => {
+                log::warn!("interrupted while draining");
+                self.tell(GLANCE * 4).await;
+            }
         }
         if underway() > 0 {
             log::warn!("the drain ends with {} requests under way", underway());
@@ -165,6 +171,13 @@ impl BackgroundService for Drain {
 }
 
 impl Drain {
+    /// Ends the answers that are under way, and waits for at most `patience` until their clients know.
+    async fn tell(&self, patience: Duration) {
+        log::warn!("the drain takes too long: {} answers are ended", self.underway.load(Ordering::Relaxed));
+        seam::last_call();
+        let _ = tokio::time::timeout(patience, self.last_request()).await;
+    }
+
     async fn last_request(&self) {
         let began = clock::now();
         while self.underway.load(Ordering::Relaxed) > 0 || clock::now().duration_since(began) < FAREWELL {

@@ -32,8 +32,11 @@ async fn ask(edge: &Edge, client: Dialect, model: &str, gate: &Gate) -> Response
     }
 }
 
-/// What comes behind the head, and what the client makes of it: all words, or an error with these.
-fn cases(upstream: Wire) -> Vec<(&'static str, Reply, Result<(), &'static str>)> {
+/// What the client makes of what comes behind the head: all words, or an error with these.
+type Makes = Result<(), &'static str>;
+
+/// What comes behind the head.
+fn cases(upstream: Wire) -> Vec<(&'static str, Reply, Makes)> {
     let error = |status, kind| Reply::json(status, upstream.error_body(kind, "provider's words"));
     vec![
         ("a stream", upstream.reply(true), Ok(())),
@@ -50,6 +53,18 @@ fn cases(upstream: Wire) -> Vec<(&'static str, Reply, Result<(), &'static str>)>
         ("a broken error", error(500, "server_error").stop_at(9, End::Fin), Err("")),
         ("a reset", Reply::no_answer(End::Reset), Err("broke in the middle")),
     ]
+}
+
+fn check_one(what: &str, client: Dialect, response: &Response, makes: Makes) {
+    let text = response.text();
+    let Err(words) = makes else { return assert_eq!(client.words(what, response), WORDS, "{what}") };
+    assert!(text.contains(words), "{what}: {text}");
+    let failed = match client {
+        // Its error may come before anything was created.
+        Dialect::Responses => text.contains("\"type\":\"error\"") || text.contains("response.failed"),
+        client => matches!(client.hear(what, response, true), Heard::Failed(_)),
+    };
+    assert!(failed, "{what}: {text}");
 }
 
 async fn check(speaks: Speaks, http: &str) {
@@ -71,19 +86,7 @@ async fn check(speaks: Speaks, http: &str) {
     let edge = Edge::start(&conf).await;
     for (what, client, id, gate, makes) in asked {
         let response = ask(&edge, client, &id, &gate).await;
-        let text = response.text();
-        match makes {
-            Ok(()) => assert_eq!(client.words(&what, &response), WORDS, "{what}"),
-            Err(words) => {
-                assert!(text.contains(words), "{what}: {text}");
-                let failed = match client {
-                    // Its error may come before anything was created.
-                    Dialect::Responses => text.contains("\"type\":\"error\"") || text.contains("response.failed"),
-                    client => matches!(client.hear(&what, &response, true), Heard::Failed(_)),
-                };
-                assert!(failed, "{what}: {text}");
-            }
-        }
+        check_one(&what, client, &response, makes);
     }
     edge.metric_reaches("gateway_errors_total", &["error_type=\"upstream_credentials\""], 8.0).await;
     edge.metric_reaches("gateway_upstream_requests_total", &["status=\"429\""], 8.0).await;

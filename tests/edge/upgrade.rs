@@ -11,7 +11,7 @@ use crate::support::formats::{Fold, Wire};
 use crate::support::gate::Gate;
 use crate::support::http1::{Ended, Framing, Piece};
 use crate::support::provider::Provider;
-use crate::support::script::Reply;
+use crate::support::script::{End, Reply};
 use crate::support::{PATIENCE, sse, within};
 
 /// Streams wait before their last events until the gate opens; whole answers come at once.
@@ -50,7 +50,13 @@ impl Open {
     }
 
     /// Reads it to its end, which must be that of a whole stream.
-    async fn finish(mut self, wire: Wire) {
+    async fn finish(self, wire: Wire) {
+        let (folded, text) = self.folded(wire).await;
+        assert!(matches!(folded, Fold::Whole(_)), "{text}");
+    }
+
+    /// Reads it to its end, and what it amounts to.
+    async fn folded(mut self, wire: Wire) -> (Fold, String) {
         let ended = loop {
             match self.client.piece(&mut self.framing).await {
                 Piece::Data(data) => self.response.body.extend_from_slice(&data),
@@ -58,8 +64,7 @@ impl Open {
             }
         };
         assert_eq!(ended, Ended::Complete);
-        let events = sse::events(&self.response.body);
-        assert!(matches!(wire.fold(&events), Fold::Whole(_)), "{}", self.response.text());
+        (wire.fold(&sse::events(&self.response.body)), self.response.text())
     }
 }
 
@@ -96,6 +101,26 @@ async fn an_idle_process_ends_at_once_and_a_deadline_ends_the_others() {
     let _open = Open::new(&edge, Wire::Chat).await;
     edge.signal("TERM");
     assert!(edge.ended_within(Duration::from_secs(5)).await, "the deadline is kept");
+}
+
+#[tokio::test]
+async fn streams_that_the_drain_does_not_wait_for_are_told_and_logged() {
+    // Silent in the middle of its words.
+    let words = Wire::Chat.stream().find("Hello, ").expect("words") + 150;
+    let provider = Provider::always(Reply::sse(Wire::Chat.stream()).stop_at(words, End::Hang)).await;
+    let conf = Conf::open().server("drain_deadline: 12s").provider("p", "openai", &provider);
+    let mut edge = Edge::start(&conf.model("m", "p/model-1")).await;
+    let streams =
+        [(Wire::Chat, Open::new(&edge, Wire::Chat).await), (Wire::Messages, Open::new(&edge, Wire::Messages).await)];
+    edge.signal("TERM");
+    for (wire, stream) in streams {
+        let (folded, text) = within(PATIENCE, "the end", stream.folded(wire)).await;
+        assert!(matches!(folded, Fold::Failed { .. }) && text.contains("about to end"), "{text}");
+    }
+    assert!(edge.ended_within(Duration::from_secs(3)).await, "nothing is left to wait for");
+    let log = edge.log();
+    let told = log.lines().filter(|line| line.contains("\"aborted_by\":\"edge\"") && line.contains("\"draining\""));
+    assert_eq!(told.count(), 2, "{log}");
 }
 
 #[tokio::test]

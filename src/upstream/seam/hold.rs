@@ -183,7 +183,7 @@ impl SeamSession {
         let mut body = Vec::new();
         while body.len() < REFUSAL_MOST {
             match self.read(self.course.between).await? {
-                Read::Nothing => return Ok(()),
+                Read::Nothing => {}
                 Read::End => break,
                 Read::Piece(piece) => {
                     body.extend_from_slice(&piece);

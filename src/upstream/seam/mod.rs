@@ -22,6 +22,7 @@ mod writer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +52,20 @@ pub const CONTEXT_LENGTH: &str = "context_length";
 pub const KEY_REFUSED: &str = "upstream_credentials";
 /// The error of a stream that went on for longer than it may.
 pub const STREAM_TOO_LONG: &str = "stream_too_long";
+
+/// The error of an answer that the process does not wait for any longer before it ends.
+pub const DRAINED: &str = "draining";
+
+/// Set when the process waits no longer.
+static LAST_CALL: AtomicBool = AtomicBool::new(false);
+
+/// Ends all answers: each says so in its client's format, within [`LOOKS`].
+pub fn last_call() {
+    LAST_CALL.store(true, Ordering::Relaxed);
+}
+
+/// How often a silent answer looks whether it still has time.
+pub const LOOKS: Duration = Duration::from_secs(5);
 
 /// The error of a whole answer that is longer than what may be translated.
 pub const TOO_LONG: &str = "upstream_too_long";
@@ -162,21 +177,25 @@ pub enum Cut {
     Silent,
     /// It went on for longer than it may.
     TooLong,
+    /// The process ends.
+    Drained,
 }
 
 /// What stands for the end of a stream that was cut; told by where it lies, as a heartbeat is.
-static CUTS: [(Cut, [u8; 8]); 5] = [
+static CUTS: [(Cut, [u8; 8]); 6] = [
     (Cut::Broken, *b": broken"),
     (Cut::Garbled, *b": garble"),
     (Cut::BadlyPacked, *b": packed"),
     (Cut::Silent, *b": silent"),
     (Cut::TooLong, *b": toolon"),
+    (Cut::Drained, *b": drains"),
 ];
 
 impl Cut {
     fn of(error: &Error) -> Self {
         match error.etype() {
             ErrorType::Custom(STREAM_TOO_LONG) => Self::TooLong,
+            ErrorType::Custom(DRAINED) => Self::Drained,
             ErrorType::Custom(BADLY_PACKED) => Self::BadlyPacked,
             ErrorType::ReadTimedout => Self::Silent,
             _ if framing::is_garbage(error) => Self::Garbled,
@@ -198,6 +217,7 @@ impl Cut {
             Self::BadlyPacked => (ErrorType::Custom(BADLY_PACKED), "the stream is not packed as its head says"),
             Self::Silent => (ErrorType::ReadTimedout, "the deadline between two pieces"),
             Self::TooLong => (ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream"),
+            Self::Drained => (ErrorType::Custom(DRAINED), "the process ends"),
         };
         Error::explain(kind, words).into_up()
     }

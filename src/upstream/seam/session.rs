@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::connector::Roads;
 use super::early::Early;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
-use super::{Course, Cut, HEARTBEAT, STREAM_TOO_LONG};
+use super::{Course, Cut, DRAINED, HEARTBEAT, LAST_CALL, LOOKS, STREAM_TOO_LONG};
 use crate::clock::{self, Instant};
 use crate::upstream::Packed;
 
@@ -261,6 +262,9 @@ impl SeamSession {
     async fn read_within(&mut self, wait: Duration) -> Result<Read> {
         let began = clock::now();
         let left = self.course.whole.saturating_sub(began.duration_since(self.since));
+        if LAST_CALL.load(Ordering::Relaxed) {
+            return Err(Error::explain(ErrorType::Custom(DRAINED), "the process ends"));
+        }
         if left.is_zero() {
             // Said here too: of a stream that never pauses, or whose client is slow, no wait is ever over.
             return Err(too_long());
@@ -272,7 +276,7 @@ impl SeamSession {
             return self.heard_from(piece?);
         }
         let patience = self.course.between.saturating_sub(self.silence);
-        let Some(piece) = self.with_body(wait.min(left).min(patience), What::Piece).await? else {
+        let Some(piece) = self.with_body(wait.min(left).min(patience).min(LOOKS), What::Piece).await? else {
             self.silence += clock::now().duration_since(began);
             if self.silence >= self.course.between {
                 return Err(Error::explain(ErrorType::ReadTimedout, "the deadline between two pieces"));
