@@ -19,6 +19,7 @@ use crate::proxy::{Edge, Unreads};
 
 mod app;
 mod control;
+mod descriptors;
 mod front;
 mod gate;
 mod handover;
@@ -62,6 +63,14 @@ pub enum StartError {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// There are too few descriptors to serve.
+    #[error(
+        "the process may open only {most} files and connections, which is too few to serve: raise the limit (ulimit -n, LimitNOFILE)"
+    )]
+    Descriptors {
+        /// How many it may open.
+        most: u64,
+    },
     /// No process hands its sockets over.
     #[error("cannot take over: {reason}")]
     TakeOver {
@@ -99,6 +108,8 @@ pub fn run(
     extras: Vec<Extra>,
     inherited: Option<Inherited>,
 ) -> Result<(), StartError> {
+    let room = descriptors::connections()?;
+    descriptors::warn(room, settings.server.limits.connections);
     let upgrade_socket = upgrade_socket(&source.environment, &settings);
     let mut inherited = inherited;
     let bound = bind(&settings, inherited.as_mut())?;
@@ -109,7 +120,7 @@ pub fn run(
     let observer = Arc::new(Observer::new(metrics_options(&settings), log_target(&settings))?);
     let certificates = bound.iter().filter_map(|bound| Some((bound.address, bound.certificate.clone()?))).collect();
     let manager = source.environment.get("NOTIFY_SOCKET").cloned();
-    let control = Control::new(source, settings, observer, certificates);
+    let control = Control::new(source, settings, observer, certificates, room);
     let settings = Arc::clone(&control.live.load().settings);
     let mut server = Server::new_with_opt_and_conf(None, process_conf(&settings));
     server.bootstrap();

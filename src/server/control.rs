@@ -47,6 +47,7 @@ impl Control {
         settings: Settings,
         observer: Arc<Observer>,
         certificates: Arc<[(SocketAddr, Arc<Certificate>)]>,
+        room: usize,
     ) -> Self {
         let fleet = Fleet::new();
         let snapshot = Snapshot::new(settings, &fleet, 1);
@@ -54,7 +55,7 @@ impl Control {
         let live = Arc::new(Live::from_pointee(snapshot));
         Self {
             source: Arc::new(source),
-            gate: Gate::new(Arc::clone(&live)),
+            gate: Gate::new(Arc::clone(&live), room),
             certificates,
             live,
             fleet,

@@ -13,6 +13,8 @@ use crate::limits::{AddressRate, network_of};
 /// Counts the connections that are open.
 pub(super) struct Gate {
     live: Arc<Live>,
+    /// Connections that there are descriptors for.
+    room: usize,
     open: AtomicUsize,
     /// Open connections by address, kept only while there is a limit; exact, so that nobody pays for another.
     by_address: Mutex<AHashMap<IpAddr, usize>>,
@@ -26,9 +28,10 @@ pub(super) struct Pass {
 }
 
 impl Gate {
-    pub(super) fn new(live: Arc<Live>) -> Arc<Self> {
+    pub(super) fn new(live: Arc<Live>, room: usize) -> Arc<Self> {
         Arc::new(Self {
             live,
+            room,
             open: AtomicUsize::new(0),
             by_address: Mutex::default(),
             rate: AddressRate::new(clock::now()),
@@ -62,6 +65,9 @@ impl Gate {
         let mut pass = Pass { gate: Arc::clone(self), counted: None };
         if open >= server.limits.connections {
             return Err("connections");
+        }
+        if open >= self.room {
+            return Err("descriptors");
         }
         if let Some(limit) = server.limits.connections_per_ip.filter(|_| !trusted) {
             let address = network_of(peer);

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::client::{Ask, Client};
 use crate::support::formats::Wire;
+use crate::support::{PATIENCE, within};
 
 /// Its words, its input, its exit code, and what it says.
 type Case<'a> = (&'a [&'a str], &'a str, i32, &'a [&'a str]);
@@ -117,4 +119,47 @@ async fn every_command_does_what_its_help_says() {
         assert!(*code == 0 || ended.out.is_empty() || words[0] == "translate", "an error is no output: {words:?}");
         assert!(*code == 0 || !ended.err.is_empty(), "{words:?} says nothing");
     }
+}
+
+#[tokio::test]
+async fn few_descriptors_let_few_in_and_too_few_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |most: u32, listen: std::net::SocketAddr, admin: std::net::SocketAddr| {
+        let config = format!("server: {{listen: [{{address: '{listen}'}}]}}\nadmin: {{listen: '{admin}'}}\n{CONFIG}");
+        std::fs::write(folder.path().join("run.yaml"), config).expect("a file");
+        let line = format!("ulimit -n {most} && exec {} run --config run.yaml", env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    let (listen, admin) = crate::support::edge::free_ports();
+    let refused = run(64, listen, admin).wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("may open only 64 files"), "{said}");
+    let (listen, admin) = crate::support::edge::free_ports();
+    let mut edge = run(140, listen, admin);
+    let health = |addr| async move {
+        loop {
+            if let Ok(stream) = tokio::net::TcpStream::connect(addr).await {
+                drop(stream);
+                return Client::connect(addr).await.ask(&Ask::get("/health")).await.status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert_eq!(within(PATIENCE, "the start", health(listen)).await, 200);
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(tokio::net::TcpStream::connect(listen).await);
+    }
+    assert_eq!(
+        within(PATIENCE, "the admin listener", health(admin)).await,
+        200,
+        "operators are heard whoever connects"
+    );
+    drop(idle);
+    edge.kill().expect("it runs");
+    let said = edge.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    assert!(said.contains("enough for 22 connections"), "{said}");
 }
