@@ -260,9 +260,15 @@ impl<'r> Pen<'_, '_, '_, 'r> {
     }
 
     fn reasoning(&mut self, blocks: &[&Block<'_>], state: &Text<'_>) {
+        // What this provider shows beside its state is a summary; other formats do not always say so, and it refuses
+        // `content` that it did not give.
+        let own = self.report.is_own();
         let of = |wanted: ThinkingKind| {
             blocks.iter().filter_map(move |block| match &block.kind {
-                BlockKind::Thinking { text, kind } if *kind == wanted && !text.is_empty() => Some(text),
+                BlockKind::Thinking { text, kind } if !text.is_empty() => {
+                    let kind = if own { *kind } else { ThinkingKind::Summary };
+                    (kind == wanted).then_some(text)
+                }
                 _ => None,
             })
         };

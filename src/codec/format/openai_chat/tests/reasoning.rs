@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, MESSAGES, answer, as_it_is, chunks, frames, send, stream, to_messages};
+use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, chunks, frames, send, stream, to_messages};
 use crate::Format;
 use crate::format::ThinkingForm;
 
@@ -221,5 +221,32 @@ fn a_summary_beside_encrypted_reasoning_comes_back_as_a_summary() {
         let item = &sent.body["input"][1];
         assert_eq!((&item["summary"], &item["encrypted_content"]), (&summary, &json!("gAAA")), "{}", sent.body);
         assert!(item["content"].is_null(), "{item}");
+    }
+}
+
+/// Parts of one summary are entries of their own, and only the last of them carries the state.
+#[test]
+fn every_part_of_a_summary_comes_back_in_the_summary() {
+    let part = |text: &str| json!({"type": "summary_text", "text": text});
+    let summary = json!([part("A"), part("B"), part("C")]);
+    let body = json!({"id": "resp_1", "object": "response", "model": "m", "status": "completed", "output": [
+        {"id": "rs_1", "type": "reasoning", "summary": summary, "encrypted_content": "gAAA"},
+        {"id": "fc_1", "type": "function_call", "call_id": "a", "name": "f", "arguments": "{}", "status": "completed"}]});
+    let (whole, _) = answer(Format::OpenaiResponses, CHAT, &body).unwrap();
+    let lines = [
+        json!({"type": "response.created", "response": {"id": "resp_1", "model": "m", "output": []}}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": body["output"][0]}),
+        json!({"type": "response.output_item.done", "output_index": 1, "item": body["output"][1]}),
+        json!({"type": "response.completed", "response": body}),
+    ];
+    let lines = lines.map(|line| line.to_string());
+    let written = stream(Format::OpenaiResponses, CHAT, &chunks(&lines.each_ref().map(String::as_str)));
+    for mut turn in [whole["choices"][0]["message"].clone(), accumulated(&written)["message"].clone()] {
+        turn["role"] = json!("assistant");
+        let result = json!({"role": "tool", "tool_call_id": "a", "content": "r"});
+        let history = json!({"model": "m", "messages": [{"role": "user", "content": "q"}, turn, result]});
+        let sent = send(CHAT, Format::OpenaiResponses, &history, as_it_is).unwrap();
+        let item = json!({"type": "reasoning", "summary": summary, "encrypted_content": "gAAA"});
+        assert_eq!(sent.body["input"][1], item, "{}", sent.body);
     }
 }
