@@ -292,6 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn models_of_anthropic_choose_their_words_by_themselves_from_opus_4_7_on() {
+        for (model, sampling) in [
+            ("claude-opus-4-6", true),
+            ("claude-sonnet-4-6", true),
+            ("claude-opus-4-7", false),
+            ("us.anthropic.claude-opus-4-8-20260401-v1:0", false),
+            ("claude-opus-5", false),
+        ] {
+            assert_eq!(plain(model).facts.sampling, sampling, "{model}");
+        }
+    }
+
+    #[test]
     fn models_of_openai_that_reason_take_no_stop_texts() {
         let low_to_high = Efforts::of(&[Effort::Low, Effort::Medium, Effort::High]);
         for model in ["o1", "o3-mini", "openai/o3", "o4-mini-2025-04-16"] {
