@@ -89,6 +89,7 @@ pub struct Said {
     pub prefill: Option<bool>,
     pub rich_results: Option<bool>,
     pub sampling: Option<bool>,
+    pub sampling_with_effort: Option<bool>,
     pub structured: Option<bool>,
     pub structured_with_tools: Option<bool>,
     pub vision: Option<bool>,
@@ -127,7 +128,7 @@ struct Flag {
     fact: fn(&mut Facts) -> &mut bool,
 }
 
-const FLAGS: [Flag; 14] = [
+const FLAGS: [Flag; 15] = [
     flag("cache_breakpoints", |said| &mut said.cache_breakpoints, |facts| &mut facts.cache_breakpoints),
     flag("custom_tools", |said| &mut said.custom_tools, |facts| &mut facts.custom_tools),
     flag("developer_role", |said| &mut said.developer_role, |facts| &mut facts.developer_role),
@@ -139,6 +140,7 @@ const FLAGS: [Flag; 14] = [
     flag("prefill", |said| &mut said.prefill, |facts| &mut facts.prefill),
     flag("rich_results", |said| &mut said.rich_results, |facts| &mut facts.rich_results),
     flag("sampling", |said| &mut said.sampling, |facts| &mut facts.sampling),
+    flag("sampling_with_effort", |said| &mut said.sampling_with_effort, |facts| &mut facts.sampling_with_effort),
     flag("structured", |said| &mut said.structured, |facts| &mut facts.structured),
     flag("structured_with_tools", |said| &mut said.structured_with_tools, |facts| &mut facts.structured_with_tools),
     flag("vision", |said| &mut said.vision, |facts| &mut facts.vision),
@@ -301,6 +303,43 @@ mod tests {
             ("claude-opus-5", false),
         ] {
             assert_eq!(plain(model).facts.sampling, sampling, "{model}");
+        }
+    }
+
+    #[test]
+    fn models_that_do_not_reason_are_known() {
+        for model in [
+            "gpt-4o-mini",
+            "openai/gpt-4.1",
+            "chatgpt-4o-latest",
+            "gpt-5-chat-latest",
+            "llama-3.3-70b-versatile",
+            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+            "us.meta.llama3-3-70b-instruct-v1:0",
+            "mistral-large-latest",
+            "grok-4-fast-non-reasoning",
+        ] {
+            assert_eq!(plain(model).facts.thinking, ThinkingForm::None, "{model}");
+        }
+        for model in
+            ["gpt-5", "o3", "gpt-oss-120b", "nvidia/llama-3.3-nemotron-super-49b", "DeepSeek-R1-Distill-Llama-70B"]
+        {
+            assert_ne!(plain(model).facts.thinking, ThinkingForm::None, "{model}");
+        }
+    }
+
+    #[test]
+    fn newer_models_of_openai_choose_their_words_by_themselves_where_they_think() {
+        for (model, unasked, told_not_to, asked) in [
+            ("gpt-4.1", true, true, true),
+            ("gpt-5-mini", false, false, false),
+            ("gpt-5.1", true, true, false),
+            ("gpt-5.6-sol", true, true, false),
+            ("gpt-6", false, false, false),
+        ] {
+            let facts = plain(model).facts;
+            let taken = [None, Some(Effort::None), Some(Effort::Low)].map(|effort| facts.takes_sampling(effort));
+            assert_eq!(taken, [unasked, told_not_to, asked], "{model}");
         }
     }
 

@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::{reply, streamed};
-use tidegate_codec::hub::Losses;
+use tidegate_codec::hub::{Effort, Losses};
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{
-    Facts, Format, Line, RequestHead, Target, Transcoder, Undo, translate_request, translate_response,
+    Efforts, Facts, Format, Line, RequestHead, Target, ThinkingForm, Transcoder, Undo, translate_request,
+    translate_response,
 };
 
 /// What became of a whole answer of a chat server, for a client that wanted it whole and for one that wanted a stream: the
@@ -180,10 +181,16 @@ fn an_item_whose_id_changes_is_one() {
 }
 
 fn losses(from: Format, to: Format, body: &Value) -> (Losses, Value) {
+    sent(from, to, body, |_| {})
+}
+
+/// What `body` loses on its way to a model with the facts that `change` makes of the default ones, and what is sent.
+fn sent(from: Format, to: Format, body: &Value, change: impl FnOnce(&mut Facts)) -> (Losses, Value) {
     let seal = Seal::new([1; 32]);
     let line = Line { model: Some("m".into()), stream: None };
     let head = RequestHead { api_version: Some("2023-06-01"), betas: None, line, seal: &seal };
-    let facts = Facts::default();
+    let mut facts = Facts::default();
+    change(&mut facts);
     let target = Target { model: "target-model", facts: &facts, api_version: Some("2023-06-01") };
     let translated = translate_request(from, to, body.to_string().as_bytes(), &head, &target).unwrap();
     (translated.outgoing.losses, serde_json::from_slice(&translated.outgoing.body).unwrap())
@@ -263,4 +270,111 @@ fn a_call_that_a_limit_cut_is_unwrapped_as_far_as_it_came() {
         let whole = String::from_utf8(whole.body).unwrap();
         assert!(whole.contains(expected), "{whole}");
     }
+}
+
+/// Each loss as `action:field`.
+fn told(losses: &Losses) -> Vec<String> {
+    losses.iter().map(|loss| format!("{}:{}", loss.action.label(), loss.field.label())).collect()
+}
+
+fn messages(more: Value) -> Value {
+    let mut body = json!({"model": "m", "max_tokens": 64_000, "messages": [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn gemini(config: Value) -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": config})
+}
+
+#[test]
+fn an_effort_is_sent_only_to_models_that_know_it() {
+    let off = [
+        (Format::AnthropicMessages, messages(json!({"thinking": {"type": "disabled"}}))),
+        (Format::GeminiGenerate, gemini(json!({"thinkingConfig": {"thinkingBudget": 0}}))),
+    ];
+    let much = [
+        (Format::AnthropicMessages, messages(json!({"thinking": {"type": "enabled", "budget_tokens": 31_999}}))),
+        (Format::GeminiGenerate, gemini(json!({"thinkingConfig": {"thinkingBudget": 31_999}}))),
+    ];
+    let never = |facts: &mut Facts| facts.thinking = ThinkingForm::None;
+    let old = |facts: &mut Facts| facts.efforts = Efforts::of(&[Effort::Minimal, Effort::Low, Effort::High]);
+    let new = |facts: &mut Facts| facts.efforts = Efforts::of(&[Effort::None, Effort::Low, Effort::Xhigh]);
+    let unknown = |_: &mut Facts| {};
+    let facts: [fn(&mut Facts); 4] = [never, unknown, old, new];
+    let least = [None, None, Some("minimal"), Some("none")];
+    let most = [None, Some("xhigh"), Some("high"), Some("xhigh")];
+    for (bodies, efforts) in [(&off, least), (&much, most)] {
+        for ((from, body), to) in
+            bodies.iter().flat_map(|body| [Format::OpenaiChat, Format::OpenaiResponses].map(|to| (body, to)))
+        {
+            for (change, effort) in facts.iter().zip(efforts) {
+                let (losses, sent) = sent(*from, to, body, change);
+                let said = sent["reasoning_effort"].as_str().or(sent["reasoning"]["effort"].as_str());
+                assert_eq!(said, effort, "{from:?} -> {to:?}: {body}");
+                let told = told(&losses);
+                let wish = told.contains(&"dropped:reasoning".to_owned());
+                assert_eq!(wish, effort.is_none() && bodies == &much, "{from:?} -> {to:?}: {told:?}");
+                assert!(effort.is_some() || !wish || sent.get("include").is_none(), "{sent}");
+            }
+        }
+    }
+    let (losses, sent) = sent(off[0].0, Format::OpenaiChat, &off[0].1, never);
+    assert_eq!((told(&losses), sent.get("reasoning_effort")), (vec![], None), "it does not think anyway");
+}
+
+#[test]
+fn probabilities_are_asked_for_where_their_number_is() {
+    let top = json!({"model": "m", "input": "hi", "top_logprobs": 2});
+    let (_, chat) = losses(Format::OpenaiResponses, Format::OpenaiChat, &top);
+    assert_eq!((&chat["logprobs"], &chat["top_logprobs"]), (&json!(true), &json!(2)));
+    let (_, sent) = losses(Format::OpenaiResponses, Format::GeminiGenerate, &top);
+    let config = &sent["generationConfig"];
+    assert_eq!((&config["responseLogprobs"], &config["logprobs"]), (&json!(true), &json!(2)));
+    let body = gemini(json!({"logprobs": 2}));
+    let (_, chat) = losses(Format::GeminiGenerate, Format::OpenaiChat, &body);
+    assert_eq!((&chat["logprobs"], &chat["top_logprobs"]), (&json!(true), &json!(2)));
+    let (_, sent) = losses(Format::GeminiGenerate, Format::OpenaiResponses, &body);
+    assert_eq!((&sent["include"], &sent["top_logprobs"]), (&json!(["message.output_text.logprobs"]), &json!(2)));
+    let none = json!({"model": "m", "input": "hi", "top_logprobs": 0});
+    let (_, chat) = losses(Format::OpenaiResponses, Format::OpenaiChat, &none);
+    assert_eq!((chat.get("logprobs"), chat.get("top_logprobs")), (None, None));
+}
+
+#[test]
+fn a_model_that_chooses_its_words_is_told_nothing_of_how() {
+    let how = json!({"temperature": 0.5, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1,
+        "logit_bias": {"1": 2}, "logprobs": true, "top_logprobs": 2, "prediction": {"type": "content", "content": "x"}});
+    let gone =
+        ["temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "prediction", "logprobs"];
+    let with = |more: &Value| {
+        let mut body = messages(how.clone());
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let by_itself = |facts: &mut Facts| facts.sampling = false;
+    let thinking = |facts: &mut Facts| facts.sampling_with_effort = false;
+    for (more, change, free) in [
+        (json!({}), by_itself as fn(&mut Facts), false),
+        (json!({"reasoning_effort": "low"}), thinking, false),
+        (json!({"reasoning_effort": "none"}), thinking, true),
+        (json!({}), thinking, true),
+    ] {
+        let (losses, chat) = sent(Format::OpenaiChat, Format::OpenaiChat, &with(&more), change);
+        for field in gone {
+            assert_eq!(chat.get(field).is_some(), free, "{field} {more}");
+            assert_eq!(told(&losses).contains(&format!("dropped:{field}")), !free, "{field} {more}");
+        }
+        assert_eq!(chat.get("top_logprobs").is_some(), free);
+        let (losses, sent) = sent(Format::OpenaiChat, Format::OpenaiResponses, &with(&more), change);
+        for field in ["temperature", "top_p", "top_logprobs"] {
+            assert_eq!(sent.get(field).is_some(), free, "{field} {more}");
+        }
+        assert_eq!(sent["include"].to_string().contains("logprobs"), free);
+        assert_eq!(told(&losses).contains(&"dropped:logprobs".to_owned()), !free);
+    }
+    // What many clients always send is dropped as well, and no loss.
+    let neutral = messages(json!({"presence_penalty": 0, "logit_bias": {}, "logprobs": false}));
+    let (losses, chat) = sent(Format::OpenaiChat, Format::OpenaiChat, &neutral, by_itself);
+    assert_eq!((dropped(&losses), chat.get("presence_penalty"), chat.get("logprobs")), (vec![], None, None));
 }

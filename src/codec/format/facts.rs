@@ -12,8 +12,10 @@ pub struct Facts {
     pub max_output: u64,
     /// How thinking is asked for (Anthropic, Gemini).
     pub thinking: ThinkingForm,
-    /// Takes `temperature`, `top_p`, `top_k`.
+    /// Takes `temperature`, `top_p`, `top_k` (`OpenAI`: penalties and log probabilities, too).
     pub sampling: bool,
+    /// Takes them where it is asked to think, too (`OpenAI`).
+    pub sampling_with_effort: bool,
     /// Can be made to call a tool (`any`, a named one).
     pub forced_tool: bool,
     /// Continues an assistant turn that the client began.
@@ -90,6 +92,12 @@ impl Facts {
         self.rename.iter().find(|(own, _)| own == key).map(|(_, name)| name.as_str())
     }
 
+    /// True if it can be told how to choose its words where it is asked for `effort`.
+    #[must_use]
+    pub fn takes_sampling(&self, effort: Option<Effort>) -> bool {
+        self.sampling && (self.sampling_with_effort || effort.is_none_or(|effort| effort == Effort::None))
+    }
+
     /// True for an item of the beta header that the server takes.
     #[must_use]
     pub fn takes_beta(&self, item: &str) -> bool {
@@ -103,6 +111,7 @@ impl Default for Facts {
             max_output: 8192,
             thinking: ThinkingForm::Adaptive,
             sampling: true,
+            sampling_with_effort: true,
             forced_tool: true,
             prefill: true,
             mid_system: true,
@@ -209,7 +218,7 @@ pub enum ReasoningField {
 pub struct Efforts(u8);
 
 impl Efforts {
-    /// Every effort.
+    /// Every effort: that of a model of which nothing else is known.
     pub const ALL: Self = Self(u8::MAX);
 
     /// The set of these.

@@ -13,6 +13,7 @@ use crate::seal::Seal;
 
 pub mod anthropic_messages;
 mod beginning;
+mod effort;
 mod facts;
 pub mod gemini_generate;
 mod line;

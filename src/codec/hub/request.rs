@@ -171,6 +171,14 @@ pub struct Sampling<'a> {
     pub prediction: Option<Json<'a>>,
 }
 
+impl Sampling<'_> {
+    /// Whether log probabilities are wanted, for formats that take no number of alternatives without that.
+    #[must_use]
+    pub fn wants_logprobs(&self) -> Option<bool> {
+        self.logprobs.or(self.top_logprobs.filter(|top| *top > 0).map(|_| true))
+    }
+}
+
 /// The form of the answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum OutputSpec<'a> {

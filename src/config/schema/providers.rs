@@ -357,7 +357,8 @@ pub(in crate::config) static FACTS: Section = Section {
             "thinking",
             "`none`, `budget`, `adaptive` or `always`",
             Otherwise("as known, or `adaptive`"),
-            "How thinking is asked for: by a budget of tokens, or by an effort; `always` cannot be turned off.",
+            "How thinking is asked for: by a budget of tokens, or by an effort; `always` cannot be turned off. A model with `none` \
+             is asked for no effort in any format.",
         ),
         field(
             "efforts",
@@ -436,7 +437,18 @@ pub(in crate::config) static FACTS: Section = Section {
         field("parallel_tools", "`true` or `false`", KNOWN, "It takes the wish for one call at a time."),
         field("prefill", "`true` or `false`", KNOWN, "It continues a turn of its own that the client began."),
         field("rich_results", "`true` or `false`", KNOWN, "It takes images and documents in a tool's result (Gemini)."),
-        field("sampling", "`true` or `false`", KNOWN, "It takes `temperature`, `top_p` and `top_k`."),
+        field(
+            "sampling",
+            "`true` or `false`",
+            KNOWN,
+            "It takes `temperature`, `top_p` and `top_k`, at OpenAI penalties and log probabilities, too.",
+        ),
+        field(
+            "sampling_with_effort",
+            "`true` or `false`",
+            KNOWN,
+            "It takes them where it is asked to think, too (OpenAI).",
+        ),
         field("structured", "`true` or `false`", KNOWN, "It takes a JSON schema for its answer."),
         field(
             "structured_with_tools",

@@ -64,8 +64,7 @@ pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report:
             (Thinking::Unsaid, None)
         }
         ThinkingForm::Budget => budgeted(request, report),
-        ThinkingForm::Adaptive => adaptive(request, false, report),
-        ThinkingForm::Always => adaptive(request, true, report),
+        ThinkingForm::Adaptive | ThinkingForm::Always => adaptive(request, facts, report),
     };
     if around.forced_tool && thinking.is_on() {
         report.field(Field::Reasoning, Action::Dropped, "no thinking where the model must call a tool");
@@ -132,8 +131,8 @@ fn budgeted(request: &Request<'_>, report: &mut Report<'_>) -> (Thinking, Option
 }
 
 /// For models that decide themselves, given an effort.
-fn adaptive(request: &Request<'_>, always: bool, report: &mut Report<'_>) -> (Thinking, Option<Effort>) {
-    let asked = &request.reasoning;
+fn adaptive(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> (Thinking, Option<Effort>) {
+    let (asked, always) = (&request.reasoning, facts.thinking == ThinkingForm::Always);
     let effort = asked.effort.filter(|effort| *effort != Effort::None).map(|effort| least_low(effort, report));
     if refuses(asked) {
         if !always {
@@ -145,7 +144,8 @@ fn adaptive(request: &Request<'_>, always: bool, report: &mut Report<'_>) -> (Th
     match (asked.budget, asked.form) {
         (Some(budget), _) => {
             report.field(Field::Reasoning, Action::Converted, "this model takes an effort in words, not a budget");
-            (Thinking::Adaptive, effort.or(Some(effort_of(budget))))
+            let known = |effort| facts.efforts.nearest(effort).filter(|known| *known >= Effort::Low).unwrap_or(effort);
+            (Thinking::Adaptive, effort.or_else(|| Some(known(effort_of(budget)))))
         }
         (None, Some(ReasoningForm::Adaptive | ReasoningForm::Budget)) => (Thinking::Adaptive, effort),
         // In this format an effort does not ask for thinking.

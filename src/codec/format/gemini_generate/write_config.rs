@@ -255,10 +255,12 @@ impl Config<'_, '_, '_> {
         if let Some(n) = sampling.n {
             self.json.key("candidateCount").number(n);
         }
-        if let Some(wanted) = sampling.logprobs {
+        let wanted = if self.report.is_own() { sampling.logprobs } else { sampling.wants_logprobs() };
+        if let Some(wanted) = wanted {
             self.json.key("responseLogprobs").bool(wanted);
         }
-        if let Some(count) = sampling.top_logprobs {
+        // Without the other field it is refused.
+        if let Some(count) = sampling.top_logprobs.filter(|_| self.report.is_own() || wanted == Some(true)) {
             self.json.key("logprobs").number(count);
         }
     }

@@ -6,10 +6,8 @@ use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM, OF_T
 use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
-use crate::format::{Facts, Outgoing, Target};
-use crate::hub::{
-    Action, Effort, Extra, Field, OutputSpec, Reasoning, ReasoningForm, Refusal, Request, Tier, Verbosity,
-};
+use crate::format::{Facts, Outgoing, Target, effort};
+use crate::hub::{Action, Effort, Extra, Field, OutputSpec, Refusal, Request, Tier, Verbosity};
 use crate::json::{Json, Text, Writer};
 
 /// Writes `request` for `target` into `out`.
@@ -24,10 +22,13 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     w.close_array();
     write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
     limits(request, target.facts, &mut report, &mut w);
-    sampling(request, target.facts, &mut report, &mut w);
+    let effort = effort(request, target.facts, &mut report);
+    sampling(request, (target.facts, effort), &mut report, &mut w);
     output(request, target.facts, &mut report, &mut w)?;
-    if !native(request, Field::Reasoning, &report, &mut w) {
-        reasoning(&request.reasoning, &mut report, &mut w);
+    if !native(request, Field::Reasoning, &report, &mut w)
+        && let Some(effort) = effort
+    {
+        w.key("reasoning_effort").plain(effort.word());
     }
     circumstances(request, target.facts, &mut report, &mut w);
     stream(request, target.facts, &mut w);
@@ -103,8 +104,17 @@ fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
     w.close_array();
 }
 
-fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+/// What a model is refused that chooses its words by itself.
+const BY_ITSELF: &str = "the model chooses its words by itself";
+
+fn sampling(
+    request: &Request<'_>,
+    (facts, effort): (&Facts, Option<Effort>),
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) {
     let sampling = &request.sampling;
+    let is_free = facts.takes_sampling(effort);
     let numbers: [(Field, &str, &Option<Json<'_>>); 7] = [
         (Field::Temperature, "temperature", &sampling.temperature),
         (Field::TopP, "top_p", &sampling.top_p),
@@ -115,13 +125,17 @@ fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &m
         (Field::Prediction, "prediction", &sampling.prediction),
     ];
     for (field, key, value) in numbers {
-        let is_free = !matches!(field, Field::Temperature | Field::TopP) || facts.sampling;
-        match value {
-            Some(_) if field == Field::Seed && native(request, field, report, w) => {}
-            Some(value) if is_free => {
+        let Some(value) = value else { continue };
+        let tells = matches!(field, Field::Temperature | Field::TopP) || value.tells();
+        match field {
+            Field::Seed if native(request, field, report, w) => {}
+            Field::Seed => {
                 w.key(key).json(value);
             }
-            value => report.gone(field, value.is_some(), "the model chooses its words by itself"),
+            _ if is_free => {
+                w.key(key).json(value);
+            }
+            _ => report.gone(field, tells, BY_ITSELF),
         }
     }
     native(request, Field::TopK, report, w);
@@ -134,10 +148,15 @@ fn sampling(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &m
     if let Some(n) = sampling.n {
         w.key("n").number(n);
     }
-    if let Some(logprobs) = sampling.logprobs {
-        w.key("logprobs").bool(logprobs);
+    let wanted = if report.is_own() { sampling.logprobs } else { sampling.wants_logprobs() };
+    if !is_free {
+        return report.gone(Field::Logprobs, wanted == Some(true), BY_ITSELF);
     }
-    if let Some(top) = sampling.top_logprobs {
+    if let Some(wanted) = wanted {
+        w.key("logprobs").bool(wanted);
+    }
+    // Without the other field it is refused.
+    if let Some(top) = sampling.top_logprobs.filter(|_| report.is_own() || wanted == Some(true)) {
         w.key("top_logprobs").number(top);
     }
 }
@@ -188,43 +207,21 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
     Ok(())
 }
 
-/// Effort in words; a budget in tokens becomes the word that means about as much.
-fn reasoning(reasoning: &Reasoning, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    let effort = match (reasoning.effort, reasoning.form, reasoning.budget) {
-        (Some(effort), ..) => Some(effort),
-        (None, Some(ReasoningForm::Disabled), _) => Some(Effort::None),
-        (None, _, Some(budget)) => {
-            report.field(Field::Reasoning, Action::Converted, "a budget in tokens is said as an effort");
-            Some(effort_of(budget))
-        }
-        (None, form, None) => {
-            let adaptive = form == Some(ReasoningForm::Adaptive);
-            if adaptive {
-                report.field(Field::Reasoning, Action::Converted, "the model thinks as much as it does by itself");
-            }
-            None
-        }
-    };
-    if let Some(effort) = effort {
-        w.key("reasoning_effort").plain(effort.word());
+/// Effort in words. What the client said in its server's own words is said in those.
+fn effort(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Option<Effort> {
+    let (asked, own) = (&request.reasoning, report.is_own());
+    if own && request.native.iter().any(|native| native.field == Field::Reasoning) {
+        return asked.effort;
     }
-    if reasoning.effort.is_some() && reasoning.budget.is_some() {
+    let mut told = |action, reason| report.field(Field::Reasoning, action, reason);
+    let effort = effort::in_words(asked, facts, own, &mut told);
+    if effort.is_some() && asked.effort.is_some() && asked.budget.is_some() {
         report.field(Field::Reasoning, Action::Converted, "the effort is said, the budget in tokens is not");
     }
-    if reasoning.show == Some(false) {
+    if asked.show == Some(false) {
         report.field(Field::Reasoning, Action::Converted, "whether thinking is shown cannot be asked for");
     }
-}
-
-fn effort_of(budget: u64) -> Effort {
-    match budget {
-        0 => Effort::None,
-        1..=512 => Effort::Minimal,
-        513..=1024 => Effort::Low,
-        1025..=8192 => Effort::Medium,
-        8193..=24_576 => Effort::High,
-        _ => Effort::Xhigh,
-    }
+    effort
 }
 
 /// Tier, identity, storage, caching.

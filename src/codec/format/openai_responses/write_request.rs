@@ -10,10 +10,9 @@ use super::read_tools::{CHOICE, CUSTOM, NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
 use super::{write_input, write_tools};
-use crate::format::{Facts, Outgoing, Target};
+use crate::format::{Facts, Outgoing, Target, effort};
 use crate::hub::{
-    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, Place, Reasoning, ReasoningForm, Refusal, Request,
-    Tier, Verbosity,
+    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, Place, ReasoningForm, Refusal, Request, Tier, Verbosity,
 };
 use crate::json::{Json, Text, Writer};
 
@@ -33,10 +32,11 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
             w.key("stream_options").open_object().key("include_obfuscation").bool(obfuscation).close_object();
         }
     }
-    limits(request, target.facts, &mut report, &mut w);
+    let plan = Plan::of(request, target.facts, &mut report);
+    limits(request, &plan, &mut report, &mut w);
     output(request, target.facts, &mut report, &mut w)?;
-    reasoning(request, &mut report, &mut w);
-    include(request, &report, &mut w);
+    reasoning(request, &plan, &report, &mut w);
+    include(request, &plan, &report, &mut w);
     circumstances(request, &mut report, &mut w);
     own_fields(request, &mut report, &mut w);
     write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
@@ -70,7 +70,39 @@ fn unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<(), Refus
     Ok(())
 }
 
-fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
+/// What the model takes of what bears on its thinking and its choice of words.
+struct Plan {
+    /// False where it does not think, whatever is asked.
+    thinks: bool,
+    /// Effort in words.
+    effort: Option<Effort>,
+    /// It can be told how to choose its words.
+    is_free: bool,
+    /// Log probabilities are wanted.
+    logprobs: bool,
+}
+
+impl Plan {
+    fn of(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Self {
+        let (asked, own) = (&request.reasoning, report.is_own());
+        let mut told = |action, reason| report.field(Field::Reasoning, action, reason);
+        let effort = effort::in_words(asked, facts, own, &mut told);
+        if effort.is_some() && asked.effort.is_some() && asked.budget.is_some() {
+            report.field(Field::Reasoning, Action::Converted, "the effort is said, the budget in tokens is not");
+        }
+        let is_free = facts.takes_sampling(effort);
+        let sampling = &request.sampling;
+        let wanted = if own { sampling.logprobs } else { sampling.wants_logprobs() };
+        let wanted = wanted == Some(true);
+        report.gone(Field::Logprobs, wanted && !is_free, BY_ITSELF);
+        Self { thinks: effort::thinks(facts, own), effort, is_free, logprobs: wanted && is_free }
+    }
+}
+
+/// What a model is refused that chooses its words by itself.
+const BY_ITSELF: &str = "the model chooses its words by itself";
+
+fn limits(request: &Request<'_>, plan: &Plan, report: &mut Report<'_>, w: &mut Writer<'_>) {
     if let Some(limit) = request.limits.max_output {
         w.key("max_output_tokens").number(limit);
     }
@@ -79,13 +111,13 @@ fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
         [(Field::Temperature, "temperature", &sampling.temperature), (Field::TopP, "top_p", &sampling.top_p)];
     for (field, key, value) in numbers {
         match value {
-            Some(value) if facts.sampling => {
+            Some(value) if plan.is_free => {
                 w.key(key).json(value);
             }
-            value => report.gone(field, value.is_some(), "the model chooses its words by itself"),
+            value => report.gone(field, value.is_some(), BY_ITSELF),
         }
     }
-    if let Some(top) = sampling.top_logprobs {
+    if let Some(top) = sampling.top_logprobs.filter(|_| plan.is_free) {
         w.key("top_logprobs").number(top);
     }
 }
@@ -147,16 +179,12 @@ fn sub_extras(prefix: &str, request: &Request<'_>, report: &Report<'_>, w: &mut 
     }
 }
 
-/// Effort in words; a budget in tokens becomes the word that means about as much.
-fn reasoning(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    let asked = &request.reasoning;
-    let effort = effort(asked, report);
-    if asked.effort.is_some() && asked.budget.is_some() {
-        report.field(Field::Reasoning, Action::Converted, "the effort is said, the budget in tokens is not");
-    }
+/// How much the model thinks, and whether that is shown.
+fn reasoning(request: &Request<'_>, plan: &Plan, report: &Report<'_>, w: &mut Writer<'_>) {
+    let (asked, effort) = (&request.reasoning, plan.effort);
     // Who asks for thinking in a form that shows it wants to see it; of an effort alone that cannot be told.
     let thinks = matches!(asked.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget));
-    let show = asked.show.unwrap_or(thinks && effort != Some(Effort::None));
+    let show = plan.thinks && asked.show.unwrap_or(thinks && effort != Some(Effort::None));
     let own_summary = report.is_own() && request.extras.iter().any(|extra| extra.key == "reasoning.summary");
     let has_own = report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with("reasoning."));
     if effort.is_none() && !show && !has_own {
@@ -173,54 +201,26 @@ fn reasoning(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>)
     w.close_object();
 }
 
-fn effort(asked: &Reasoning, report: &mut Report<'_>) -> Option<Effort> {
-    match (asked.effort, asked.form, asked.budget) {
-        (Some(effort), ..) => Some(effort),
-        (None, Some(ReasoningForm::Disabled), _) => Some(Effort::None),
-        (None, _, Some(budget)) => {
-            report.field(Field::Reasoning, Action::Converted, "a budget in tokens is said as an effort");
-            Some(effort_of(budget))
-        }
-        (None, form, None) => {
-            if form == Some(ReasoningForm::Adaptive) {
-                report.field(Field::Reasoning, Action::Converted, "the model thinks as much as it does by itself");
-            }
-            None
-        }
-    }
-}
-
-fn effort_of(budget: u64) -> Effort {
-    match budget {
-        0 => Effort::None,
-        1..=512 => Effort::Minimal,
-        513..=1024 => Effort::Low,
-        1025..=8192 => Effort::Medium,
-        8193..=24_576 => Effort::High,
-        _ => Effort::Xhigh,
-    }
-}
-
 /// What must come with the answer: its reasoning, sealed, because nothing is stored; and probabilities.
-fn include(request: &Request<'_>, report: &Report<'_>, w: &mut Writer<'_>) {
+fn include(request: &Request<'_>, plan: &Plan, report: &Report<'_>, w: &mut Writer<'_>) {
     let own: Vec<&Extra<'_>> =
         request.extras.iter().filter(|extra| report.is_own() && extra.key == "include").collect();
     // Models that do not reason refuse the word, so that it is said only where reasoning was asked for or came before.
     let asked = &request.reasoning;
-    let thinks = asked.effort.is_some_and(|effort| effort != Effort::None)
+    let asks = asked.effort.is_some_and(|effort| effort != Effort::None)
         || asked.budget.is_some_and(|budget| budget > 0)
         || asked.show == Some(true)
         || matches!(asked.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget))
         || has_own_state(request);
-    let logprobs = request.sampling.logprobs == Some(true);
-    if !thinks && !logprobs && own.is_empty() {
+    let thinks = plan.thinks && asks;
+    if !thinks && !plan.logprobs && own.is_empty() {
         return;
     }
     w.key("include").open_array();
     if thinks {
         w.plain("reasoning.encrypted_content");
     }
-    if logprobs {
+    if plan.logprobs {
         w.plain("message.output_text.logprobs");
     }
     for extra in own {

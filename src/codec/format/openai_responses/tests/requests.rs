@@ -338,7 +338,7 @@ fn reasoning_is_an_effort() {
     for (effort, budget, form, expected) in [
         (Some(Effort::Max), None, None, json!({"effort": "max"})),
         (None, Some(8000), Some(ReasoningForm::Budget), json!({"effort": "medium", "summary": "auto"})),
-        (None, None, Some(ReasoningForm::Disabled), json!({"effort": "none"})),
+        (None, None, Some(ReasoningForm::Disabled), Value::Null),
         (None, None, Some(ReasoningForm::Adaptive), json!({"summary": "auto"})),
         (None, None, None, Value::Null),
     ] {
