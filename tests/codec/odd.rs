@@ -324,6 +324,28 @@ fn an_effort_is_sent_only_to_models_that_know_it() {
 }
 
 #[test]
+fn a_whole_answer_without_an_answer_is_a_failure() {
+    let clean = r#"{"id":"x","choices":[],"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{"hate":{"filtered":false}}}]}"#;
+    for body in [r#"{"id":"x","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":0}}"#, clean] {
+        for fault in answered(body) {
+            assert!(fault.expect_err(body).contains("choices"));
+        }
+        for to in [Format::OpenaiResponses, Format::GeminiGenerate] {
+            let fault = translate_response(Format::OpenaiChat, to, body.as_bytes(), &reply(), &Undo::default());
+            let fault = fault.unwrap_err();
+            assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_malformed")));
+        }
+    }
+    let refused = clean.replace("false", "true");
+    for answer in answered(&refused) {
+        assert!(answer.unwrap().contains("\"refusal\""));
+    }
+    let body = refused.as_bytes();
+    let fault = translate_response(Format::OpenaiChat, Format::OpenaiResponses, body, &reply(), &Undo::default());
+    assert_eq!(fault.unwrap_err().code.as_deref(), Some("content_filter"));
+}
+
+#[test]
 fn probabilities_are_asked_for_where_their_number_is() {
     let top = json!({"model": "m", "input": "hi", "top_logprobs": 2});
     let (_, chat) = losses(Format::OpenaiResponses, Format::OpenaiChat, &top);

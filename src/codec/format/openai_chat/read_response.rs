@@ -58,11 +58,46 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
         return Err(error.unwrap_or_else(|| Cursor::over("null").wrong("an object with `choices`")));
     };
     let id = response.id.plain().into_owned();
+    let mut start = choices.clone();
     choices.array::<JsonError>(|position, value| {
         response.candidates.push(candidate(value, position, &id)?);
         Ok(())
     })?;
+    if response.candidates.is_empty() {
+        let refused = response.extras.iter().any(|extra| is_filter(&extra.key) && filtered(&mut extra.value.cursor()));
+        if !refused {
+            return Err(error.unwrap_or_else(|| start.wrong("an answer: there are no `choices`")));
+        }
+        // Azure tells of a prompt that it refused beside a list of no answers.
+        let stop = Stop::PromptFiltered(Text::from_escaped("content_filter"));
+        response.candidates.push(Candidate { index: 0, stop, blocks: Vec::new(), logprobs: None, extras: Vec::new() });
+    }
     Ok(response)
+}
+
+fn is_filter(key: &str) -> bool {
+    matches!(key, "prompt_filter_results" | "content_filter_results")
+}
+
+/// True if a filter says, at whatever depth, that it refused something. The value was read once already, so it is sound.
+fn filtered(value: &mut Cursor<'_>) -> bool {
+    let mut found = false;
+    let _ = match value.peek() {
+        Ok(Kind::Array) => value.array::<JsonError>(|_, value| {
+            found |= filtered(&mut value.clone());
+            value.skip()
+        }),
+        Ok(Kind::Object) => value.object::<JsonError>(|key, value| {
+            found |= match (key.as_ref(), value.peek()?) {
+                ("filtered", _) => value.clone().json()?.as_str() == "true",
+                (_, Kind::Array | Kind::Object) => filtered(&mut value.clone()),
+                _ => false,
+            };
+            value.skip()
+        }),
+        _ => Ok(()),
+    };
+    found
 }
 
 pub(super) fn class_of(key: &str) -> Field {
