@@ -346,6 +346,15 @@ fn a_whole_answer_without_an_answer_is_a_failure() {
 }
 
 #[test]
+fn instructions_alone_are_the_input() {
+    let body = json!({"model": "m", "messages": [{"role": "system", "content": "Say hi."}]});
+    let (losses, sent) = losses(Format::OpenaiChat, Format::OpenaiResponses, &body);
+    let item = json!({"type": "message", "role": "developer", "content": "Say hi."});
+    assert_eq!((sent["input"].clone(), sent.get("instructions")), (json!([item]), None));
+    assert_eq!(dropped(&losses), Vec::<String>::new());
+}
+
+#[test]
 fn probabilities_are_asked_for_where_their_number_is() {
     let top = json!({"model": "m", "input": "hi", "top_logprobs": 2});
     let (_, chat) = losses(Format::OpenaiResponses, Format::OpenaiChat, &top);

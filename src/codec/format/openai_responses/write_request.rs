@@ -332,7 +332,9 @@ fn instructions<'r>(
     if let (Some(marked), Some(last)) = (marked, said.last_mut()) {
         *last = marked;
     }
-    if let [Block { kind: BlockKind::Text { text, .. }, cache: None, extras, .. }] = said.as_slice() {
+    // An input of nothing is refused: where there is no conversation they are what there is.
+    let alone = request.turns.is_empty() && !report.is_own();
+    if let ([Block { kind: BlockKind::Text { text, .. }, cache: None, extras, .. }], false) = (said.as_slice(), alone) {
         w.key("instructions").text(text);
         report.unwritten(extras);
         return Vec::new();
