@@ -373,6 +373,27 @@ fn probabilities_are_asked_for_where_their_number_is() {
 }
 
 #[test]
+fn a_file_without_a_name_is_what_its_type_says() {
+    let file = |kind: &str, data: &str| {
+        json!({"contents": [{"role": "user", "parts": [
+        {"text": "hi"}, {"inlineData": {"mimeType": kind, "data": data}}]}]})
+    };
+    for (kind, name) in
+        [("text/csv", "document.csv"), ("text/html", "document.html"), ("application/json", "document.json")]
+    {
+        let (_, chat) = losses(Format::GeminiGenerate, Format::OpenaiChat, &file(kind, "YSwxCg=="));
+        assert_eq!(chat["messages"][0]["content"][1], json!({"type": "text", "text": "a,1\n"}), "{kind}");
+        let (_, sent) = losses(Format::GeminiGenerate, Format::OpenaiResponses, &file(kind, "YSwxCg=="));
+        assert_eq!(sent["input"][0]["content"][1]["filename"], name, "{sent}");
+    }
+    // What is no text after all is a file still.
+    let (_, chat) = losses(Format::GeminiGenerate, Format::OpenaiChat, &file("text/csv", "/v8="));
+    assert_eq!(chat["messages"][0]["content"][1]["file"]["filename"], "document.csv", "{chat}");
+    let (_, chat) = losses(Format::GeminiGenerate, Format::OpenaiChat, &file("application/pdf", "JVBERi0xLjcK"));
+    assert_eq!(chat["messages"][0]["content"][1]["file"]["filename"], "document.pdf", "{chat}");
+}
+
+#[test]
 fn a_model_that_chooses_its_words_is_told_nothing_of_how() {
     let how = json!({"temperature": 0.5, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1,
         "logit_bias": {"1": 2}, "logprobs": true, "top_logprobs": 2, "prediction": {"type": "content", "content": "x"}});

@@ -143,6 +143,39 @@ pub fn type_of_name(name: &str) -> Option<&'static str> {
     })
 }
 
+/// A name for a document of that type that has none: what reads it goes by the name's end.
+#[must_use]
+pub fn name_of_type(media_type: &str) -> &'static str {
+    match media_type.split(';').next().unwrap_or_default().trim() {
+        "text/plain" => "document.txt",
+        "text/markdown" => "document.md",
+        "text/csv" => "document.csv",
+        "text/html" => "document.html",
+        "text/css" => "document.css",
+        "text/xml" | "application/xml" => "document.xml",
+        "text/rtf" | "application/rtf" => "document.rtf",
+        "text/javascript" | "application/javascript" | "application/x-javascript" => "document.js",
+        "text/x-python" | "application/x-python" => "document.py",
+        "application/json" => "document.json",
+        "application/msword" => "document.doc",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "document.docx",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation" => "document.pptx",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "document.xlsx",
+        other if other.starts_with("text/") => "document.txt",
+        _ => "document.pdf",
+    }
+}
+
+/// True for a type whose contents are words.
+#[must_use]
+pub fn is_words(media_type: &str) -> bool {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let other = ["application/json", "application/xml", "application/javascript", "application/x-javascript"];
+    (media_type.starts_with("text/") && media_type != "text/rtf")
+        || other.contains(&media_type)
+        || media_type == "application/x-python"
+}
+
 /// Decodes `%XX`; anything else stays as it is.
 #[must_use]
 pub fn percent_decode(text: &str) -> Vec<u8> {
@@ -219,6 +252,21 @@ mod tests {
             ("pdf", None),
         ] {
             assert_eq!(type_of_name(name), media_type, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_type_tells_a_name() {
+        for (media_type, name, words) in [
+            ("application/pdf", "document.pdf", false),
+            ("text/csv", "document.csv", true),
+            ("text/html; charset=utf-8", "document.html", true),
+            ("text/x-log", "document.txt", true),
+            ("text/rtf", "document.rtf", false),
+            ("application/json", "document.json", true),
+            ("application/octet-stream", "document.pdf", false),
+        ] {
+            assert_eq!((name_of_type(media_type), is_words(media_type)), (name, words), "{media_type}");
         }
     }
 

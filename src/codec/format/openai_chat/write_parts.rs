@@ -3,7 +3,7 @@
 use super::marks::Marks;
 use super::report::Report;
 use super::write_request::OWN;
-use crate::hub::media::effective;
+use crate::hub::media::{decode_text, effective, is_words, name_of_type};
 use crate::hub::{Block, BlockKind, Field, Refusal, Source};
 use crate::json::{Text, Writer};
 
@@ -170,8 +170,14 @@ fn document(
 ) -> Result<(), Refusal> {
     match source {
         Source::Base64 { media_type, data } => {
-            let head = format!("data:{};base64,", effective(media_type, data));
-            let unnamed = Text::from_plain("document.pdf");
+            let media_type = effective(media_type, data);
+            if let Some(words) = words_of(&media_type, data, report) {
+                report.converted(Field::Document, at, "a text document is given as text");
+                inline(&[&words], around, w);
+                return Ok(());
+            }
+            let head = format!("data:{media_type};base64,");
+            let unnamed = Text::from_plain(name_of_type(&media_type));
             let name = around.name.or(around.title).unwrap_or(&unnamed);
             w.open_object().key("type").plain("file").key("file").open_object().key("filename").text(name);
             w.key("file_data").texts(&[&Text::from_plain(&head), data]).close_object();
@@ -209,19 +215,30 @@ fn document(
     Ok(())
 }
 
+/// The words of a file of text from another format: the vendor's files are such as are laid out in pages.
+fn words_of(media_type: &str, data: &Text<'_>, report: &Report<'_>) -> Option<Text<'static>> {
+    if report.is_own() || !is_words(media_type) { None } else { decode_text(data) }
+}
+
 fn inline(words: &[&Text<'_>], around: &Around<'_>, w: &mut Writer<'_>) {
-    let line = Text::from_escaped("\\n");
-    let mut pieces: Vec<&Text<'_>> = Vec::new();
+    let lines = lines(words, around);
+    w.open_object().key("type").plain("text").key("text").texts(&lines.iter().collect::<Vec<_>>());
+}
+
+/// What is told of a document, and its words.
+fn lines<'r>(words: &[&'r Text<'r>], around: &Around<'r>) -> Vec<Text<'r>> {
+    let line = || Text::from_escaped("\\n");
+    let mut pieces = Vec::new();
     for head in [around.title.or(around.name), around.context].into_iter().flatten() {
-        pieces.extend([head, &line]);
+        pieces.extend([head.by_ref(), line()]);
     }
     for (index, text) in words.iter().enumerate() {
         if index > 0 {
-            pieces.push(&line);
+            pieces.push(line());
         }
-        pieces.push(text);
+        pieces.push(text.by_ref());
     }
-    w.open_object().key("type").plain("text").key("text").texts(&pieces);
+    pieces
 }
 
 /// Media that tool results brought, written already: they stand in the user message behind the results.

@@ -3,7 +3,7 @@
 use super::report::Report;
 use super::wire::OWN;
 use crate::format::Facts;
-use crate::hub::media::{effective, encode_text};
+use crate::hub::media::{effective, encode_text, name_of_type};
 use crate::hub::{Block, BlockKind, CacheMark, Field, Refusal, Source};
 use crate::json::{Text, Writer};
 
@@ -155,8 +155,9 @@ fn document(
     let named = |unnamed: &'static str| name.cloned().unwrap_or(Text::from_escaped(unnamed));
     match source {
         Source::Base64 { media_type, data } => {
-            let head = format!("data:{};base64,", effective(media_type, data));
-            w.key("filename").text(&named("document.pdf"));
+            let media_type = effective(media_type, data);
+            let head = format!("data:{media_type};base64,");
+            w.key("filename").text(&named(name_of_type(&media_type)));
             w.key("file_data").texts(&[&Text::from_plain(&head), data]);
         }
         Source::Url(url) => {
