@@ -301,7 +301,11 @@ impl Unwrapper {
 
     fn contents(&mut self, piece: &str) -> String {
         self.held.push_str(piece);
-        let (end, closed) = contents_end(&self.held);
+        let (mut end, closed) = contents_end(&self.held);
+        if !closed && let Some(cut) = self.held.get(..end).and_then(half_at_end) {
+            // Half of a character: no reader of pieces could make anything of it.
+            end = cut;
+        }
         // A model wrote this, and no parser has read it.
         let text = Text::mended(self.held.get(..end).unwrap_or_default()).escaped().to_owned();
         self.held.drain(..end);
@@ -316,6 +320,7 @@ impl Unwrapper {
     fn finish(self) -> String {
         match self.place {
             Place::Before(_) => Text::from_plain(&self.held).escaped().to_owned(),
+            Place::Inside if half_at_end(&self.held) == Some(0) => "\\ufffd".to_owned(),
             Place::Inside | Place::Behind | Place::Bare => String::new(),
         }
     }
@@ -453,6 +458,22 @@ mod tests {
             let letters: Vec<&str> = letters.iter().map(Text::escaped).collect();
             assert_eq!(run(undo.clone(), &letters, Some("patch")), whole, "{object} letter by letter");
         }
+    }
+
+    /// The provider cuts the wrapping's JSON anywhere, so that an escape of two halves may lie in two pieces.
+    #[test]
+    fn both_halves_of_a_character_stand_in_one_piece_of_free_text() {
+        let whole = r#"{"input":"a\ud83d\ude00b"}"#;
+        for cut in 0..=whole.len() {
+            let mut unwrapper = Unwrapper::default();
+            let (head, tail) = whole.split_at(cut);
+            let pieces = [unwrapper.feed(head), unwrapper.feed(tail), unwrapper.finish()];
+            assert!(pieces.iter().all(|piece| half_at_end(piece).is_none()), "{pieces:?}");
+            assert_eq!(pieces.concat(), r"a\ud83d\ude00b");
+        }
+        let mut unwrapper = Unwrapper::default();
+        let pieces = [unwrapper.feed(r#"{"input":"a\ud83d"#), unwrapper.finish()];
+        assert_eq!(pieces.concat(), r"a\ufffd", "the other half never came");
     }
 
     /// Nothing of a call without end is read twice, which would take minutes, and little of it is held.
