@@ -394,6 +394,23 @@ fn a_file_without_a_name_is_what_its_type_says() {
 }
 
 #[test]
+fn a_call_that_a_failure_cut_is_not_closed_before_it() {
+    let call = json!({"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
+    for word in ["error", "abort", "insufficient_system_resource"] {
+        let events = [
+            json!({"id": "x", "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": null}]}),
+            json!({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": word}]}),
+        ];
+        let (written, outcome) = streamed(Format::OpenaiChat, Format::AnthropicMessages, &events);
+        assert!(written.contains("event: error") && written.contains(word), "{written}");
+        assert!(!written.contains("content_block_stop") && outcome.fault.is_some(), "{written}");
+        let (written, _) = streamed(Format::OpenaiChat, Format::OpenaiResponses, &events);
+        assert!(written.contains("response.failed") && !written.contains("arguments.done"), "{written}");
+        assert!(!written.contains("\"completed\""), "{written}");
+    }
+}
+
+#[test]
 fn a_model_that_chooses_its_words_is_told_nothing_of_how() {
     let how = json!({"temperature": 0.5, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1,
         "logit_bias": {"1": 2}, "logprobs": true, "top_logprobs": 2, "prediction": {"type": "content", "content": "x"}});

@@ -120,6 +120,12 @@ impl StreamReader for Reader {
     }
 }
 
+fn gave_up(word: &Text<'_>) -> Fault<'static> {
+    let mut fault = Fault::new(FaultKind::Api, format!("The provider failed: {}", word.plain()));
+    fault.status = 502;
+    fault.with_code("upstream_failed")
+}
+
 fn malformed(error: &JsonError) -> Fault<'static> {
     let mut fault = Fault::new(FaultKind::Api, format!("A chunk of the provider's stream cannot be read: {error}"));
     fault.status = 502;
@@ -331,6 +337,14 @@ impl Reader {
         self.over = true;
         if !self.started {
             self.start(Text::EMPTY, Text::EMPTY, None, sink);
+        }
+        let failed = self.choices.iter().find_map(|choice| match &choice.finish {
+            Some(Stop::Failed(word)) => Some(gave_up(word)),
+            _ => None,
+        });
+        if let Some(fault) = failed {
+            // What is open stays open: a call that was closed would look complete.
+            return sink(Event::Fault(fault));
         }
         if self.choices.is_empty() {
             self.choices.push(Choice::default());
