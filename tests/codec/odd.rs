@@ -447,3 +447,25 @@ fn a_model_that_chooses_its_words_is_told_nothing_of_how() {
     let (losses, chat) = sent(Format::OpenaiChat, Format::OpenaiChat, &neutral, by_itself);
     assert_eq!((dropped(&losses), chat.get("presence_penalty"), chat.get("logprobs")), (vec![], None, None));
 }
+
+#[test]
+fn words_that_a_tool_gave_stay_in_its_message() {
+    let found = json!({"type": "search_result", "source": "https://h", "title": "t", "content": [{"type": "text", "text": "w"}]});
+    let paper = json!({"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "words"}});
+    let picture = json!({"type": "image", "source": {"type": "url", "url": "https://h/i.png"}});
+    let body = messages(json!({"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a",
+            "content": [found, paper, {"type": "tool_reference", "tool_name": "x"}]}]}]}));
+    let (losses, sent) = losses(Format::AnthropicMessages, Format::OpenaiChat, &body);
+    let said = sent["messages"].as_array().unwrap();
+    assert_eq!((said.len(), &said[2]["role"]), (3, &json!("tool")), "{sent}");
+    let text = said[2]["content"].as_str().unwrap();
+    assert!(text.contains("https://h") && text.ends_with("\nT\nwords"), "{text}");
+    assert!(!told(&losses).contains(&"converted:tool_result".to_owned()), "{losses:?}");
+    let mut mixed = body;
+    mixed["messages"][2]["content"][0]["content"][2] = picture;
+    let (_, sent) = self::losses(Format::AnthropicMessages, Format::OpenaiChat, &mixed);
+    assert_eq!(sent["messages"][3]["content"][0]["text"], "[tool result a attachment 1]", "{sent}");
+}

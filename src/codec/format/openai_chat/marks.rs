@@ -4,6 +4,7 @@
 //! instructions: what the provider caches then holds the tools too.
 
 use super::report::Report;
+use super::write_parts::is_spoken;
 use crate::format::Facts;
 use crate::hub::{Block, BlockKind, CacheMark, Field, Request, Role, Tool, Turn};
 use crate::json::Writer;
@@ -147,11 +148,10 @@ pub(super) fn is_empty(block: &Block<'_>) -> bool {
     matches!(&block.kind, BlockKind::Text { text, .. } if text.is_empty())
 }
 
-/// The mark behind a tool's result: its own, or that of its last text.
+/// The mark behind a tool's result: its own, or that of the words in it.
 pub(super) fn mark_of_result(block: &Block<'_>) -> Option<CacheMark> {
     let BlockKind::ToolResult { content, .. } = &block.kind else { return None };
-    let inner =
-        content.iter().filter(|inner| matches!(inner.kind, BlockKind::Text { .. })).filter_map(|inner| inner.cache);
+    let inner = content.iter().filter(|inner| is_spoken(inner)).filter_map(|inner| inner.cache);
     block.cache.into_iter().chain(inner).reduce(CacheMark::longer)
 }
 
@@ -163,8 +163,8 @@ fn marks_of_turn(turn: &Turn<'_>) -> usize {
 fn marks_of_block(block: &Block<'_>, role: Role) -> usize {
     match (&block.kind, role) {
         (BlockKind::ToolResult { content, .. }, Role::User) => {
-            let media = content.iter().filter(|inner| is_medium(inner) && inner.cache.is_some()).count();
-            media + usize::from(mark_of_result(block).is_some())
+            let is_moved = |inner: &&Block<'_>| is_medium(inner) && !is_spoken(inner) && inner.cache.is_some();
+            content.iter().filter(is_moved).count() + usize::from(mark_of_result(block).is_some())
         }
         (BlockKind::Text { text, .. }, _) => usize::from(!text.is_empty() && block.cache.is_some()),
         (_, Role::Assistant) => 0,

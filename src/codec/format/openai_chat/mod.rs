@@ -87,7 +87,7 @@ static SPEC: Spec = Spec {
         (Field::Image, "by foreign file id: refused"),
         (Field::Audio, "other than wav and mp3: dropped"),
         (Field::SearchResult, "given as text"),
-        (Field::ToolResult, "media follow in a user message"),
+        (Field::ToolResult, "words are one text; media follow in a user message"),
         (Field::ToolError, "said in the result's text"),
         (Field::ToolName, "above 64 characters: another name stands in, and is given back"),
         (Field::Strict, "off where the schema is not closed"),

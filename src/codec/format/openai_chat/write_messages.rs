@@ -178,23 +178,19 @@ impl Pen<'_, '_, '_> {
         let BlockKind::ToolResult { content, is_error, .. } = &block.kind else { return Ok(()) };
         let mut words: Vec<Text<'_>> = Vec::new();
         for inner in content {
-            match &inner.kind {
-                BlockKind::Text { text, .. } => {
-                    if !words.is_empty() && !self.report.is_own() {
-                        words.push(Text::from_escaped("\\n"));
-                    }
-                    words.push(text.by_ref());
-                    // What a tool said is one string: its parts have no fields of their own.
-                    self.report.unsaid(&inner.extras);
+            if write_parts::is_spoken(inner) {
+                if !words.is_empty() && !self.report.is_own() {
+                    words.push(Text::from_escaped("\\n"));
                 }
-                _ => {
-                    self.report.converted(
-                        Field::ToolResult,
-                        inner.at,
-                        "a tool message holds text only: it follows in a user message",
-                    );
-                    attached.add(id, inner, &mut self.marks, self.report)?;
-                }
+                words.extend(write_parts::spoken(inner, self.report));
+                // What a tool said is one string: its parts have no fields of their own.
+                self.report.unsaid(&inner.extras);
+            } else if write_parts::has_place(&inner.kind, self.report.is_own()) {
+                let reason = "a tool message holds text only: it follows in a user message";
+                self.report.converted(Field::ToolResult, inner.at, reason);
+                attached.add(id, inner, &mut self.marks, self.report)?;
+            } else {
+                write_parts::without_place(inner, self.report);
             }
         }
         if *is_error == Some(true)

@@ -241,6 +241,45 @@ fn lines<'r>(words: &[&'r Text<'r>], around: &Around<'r>) -> Vec<Text<'r>> {
     pieces
 }
 
+/// True for a part of a tool's result that is words, which a tool message can hold.
+pub(super) fn is_spoken(block: &Block<'_>) -> bool {
+    let is_text = |block: &Block<'_>| matches!(block.kind, BlockKind::Text { .. });
+    match &block.kind {
+        BlockKind::Text { .. } | BlockKind::SearchResult { .. } => true,
+        BlockKind::Document { source: Source::Blocks(blocks), .. } => blocks.iter().all(is_text),
+        BlockKind::Document { source, .. } => matches!(source, Source::Text(_)),
+        _ => false,
+    }
+}
+
+/// The words of such a part.
+pub(super) fn spoken<'b>(block: &'b Block<'b>, report: &mut Report<'_>) -> Vec<Text<'b>> {
+    match &block.kind {
+        BlockKind::Text { text, .. } => vec![text.by_ref()],
+        BlockKind::SearchResult { raw } => {
+            report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
+            vec![Text::from_plain(raw.as_str())]
+        }
+        BlockKind::Document { source, name, title, context, citations } => {
+            if *citations == Some(true) {
+                report.dropped(Field::Citations, block.at, "the answer cannot be made to cite the document");
+            }
+            report.converted(Field::Document, block.at, "a text document is given as text");
+            let text = |block: &'b Block<'b>| match &block.kind {
+                BlockKind::Text { text, .. } => Some(text),
+                _ => None,
+            };
+            let words: Vec<&Text<'_>> = match source {
+                Source::Text(text) => vec![text],
+                Source::Blocks(blocks) => blocks.iter().filter_map(text).collect(),
+                Source::Base64 { .. } | Source::Url(_) | Source::FileId(_) => Vec::new(),
+            };
+            lines(&words, &Around { name: name.as_ref(), title: title.as_ref(), context: context.as_ref() })
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Media that tool results brought, written already: they stand in the user message behind the results.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
