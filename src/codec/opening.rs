@@ -117,6 +117,7 @@ fn note(seen: &mut Seen, event: &Event<'_>) {
         | Event::BlockStart { .. }
         | Event::BlockStop { .. }
         | Event::Usage(_)
+        | Event::Apart { .. }
         | Event::Ping
         | Event::Dropped { .. }
         | Event::End => {}

@@ -62,6 +62,9 @@ fn replay_block(
             return false;
         }
     };
+    if block.apart {
+        sink(Event::Apart { candidate });
+    }
     sink(Event::BlockStart { block: number, candidate, head });
     match &block.kind {
         BlockKind::Text { text, citations } => {
@@ -108,6 +111,8 @@ pub struct Collector {
     created: Option<u64>,
     candidates: Vec<Answer>,
     blocks: Vec<Part>,
+    /// The answer whose next block begins another message.
+    apart: Option<u32>,
     usage: Option<Usage>,
 }
 
@@ -127,6 +132,7 @@ struct Part {
     body: Text<'static>,
     citations: Vec<Citation<'static>>,
     opaque: Vec<Opaque<'static>>,
+    apart: bool,
 }
 
 #[derive(Debug)]
@@ -150,8 +156,10 @@ impl Collector {
             }
             Event::BlockStart { candidate, head, .. } => {
                 self.answer(*candidate, |_| {});
-                self.blocks.push(Part::new(*candidate, head));
+                let apart = self.apart.take_if(|apart| apart == candidate).is_some();
+                self.blocks.push(Part { apart, ..Part::new(*candidate, head) });
             }
+            Event::Apart { candidate } => self.apart = Some(*candidate),
             Event::TextDelta { block, text } => self.part(*block, |part| part.body.push(text)),
             Event::ArgumentsDelta { block, fragment } => self.part(*block, |part| part.body.push(fragment)),
             Event::Opaque { block, opaque } => self.part(*block, |part| part.opaque.push(opaque.clone().into_owned())),
@@ -172,7 +180,7 @@ impl Collector {
     /// The answer, of a provider of `format`.
     #[must_use]
     pub fn finish(self, format: Format) -> Response<'static> {
-        let Self { id, model, created, candidates, blocks, usage } = self;
+        let Self { id, model, created, candidates, blocks, usage, .. } = self;
         let mut candidates: Vec<Candidate<'static>> = candidates
             .into_iter()
             .map(|answer| Candidate {
@@ -224,7 +232,7 @@ impl Part {
             }
             Head::ServerTool { raw, .. } => PartKind::ServerTool { raw: raw.clone().into_owned() },
         };
-        Self { candidate, kind, body: Text::EMPTY, citations: Vec::new(), opaque: Vec::new() }
+        Self { candidate, kind, body: Text::EMPTY, citations: Vec::new(), opaque: Vec::new(), apart: false }
     }
 
     fn finish(self) -> Block<'static> {
@@ -244,7 +252,7 @@ impl Part {
             PartKind::ServerTool { raw } => BlockKind::ServerTool { result: is_result(&raw), raw },
         };
         let mut block = Block::new(kind, 0);
-        block.opaque = self.opaque;
+        (block.opaque, block.apart) = (self.opaque, self.apart);
         block
     }
 }

@@ -469,3 +469,48 @@ fn words_that_a_tool_gave_stay_in_its_message() {
     let (_, sent) = self::losses(Format::AnthropicMessages, Format::OpenaiChat, &mixed);
     assert_eq!(sent["messages"][3]["content"][0]["text"], "[tool result a attachment 1]", "{sent}");
 }
+
+#[test]
+fn messages_of_an_answer_stand_apart_in_the_one_text_of_it() {
+    let text = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
+    let message = |id: &str, parts: Value| json!({"type": "message", "id": id, "role": "assistant", "content": parts});
+    let part = |text: &str| json!({"type": "summary_text", "text": text});
+    let output = json!([
+        {"type": "reasoning", "id": "rs", "summary": [part("One."), part("Two.")], "encrypted_content": "gAAA"},
+        message("m1", json!([text("Looking "), text("at it.")])),
+        message("m2", json!([text("All done.")])),
+    ]);
+    let answer = json!({"id": "r", "model": "m", "status": "completed", "output": output});
+    let whole = translate_response(
+        Format::OpenaiResponses,
+        Format::OpenaiChat,
+        answer.to_string().as_bytes(),
+        &reply(),
+        &Undo::default(),
+    );
+    let whole: Value = serde_json::from_slice(&whole.unwrap().body).unwrap();
+    let said = &whole["choices"][0]["message"];
+    assert_eq!(said["content"], "Looking at it.\n\nAll done.");
+    assert_eq!(said["reasoning_content"], "One.\n\nTwo.");
+    let mut events = vec![json!({"type": "response.created", "response": {"id": "r", "model": "m", "output": []}})];
+    for (at, item) in output.as_array().unwrap().iter().enumerate() {
+        events.push(json!({"type": "response.output_item.done", "output_index": at, "item": item}));
+    }
+    events.push(json!({"type": "response.completed", "response": answer}));
+    let (written, _) = streamed(Format::OpenaiResponses, Format::OpenaiChat, &events);
+    let (mut content, mut reasoning) = (String::new(), String::new());
+    for line in written.lines().filter_map(|line| line.strip_prefix("data: {")) {
+        let chunk: Value = serde_json::from_str(&format!("{{{line}")).unwrap();
+        let delta = &chunk["choices"][0]["delta"];
+        content.push_str(delta["content"].as_str().unwrap_or_default());
+        reasoning.push_str(delta["reasoning_content"].as_str().unwrap_or_default());
+    }
+    assert_eq!((content.as_str(), reasoning.as_str()), ("Looking at it.\n\nAll done.", "One.\n\nTwo."));
+    // A second turn says the same again.
+    let history =
+        json!({"model": "m", "messages": [{"role": "user", "content": "q"}, said, {"role": "user", "content": "r"}]});
+    let (_, sent) = losses(Format::OpenaiChat, Format::OpenaiResponses, &history);
+    let mut items = sent["input"].as_array().unwrap().iter();
+    let again = items.find(|item| item["role"] == "assistant").unwrap();
+    assert_eq!(again["content"], "Looking at it.\n\nAll done.", "{sent}");
+}

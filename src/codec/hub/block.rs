@@ -54,6 +54,8 @@ pub struct Block<'a> {
     pub opaque: Vec<Opaque<'a>>,
     /// Fields of the block that the hub has no place for.
     pub extras: Vec<Extra<'a>>,
+    /// It begins another message of an answer: its words do not go on with those before.
+    pub apart: bool,
     /// Byte offset of the block in the body that it was read from.
     pub at: usize,
 }
@@ -62,7 +64,7 @@ impl<'a> Block<'a> {
     /// A block that is only its kind.
     #[must_use]
     pub fn new(kind: BlockKind<'a>, at: usize) -> Self {
-        Self { kind, cache: None, opaque: Vec::new(), extras: Vec::new(), at }
+        Self { kind, cache: None, opaque: Vec::new(), extras: Vec::new(), apart: false, at }
     }
 
     /// A plain text block.

@@ -85,6 +85,11 @@ pub enum Event<'a> {
     },
     /// What the answer cost so far; replaces what came before.
     Usage(Usage),
+    /// The words that follow are another message of answer `candidate`, not more of the one before.
+    Apart {
+        /// Which answer.
+        candidate: u32,
+    },
     /// The provider is alive.
     Ping,
     /// Something of the provider's that the hub has no place for; a loss toward another format.

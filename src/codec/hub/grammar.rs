@@ -51,7 +51,7 @@ impl Grammar {
                 self.opened(*block)?;
             }
             Event::BlockStop { block } => self.opened(*block)?.open = false,
-            Event::Logprobs { .. } | Event::Usage(_) => {}
+            Event::Logprobs { .. } | Event::Usage(_) | Event::Apart { .. } => {}
             Event::Stop { candidate, .. } => self.stop(*candidate)?,
             Event::End => self.end()?,
         }

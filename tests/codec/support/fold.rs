@@ -12,6 +12,8 @@ pub(crate) struct Folded {
     /// The text as a format says it that has one text for all: with an empty line where something else stood between.
     pub(crate) joined: String,
     pub(crate) thinking: String,
+    /// The same with an empty line between blocks of it.
+    pub(crate) mused: String,
     pub(crate) refusal: String,
     /// Text and words of refusal, in order, as a format says them that knows no words of refusal.
     pub(crate) said: String,
@@ -62,7 +64,7 @@ fn response(response: &Response<'_>) -> Folded {
     (folded.explanation, folded.filter) = reasons(&candidate.stop);
     let mut apart = false;
     for block in &candidate.blocks {
-        add(block, &mut folded, apart);
+        add(block, &mut folded, apart || block.apart);
         apart = !matches!(block.kind, BlockKind::Text { .. });
     }
     folded
@@ -91,7 +93,14 @@ fn add(block: &Block<'_>, folded: &mut Folded, apart: bool) {
             folded.refusal.push_str(&text.plain());
             folded.said.push_str(&text.plain());
         }
-        BlockKind::Thinking { text, .. } => folded.thinking.push_str(&text.plain()),
+        BlockKind::Thinking { text, .. } => {
+            if !folded.mused.is_empty() && !text.is_empty() {
+                folded.mused.push_str("\n\n");
+            }
+            for into in [&mut folded.thinking, &mut folded.mused] {
+                into.push_str(&text.plain());
+            }
+        }
         BlockKind::ToolCall { id, name, arguments, .. } => {
             // Free text, or arguments that were cut: what the string holds.
             let said = arguments.cursor().string().unwrap_or_else(|_| arguments.as_str().into());
@@ -115,6 +124,8 @@ struct Fold {
     arguments: Vec<(u32, String)>,
     /// Something else than text began behind the last text.
     apart: bool,
+    /// The block of thinking that grew last.
+    mused: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -155,13 +166,20 @@ impl Fold {
                 let into = match self.heads[*block as usize] {
                     Kind::Text => vec![&mut folded.text, &mut folded.joined, &mut folded.said],
                     Kind::Refusal => vec![&mut folded.refusal, &mut folded.said],
-                    Kind::Thinking => vec![&mut folded.thinking],
+                    Kind::Thinking => {
+                        let before = self.mused.replace(*block);
+                        if before.is_some_and(|before| before != *block) {
+                            folded.mused.push_str("\\n\\n");
+                        }
+                        vec![&mut folded.thinking, &mut folded.mused]
+                    }
                     Kind::Other => return,
                 };
                 for into in into {
                     into.push_str(text.escaped());
                 }
             }
+            Event::Apart { candidate: 0 } => self.apart = true,
             Event::ArgumentsDelta { block, fragment } => {
                 // Calls of other answers than the first are not folded.
                 if let Some((_, arguments)) = self.arguments.iter_mut().find(|(at, _)| at == block) {
@@ -181,8 +199,8 @@ impl Fold {
 
     fn finish(mut self) -> Folded {
         let plain = |escaped: &str| tidegate_codec::json::Text::from_escaped(escaped).plain().into_owned();
-        let Folded { text, joined, thinking, refusal, said, .. } = &mut self.folded;
-        for text in [text, joined, thinking, refusal, said] {
+        let Folded { text, joined, thinking, mused, refusal, said, .. } = &mut self.folded;
+        for text in [text, joined, thinking, mused, refusal, said] {
             *text = plain(text);
         }
         for (call, (_, arguments)) in self.folded.calls.iter_mut().zip(&self.arguments) {

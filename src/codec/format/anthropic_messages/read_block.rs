@@ -72,7 +72,7 @@ type Read<'a> = Result<Option<BlockKind<'a>>, JsonError>;
 
 impl<'a> Fields<'a> {
     fn into_block(self, kind: BlockKind<'a>) -> Block<'a> {
-        Block { kind, cache: self.cache, opaque: self.opaque, extras: self.extras, at: self.at }
+        Block { cache: self.cache, opaque: self.opaque, extras: self.extras, ..Block::new(kind, self.at) }
     }
 
     /// Reads the object at `cursor`; `own` says whether it took the value of a key.

@@ -87,7 +87,11 @@ impl StreamWriter for Writer {
             Event::End => self.end(out),
             // Other answers than the first, and what the format has no word for.
             Event::BlockStart { block, .. } => self.others.push(*block),
-            Event::Citation { .. } | Event::Stop { .. } | Event::Logprobs { .. } | Event::Dropped { .. } => {}
+            Event::Citation { .. }
+            | Event::Stop { .. }
+            | Event::Logprobs { .. }
+            | Event::Apart { .. }
+            | Event::Dropped { .. } => {}
         }
         self.untaken.drain(..).for_each(lost);
     }

@@ -151,7 +151,7 @@ impl<'a> Fields<'a> {
             BlockKind::Thinking { .. } => OpaqueKind::ThinkingSignature,
             _ => OpaqueKind::ThoughtSignature,
         };
-        let mut block = Block { kind, cache: None, opaque: Vec::new(), extras: self.extras, at };
+        let mut block = Block { extras: self.extras, ..Block::new(kind, at) };
         let mut before = None;
         match opened {
             None => {}

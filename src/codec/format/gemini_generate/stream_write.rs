@@ -120,7 +120,7 @@ impl StreamWriter for Writer {
                 Framing::Events => b"\n\n",
                 Framing::JsonArray => b"\n",
             }),
-            Event::Dropped { .. } => {}
+            Event::Dropped { .. } | Event::Apart { .. } => {}
             Event::Fault(fault) => self.say(fault, out),
             Event::End => self.end(out),
         }

@@ -79,7 +79,7 @@ fn part<'a>(value: &mut Cursor<'a>) -> Result<Block<'a>, Refusal> {
             BlockKind::Unknown { format: Format::OpenaiChat, raw: start.clone().json()? }
         }
     };
-    Ok(Block { kind, cache, opaque: Vec::new(), extras, at })
+    Ok(Block { cache, extras, ..Block::new(kind, at) })
 }
 
 fn image<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, Refusal> {

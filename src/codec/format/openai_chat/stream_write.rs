@@ -42,7 +42,9 @@ struct Choice {
     chars: u64,
     finished: bool,
     said: bool,
-    /// Something else than text stood behind the last text.
+    /// Words of reasoning were written.
+    mused: bool,
+    /// Something else than text stood behind the last text, or the next is another message.
     apart: bool,
     /// The signature of the next call.
     signature: Option<Opaque<'static>>,
@@ -246,11 +248,16 @@ impl Writer {
     fn text_delta(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
         let Self { reply, blocks, choices, tail, .. } = self;
         let Some(at) = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at)) else { return };
-        at.empty = false;
+        let is_first = std::mem::replace(&mut at.empty, false);
         match at.kind {
             Kind::Thinking { entry } => {
                 out.extend_from_slice(&at.prefix);
                 if reply.show_reasoning {
+                    let choice = choices.iter_mut().find(|choice| choice.index == at.candidate);
+                    if choice.is_some_and(|choice| std::mem::replace(&mut choice.mused, true)) && is_first {
+                        // Entries stand apart; in the one text of all of them an empty line does that.
+                        out.extend_from_slice(b"\\n\\n");
+                    }
                     write::push_escaped(text.escaped(), out);
                     out.extend_from_slice(b"\",");
                     out.extend_from_slice(DETAIL.as_bytes());
@@ -481,6 +488,10 @@ impl StreamWriter for Writer {
             Event::Citation { block, citation } => self.citation(*block, citation),
             Event::Logprobs { candidate, raw } => self.logprobs(*candidate, raw, out),
             Event::BlockStop { block } => self.block_stop(*block, out),
+            Event::Apart { candidate } => {
+                let at = self.choice(*candidate, out);
+                self.choices.get_mut(at).into_iter().for_each(|choice| choice.apart = true);
+            }
             Event::Stop { candidate, stop } => self.stop(*candidate, stop, out),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),

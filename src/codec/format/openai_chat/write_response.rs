@@ -156,7 +156,7 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
             BlockKind::Text { .. } if sound(block).is_some() => message.audio = sound(block),
             BlockKind::Text { text, citations } => {
                 signature = None;
-                if std::mem::take(&mut apart) && !message.content.is_empty() {
+                if (std::mem::take(&mut apart) || block.apart) && !message.content.is_empty() {
                     message.content.push(Text::from_escaped("\\n\\n"));
                 }
                 text_block(text, citations, block.at, &mut message, losses);
@@ -217,8 +217,15 @@ fn text_block<'r>(
 
 /// Reasoning: its words where the client asked for them, and every entry that must come back.
 fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
-    let words: Vec<&Text<'_>> = message.thoughts.iter().copied().filter_map(thought).collect();
-    if reply.show_reasoning && words.iter().any(|text| !text.is_empty()) {
+    let gap = Text::from_escaped("\\n\\n");
+    let mut words: Vec<&Text<'_>> = Vec::new();
+    for text in message.thoughts.iter().copied().filter_map(thought).filter(|text| !text.is_empty()) {
+        if !words.is_empty() {
+            words.push(&gap);
+        }
+        words.push(text);
+    }
+    if reply.show_reasoning && !words.is_empty() {
         w.key("reasoning_content").texts(&words);
     }
     if message.thoughts.is_empty() && message.calls.iter().all(|(call, _)| call.opaque.iter().all(is_call_signature)) {

@@ -101,7 +101,7 @@ fn part<'a>(value: &mut Cursor<'a>) -> Result<Block<'a>, Refusal> {
             BlockKind::Unknown { format: OWN, raw: start.clone().json()? }
         }
     };
-    Ok(Block { kind, cache: part.cache, opaque: Vec::new(), extras: part.extras, at })
+    Ok(Block { cache: part.cache, extras: part.extras, ..Block::new(kind, at) })
 }
 
 fn image<'a>(part: &mut Part<'a>, at: usize) -> Result<BlockKind<'a>, Refusal> {

@@ -134,6 +134,7 @@ pub(super) fn item_blocks<'a>(
             let at = item.at;
             parts(item.content.take(), at, found, logprobs)?;
             if let Some(block) = found.get_mut(first) {
+                block.apart = first > 0;
                 block.extras.append(&mut item.extras);
             }
         }

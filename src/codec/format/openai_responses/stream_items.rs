@@ -60,6 +60,8 @@ pub(super) struct Items {
     crowded: bool,
     /// The item whose arguments the event at hand let grow.
     pub grown: Option<u64>,
+    /// The message whose words came last.
+    spoke: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -231,7 +233,7 @@ impl Items {
     /// The open block of a part; begun, with the one before it closed, if there is none.
     fn part(&mut self, place: Place, sink: Sink<'_>) -> Result<u32, Fault<'static>> {
         let at = self.state(place.item)?;
-        let Self { next, list, .. } = self;
+        let Self { next, list, spoke, .. } = self;
         let Some(state) = list.get_mut(at) else { return Err(broken("an item that is not there")) };
         let same = |known: &&Part| known.is_at(place);
         if let Some(known) = state.parts.iter().rev().find(same).filter(|known| known.open) {
@@ -253,6 +255,9 @@ impl Items {
             Speech::Summary => Head::Thinking(ThinkingKind::Summary),
             Speech::Raw => Head::Thinking(ThinkingKind::Raw),
         };
+        if head == Head::Text && spoke.replace(place.item).is_some_and(|other| other != place.item) {
+            sink(Event::Apart { candidate: 0 });
+        }
         sink(Event::BlockStart { block, candidate: 0, head });
         Ok(block)
     }

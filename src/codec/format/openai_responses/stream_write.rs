@@ -99,7 +99,7 @@ impl StreamWriter for Writer {
                 }
                 self.end(out);
             }
-            Event::Logprobs { .. } | Event::Stop { .. } | Event::Dropped { .. } => {}
+            Event::Logprobs { .. } | Event::Stop { .. } | Event::Apart { .. } | Event::Dropped { .. } => {}
         }
         if self.out.is_full() && !self.over {
             let fault = Fault::new(FaultKind::Api, "The answer is longer than the edge can repeat at its end");

@@ -178,7 +178,11 @@ impl Folded {
             Event::Fault(fault) => self.fault = Some(fault.message.to_string()),
             Event::End => self.ended = true,
             Event::Dropped { field } => self.dropped.push(*field),
-            Event::Start { .. } | Event::Logprobs { .. } | Event::BlockStop { .. } | Event::Ping => {}
+            Event::Start { .. }
+            | Event::Logprobs { .. }
+            | Event::BlockStop { .. }
+            | Event::Apart { .. }
+            | Event::Ping => {}
         }
     }
 }
