@@ -248,13 +248,14 @@ impl Writer {
     fn text_delta(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
         let Self { reply, blocks, choices, tail, .. } = self;
         let Some(at) = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at)) else { return };
-        let is_first = std::mem::replace(&mut at.empty, false);
+        let is_first = !text.is_empty() && std::mem::replace(&mut at.empty, false);
         match at.kind {
             Kind::Thinking { entry } => {
                 out.extend_from_slice(&at.prefix);
                 if reply.show_reasoning {
+                    let says = !text.is_empty();
                     let choice = choices.iter_mut().find(|choice| choice.index == at.candidate);
-                    if choice.is_some_and(|choice| std::mem::replace(&mut choice.mused, true)) && is_first {
+                    if choice.is_some_and(|choice| says && std::mem::replace(&mut choice.mused, true)) && is_first {
                         // Entries stand apart; in the one text of all of them an empty line does that.
                         out.extend_from_slice(b"\\n\\n");
                     }
