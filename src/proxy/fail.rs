@@ -69,6 +69,11 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     }
     exchange.forget_answer();
     let Some(sending) = exchange.sending() else { return error };
+    if *error.etype() == ErrorType::Custom(DRAINED) {
+        // Nobody would be left to hear another answer, nor is anybody to blame.
+        error.set_retry(false);
+        return error;
+    }
     let attempt = sending.attempt.take();
     let another = if std::mem::take(&mut sending.follows) {
         true

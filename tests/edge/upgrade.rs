@@ -108,8 +108,12 @@ async fn streams_that_the_drain_does_not_wait_for_are_told_and_logged() {
     // Silent in the middle of its words.
     let words = Wire::Chat.stream().find("Hello, ").expect("words") + 150;
     let provider = Provider::always(Reply::sse(Wire::Chat.stream()).stop_at(words, End::Hang)).await;
+    let silent = Provider::always(Reply::no_answer(End::Hang)).await;
     let conf = Conf::open().server("drain_deadline: 12s").provider("p", "openai", &provider);
+    let conf = conf.provider("s", "openai", &silent).model("silent", "{targets: [s/model-1, p/model-1]}");
     let mut edge = Edge::start(&conf.model("m", "p/model-1")).await;
+    let unanswered = Wire::Chat.ask("silent", true).open(edge.addr).await;
+    silent.request(0).await;
     let streams =
         [(Wire::Chat, Open::new(&edge, Wire::Chat).await), (Wire::Messages, Open::new(&edge, Wire::Messages).await)];
     edge.signal("TERM");
@@ -117,7 +121,11 @@ async fn streams_that_the_drain_does_not_wait_for_are_told_and_logged() {
         let (folded, text) = within(PATIENCE, "the end", stream.folded(wire)).await;
         assert!(matches!(folded, Fold::Failed { .. }) && text.contains("about to end"), "{text}");
     }
+    let mut unanswered = unanswered;
+    let refused = within(PATIENCE, "an answer", unanswered.response()).await;
+    assert!(refused.status == 503 && refused.text().contains("about to end"), "{}", refused.text());
     assert!(edge.ended_within(Duration::from_secs(3)).await, "nothing is left to wait for");
+    assert_eq!(provider.requests().len(), 2, "and nothing was begun anew");
     let log = edge.log();
     let told = log.lines().filter(|line| line.contains("\"aborted_by\":\"edge\"") && line.contains("\"draining\""));
     assert_eq!(told.count(), 2, "{log}");

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::hold::{Entire, Kind};
 use super::session::{Read, SeamSession, What, read};
-use super::{Cut, HEARTBEAT, LATE, STREAM_TOO_LONG};
+use super::{Cut, HEARTBEAT, LATE, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
 use crate::upstream::{Packed, framing};
 
@@ -79,10 +79,12 @@ impl SeamSession {
     pub(super) async fn read_head(&mut self) -> Result<()> {
         let mut interims = 0;
         loop {
+            heed()?;
             let patience = self.course.first_byte.min(self.course.whole);
             let asked = clock::now().duration_since(self.since);
             let early = self.course.early.as_ref().map_or(Duration::MAX, |early| early.after);
-            if self.with_body(patience.min(early).saturating_sub(asked), What::Head).await?.is_none() {
+            let wait = patience.min(early).saturating_sub(asked).min(LOOKS);
+            if self.with_body(wait, What::Head).await?.is_none() {
                 if self.stuck {
                     return Err(Error::explain(ErrorType::WriteTimedout, "the provider does not take the request"));
                 }
@@ -174,6 +176,7 @@ impl SeamSession {
 
     /// Waits until the client should hear from us, which is `true`, or for the next head.
     async fn wait_for_head(&mut self) -> Result<bool> {
+        heed()?;
         let now = clock::now();
         let asked = now.duration_since(self.since);
         if asked >= self.course.whole {
@@ -190,7 +193,9 @@ impl SeamSession {
             early.heard = Some(now);
             return Ok(true);
         }
-        let Ok(head) = timeout(left.min(silent), read(&mut self.inner, What::Head)).await else { return Ok(false) };
+        let Ok(head) = timeout(left.min(silent).min(LOOKS), read(&mut self.inner, What::Head)).await else {
+            return Ok(false);
+        };
         head?;
         if !self.take_head()? {
             if let Some(early) = &mut self.early {

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CustomALPN;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType};
+use pingora_core::{Error, ErrorType, Result};
 use tidegate_codec::Format;
 use tidegate_codec::hub::Fault;
 
@@ -62,6 +62,14 @@ static LAST_CALL: AtomicBool = AtomicBool::new(false);
 /// Ends all answers: each says so in its client's format, within [`LOOKS`].
 pub fn last_call() {
     LAST_CALL.store(true, Ordering::Relaxed);
+}
+
+/// Says that the process ends, once it does.
+fn heed() -> Result<()> {
+    if LAST_CALL.load(Ordering::Relaxed) {
+        return Err(Error::explain(ErrorType::Custom(DRAINED), "the process ends"));
+    }
+    Ok(())
 }
 
 /// How often a silent answer looks whether it still has time.

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use super::connector::Roads;
 use super::early::Early;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
-use super::{Course, Cut, DRAINED, HEARTBEAT, LAST_CALL, LOOKS, STREAM_TOO_LONG};
+use super::{Course, Cut, HEARTBEAT, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
 use crate::upstream::Packed;
 
@@ -262,9 +261,7 @@ impl SeamSession {
     async fn read_within(&mut self, wait: Duration) -> Result<Read> {
         let began = clock::now();
         let left = self.course.whole.saturating_sub(began.duration_since(self.since));
-        if LAST_CALL.load(Ordering::Relaxed) {
-            return Err(Error::explain(ErrorType::Custom(DRAINED), "the process ends"));
-        }
+        heed()?;
         if left.is_zero() {
             // Said here too: of a stream that never pauses, or whose client is slow, no wait is ever over.
             return Err(too_long());
