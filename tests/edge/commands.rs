@@ -58,12 +58,14 @@ async fn every_command_does_what_its_help_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
     write("good.yaml", CONFIG);
+    write("log.yaml", &format!("{CONFIG}access_log: {{path: access.log}}\n"));
     write("bad.yaml", &CONFIG.replace("auth: off", "auth: maybe"));
     write("request.json", REQUEST);
     let messages = Wire::Messages.answer();
     let stream = Wire::Messages.stream();
     let cases: &[Case<'_>] = &[
         (&["check", "good.yaml"], "", 0, &[]),
+        (&["check", "log.yaml"], "", 0, &[]),
         (&["check", "--print", "good.yaml"], "", 0, &["claude-sonnet-4-5"]),
         (&["check", "bad.yaml"], "", 78, &["bad.yaml:1:7", "auth"]),
         (&["check", "none.yaml"], "", 66, &["none.yaml"]),

@@ -235,7 +235,10 @@ pub(super) fn access_log(root: &Fields<'_>, folder: &Path) -> AccessLog {
         "" => Err("write `stdout`, `stderr` or the path of a file".to_owned()),
         path => {
             let file = folder.join(path);
-            match file.parent() {
+            // A name alone stands in the working folder.
+            let within =
+                file.parent().map(|within| if within.as_os_str().is_empty() { Path::new(".") } else { within });
+            match within {
                 Some(within) if within.is_dir() && !file.is_dir() => Ok(LogPath::File(file)),
                 Some(within) if !within.is_dir() => Err(format!("make the folder `{}` first", within.display())),
                 _ => Err("this is a folder: write the path of a file in it".to_owned()),

@@ -196,13 +196,13 @@ impl SeamSession {
 
     /// What a refusal is about, where that is no status's to say.
     fn check_refusal(&self, status: u16, body: &[u8]) -> Result<()> {
-        let mut fault = wire(self.course.format).read_error(status, body).into_owned();
+        let fault = wire(self.course.format).read_error(status, body).into_owned();
         if self.course.context_length && fault.is_context_length() {
             return Err(told(CONTEXT_LENGTH, fault));
         }
         if fault.kind == FaultKind::Authentication {
-            fault.status = 401;
-            return Err(told(KEY_REFUSED, fault));
+            // Its words may quote the key, and errors are logged.
+            return Err(told(KEY_REFUSED, Fault::new(FaultKind::Authentication, "the key is refused")));
         }
         Ok(())
     }
