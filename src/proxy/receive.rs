@@ -18,9 +18,6 @@ use crate::config::Server;
 use crate::routing::Failure;
 use crate::upstream::{Packed, framing};
 
-/// Interim answers (1xx) that one attempt may bring.
-const MOST_INTERIMS: u32 = 100;
-
 /// Headers of a provider that mean the same behind a translation.
 const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names::SHOULD_RETRY, header::DATE];
 
@@ -97,7 +94,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
 fn interim(exchange: &mut Exchange) -> pingora::Result<()> {
     let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_mut()) else { return Ok(()) };
     attempt.interims += 1;
-    if attempt.interims <= MOST_INTERIMS {
+    if attempt.interims <= framing::MOST_INTERIMS {
         return Ok(());
     }
     Err(Error::explain(ErrorType::InvalidHTTPHeader, "the provider sends one interim answer after the other").into_up())

@@ -181,15 +181,15 @@ fn begin(exchange: &mut Exchange) {
     };
 }
 
-/// What the attempt asks of the seam. A whole answer that passes as it is needs nothing of it, and the plain way is
-/// cheaper.
+/// What the attempt asks of the seam; `None` for what takes the plain way.
 pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     // What is passed through beside answers keeps the plain way: its body may still be coming.
     let Task::Format(operation) = admitted.task else { return None };
     let (timeouts, streams) = (&attempt.provider.timeouts, &attempt.provider.streams);
     let patient = Course::patient(attempt.format, timeouts.read);
     let whole = Course {
-        entire: attempt.format != admitted.format,
+        entire: true,
+        passes: attempt.format == admitted.format,
         context_length: admitted.route.retries.wants(Failure::ContextLength),
         keys: wire(attempt.format).spec().bad_key_is_bad_request,
         whole: timeouts.stream,
@@ -198,7 +198,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     };
     if admitted.stream.is_some() && operation == Operation::Generate {
         // An array that passes as it is is the stream.
-        let events = whole.entire || admitted.stream == Some(Framing::Events);
+        let events = !whole.passes || admitted.stream == Some(Framing::Events);
         return Some(Course {
             entire: events,
             streamed: events,
@@ -209,7 +209,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
             ..whole
         });
     }
-    (whole.context_length || whole.keys || whole.entire).then_some(whole)
+    Some(whole)
 }
 
 fn nothing_left(sending: &Sending) -> Rejection {

@@ -8,6 +8,9 @@ use http::header;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
+/// Interim answers (1xx) that may come before the final one.
+pub const MOST_INTERIMS: u32 = 100;
+
 /// Checks that the head of an answer frames it in one way.
 ///
 /// # Errors

@@ -41,6 +41,32 @@ async fn an_event_leaves_before_the_next_one_comes() {
     }
 }
 
+/// How many chunks a chunked answer came in, its last one left out.
+fn chunks(answer: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(answer);
+    let size = |line: &str| usize::from_str_radix(line, 16).is_ok_and(|size| size > 0);
+    text.split("\r\n").skip_while(|line| !line.is_empty()).filter(|line| size(line)).count()
+}
+
+#[tokio::test]
+async fn events_that_come_together_leave_together() {
+    for (client, upstream) in PAIRS {
+        let events = upstream.stream().split_inclusive("\n\n");
+        let chunked: String = events.map(|event| format!("{:x}\r\n{event}\r\n", event.len())).collect();
+        let count = sse::count(upstream.stream().as_bytes());
+        for (end, framing) in [("0\r\n\r\n", End::Clean), ("", End::Fin), ("5\r\nda", End::Fin)] {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let provider = Provider::always(Reply::raw(format!("{head}{chunked}{end}"), framing)).await;
+            let edge = edge_for(&provider, upstream, "").await;
+            let mut connection = client.ask("m", true).header("connection", "close").open(edge.addr).await;
+            let answer = connection.rest().await;
+            let shown = format!("{client:?} from {upstream:?}, {end:?}: {}", String::from_utf8_lossy(&answer));
+            assert!(count > 5 && chunks(&answer) <= 2, "{} of {count}: {shown}", chunks(&answer));
+            assert!(shown.contains("Hello, ") && shown.contains("北"), "{shown}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_request_along() {
     for (client, upstream) in PAIRS {

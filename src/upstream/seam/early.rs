@@ -20,9 +20,6 @@ use super::{Cut, HEARTBEAT, LATE, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
 use crate::upstream::{Packed, framing};
 
-/// Interim answers (1xx) that are read before the final one.
-const INTERIM: u32 = 16;
-
 /// What is told of an answer whose head was not waited for.
 #[derive(Debug, Default)]
 pub struct Late {
@@ -102,7 +99,7 @@ impl SeamSession {
                 return Ok(());
             }
             interims += 1;
-            if interims > INTERIM {
+            if interims > framing::MOST_INTERIMS {
                 return Err(no_final());
             }
         }
@@ -200,7 +197,7 @@ impl SeamSession {
         if !self.take_head()? {
             if let Some(early) = &mut self.early {
                 early.interims += 1;
-                if early.interims > INTERIM {
+                if early.interims > framing::MOST_INTERIMS {
                     return Err(no_final());
                 }
             }

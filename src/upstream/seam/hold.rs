@@ -149,10 +149,11 @@ impl SeamSession {
                         self.ahead.extend(entire.pieces());
                         return Ok(());
                     }
-                    if entire.is_enough(status)? {
-                        break;
+                    if self.course.passes && entire.length > ONE_PIECE {
+                        self.ahead.extend(entire.pieces());
+                        return Ok(());
                     }
-                    if self.is_done() {
+                    if entire.is_enough(status)? || self.is_done() {
                         break;
                     }
                 }

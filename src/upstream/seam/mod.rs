@@ -14,8 +14,10 @@
 //! were configured. The seam's connections are pooled apart from those of the plain way.
 
 mod connector;
+mod cork;
 mod early;
 mod hold;
+mod join;
 mod race;
 mod session;
 mod writer;
@@ -96,6 +98,8 @@ pub struct Course {
     /// The head of an answer that is no stream is held until all of its body is there: one that breaks off is an error,
     /// so that another target can be tried, and what is made of the body can still be told in the head.
     pub entire: bool,
+    /// It goes on as it comes once it is longer than what is held of it: nothing is made of it.
+    pub passes: bool,
     /// A stream of events was asked for: a success that is none, and no answer either, has failed.
     pub streamed: bool,
     /// A refusal because of the prompt's length is an error, so that another target can be tried.
@@ -132,6 +136,7 @@ impl Course {
             hold: Duration::ZERO,
             heartbeat: Duration::ZERO,
             entire: false,
+            passes: false,
             streamed: false,
             context_length: false,
             keys: false,

@@ -21,6 +21,7 @@ use tidegate_codec::Format;
 use tokio::sync::mpsc;
 
 use super::connector::Roads;
+use super::cork;
 use super::early::Early;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
@@ -67,6 +68,8 @@ pub struct SeamSession {
     /// The request's body, until all of it was written.
     parts: Option<Parts>,
     writer: Option<Writer>,
+    /// The socket keeps the head until the body's end.
+    corked: bool,
     /// All of the request was written.
     sent: bool,
     /// When that was, or when the last piece of it was written.
@@ -85,7 +88,7 @@ pub struct SeamSession {
     /// How much of that was before the last heartbeat.
     heard: Duration,
     /// How the stream was cut, which is still to be said.
-    cut: Option<Cut>,
+    pub(super) cut: Option<Cut>,
     /// The inner body is over.
     pub(super) over: bool,
     /// Something went wrong; the connection is not used again.
@@ -108,6 +111,7 @@ impl SeamSession {
             course,
             parts: None,
             writer: None,
+            corked: false,
             sent: false,
             since: clock::now(),
             stuck: false,
@@ -158,6 +162,7 @@ impl SeamSession {
         }
         self.suit(&mut head)?;
         self.inner.set_read_timeout(None);
+        self.corked = self.course.body.is_some() && cork::put(&self.inner);
         self.inner.write_request_header(head).await?;
         self.since = clock::now();
         Ok(())
@@ -287,7 +292,7 @@ impl SeamSession {
     }
 
     /// What is there already; most pieces of a fast stream are, and then no timer is made.
-    async fn read_at_once(&mut self) -> Option<Result<Option<Bytes>>> {
+    pub(super) async fn read_at_once(&mut self) -> Option<Result<Option<Bytes>>> {
         if self.parts.is_some() {
             return None;
         }
@@ -300,7 +305,7 @@ impl SeamSession {
     }
 
     /// The provider is not silent.
-    fn heard_from(&mut self, piece: Option<Bytes>) -> Result<Read> {
+    pub(super) fn heard_from(&mut self, piece: Option<Bytes>) -> Result<Read> {
         (self.silence, self.heard) = (Duration::ZERO, Duration::ZERO);
         self.over |= piece.is_none();
         let piece = match &mut self.packed {
@@ -347,6 +352,9 @@ impl SeamSession {
             Some(Part::End) => {
                 self.parts = None;
                 let ended = self.inner.finish_request_body().await;
+                if std::mem::take(&mut self.corked) {
+                    cork::pull(&self.inner);
+                }
                 self.sent = ended.is_ok();
                 self.since = clock::now();
                 ended
@@ -444,7 +452,7 @@ impl client::Session for Box<SeamSession> {
 
     async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
         if let Some(piece) = self.ahead.pop_front() {
-            return Ok(Some(piece));
+            return Ok(Some(self.with_what_is_there(piece).await));
         }
         if let Some(cut) = self.cut.take() {
             self.over = true;
@@ -470,7 +478,7 @@ impl client::Session for Box<SeamSession> {
                 read => read?,
             };
             match read {
-                Read::Piece(piece) => return Ok(Some(piece)),
+                Read::Piece(piece) => return Ok(Some(self.with_what_is_there(piece).await)),
                 // An empty piece carries the end, which `check_response_end_or_error` tells.
                 Read::End => return Ok(Some(Bytes::new())),
                 Read::Nothing if beats && self.silence.saturating_sub(self.heard) >= self.course.heartbeat => {
@@ -529,7 +537,7 @@ impl client::Session for Box<SeamSession> {
     }
 
     async fn check_response_end_or_error(&mut self, _head: bool) -> Result<bool> {
-        if !self.ahead.is_empty() || self.early.is_some() {
+        if !self.ahead.is_empty() || self.early.is_some() || self.cut.is_some() {
             return Ok(false);
         }
         if self.over {
