@@ -21,6 +21,9 @@ use crate::upstream::seam::{DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
 
 /// Times that one attempt may meet a pooled connection that had died.
 const MAX_STALE: usize = 2;
+/// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
+/// network. One that ends later may well have been read, and worked on.
+const STALE_SHOWS: Duration = Duration::from_millis(250);
 
 /// The client went away.
 const CLIENT_GONE: Abort = Abort { side: Side::Client, reason: "disconnect" };
@@ -75,6 +78,8 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
         return error;
     }
     let attempt = sending.attempt.take();
+    let stale =
+        stale && attempt.as_ref().is_some_and(|attempt| clock::now().duration_since(attempt.started) < STALE_SHOWS);
     let another = if std::mem::take(&mut sending.follows) {
         true
     } else if stale && !sending.spent && sending.stale < MAX_STALE {

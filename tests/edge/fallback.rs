@@ -1,10 +1,13 @@
 //! The next target takes over while nothing has gone to the client; afterwards nobody does.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::client::Sent;
+use crate::support::client::{Ask, Sent};
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, PAIRS, Wire};
+use crate::support::gate::Gate;
 use crate::support::provider::{Provider, refused};
 use crate::support::script::{End, Reply};
 
@@ -216,5 +219,33 @@ async fn a_stale_pooled_connection_costs_the_client_nothing() {
     for _ in 0..3 {
         let response = Wire::Messages.ask("m", false).send(edge.addr).await;
         assert_eq!(response.status, 200, "{}", response.text());
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_has_worked_on_is_not_asked_again_unpaid() {
+    let embeddings = Ask::post("/v1/embeddings", br#"{"model":"m","input":"x"}"#.to_vec());
+    for ask in [Wire::Chat.ask("m", false), Wire::Chat.ask("m", true), Wire::Messages.ask("m", false), embeddings] {
+        let gate = Gate::new();
+        let closed = gate.clone();
+        // The connection that the first answer left in the pool is alive, and ends only once the request was worked on.
+        let provider = Provider::start(move |request| match request.number {
+            0 => Reply::json(200, r#"{"object":"list","data":[],"choices":[{"message":{"content":"x"}}]}"#),
+            _ => Reply::no_answer(End::Fin).hold(&closed).wait_before_end(&closed),
+        })
+        .await;
+        let conf = Conf::open().provider("up", "openai", &provider).model("m", "up/model-1");
+        let edge = Edge::start(&conf.server("max_attempts: 1")).await;
+        let first = Ask::post("/v1/embeddings", br#"{"model":"m","input":"x"}"#.to_vec());
+        let first = if ask.path == first.path { first } else { Wire::Chat.ask("m", false) };
+        assert_eq!(first.send(edge.addr).await.status, 200);
+        let (shown, addr) = (format!("{ask:?}"), edge.addr);
+        let asking = tokio::spawn(async move { ask.send(addr).await });
+        provider.request(1).await;
+        // Longer than what a connection that had died takes to show it.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        gate.open();
+        let response = asking.await.expect("no panic");
+        assert_eq!((response.status, provider.requests().len()), (502, 2), "{shown}: {}", response.text());
     }
 }
