@@ -205,7 +205,7 @@ pub struct Attempt {
     pub reused: bool,
     /// Interim answers that came.
     pub(super) interims: u32,
-    /// What it asks of the seam; `None` on the plain way.
+    /// What it asks of the seam; `None` on the plain way, which uploads take.
     pub course: Option<Course>,
     /// What comes behind a head of ours; `None` where none may stand in.
     pub late: Option<Arc<Late>>,

@@ -183,10 +183,14 @@ fn begin(exchange: &mut Exchange) {
 
 /// What the attempt asks of the seam; `None` for what takes the plain way.
 pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
-    // What is passed through beside answers keeps the plain way: its body may still be coming.
-    let Task::Format(operation) = admitted.task else { return None };
     let (timeouts, streams) = (&attempt.provider.timeouts, &attempt.provider.streams);
     let patient = Course::patient(attempt.format, timeouts.read);
+    let operation = match &admitted.task {
+        Task::Format(operation) => *operation,
+        // An upload may still be coming, as fast as its client and its provider let it.
+        Task::Service(call) if call.upload.is_some() => return None,
+        Task::Service(_) => return Some(Course { body: Some(attempt.body.clone()), ..patient }),
+    };
     let whole = Course {
         entire: true,
         passes: attempt.format == admitted.format,

@@ -450,12 +450,21 @@ async fn a_provider_that_stops_reading_is_heard_and_costs_no_more_than_its_time(
     }
     let edge = Edge::start(&conf).await;
     for (model, status, says) in [("early", 413, "too much"), ("deaf", 413, "too much"), ("dumb", 504, "in time")] {
-        let messages = json!([{"role": "user", "content": "z".repeat(30 << 20)}]);
-        let body = json!({"model": model, "stream": true, "max_tokens": 9, "messages": messages});
-        let response = Wire::Messages.ask_with(body).send(edge.addr).await;
-        assert_eq!(response.status, status, "{model}: {}", response.text());
-        let error = Wire::Messages.error(&response);
-        assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{model}: {error}");
+        let long = "z".repeat(30 << 20);
+        let messages = json!([{"role": "user", "content": long}]);
+        let body = |stream: bool| json!({"model": model, "stream": stream, "max_tokens": 9, "messages": messages});
+        let embeddings = Ask::post("/v1/embeddings", json!({"model": model, "input": long}).to_string());
+        for (client, ask) in [
+            (Wire::Messages, Wire::Messages.ask_with(body(true))),
+            (Wire::Chat, Wire::Chat.ask_with(body(false))),
+            (Wire::Chat, embeddings),
+        ] {
+            let path = ask.path.clone();
+            let response = ask.send(edge.addr).await;
+            assert_eq!(response.status, status, "{model} {path}: {}", response.text());
+            let error = client.error(&response);
+            assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{model}: {error}");
+        }
     }
 }
 

@@ -196,7 +196,7 @@ pub(in crate::config) static TIMEOUTS: Section = Section {
             "stream",
             "duration, 10ms to 24h",
             Default("1h"),
-            "From the end of the request to the end of a stream, or of a whole answer that is translated.",
+            "From the end of the request to the end of a stream or of a whole answer.",
         ),
         field("write", "duration, 10ms to 24h", Default("1m"), "The longest wait for it to take more of the request."),
         field("idle", "duration, 1s to 24h", Default("75s"), "How long an unused connection is kept."),
