@@ -19,7 +19,7 @@ impl SeamSession {
             return first;
         }
         let Some(second) = self.next_that_is_there().await else { return first };
-        let mut joined = BytesMut::with_capacity(4 * (first.len() + second.len()));
+        let mut joined = BytesMut::with_capacity(2 * (first.len() + second.len()));
         joined.extend_from_slice(&first);
         joined.extend_from_slice(&second);
         while joined.len() < JOINED_MOST
