@@ -132,6 +132,8 @@ auth: off
         r#"{"messages":[{"role":"user","content":"q"},{"content":[{"type":"thinking","signature":"E"}]}]}"#;
     const FILE: &str = r#"{"messages":[{"role":"user","content":[{"source":{"type":"file","file_id":"f"}}]}]}"#;
     const BOX: &str = r#"{"container":"c","messages":[{"role":"user","content":"q"}]}"#;
+    const THREAD: &str =
+        r#"{"thread":{"type":"continue","previous_message_id":"msg_1"},"messages":[{"role":"user","content":"q"}]}"#;
     const PLAIN: &str = r#"{"messages":[{"role":"user","content":"q"}]}"#;
 
     fn snapshot() -> Snapshot {
@@ -156,6 +158,7 @@ auth: off
         check("m", SIGNED, "one two chat");
         check("m", BOX, "one two");
         check("m", FILE, "two");
+        check("m", THREAD, "one two");
         check("only", SIGNED, "one chat");
         check("only", BOX, "one");
         check("only", FILE, "one");

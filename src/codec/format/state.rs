@@ -141,13 +141,13 @@ impl StateFields {
     }
 }
 
-/// The text that names or is the state: a string, the `id` of an object, or the first of a list.
+/// The text that names or is the state: a string, the id in an object, or the first of a list.
 fn id_in(value: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
     let mut id = None;
     match value.peek()? {
         Kind::String => id = Some(value.string()?.into_owned()),
         Kind::Object => value.object(|key, value| {
-            if key == "id" && value.peek()? == Kind::String {
+            if matches!(key.as_ref(), "id" | "previous_message_id") && value.peek()? == Kind::String {
                 id = Some(value.string()?.into_owned());
             }
             Ok::<_, JsonError>(())
@@ -203,6 +203,8 @@ mod tests {
             (A, r#"{"messages":[{"content":[{"type":"thinking","signature":"Eq"}]}]}"#, Some(("signature", false))),
             (A, r#"{"messages":[{"content":[{"type":"thinking","signature":""}]}]}"#, None),
             (A, r#"{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"f","signature":"s"}}]}]}"#, None),
+            (A, r#"{"thread":{"type":"continue","previous_message_id":"msg_1"}}"#, Some(("thread", true))),
+            (A, r#"{"thread":{"type":"create"},"diagnostics":{"previous_message_id":"msg_1"}}"#, None),
             (G, r#"{"cachedContent":"cachedContents/1"}"#, Some(("cachedContent", true))),
             (G, r#"{"contents":[{"parts":[{"thoughtSignature":"Cs"}]}]}"#, Some(("thoughtSignature", false))),
             (G, r#"{"contents":[{"parts":[{"thoughtSignature":"skip_thought_signature_validator"}]}]}"#, None),

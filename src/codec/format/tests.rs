@@ -9,12 +9,12 @@ use crate::hub::{Fault, FaultKind, Field, Losses};
 
 /// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
 /// else a test of a request holds, it holds this.
-pub(super) fn request_losses_are_listed(from: Format, to: Format, losses: &Losses) {
+pub(crate) fn request_losses_are_listed(from: Format, to: Format, losses: &Losses) {
     listed((from, to), losses, wire(to).spec().request_losses);
 }
 
 /// The same of an answer, for a client of `to`.
-pub(super) fn answer_losses_are_listed(from: Format, to: Format, losses: &Losses) {
+pub(crate) fn answer_losses_are_listed(from: Format, to: Format, losses: &Losses) {
     listed((from, to), losses, wire(to).spec().response_losses);
 }
 

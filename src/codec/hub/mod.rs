@@ -24,7 +24,7 @@ pub use event::{Event, Head};
 pub use loss::{Action, Field, Loss, Losses, Place};
 pub use request::{
     CacheSpec, Effort, Identity, Limits, Origin, OutputSpec, Reasoning, ReasoningForm, Request, Sampling, State,
-    StreamSpec, Tier, Verbosity,
+    StreamSpec, THREAD_UNSUPPORTED, Tier, Verbosity,
 };
 pub use response::{Candidate, Response, Stop, Usage};
 pub use tool::{Flavor, Tool, ToolMode, ToolPolicy, arguments, in_namespace, split_namespace};

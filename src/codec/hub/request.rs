@@ -327,7 +327,13 @@ pub struct State<'a> {
     /// prompt, work in the background, items by reference. It goes on to a provider of the same format; without it
     /// the model would see another conversation, so that no other format may go on.
     pub kept: Vec<Extra<'a>>,
+    /// A conversation that the provider keeps as it grows (`thread`): once begun, a request holds only what is new of
+    /// it. As with what is [`kept`](Self::kept) no other format may go on, and its clients know how to go on without.
+    pub thread: Option<Extra<'a>>,
 }
+
+/// The code of a refusal of a thread: at this the vendor's SDKs send the whole conversation instead.
+pub const THREAD_UNSUPPORTED: &str = "thread_unsupported_request";
 
 impl State<'_> {
     /// Refuses the request where it leans on what another provider keeps; for every writer of another format.
@@ -336,6 +342,7 @@ impl State<'_> {
     ///
     /// It does.
     pub fn refuse_elsewhere(&self) -> Result<(), Refusal> {
+        self.refuse_thread()?;
         let Some(extra) = self.kept.first() else { return Ok(()) };
         let message = format!(
             "`{}` stands for what only the provider that keeps it can look up, and this model is another provider's: send \
@@ -343,6 +350,17 @@ impl State<'_> {
             extra.key
         );
         Err(Refusal::at(extra.at, message).with_code("unsupported_parameter"))
+    }
+
+    /// Refuses a thread, for a provider that keeps none.
+    ///
+    /// # Errors
+    ///
+    /// There is one.
+    pub fn refuse_thread(&self) -> Result<(), Refusal> {
+        let Some(thread) = &self.thread else { return Ok(()) };
+        let message = "this model's provider keeps no threads: send the whole conversation without `thread`";
+        Err(Refusal::at(thread.at, message).with_code(THREAD_UNSUPPORTED))
     }
 }
 
@@ -364,7 +382,7 @@ mod tests {
         assert_eq!(State::default().refuse_elsewhere(), Ok(()));
         let key = Cow::Borrowed("previous_response_id");
         let extra = Extra { field: Field::Store, key, value: Json::from_valid("\"resp_1\""), at: 7 };
-        let refusal = State { store: None, kept: vec![extra] }.refuse_elsewhere().unwrap_err();
+        let refusal = State { kept: vec![extra], ..State::default() }.refuse_elsewhere().unwrap_err();
         assert_eq!((refusal.at, refusal.code), (Some(7), Some("unsupported_parameter")));
         assert!(refusal.message.contains("previous_response_id"));
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::hub::{Fault, FaultKind};
+use crate::hub::{Fault, FaultKind, THREAD_UNSUPPORTED};
 use crate::json::{Cursor, JsonError, Kind, Writer};
 
 /// The vendor's types of errors.
@@ -133,7 +133,12 @@ pub(super) fn write_object(fault: &Fault<'_>, request_id: Option<&str>, out: &mu
     let mut json = Writer::new(out);
     json.open_object().key("type").plain("error");
     json.key("error").open_object().key("type").plain(type_of(fault.kind));
-    json.key("message").plain(&fault.message).close_object();
+    json.key("message").plain(&fault.message);
+    if fault.code.as_deref() == Some(THREAD_UNSUPPORTED) {
+        json.key("details").open_object().key("error_code").plain(THREAD_UNSUPPORTED);
+        json.key("unsupported").open_array().plain("model").close_array().close_object();
+    }
+    json.close_object();
     if let Some(id) = request_id {
         json.key("request_id").plain(id);
     }

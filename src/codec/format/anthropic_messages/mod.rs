@@ -60,7 +60,7 @@ const SPEC: Spec = Spec {
     repeated: &[],
     prompt: PromptFields { before: &["system", "tools"], turns: "messages" },
     state: StateFields {
-        named: &[Holder::any("container"), Holder::any("file_id")],
+        named: &[Holder::any("container"), Holder::any("file_id"), Holder::any("thread")],
         sealed: &[
             Holder::any("signature"),
             Holder { key: "type", mark: "redacted_thinking", name: "redacted_thinking" },
@@ -183,7 +183,8 @@ impl WireFormat for AnthropicMessages {
     }
 
     fn must_be_rewritten(&self, body: &[u8], facts: &Facts) -> bool {
-        (!facts.vision && super::trim::holds(body, &["\"image\""]))
+        (!write_request::keeps_threads(facts) && super::trim::holds(body, &["\"thread\""]))
+            || (!facts.vision && super::trim::holds(body, &["\"image\""]))
             || (!facts.documents && super::trim::holds(body, &["\"document\""]))
     }
 

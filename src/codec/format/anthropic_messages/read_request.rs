@@ -75,6 +75,11 @@ fn read_scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Requ
             let stream = value.nullable(Cursor::bool)?.unwrap_or(false);
             request.stream = stream.then_some(StreamSpec { include_usage: true, obfuscation: None });
         }
+        "thread" => {
+            let field = class_of(&key);
+            let thread = extra(field, key, value)?;
+            request.state.thread = Some(thread).filter(|thread| thread.value.kind() != Kind::Null);
+        }
         "cache_control" => request.cache.auto = read_cache(value, &mut request.extras)?,
         name => {
             let field = class_of(name);

@@ -28,10 +28,14 @@ const VENDOR_ONLY: &str = "only the format's own vendor takes it";
 
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
-    request.state.refuse_elsewhere()?;
     let Outgoing { body, headers, undo, losses } = out;
     let facts = target.facts;
     let mut report = Report { origin: request.origin.format, fields: facts.fields, losses };
+    if !report.is_own() {
+        request.state.refuse_elsewhere()?;
+    } else if !keeps_threads(facts) {
+        request.state.refuse_thread()?;
+    }
     report_unsayable(request, &mut report)?;
     let own = report.request_extras(&request.extras);
     let strict = is_strict(target.api_version);
@@ -241,6 +245,12 @@ fn tier(pen: &mut Pen<'_, '_>, request: &Request<'_>) {
     }
 }
 
+/// True for a server that keeps threads. What others make of a part of a conversation is no answer to all of it, so that
+/// they are sent none.
+pub(super) fn keeps_threads(facts: &Facts) -> bool {
+    facts.fields == FieldSet::All && !facts.strips("thread")
+}
+
 /// Caching of the whole request, and this format's own fields.
 fn whole_request(pen: &mut Pen<'_, '_>, request: &Request<'_>, own: &[Extra<'_>]) {
     let takes_cache = pen.report.fields == FieldSet::All;
@@ -252,6 +262,9 @@ fn whole_request(pen: &mut Pen<'_, '_>, request: &Request<'_>, own: &[Extra<'_>]
         write_cache(mark, own, &mut pen.json);
     }
     write_extras(own, &mut pen.json);
+    if let Some(thread) = &request.state.thread {
+        pen.json.key("thread").json(&thread.value);
+    }
 }
 
 fn tools(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>, undo: &mut Undo) -> Result<(), Refusal> {

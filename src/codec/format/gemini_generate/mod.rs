@@ -147,7 +147,7 @@ const SPEC: Spec = Spec {
             Field::Turn,
             "begins with the user (`(continue)`); an empty content says `(empty)`; the operator's words in the middle are the user's",
         ),
-        (Field::Beta, "another vendor's beta features are dropped"),
+        (Field::Beta, "another vendor's beta features are dropped; a thread is refused"),
         (Field::Modalities, "an answer in other media than words cannot be asked for"),
         (Field::Model, "models to fall back to are dropped"),
         (Field::Safety, "another vendor's settings are dropped"),

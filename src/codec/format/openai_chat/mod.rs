@@ -92,7 +92,7 @@ static SPEC: Spec = Spec {
         (Field::ToolName, "above 64 characters: another name stands in, and is given back"),
         (Field::Strict, "off where the schema is not closed"),
         (Field::ServerTool, "refused"),
-        (Field::Beta, "dropped"),
+        (Field::Beta, "dropped; a thread is refused"),
         (Field::FrequencyPenalty, "dropped where the model chooses its words by itself"),
         (Field::Identity, "a long id is a hash"),
         (Field::ImageDetail, "another vendor's resolution is dropped"),

@@ -127,7 +127,7 @@ static SPEC: Spec = Spec {
         (Field::ServerTool, "refused"),
         (Field::Store, "not stored unless asked; what another provider keeps cannot be asked for"),
         (Field::Modalities, "dropped"),
-        (Field::Beta, "dropped"),
+        (Field::Beta, "dropped; a thread is refused"),
         (Field::ImageDetail, "another vendor's resolution is dropped"),
         (Field::Identity, "a long id is a hash"),
         (Field::Instructions, "words only"),
