@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::format::tests::request_losses_are_listed;
 use crate::format::{Facts, FieldSet, RequestHead, Target, wire};
-use crate::hub::Fault;
+use crate::hub::{Fault, in_namespace};
 use crate::seal::Seal;
 use crate::{Format, Line, TranslatedRequest, translate_request};
 
@@ -67,4 +67,63 @@ fn a_thread_is_only_for_who_keeps_it() {
         let (_, lost) = sent((A, to), &messages(&json!({"thread": null})), &Facts::default()).unwrap();
         assert_eq!(lost, "", "{to:?}");
     }
+}
+
+/// The body that goes to a chat server that does not know custom tools, or does.
+fn chat_facts(custom_tools: bool) -> Facts {
+    Facts { custom_tools, ..Facts::default() }
+}
+
+#[test]
+fn a_custom_tool_goes_by_a_name_that_the_provider_takes() {
+    let long = "x".repeat(130);
+    let tools = json!([
+        {"type": "namespace", "name": "functions", "description": "", "tools": [{"type": "custom", "name": "exec"}]},
+        {"type": "custom", "name": long},
+    ]);
+    let choice = |of: Value| json!({"type": "allowed_tools", "mode": "required", "tools": of});
+    let one = json!({"type": "custom", "namespace": "functions", "name": "exec"});
+    for (to, custom) in [(C, true), (C, false), (A, true), (G, true)] {
+        for choice in [one.clone(), choice(json!([one, {"type": "custom", "name": long}]))] {
+            let body = json!({"model": "m", "tools": tools, "tool_choice": choice, "input": [
+                {"role": "user", "content": "q"},
+                {"type": "custom_tool_call", "call_id": "c1", "namespace": "functions", "name": "exec", "input": "ls"},
+                {"type": "custom_tool_call_output", "call_id": "c1", "output": "a"}]});
+            let request = translated((R, to), &body, &chat_facts(custom), None).unwrap();
+            let sent = String::from_utf8(request.outgoing.body).unwrap();
+            let names = &request.outgoing.undo.renamed_tools;
+            assert_eq!(names.len(), 2, "{to:?}: {names:?}");
+            for (stand_in, own) in names {
+                let longest = if to == G { 128 } else { 64 };
+                assert!(
+                    stand_in.len() <= longest
+                        && stand_in.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+                );
+                assert!([in_namespace("functions", "exec"), long.clone()].contains(own), "{own}");
+                assert!(sent.contains(&format!("\"{stand_in}\"")), "{to:?}: {sent}");
+                let wrapped = request.outgoing.undo.wrapped_tools.contains(stand_in);
+                assert_eq!(wrapped, !(to == C && custom), "{to:?}");
+            }
+            for raw in ["\\u001f", "\u{1f}", "exec\"", &format!("\"{long}\"")] {
+                assert!(!sent.contains(raw), "{to:?}: {raw:?} in {sent}");
+            }
+            if to == C {
+                let kind = if custom { "custom" } else { "function" };
+                let sent: Value = serde_json::from_str(&sent).unwrap();
+                assert_eq!((&sent["tools"][0]["type"], &sent["tools"][1]["type"]), (&json!(kind), &json!(kind)));
+                let chosen = &sent["tool_choice"];
+                let chosen =
+                    if chosen["type"] == "allowed_tools" { &chosen["allowed_tools"]["tools"][0] } else { chosen };
+                assert_eq!(chosen[kind]["name"], sent["tools"][0][kind]["name"], "{sent}");
+            }
+        }
+    }
+    let namespaced = json!({"model": "m", "tools": [tools[0]], "tool_choice": one, "input": "q"});
+    let own = translated((R, R), &namespaced, &chat_facts(false), None).unwrap();
+    let sent: Value = serde_json::from_slice(&own.outgoing.body).unwrap();
+    assert_eq!(
+        (&sent["tools"][0]["tools"][0]["name"], &sent["tool_choice"]["type"]),
+        (&json!("exec"), &json!("function"))
+    );
+    assert_eq!(own.outgoing.undo.wrapped_tools, [in_namespace("functions", "exec")], "as the answer calls it");
 }

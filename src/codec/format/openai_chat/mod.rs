@@ -89,7 +89,7 @@ static SPEC: Spec = Spec {
         (Field::SearchResult, "given as text"),
         (Field::ToolResult, "words are one text; media follow in a user message"),
         (Field::ToolError, "said in the result's text"),
-        (Field::ToolName, "above 64 characters: another name stands in, and is given back"),
+        (Field::ToolName, "in 64 letters, digits, `_` and `-`: another name stands in, and is given back"),
         (Field::Strict, "off where the schema is not closed"),
         (Field::ServerTool, "refused"),
         (Field::Beta, "dropped; a thread is refused"),

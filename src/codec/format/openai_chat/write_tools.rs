@@ -56,8 +56,9 @@ fn one(
             own_extras(extras, report, w);
             w.close_object().close_object();
         }
-        Tool::Custom { name, description, format, .. } if facts.custom_tools => {
-            w.open_object().key("type").plain("custom").key("custom").open_object().key("name").plain(name);
+        Tool::Custom { name, description, format, at } if facts.custom_tools => {
+            let name = short_name(name, *at, undo, report);
+            w.open_object().key("type").plain("custom").key("custom").open_object().key("name").plain(&name);
             if let Some(description) = description {
                 w.key("description").text(description);
             }
@@ -72,8 +73,9 @@ fn one(
                 *at,
                 "the server knows no custom tools: a function with one string stands in",
             );
+            let name = short_name(name, *at, undo, report);
             undo.wrapped_tools.push(name.clone().into_owned());
-            wrapped(name, description.as_ref(), format.as_ref(), w);
+            wrapped(&name, description.as_ref(), format.as_ref(), w);
         }
         Tool::Server { format, raw, .. } if *format == OWN => {
             w.json(raw);
@@ -183,7 +185,8 @@ fn choice(
         ToolMode::None => w.plain("none"),
         ToolMode::Any => w.plain("required"),
         ToolMode::Named { name, flavor } => {
-            let wrapped = undo.wrapped_tools.iter().any(|tool| tool == name);
+            let sent = sent_name(name);
+            let wrapped = undo.wrapped_tools.iter().any(|tool| *tool == sent);
             named(name, if wrapped { Flavor::Function } else { *flavor }, w);
             return Ok(());
         }
@@ -198,7 +201,7 @@ fn customs<'r>(request: &'r Request<'_>, undo: &Undo) -> BTreeSet<&'r str> {
         Tool::Custom { name, .. } => Some(name.as_ref()),
         Tool::Function { .. } | Tool::Server { .. } => None,
     };
-    request.tools.iter().filter_map(custom).filter(|name| !wrapped.contains(name)).collect()
+    request.tools.iter().filter_map(custom).filter(|name| !wrapped.contains(sent_name(name).as_ref())).collect()
 }
 
 fn flavor_of(name: &str, customs: &BTreeSet<&str>) -> Flavor {

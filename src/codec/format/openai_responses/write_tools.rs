@@ -129,9 +129,11 @@ impl Pen<'_, '_, '_> {
             Tool::Custom { name, description, format, at } => {
                 let reason = "the server knows no custom tools: a function with one string stands in";
                 self.report.converted(Field::Tool, *at, reason);
-                let name = self.name(name, *at);
-                self.undo.wrapped_tools.push(name.clone().into_owned());
-                wrapped(&name, description.as_ref(), format.as_ref(), self.w);
+                let sent = self.name(name, *at);
+                // In its own words the answer names the namespace as well.
+                let comes_back = if self.report.is_own() { name } else { &sent };
+                self.undo.wrapped_tools.push(comes_back.clone().into_owned());
+                wrapped(&sent, description.as_ref(), format.as_ref(), self.w);
             }
             Tool::Server { format, raw, .. } if *format == OWN => {
                 self.w.json(raw);
@@ -319,7 +321,8 @@ fn customs<'r>(request: &'r Request<'_>, undo: &Undo) -> BTreeSet<&'r str> {
         Tool::Custom { name, .. } => Some(name.as_ref()),
         Tool::Function { .. } | Tool::Server { .. } => None,
     };
-    request.tools.iter().filter_map(custom).filter(|name| !wrapped.contains(sent_name(name).as_ref())).collect()
+    let stays = |name: &&str| !wrapped.contains(sent_name(name).as_ref()) && !wrapped.contains(*name);
+    request.tools.iter().filter_map(custom).filter(stays).collect()
 }
 
 fn flavor_of(name: &str, customs: &BTreeSet<&str>) -> Flavor {
