@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::format::tests::request_losses_are_listed;
-use crate::format::{Facts, FieldSet, RequestHead, Target, wire};
+use crate::format::{Facts, FieldSet, Reply, RequestHead, Target, Undo, wire};
 use crate::hub::{Fault, in_namespace};
 use crate::seal::Seal;
-use crate::{Format, Line, TranslatedRequest, translate_request};
+use crate::{Format, Line, Transcoder, TranslatedRequest, translate_request, translate_response};
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -126,4 +126,84 @@ fn a_custom_tool_goes_by_a_name_that_the_provider_takes() {
         (&json!("exec"), &json!("function"))
     );
     assert_eq!(own.outgoing.undo.wrapped_tools, [in_namespace("functions", "exec")], "as the answer calls it");
+}
+
+/// The blocks of a message that comes of a Gemini answer with these parts, whole and as a stream of a part each, and
+/// the classes of what was lost.
+fn message_of(parts: &[Value]) -> [(Vec<Value>, Vec<String>); 2] {
+    let end = json!({"parts": [], "role": "model"});
+    let piece = |content: Value| json!({"candidates": [{"content": content, "index": 0}], "responseId": "r"});
+    let mut whole = piece(json!({"parts": parts, "role": "model"}));
+    whole["candidates"][0]["finishReason"] = json!("STOP");
+    let whole = translate_response(G, A, whole.to_string().as_bytes(), &reply(), &Undo::default()).unwrap();
+    let message: Value = serde_json::from_slice(&whole.body).unwrap();
+    let lost = whole.losses.iter().map(|loss| loss.field.label().to_owned()).collect();
+    let mut last = piece(end);
+    last["candidates"][0]["finishReason"] = json!("STOP");
+    let pieces = parts.iter().map(|part| piece(json!({"parts": [part], "role": "model"}))).chain([last]);
+    let text: String = pieces.map(|piece| format!("data: {piece}\n\n")).collect();
+    let mut transcoder = Transcoder::new(G, A, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    transcoder.chunk(text.as_bytes(), &mut out);
+    transcoder.finish(&mut out);
+    let mut blocks: Vec<Value> = Vec::new();
+    for line in String::from_utf8(out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(line).unwrap();
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => blocks.push(event["content_block"].clone()),
+            "content_block_delta" => {
+                let (block, delta) = (blocks.last_mut().unwrap(), &event["delta"]);
+                for key in ["text", "thinking", "signature"] {
+                    if let Some(more) = delta[key].as_str() {
+                        block[key] = json!([block[key].as_str().unwrap(), more].concat());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let dropped = transcoder.outcome().dropped.iter().map(|field| field.label().to_owned()).collect();
+    [(message["content"].as_array().unwrap().clone(), lost), (blocks, dropped)]
+}
+
+fn reply() -> Reply {
+    Reply {
+        model: "m".to_owned(),
+        include_usage: false,
+        show_reasoning: true,
+        framing: crate::Framing::default(),
+        seal: Arc::new(Seal::new([7; 32])),
+        created: 0,
+        seed: String::new(),
+        settings: crate::Settings::default(),
+    }
+}
+
+#[test]
+fn a_message_ends_with_its_words() {
+    let (thought, words) = (json!({"thought": true, "text": "t"}), json!({"text": "hello"}));
+    let signed = json!({"text": "", "thoughtSignature": "Uw=="});
+    let state = json!({"thought": true, "text": "", "thoughtSignature": "VA=="});
+    let call = json!({"functionCall": {"name": "f", "args": {}}});
+    for (parts, kinds, lost) in [
+        (vec![&thought, &words, &signed], "thinking text", true),
+        (vec![&words, &signed], "text", true),
+        (vec![&words, &state], "text", true),
+        (vec![&words, &signed, &state], "text", true),
+        (vec![&words, &signed, &call], "text redacted_thinking tool_use", false),
+        (vec![&words, &state, &call], "text thinking tool_use", false),
+        (vec![&words, &state, &thought], "text thinking", false),
+        (vec![&words, &call, &signed], "text tool_use redacted_thinking", false),
+        (vec![&signed], "redacted_thinking", false),
+        (vec![&state, &words], "thinking text", false),
+    ] {
+        let parts: Vec<Value> = parts.into_iter().cloned().collect();
+        for (blocks, told) in message_of(&parts) {
+            let said: Vec<_> = blocks.iter().map(|block| block["type"].as_str().unwrap()).collect();
+            assert_eq!(said.join(" "), kinds, "{parts:?}");
+            assert_eq!(told.contains(&"opaque_state".to_owned()), lost, "{parts:?}: {told:?}");
+            let text: Vec<_> = blocks.iter().filter(|block| block["type"] == "text").collect();
+            assert!(text.iter().all(|block| block["text"] == "hello"), "{text:?}");
+        }
+    }
 }

@@ -36,6 +36,7 @@ mod stop;
 mod stream_read;
 mod stream_write;
 mod strip;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -136,7 +137,7 @@ const SPEC: Spec = Spec {
         (Field::Logprobs, "no such field"),
         (Field::N, "one answer; the first"),
         (Field::UsageDetail, "tokens of sound are not told apart"),
-        (Field::OpaqueState, "in an envelope in `signature` or `data`"),
+        (Field::OpaqueState, "in an envelope in `signature` or `data`; left out behind the last words"),
         (Field::Refusal, "words of refusal are a text"),
         (Field::ServerTool, "what the provider's own tools did is not shown"),
         (Field::StopReason, "a filter is a `refusal`, a word that is not known `end_turn`"),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::block_write::{Block, Shape};
+use super::tail::Tail;
 use super::wire::OWN;
 use super::{error, stop, usage};
 use crate::format::{Reply, StreamWriter};
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     /// Next index.
     index: u64,
     open: Option<Block>,
+    tail: Tail,
     waiting: std::collections::VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Blocks that were closed before the hub closed them.
@@ -64,6 +66,25 @@ impl StreamWriter for Writer {
         if let Some(field) = unsayable(event) {
             lost(field);
         }
+        if self.tail.takes(event) {
+            let bytes = if let Event::Opaque { opaque, .. } = event { opaque.data.escaped().len() } else { 0 };
+            self.wait_for(bytes, out);
+        } else {
+            let mut before = self.tail.release(event);
+            if matches!(event, Event::End) {
+                let (own, left_out) = self.tail.end();
+                before = own;
+                self.untaken.extend(left_out.then_some(Field::OpaqueState));
+            }
+            before.iter().for_each(|event| self.said(event, out));
+            self.said(event, out);
+        }
+        self.untaken.drain(..).for_each(lost);
+    }
+}
+
+impl Writer {
+    fn said(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
             Event::Start { id, .. } => self.id = Some(id.clone().into_owned()),
             Event::BlockStart { block, candidate: 0, head } => {
@@ -93,7 +114,6 @@ impl StreamWriter for Writer {
             | Event::Apart { .. }
             | Event::Dropped { .. } => {}
         }
-        self.untaken.drain(..).for_each(lost);
     }
 }
 
@@ -130,6 +150,7 @@ impl Writer {
             ended: false,
             index: 0,
             open: None,
+            tail: Tail::default(),
             waiting: std::collections::VecDeque::new(),
             waiting_bytes: 0,
             closed: Vec::new(),

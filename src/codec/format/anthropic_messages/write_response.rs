@@ -2,7 +2,7 @@
 
 use super::block_write::unsigned;
 use super::wire::{OWN, write_extras};
-use super::{stop, usage};
+use super::{stop, tail, usage};
 use crate::Format;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
@@ -31,8 +31,17 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
         .plain("assistant");
     json.key("model").plain(&reply.model).key("content").open_array();
     let mut pen = Pen { json, reply, losses, ids: Distinct::default(), format: response.format, stop: &answer.stop };
-    for block in &answer.blocks {
-        pen.block(block)?;
+    let end = tail::end_of(&answer.blocks);
+    for (at, block) in answer.blocks.iter().enumerate() {
+        if at >= end && tail::is_wordless(block) {
+            pen.losses.dropped(
+                Field::OpaqueState,
+                block.at,
+                "an answer ends with its words: state behind them is left out",
+            );
+        } else {
+            pen.block(block)?;
+        }
     }
     let mut json = pen.json;
     json.close_array();

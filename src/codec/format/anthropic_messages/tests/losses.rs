@@ -92,7 +92,9 @@ fn a_stream_loses_of_blocks_what_a_whole_answer_loses() {
     for (one, lost) in &pieces() {
         for (other, more) in &pieces() {
             let both = response(vec![vec![one.clone(), other.clone()]]);
-            check(&both, lost.iter().chain(more).copied().collect());
+            let words = matches!(one.kind, BlockKind::Text { .. } | BlockKind::Refusal { .. });
+            let behind = (words && other.kind == BlockKind::Redacted).then_some(Field::OpaqueState);
+            check(&both, lost.iter().chain(more).copied().chain(behind).collect());
         }
     }
 }
