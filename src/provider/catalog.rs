@@ -179,6 +179,8 @@ mod tests {
         assert!(mistral.quirks().no_stream_options && mistral.quirks().legacy_max_tokens);
         assert_eq!(mistral.quirks().rename_fields.get("seed").map(String::as_str), Some("random_seed"));
         assert_eq!(find("openai").unwrap().quirks(), Quirks::default());
+        let google = ["gemini", "vertex"].map(|kind| find(kind).unwrap().quirks().strip_fields);
+        assert_eq!(google, [vec![], vec!["store".to_owned()]], "only the vendor's own address has it");
         assert_eq!(find("openai").unwrap().auth.prefix, "Bearer ");
         assert!(find("nobody").is_none());
     }
