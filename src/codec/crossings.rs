@@ -207,3 +207,24 @@ fn a_message_ends_with_its_words() {
         }
     }
 }
+
+#[test]
+fn limits_are_no_smaller_than_the_provider_takes() {
+    for (to, asked, said, pointer) in [
+        (C, 0, 1, "/max_completion_tokens"),
+        (G, 0, 1, "/generationConfig/maxOutputTokens"),
+        (R, 0, 16, "/max_output_tokens"),
+        (R, 1, 16, "/max_output_tokens"),
+        (R, 15, 16, "/max_output_tokens"),
+        (R, 16, 16, "/max_output_tokens"),
+        (C, 1, 1, "/max_completion_tokens"),
+        (G, 1, 1, "/generationConfig/maxOutputTokens"),
+    ] {
+        let (sent, lost) = sent((A, to), &messages(&json!({"max_tokens": asked})), &Facts::default()).unwrap();
+        assert_eq!(sent.pointer(pointer), Some(&json!(said)), "{to:?} {asked}");
+        assert_eq!(lost, if asked == said { "" } else { "converted:/max_tokens" }, "{to:?} {asked}");
+    }
+    let (own, lost) =
+        sent((R, R), &json!({"model": "m", "input": "q", "max_output_tokens": 3}), &Facts::default()).unwrap();
+    assert_eq!((&own["max_output_tokens"], lost.as_str()), (&json!(3), ""));
+}

@@ -201,7 +201,12 @@ struct Config<'w, 'o, 'l> {
 
 impl Config<'_, '_, '_> {
     fn all(&mut self, request: &Request<'_>, facts: &Facts, (form, thinking): (&Form<'_>, &Thinking)) {
-        if let Some(limit) = request.limits.max_output {
+        if let Some(asked) = request.limits.max_output {
+            // Another format asks so for the prompt to be cached and for no answer.
+            let limit = if self.report.is_own() { asked } else { asked.max(1) };
+            if limit > asked {
+                self.report.field(Field::MaxOutput, Action::Converted, "an answer has a token at least");
+            }
             self.json.key("maxOutputTokens").number(limit);
         }
         self.sampling(request, facts);

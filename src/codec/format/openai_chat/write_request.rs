@@ -87,7 +87,12 @@ fn native(request: &Request<'_>, field: Field, report: &Report<'_>, w: &mut Writ
 const MOST: usize = 4;
 
 fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    if let Some(limit) = request.limits.max_output {
+    if let Some(asked) = request.limits.max_output {
+        // Another format asks so for the prompt to be cached and for no answer.
+        let limit = if report.is_own() { asked } else { asked.max(1) };
+        if limit > asked {
+            report.field(Field::MaxOutput, Action::Converted, "an answer has a token at least");
+        }
         w.key(if facts.legacy_max_tokens { "max_tokens" } else { "max_completion_tokens" }).number(limit);
     }
     let stop = &request.limits.stop;

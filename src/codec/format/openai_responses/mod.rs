@@ -98,6 +98,7 @@ static SPEC: Spec = Spec {
     bad_key_is_bad_request: false,
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[
+        (Field::MaxOutput, "16 tokens at least"),
         (Field::Stop, "dropped"),
         (Field::TopK, "dropped"),
         (Field::Seed, "dropped"),

@@ -102,8 +102,15 @@ impl Plan {
 /// What a model is refused that chooses its words by itself.
 const BY_ITSELF: &str = "the model chooses its words by itself";
 
+/// Fewest tokens that an answer can be held to.
+const LEAST: u64 = 16;
+
 fn limits(request: &Request<'_>, plan: &Plan, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    if let Some(limit) = request.limits.max_output {
+    if let Some(asked) = request.limits.max_output {
+        let limit = if report.is_own() { asked } else { asked.max(LEAST) };
+        if limit > asked {
+            report.field(Field::MaxOutput, Action::Converted, "the Responses API takes no limit below 16 tokens");
+        }
         w.key("max_output_tokens").number(limit);
     }
     let sampling = &request.sampling;

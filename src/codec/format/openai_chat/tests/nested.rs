@@ -21,11 +21,11 @@ fn words() -> Value {
 }
 
 fn asked(content: &Value) -> Value {
-    json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]})
+    json!({"model": "m", "max_tokens": 90, "messages": [{"role": "user", "content": content}]})
 }
 
 fn returned(content: &Value) -> Value {
-    json!({"model": "m", "max_tokens": 9, "messages": [
+    json!({"model": "m", "max_tokens": 90, "messages": [
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": content}]},
