@@ -228,3 +228,13 @@ fn limits_are_no_smaller_than_the_provider_takes() {
         sent((R, R), &json!({"model": "m", "input": "q", "max_output_tokens": 3}), &Facts::default()).unwrap();
     assert_eq!((&own["max_output_tokens"], lost.as_str()), (&json!(3), ""));
 }
+
+#[test]
+fn a_beta_that_is_gone_is_named_by_its_header() {
+    for to in OTHERS {
+        let request = translated((A, to), &messages(&json!({})), &Facts::default(), Some("a-2025-01-01, b-2025-01-01"));
+        let lost = request.unwrap().outgoing.losses;
+        assert_eq!(lost.header(4096), "dropped:anthropic-beta, dropped:anthropic-beta", "{to:?}");
+        assert!(lost.iter().any(|loss| loss.reason.contains("b-2025-01-01")), "{to:?}");
+    }
+}

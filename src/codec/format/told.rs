@@ -1,7 +1,10 @@
 //! What a stream's reader has no place for, told once a class: a report has classes, and events that bring the same
 //! again and again need not be told apart by it.
 
-use crate::hub::{Event, Extra, Field};
+use std::borrow::Cow;
+
+use super::wire;
+use crate::hub::{Action, Event, Extra, Field, Losses, Origin, Place};
 use crate::json::{Cursor, JsonError, Kind};
 
 /// Classes that were told.
@@ -35,6 +38,15 @@ pub(super) fn unread(unread: &mut Vec<Field>, field: Field, cursor: &mut Cursor<
 /// True for a tier that an answer names although nothing was asked: it tells nothing.
 pub(super) fn is_usual_tier(tier: &str) -> bool {
     matches!(tier, "" | "auto" | "default" | "standard" | "on_demand" | "STANDARD")
+}
+
+/// Reports the unfinished features that a client asked for by a header, of a request that goes on in another format.
+pub(super) fn betas_elsewhere(origin: &Origin<'_>, losses: &mut Losses) {
+    let header = wire(origin.format).spec().beta_header.unwrap_or_default();
+    for beta in &origin.betas {
+        let reason = format!("the beta `{beta}` is the vendor's own");
+        losses.add(Field::Beta, Action::Dropped, Place::Pointer(Cow::Borrowed(header)), reason);
+    }
 }
 
 /// Keeps in `extras` what a cache mark at `cursor` says beside its time; `null` says nothing.

@@ -9,6 +9,7 @@ use super::wire::{OWN, write_extras};
 use super::write_config::{Form, think};
 use super::write_part::Pen;
 use super::write_tools::choose;
+use crate::format::told::betas_elsewhere;
 use crate::format::{Outgoing, Target, ThinkingForm};
 use crate::hub::{Action, Block, BlockKind, Field, Refusal, Request, Tier};
 use crate::json::{Json, Writer};
@@ -66,6 +67,7 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) {
     let obfuscation = request.stream.is_some_and(|stream| stream.obfuscation == Some(true));
     report.gone(Field::StreamOptions, obfuscation, none);
     report.extras(&request.extras);
+    betas_elsewhere(&request.origin, report.losses);
 }
 
 impl Pen<'_, '_> {

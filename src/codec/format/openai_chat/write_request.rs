@@ -1,11 +1,10 @@
 //! A request for a provider, written.
 
-use std::borrow::Cow;
-
 use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM, OF_TOOLS};
 use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
+use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, effort};
 use crate::hub::{Action, Effort, Extra, Field, OutputSpec, Refusal, Request, Tier, Verbosity};
 use crate::json::{Json, Text, Writer};
@@ -36,10 +35,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
         extras(request, &mut w);
     }
     report.extras(&request.extras);
-    for beta in &request.origin.betas {
-        let reason = format!("the beta `{beta}` is the vendor's own");
-        report.losses.add(Field::Beta, Action::Dropped, crate::hub::Place::Pointer(Cow::Borrowed("")), reason);
-    }
+    betas_elsewhere(&request.origin, report.losses);
     w.close_object();
     out.body = body;
     Ok(())

@@ -3,16 +3,15 @@
 //! What changes from turn to turn stands last, so that the body of a longer conversation begins as that of the
 //! shorter one did.
 
-use std::borrow::Cow;
-
 use super::read_input::OF_INSTRUCTIONS;
 use super::read_tools::{CHOICE, CUSTOM, NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
 use super::{write_input, write_tools};
+use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, effort};
 use crate::hub::{
-    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, Place, ReasoningForm, Refusal, Request, Tier, Verbosity,
+    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Tier, Verbosity,
 };
 use crate::json::{Json, Text, Writer};
 
@@ -63,10 +62,7 @@ fn unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<(), Refus
     report.gone(Field::FrequencyPenalty, sampling.frequency_penalty.as_ref().is_some_and(Json::tells), none);
     report.gone(Field::LogitBias, sampling.logit_bias.as_ref().is_some_and(Json::tells), none);
     report.gone(Field::Prediction, sampling.prediction.is_some(), none);
-    for beta in &request.origin.betas {
-        let reason = format!("the beta `{beta}` is the vendor's own");
-        report.losses.add(Field::Beta, Action::Dropped, Place::Pointer(Cow::Borrowed("")), reason);
-    }
+    betas_elsewhere(&request.origin, report.losses);
     Ok(())
 }
 
