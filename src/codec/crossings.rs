@@ -238,3 +238,21 @@ fn a_beta_that_is_gone_is_named_by_its_header() {
         assert!(lost.iter().any(|loss| loss.reason.contains("b-2025-01-01")), "{to:?}");
     }
 }
+
+#[test]
+fn free_text_is_no_format() {
+    for format in [json!({"type": "text"}), json!({"type": "grammar", "syntax": "regex", "definition": "[a-z]+"})] {
+        let told = format["type"] == "grammar";
+        let body = json!({"model": "m", "input": "q", "tools": [{"type": "custom", "name": "f", "description": "does", "format": format}]});
+        for to in [A, C, G] {
+            let (sent, _) = sent((R, to), &body, &chat_facts(false)).unwrap();
+            assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{to:?}: {sent}");
+        }
+        let (_, chat) = (
+            (),
+            json!({"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": [{"type": "custom", "custom": {"name": "f", "format": body["tools"][0]["format"]}}]}),
+        );
+        let (sent, _) = sent((C, R), &chat, &chat_facts(false)).unwrap();
+        assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{sent}");
+    }
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::block::{CacheMark, Extra};
 use crate::Format;
-use crate::json::{Json, Kind, Text};
+use crate::json::{Json, JsonError, Kind, Text};
 
 /// Something that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +84,21 @@ pub fn split_namespace(name: &str) -> (Option<&str>, &str) {
         Some((namespace, name)) => (Some(namespace), name),
         None => (None, name),
     }
+}
+
+/// The format of a custom tool's input, if it restricts it: any text is none.
+#[must_use]
+pub fn restricts<'j, 'a>(format: Option<&'j Json<'a>>) -> Option<&'j Json<'a>> {
+    format.filter(|format| {
+        let mut kind = String::new();
+        let read = format.cursor().object::<JsonError>(|key, value| {
+            if key == "type" && value.peek()? == Kind::String {
+                kind = value.string()?.into_owned();
+            }
+            Ok(())
+        });
+        read.is_ok() && !matches!(kind.as_str(), "" | "text")
+    })
 }
 
 /// Function or free text.

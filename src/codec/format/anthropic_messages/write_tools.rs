@@ -11,7 +11,7 @@ use super::schema::{TOLD, fitted, of_arguments};
 use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
 use crate::format::{Facts, Undo};
-use crate::hub::{Action, Extra, Field, Refusal, Request, Tool, ToolMode};
+use crate::hub::{Action, Extra, Field, Refusal, Request, Tool, ToolMode, restricts};
 use crate::json::{Json, JsonError, Text};
 
 /// Longest name of a tool.
@@ -114,9 +114,7 @@ impl Pen<'_, '_> {
 
     /// A function that takes the free text as its one argument; a grammar is told in words.
     fn wrapped(&mut self, name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>) {
-        let grammar = format.filter(|format| {
-            super::wire::type_of(&format.cursor()).is_ok_and(|kind| !matches!(kind.as_ref(), "" | "text"))
-        });
+        let grammar = restricts(format);
         self.json.open_object().key("name").plain(&sent_name(name));
         let hint =
             grammar.map(|format| format!("\n\nThe text of `input` must follow this format: {}", format.as_str()));

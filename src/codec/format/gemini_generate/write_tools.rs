@@ -11,7 +11,7 @@ use super::wire::{OWN, write_extras, write_sub_extras};
 use super::write_part::Pen;
 use super::{schema_strip, schema_write};
 use crate::format::{Facts, Undo};
-use crate::hub::{Action, Field, Refusal, Request, Tool, ToolMode};
+use crate::hub::{Action, Field, Refusal, Request, Tool, ToolMode, restricts};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// Longest name of a function.
@@ -131,7 +131,7 @@ impl Pen<'_, '_> {
 
     /// A function that takes the free text as its one argument; a grammar is told in words.
     fn wrapped(&mut self, name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>) {
-        let grammar = format.filter(|format| is_grammar(format));
+        let grammar = restricts(format);
         self.json.open_object().key("name").plain(&sent_name(name));
         let hint =
             grammar.map(|format| format!("\n\nThe text of `input` must follow this format: {}", format.as_str()));
@@ -186,17 +186,6 @@ impl Pen<'_, '_> {
         write_sub_extras("toolConfig.", own, &mut self.json);
         self.json.close_object();
     }
-}
-
-fn is_grammar(format: &Json<'_>) -> bool {
-    let mut kind = String::new();
-    let read = format.cursor().object::<JsonError>(|key, value| {
-        if key == "type" && value.peek()? == Kind::String {
-            kind = value.string()?.into_owned();
-        }
-        Ok(())
-    });
-    read.is_ok() && !matches!(kind.as_str(), "" | "text")
 }
 
 /// True for a schema of an object without properties: the provider refuses one.

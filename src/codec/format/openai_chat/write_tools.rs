@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::report::Report;
 use super::write_request::OWN;
 use crate::format::{Facts, Undo};
-use crate::hub::{Action, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode};
+use crate::hub::{Action, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts};
 use crate::json::{Json, Text, Writer};
 
 /// Writes `tools`, `tool_choice` and `parallel_tool_calls`.
@@ -142,7 +142,7 @@ fn own_extras(extras: &[Extra<'_>], report: &mut Report<'_>, w: &mut Writer<'_>)
 
 fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>, w: &mut Writer<'_>) {
     let mut words = description.cloned().unwrap_or_default().into_owned();
-    if let Some(format) = format {
+    if let Some(format) = restricts(format) {
         words.push(&Text::from_escaped("\\n\\nThe input must follow this format: "));
         words.push(&Text::from_plain(format.as_str()));
     }

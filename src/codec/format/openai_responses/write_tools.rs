@@ -8,7 +8,8 @@ use super::report::Report;
 use super::wire::OWN;
 use crate::format::{Facts, Undo};
 use crate::hub::{
-    Action, Block, BlockKind, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, split_namespace,
+    Action, Block, BlockKind, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts,
+    split_namespace,
 };
 use crate::json::{Json, Text, Writer};
 
@@ -261,7 +262,7 @@ pub(super) fn write_call_name(name: &str, w: &mut Writer<'_>) {
 
 fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>, w: &mut Writer<'_>) {
     let mut words = description.cloned().unwrap_or_default().into_owned();
-    if let Some(format) = format {
+    if let Some(format) = restricts(format) {
         words.push(&Text::from_escaped("\\n\\nThe input must follow this format: "));
         words.push(&Text::from_plain(format.as_str()));
     }
