@@ -256,3 +256,27 @@ fn free_text_is_no_format() {
         assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{sent}");
     }
 }
+
+#[test]
+fn a_whole_number_is_written_as_one() {
+    for (asked, said) in [("5.0", "5"), ("5", "5"), ("4e1", "40"), ("0.0", "0"), ("5.5", "5.5"), ("-3.00", "-3")] {
+        let config = format!("{{\"topK\":{asked},\"seed\":{asked}}}");
+        let body =
+            format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"q"}}]}}],"generationConfig":{config}}}"#);
+        let facts = Facts { compatible_extensions: true, ..Facts::default() };
+        for (to, keys) in [(A, &["top_k"][..]), (C, &["top_k", "seed"])] {
+            let seal = Seal::new([7; 32]);
+            let line = Line { model: Some("m".into()), stream: None };
+            let head = RequestHead { api_version: None, betas: None, line, seal: &seal };
+            let target = Target { model: "t", facts: &facts, api_version: None };
+            let request = translate_request(G, to, body.as_bytes(), &head, &target).unwrap();
+            let sent = String::from_utf8(request.outgoing.body).unwrap();
+            for key in keys {
+                assert!(
+                    sent.contains(&format!("\"{key}\":{said},")) || sent.contains(&format!("\"{key}\":{said}}}")),
+                    "{to:?} {asked}: {sent}"
+                );
+            }
+        }
+    }
+}

@@ -199,6 +199,20 @@ impl<'a> Json<'a> {
         !self.is_empty() && self.as_str().parse::<f64>() != Ok(0.0)
     }
 
+    /// The number as a whole one is written, if it is one: `5.0` and `5e0` as `5`. Anything else is as it was.
+    #[must_use]
+    pub fn whole(&self) -> Json<'_> {
+        // Beyond these not every whole number is a double.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if !self.0.contains(['.', 'e', 'E']) {
+            return self.by_ref();
+        }
+        match self.0.trim().parse::<f64>() {
+            Ok(number) if number.abs() <= EXACT && number.fract() == 0.0 => Json::from_valid(format!("{number:.0}")),
+            _ => self.by_ref(),
+        }
+    }
+
     /// A cursor at the value.
     #[must_use]
     pub fn cursor(&self) -> super::Cursor<'_> {

@@ -57,7 +57,7 @@ pub(super) fn write(pen: &mut Pen<'_, '_>, request: &Request<'_>, limits: Limits
     match top_k {
         Some(_) if thinks => pen.report.field(Field::TopK, Action::Dropped, "not with thinking"),
         Some(value) => {
-            pen.json.key("top_k").json(value);
+            pen.json.key("top_k").json(&value.whole());
         }
         None => {}
     }

@@ -131,7 +131,7 @@ fn sampling(
         match field {
             Field::Seed if native(request, field, report, w) => {}
             Field::Seed => {
-                w.key(key).json(value);
+                w.key(key).json(&value.whole());
             }
             _ if is_free => {
                 w.key(key).json(value);
@@ -142,7 +142,7 @@ fn sampling(
     native(request, Field::TopK, report, w);
     match &sampling.top_k {
         Some(top_k) if facts.compatible_extensions => {
-            w.key("top_k").json(top_k);
+            w.key("top_k").json(&top_k.whole());
         }
         top_k => report.gone(Field::TopK, top_k.is_some(), "the vendor's models have no top_k"),
     }
