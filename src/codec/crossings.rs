@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::format::tests::request_losses_are_listed;
 use crate::format::{Facts, FieldSet, Reply, RequestHead, Target, Undo, wire};
-use crate::hub::{Fault, in_namespace};
+use crate::hub::{Fault, FaultKind, in_namespace};
 use crate::seal::Seal;
 use crate::{Format, Line, Transcoder, TranslatedRequest, translate_request, translate_response};
 
@@ -278,5 +278,45 @@ fn a_whole_number_is_written_as_one() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for() {
+    for (kind, status, words) in [
+        (FaultKind::InvalidRequest, 400, "This model's maximum context length is 8192 tokens. You asked for 9000."),
+        (
+            FaultKind::InvalidRequest,
+            400,
+            "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+        ),
+        (FaultKind::TooLarge, 413, "prompt is too long: 210000 tokens > 200000 maximum"),
+        (FaultKind::InvalidRequest, 400, "Your input exceeds the context window of this model."),
+    ] {
+        let mut fault = Fault::new(kind, words);
+        fault.status = status;
+        let told = |format: Format| {
+            let (status, body) = wire(format).write_error(&fault, None);
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(status, 400, "{format:?}");
+            let message = body["error"]["message"].as_str().unwrap().to_owned();
+            assert!(message.ends_with(words), "{message}");
+            (body["error"].clone(), message)
+        };
+        let (error, message) = told(A);
+        assert_eq!(error["type"], "invalid_request_error");
+        assert!(message.starts_with("prompt is too long: "), "{message}");
+        assert_eq!(message.matches("prompt is too long").count(), 1, "{message}");
+        for format in [C, R] {
+            let (error, message) = told(format);
+            assert_eq!(
+                (&error["type"], &error["code"]),
+                (&json!("invalid_request_error"), &json!("context_length_exceeded"))
+            );
+            assert_eq!(message, words);
+        }
+        let (error, message) = told(G);
+        assert_eq!((&error["code"], &error["status"]), (&json!(400), &json!("INVALID_ARGUMENT")));
+        assert!(message.to_lowercase().contains("token count") && message.contains("exceeds"), "{message}");
     }
 }

@@ -227,6 +227,9 @@ pub(super) fn or_null(text: Option<&str>, w: &mut Writer<'_>) {
 /// The `code` of `fault`.
 pub(super) fn code<'f>(fault: &'f Fault<'_>) -> Option<&'f str> {
     // Whoever looks for a cut stream looks for one code.
+    if fault.is_context_length() {
+        return Some("context_length_exceeded");
+    }
     let own = if fault.kind == FaultKind::StreamIncomplete { None } else { fault.code.as_deref() };
     own.or(words(fault.kind).1)
 }
@@ -252,6 +255,7 @@ fn words(kind: FaultKind) -> (&'static str, Option<&'static str>) {
 /// The fault's status if clients of this format know it.
 fn status(fault: &Fault<'_>) -> u16 {
     match fault.status {
+        _ if fault.is_context_length() => 400,
         // `529` is Anthropic's, `402` has no class in the SDKs.
         529 => 503,
         402 => 429,

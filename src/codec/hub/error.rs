@@ -75,7 +75,18 @@ impl Fault<'_> {
             return false;
         }
         let message = self.message.to_ascii_lowercase();
-        self.code.as_deref() == Some("context_length_exceeded") || WORDS.iter().any(|words| message.contains(words))
+        let by_code = matches!(self.code.as_deref(), Some("context_length_exceeded" | "context_length"));
+        by_code || WORDS.iter().any(|words| message.contains(words))
+    }
+
+    /// The message; where the prompt is too long and it does not begin as a vendor's own does, behind `words`: clients know
+    /// by them that they can mend it.
+    #[must_use]
+    pub fn message_behind(&self, begin: &str, words: &str) -> Cow<'_, str> {
+        if self.message.starts_with(begin) || !self.is_context_length() {
+            return Cow::Borrowed(self.message.as_ref());
+        }
+        Cow::Owned(format!("{words}: {}", self.message))
     }
 }
 

@@ -122,7 +122,11 @@ fn excerpt(body: &[u8]) -> Option<&str> {
 
 /// Writes an error body; returns it with its status.
 pub(super) fn write(fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>) {
-    let status = if (400..=599).contains(&fault.status) { fault.status } else { fault.kind.status() };
+    let status = match fault.status {
+        _ if fault.is_context_length() => 400,
+        status @ 400..=599 => status,
+        _ => fault.kind.status(),
+    };
     let mut body = Vec::with_capacity(fault.message.len() + 128);
     write_object(fault, request_id, &mut body);
     (status, body)
@@ -132,8 +136,8 @@ pub(super) fn write(fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8
 pub(super) fn write_object(fault: &Fault<'_>, request_id: Option<&str>, out: &mut Vec<u8>) {
     let mut json = Writer::new(out);
     json.open_object().key("type").plain("error");
-    json.key("error").open_object().key("type").plain(type_of(fault.kind));
-    json.key("message").plain(&fault.message);
+    json.key("error").open_object().key("type").plain(type_of(fault));
+    json.key("message").plain(&fault.message_behind(TOO_LONG, TOO_LONG));
     if fault.code.as_deref() == Some(THREAD_UNSUPPORTED) {
         json.key("details").open_object().key("error_code").plain(THREAD_UNSUPPORTED);
         json.key("unsupported").open_array().plain("model").close_array().close_object();
@@ -145,8 +149,12 @@ pub(super) fn write_object(fault: &Fault<'_>, request_id: Option<&str>, out: &mu
     json.close_object();
 }
 
-fn type_of(kind: FaultKind) -> &'static str {
-    match kind {
+/// How the vendor tells that a prompt is too long; its clients shorten the conversation then.
+const TOO_LONG: &str = "prompt is too long";
+
+fn type_of(fault: &Fault<'_>) -> &'static str {
+    match fault.kind {
+        _ if fault.is_context_length() => "invalid_request_error",
         FaultKind::InvalidRequest | FaultKind::Conflict | FaultKind::Unprocessable | FaultKind::ContentFilter => {
             "invalid_request_error"
         }

@@ -194,6 +194,7 @@ pub(super) fn write(fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8
 /// The status that the vendor's clients know.
 fn status_of(fault: &Fault<'_>) -> u16 {
     match fault.status {
+        _ if fault.is_context_length() => 400,
         529 => 503,
         402 => 429,
         status @ 400..=599 => status,
@@ -201,12 +202,18 @@ fn status_of(fault: &Fault<'_>) -> u16 {
     }
 }
 
+/// How the vendor tells that a prompt is too long, but for its numbers.
+const TOO_LONG: &str = "The input token count exceeds the maximum number of tokens allowed";
+
 /// Appends `{"error":{…}}`. SDKs look at the first bytes and compare the code as a number.
 pub(super) fn write_object(fault: &Fault<'_>, request_id: Option<&str>, out: &mut Vec<u8>) {
     let mut json = Writer::new(out);
     json.open_object().key("error").open_object();
     json.key("code").number(u64::from(status_of(fault)));
-    json.key("message").plain(&fault.message).key("status").plain(word_of(fault));
+    json.key("message")
+        .plain(&fault.message_behind("The input token count", TOO_LONG))
+        .key("status")
+        .plain(word_of(fault));
     let own = |code: &str| STATUSES.iter().any(|(word, _)| *word == code);
     let reason = fault.code.as_deref().filter(|code| !own(code));
     if reason.is_some() || request_id.is_some() || fault.param.is_some() || fault.retry_after_s.is_some() {
