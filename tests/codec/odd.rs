@@ -227,7 +227,7 @@ fn what_many_clients_always_send_is_no_loss() {
     }
     let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}],
         "generationConfig": {"responseModalities": ["TEXT"]}});
-    let marked = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}],
+    let marked = json!({"model": "m", "max_tokens": 90, "messages": [{"role": "user", "content": "hi"}],
         "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}]});
     for (from, to, body) in [
         (Format::GeminiGenerate, Format::OpenaiChat, &gemini),

@@ -258,7 +258,7 @@ fn trap_a3_a_cut_stream_fails_with_its_own_id_and_the_next_number() {
     let last = seen.last().unwrap();
     assert_eq!(last["type"], "response.failed");
     assert_eq!((&last["response"]["id"], &last["response"]["status"]), (&json!("chatcmpl-1"), &json!("failed")));
-    assert_eq!(last["response"]["error"], json!({"code": "stream_incomplete", "message": "cut"}));
+    assert_eq!(last["response"]["error"], json!({"code": "server_error", "message": "stream_incomplete: cut"}));
     assert_eq!(last["response"]["output"][0]["status"], "incomplete", "a call that was cut must not be run");
     assert!(!kinds(&seen).contains(&"response.output_item.done"));
     // Before anything was said it is an error alone, so that it can still become a status.
