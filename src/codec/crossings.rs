@@ -320,3 +320,60 @@ fn a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for() {
         assert!(message.to_lowercase().contains("token count") && message.contains("exceeds"), "{message}");
     }
 }
+
+#[test]
+fn what_only_its_own_provider_can_do_is_refused_by_name() {
+    let input = |items: Value| json!({"model": "m", "input": items});
+    let chat =
+        |more: (&str, Value)| json!({"model": "m", "messages": [{"role": "user", "content": "q"}], more.0: more.1});
+    let mcp = json!([{"type": "url", "url": "https://h", "name": "n"}]);
+    let compaction = json!([{"role": "user", "content": "q"}, {"type": "compaction", "encrypted_content": "gAAA"}]);
+    for (from, body, code, name) in [
+        (R, input(compaction), "unsupported_parameter", "compaction"),
+        (
+            R,
+            input(json!([{"role": "user", "content": "q"}, {"type": "compaction_trigger"}])),
+            "unsupported_parameter",
+            "compaction_trigger",
+        ),
+        (A, messages(&json!({"mcp_servers": mcp})), "unsupported_tool", "mcp_servers"),
+        (A, messages(&json!({"container": "container_1"})), "unsupported_parameter", "container"),
+        (A, messages(&json!({"container": {"id": "c"}})), "unsupported_parameter", "container"),
+        (
+            A,
+            messages(&json!({"container": {"skills": [{"type": "anthropic", "skill_id": "xlsx"}]}})),
+            "unsupported_parameter",
+            "container",
+        ),
+        (C, chat(("web_search_options", json!({}))), "unsupported_tool", "web_search_options"),
+        (C, chat(("enable_search", json!(true))), "unsupported_tool", "enable_search"),
+    ] {
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            let fault = sent((from, to), &body, &Facts::default()).unwrap_err();
+            assert_eq!((fault.status, fault.code.as_deref()), (400, Some(code)), "{from:?} {to:?} {name}");
+            assert!(fault.message.contains(&format!("`{name}`")), "{}", fault.message);
+        }
+        let (own, lost) = sent((from, from), &body, &Facts::default()).unwrap();
+        assert_eq!(lost, "", "{name}");
+        assert!(own.to_string().contains(name), "{own}");
+    }
+    for body in [
+        json!({"mcp_servers": []}),
+        json!({"mcp_servers": null}),
+        json!({"container": null}),
+        json!({"container": {"id": null, "skills": []}}),
+    ] {
+        for to in OTHERS {
+            assert!(sent((A, to), &messages(&body), &Facts::default()).is_ok(), "{to:?}");
+        }
+    }
+    for to in [A, R, G] {
+        for off in [
+            ("web_search_options", Value::Null),
+            ("enable_search", json!(false)),
+            ("search_parameters", json!({"mode": "off"})),
+        ] {
+            assert!(sent((C, to), &chat(off.clone()), &Facts::default()).is_ok(), "{to:?} {off:?}");
+        }
+    }
+}

@@ -183,6 +183,8 @@ mod tests {
             (R, r#"{"conversation":{"id":"conv_1"}}"#, Some(("conversation", true))),
             (R, r#"{"conversation":"conv_1"}"#, Some(("conversation", true))),
             (R, r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#, Some(("item_reference", true))),
+            (R, r#"{"input":[{"type":"compaction_trigger"}]}"#, Some(("compaction_trigger", true))),
+            (R, r#"{"context_management":[{"type":"compaction"}]}"#, None),
             (R, r#"{"input":[{"type":"reasoning","encrypted_content":"gAAA"}]}"#, Some(("encrypted_content", false))),
             (R, r#"{"input":[{"type":"reasoning","encrypted_content":"tg1.abc"}]}"#, None),
             (R, r#"{"input":[{"encrypted_content":"g"},{"content":[{"file_id":"file-1"}]}]}"#, Some(("file_id", true))),

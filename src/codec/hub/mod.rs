@@ -23,7 +23,7 @@ pub use error::{Fault, FaultKind, Refusal};
 pub use event::{Event, Head};
 pub use loss::{Action, Field, Loss, Losses, Place};
 pub use request::{
-    CacheSpec, Effort, Identity, Limits, Origin, OutputSpec, Reasoning, ReasoningForm, Request, Sampling, State,
+    Asked, CacheSpec, Effort, Identity, Limits, Origin, OutputSpec, Reasoning, ReasoningForm, Request, Sampling, State,
     StreamSpec, THREAD_UNSUPPORTED, Tier, Verbosity,
 };
 pub use response::{Candidate, Response, Stop, Usage};

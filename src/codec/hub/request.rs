@@ -330,6 +330,20 @@ pub struct State<'a> {
     /// A conversation that the provider keeps as it grows (`thread`): once begun, a request holds only what is new of
     /// it. As with what is [`kept`](Self::kept) no other format may go on, and its clients know how to go on without.
     pub thread: Option<Extra<'a>>,
+    /// What the request asks for that only a provider of its own format can do. It goes on to such a one as what it is, a
+    /// field or an item.
+    pub asked: Vec<Asked<'a>>,
+}
+
+/// Something that only a provider of the client's own format can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The field or item that asks for it.
+    pub key: Cow<'a, str>,
+    /// The code of the refusal elsewhere.
+    pub code: &'static str,
+    /// Byte offset in the body.
+    pub at: usize,
 }
 
 /// The code of a refusal of a thread: at this the vendor's SDKs send the whole conversation instead.
@@ -343,6 +357,14 @@ impl State<'_> {
     /// It does.
     pub fn refuse_elsewhere(&self) -> Result<(), Refusal> {
         self.refuse_thread()?;
+        if let Some(asked) = self.asked.first() {
+            let message = format!(
+                "`{}` asks for what only providers of its own format do, and this model is another's: remove it, or choose \
+                 such a model",
+                asked.key
+            );
+            return Err(Refusal::at(asked.at, message).with_code(asked.code));
+        }
         let Some(extra) = self.kept.first() else { return Ok(()) };
         let message = format!(
             "`{}` stands for what only the provider that keeps it can look up, and this model is another provider's: send \

@@ -104,7 +104,10 @@ const SPEC: Spec = Spec {
         ),
         (Field::Refusal, "words of refusal are a text"),
         (Field::SearchResult, "of another format: dropped"),
-        (Field::ServerTool, "refused; what it did before is dropped"),
+        (
+            Field::ServerTool,
+            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+        ),
         (Field::Stop, "texts of white space only are dropped"),
         (Field::Strict, "objects are closed to other properties"),
         (Field::Temperature, "1 at most; dropped where the model chooses its words by itself"),

@@ -7,8 +7,8 @@ use super::read_tools::{read_tool_choice, read_tools};
 use super::wire::{OWN, extra, is_strict, read_cache};
 use crate::format::RequestHead;
 use crate::hub::{
-    Block, BlockKind, Effort, Extra, Field, Origin, OutputSpec, ReasoningForm, Refusal, Request, Role, StreamSpec,
-    Tier, Turn,
+    Asked, Block, BlockKind, Effort, Extra, Field, Origin, OutputSpec, ReasoningForm, Refusal, Request, Role,
+    StreamSpec, Tier, Turn,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Problem};
 use crate::seal::Seal;
@@ -83,10 +83,37 @@ fn read_scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Requ
         "cache_control" => request.cache.auto = read_cache(value, &mut request.extras)?,
         name => {
             let field = class_of(name);
-            request.extras.push(extra(field, key, value)?);
+            let extra = extra(field, key, value)?;
+            request.state.asked.extend(asked(&extra)?);
+            request.extras.push(extra);
         }
     }
     Ok(())
+}
+
+/// What a field asks for that no other vendor does: servers of tools, a container with something in it.
+fn asked<'a>(extra: &Extra<'a>) -> Result<Option<Asked<'a>>, JsonError> {
+    let code = match extra.key.as_ref() {
+        "mcp_servers" if !extra.value.is_empty() => "unsupported_tool",
+        "container" if holds_something(&extra.value)? => "unsupported_parameter",
+        _ => return Ok(None),
+    };
+    Ok(Some(Asked { key: extra.key.clone(), code, at: extra.at }))
+}
+
+/// True for a container that has an id or skills, or is one's id.
+fn holds_something(container: &Json<'_>) -> Result<bool, JsonError> {
+    let mut cursor = container.cursor();
+    if cursor.peek()? != Kind::Object {
+        return Ok(!container.is_empty());
+    }
+    let mut found = false;
+    cursor.object::<JsonError>(|key, value| {
+        let value = value.json()?;
+        found |= matches!(key.as_ref(), "id" | "skills") && !value.is_empty();
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// What a field of a message that the hub has no place for counts as.

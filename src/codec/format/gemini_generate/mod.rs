@@ -130,7 +130,10 @@ const SPEC: Spec = Spec {
         (Field::Refusal, "words of refusal are a text"),
         (Field::SearchResult, "given as text"),
         (Field::Seed, "a second one is dropped"),
-        (Field::ServerTool, "refused; what it did before is dropped"),
+        (
+            Field::ServerTool,
+            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+        ),
         (Field::Stop, "five texts at most, none of them empty"),
         (Field::Store, "answers are not stored"),
         (Field::Temperature, "dropped where the model chooses its words by itself"),

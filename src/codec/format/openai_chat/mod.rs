@@ -92,7 +92,10 @@ static SPEC: Spec = Spec {
         (Field::ToolError, "said in the result's text"),
         (Field::ToolName, "in 64 letters, digits, `_` and `-`: another name stands in, and is given back"),
         (Field::Strict, "off where the schema is not closed"),
-        (Field::ServerTool, "refused"),
+        (
+            Field::ServerTool,
+            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+        ),
         (Field::Beta, "dropped; a thread is refused"),
         (Field::FrequencyPenalty, "dropped where the model chooses its words by itself"),
         (Field::Identity, "a long id is a hash"),

@@ -271,6 +271,14 @@ fn all_tokens(top_k: &Json<'_>) -> bool {
     top_k.as_str() == "0" || top_k.as_str().starts_with('-')
 }
 
+/// True for a field that has the provider search or run something; an empty `web_search_options` does.
+pub(super) fn asks_for_tools(key: &str, said: &Json<'_>) -> bool {
+    if class_of(key) != Field::ServerTool || matches!(said.as_str(), "null" | "false") {
+        return false;
+    }
+    key == "web_search_options" || !(said.is_empty() || said.as_str().contains("\"off\""))
+}
+
 /// What a field without a place in the hub counts as.
 pub(super) fn class_of(key: &str) -> Field {
     match key {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{self, Said};
 use super::details;
-use super::read_extensions::{Wishes, class_of, placed};
+use super::read_extensions::{Wishes, asks_for_tools, class_of, placed};
 use super::read_parts::{content, words};
 use super::read_response::{self, call};
 use super::read_tools;
@@ -13,8 +13,8 @@ use super::wire::keep;
 use crate::Format;
 use crate::format::RequestHead;
 use crate::hub::{
-    Block, BlockKind, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec, Tier,
-    Turn, Verbosity,
+    Asked, Block, BlockKind, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec,
+    Tier, Turn, Verbosity,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 use crate::seal::{Opened, Seal};
@@ -167,7 +167,13 @@ fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>
         "prompt_cache_options" | "prompt_cache_retention" => {
             keep(&mut request.cache.options, Field::Cache, key, value)?;
         }
-        _ => keep(&mut request.extras, class_of(&key), key, value)?,
+        _ => {
+            let (at, said) = (value.offset(), value.clone().json()?);
+            if asks_for_tools(&key, &said) {
+                request.state.asked.push(Asked { key: key.clone(), code: "unsupported_tool", at });
+            }
+            keep(&mut request.extras, class_of(&key), key, value)?;
+        }
     }
     Ok(())
 }

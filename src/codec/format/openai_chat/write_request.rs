@@ -11,9 +11,11 @@ use crate::json::{Json, Text, Writer};
 
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
-    request.state.refuse_elsewhere()?;
     let mut body = Vec::with_capacity(1024);
     let mut report = Report { origin: request.origin.format, losses: &mut out.losses };
+    if !report.is_own() {
+        request.state.refuse_elsewhere()?;
+    }
     let mut w = Writer::new(&mut body);
     w.open_object().key("model").plain(target.model);
     w.key("messages").open_array();

@@ -81,6 +81,7 @@ static SPEC: Spec = Spec {
     state: StateFields {
         named: &[
             Holder::any("previous_response_id"),
+            Holder { key: "type", mark: "compaction_trigger", name: "compaction_trigger" },
             Holder::any("conversation"),
             Holder { key: "type", mark: "item_reference", name: "item_reference" },
             Holder::any("file_id"),
@@ -125,7 +126,10 @@ static SPEC: Spec = Spec {
         (Field::Strict, "off where the schema is not closed, and where nothing is said"),
         (Field::Tool, "a custom tool is a function where the server knows none"),
         (Field::ToolChoice, "dropped where there are no tools"),
-        (Field::ServerTool, "refused"),
+        (
+            Field::ServerTool,
+            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+        ),
         (Field::Store, "not stored unless asked; what another provider keeps cannot be asked for"),
         (Field::Modalities, "dropped"),
         (Field::Beta, "dropped; a thread is refused"),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::item::Item;
 use super::read_parts::content;
 use super::read_tools;
-use crate::hub::{Block, BlockKind, Extra, Field, OpaqueKind, Refusal, Request, Role, Turn};
+use crate::hub::{Asked, Block, BlockKind, Extra, Field, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Cursor, Json, Kind};
 use crate::seal::{Opened, Seal};
 
@@ -68,7 +68,12 @@ impl<'a> History<'_, 'a> {
                 }
                 Ok(())
             }
-            _ => {
+            kind => {
+                // What it stands for, or asks for, is the conversation itself.
+                if matches!(kind, "compaction" | "compaction_trigger") {
+                    let asked = Asked { key: item.kind.clone(), code: "unsupported_parameter", at };
+                    self.request.state.asked.push(asked);
+                }
                 let block = item.kept();
                 self.add(Role::Assistant, block);
                 Ok(())

@@ -116,7 +116,6 @@ fn other_extensions_have_their_class() {
         (json!({"best_of": 2}), "n"),
         (json!({"prompt_mode": "reasoning"}), "reasoning"),
         (json!({"reasoning": "much"}), "reasoning"),
-        (json!({"enable_search": true}), "server_tool"),
     ] {
         let sent = to_messages(&with(&fields), as_it_is);
         assert_eq!(sent.losses, [format!("dropped:{class}")], "{fields}");
