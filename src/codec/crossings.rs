@@ -377,3 +377,63 @@ fn what_only_its_own_provider_can_do_is_refused_by_name() {
         }
     }
 }
+
+#[test]
+fn a_tool_whose_schema_its_vendor_keeps_is_refused_as_such() {
+    let tool = |from: Format, tool: Value| match from {
+        A => messages(&json!({"tools": [tool]})),
+        R => json!({"model": "m", "input": "q", "tools": [tool]}),
+        _ => json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}], "tools": [tool]}),
+    };
+    for (from, kind, by_client) in [
+        (A, json!({"type": "bash_20250124", "name": "bash"}), true),
+        (A, json!({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"}), true),
+        (A, json!({"type": "memory_20250818", "name": "memory"}), true),
+        (
+            A,
+            json!({"type": "computer_20250124", "name": "computer", "display_width_px": 1, "display_height_px": 1}),
+            true,
+        ),
+        (A, json!({"type": "web_search_20250305", "name": "web_search"}), false),
+        (R, json!({"type": "local_shell"}), true),
+        (R, json!({"type": "apply_patch"}), true),
+        (R, json!({"type": "computer_use_preview", "display_width": 1}), true),
+        (R, json!({"type": "web_search"}), false),
+        (R, json!({"type": "code_interpreter", "container": {"type": "auto"}}), false),
+        (G, json!({"computerUse": {"environment": "ENVIRONMENT_BROWSER"}}), true),
+        (G, json!({"googleSearch": {}}), false),
+    ] {
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            let fault = sent((from, to), &tool(from, kind.clone()), &Facts::default()).unwrap_err();
+            assert_eq!((fault.status, fault.code.as_deref()), (400, Some("unsupported_tool")), "{kind} {to:?}");
+            assert_eq!(fault.message.contains("run by"), !by_client, "{kind} {to:?}: {}", fault.message);
+            assert_eq!(
+                fault.message.contains("declare it as a function"),
+                by_client,
+                "{kind} {to:?}: {}",
+                fault.message
+            );
+        }
+    }
+}
+
+#[test]
+fn tools_that_the_client_searches_are_offered_from_the_start() {
+    let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}, "defer_loading": true});
+    let search = json!({"type": "tool_search", "execution": "client", "description": "finds", "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}});
+    let body = json!({"model": "m", "tools": [tool("f"), search.clone()], "input": [
+        {"role": "user", "content": "q"},
+        {"type": "tool_search_call", "call_id": "s1", "execution": "client", "arguments": {"query": "x"}, "status": "completed"},
+        {"type": "tool_search_output", "call_id": "s1", "execution": "client", "status": "completed", "tools": [
+            tool("f"), {"type": "namespace", "name": "ns", "description": "", "tools": [tool("g")]}]},
+        {"role": "user", "content": "r"}]});
+    for to in [A, C, G] {
+        let (sent, lost) = sent((R, to), &body, &Facts::default()).unwrap();
+        let text = sent["tools"].to_string();
+        assert_eq!((text.matches("\"f\"").count(), text.matches("\"ns_g").count()), (1, 1), "{to:?}: {text}");
+        assert!(lost.contains("/tools/1") && lost.contains("/input/1") && lost.contains("/input/2"), "{to:?}: {lost}");
+    }
+    let (own, _) = sent((R, R), &body, &Facts::default()).unwrap();
+    assert_eq!((own["tools"].as_array().unwrap().len(), &own["tools"][1]), (2, &search), "{own}");
+    assert_eq!(own["input"][2], body["input"][2]);
+}

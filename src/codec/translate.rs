@@ -33,6 +33,9 @@ pub fn translate_request(
 ) -> Result<TranslatedRequest, Fault<'static>> {
     let told = |refusal: crate::hub::Refusal| refusal.into_fault(body);
     let mut request = wire(from).read_request(body, head).map_err(told)?;
+    if from != to {
+        request.offer_found_tools();
+    }
     // Most requests are about as long in another format.
     let mut outgoing = Outgoing { body: Vec::with_capacity(body.len() + 256), ..Outgoing::default() };
     fit(&mut request, target.facts, &mut outgoing.losses);

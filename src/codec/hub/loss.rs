@@ -238,6 +238,8 @@ fields! {
     ParallelTools = "parallel_tools",
     /// A tool that the provider runs.
     ServerTool = "server_tool",
+    /// A tool that a vendor defines and the client runs.
+    VendorTool = "vendor_tool",
     /// A prompt-cache breakpoint.
     CacheMark = "cache_mark",
     /// Prompt caching of the whole request.

@@ -1,6 +1,7 @@
 //! A request.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::block::{Block, BlockKind, CacheMark, Extra, Turn};
 use super::error::Refusal;
@@ -22,6 +23,9 @@ pub struct Request<'a> {
     pub turns: Vec<Turn<'a>>,
     /// What the model may call.
     pub tools: Vec<Tool<'a>>,
+    /// What a search among tools found in the course of the conversation. It stands there for who knows such searches;
+    /// others are offered it from the start.
+    pub found_tools: Vec<Tool<'a>>,
     /// How free it is to.
     pub tool_policy: ToolPolicy<'a>,
     /// Where it must stop.
@@ -62,6 +66,7 @@ impl<'a> Request<'a> {
             instructions: Vec::new(),
             turns: Vec::new(),
             tools: Vec::new(),
+            found_tools: Vec::new(),
             tool_policy: ToolPolicy::default(),
             limits: Limits::default(),
             sampling: Sampling::default(),
@@ -112,6 +117,13 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
+    /// Offers the tools that were found among the others, but for those that are among them already.
+    pub fn offer_found_tools(&mut self) {
+        let mut known: BTreeSet<String> = self.tools.iter().filter_map(Tool::name).map(str::to_owned).collect();
+        let found = std::mem::take(&mut self.found_tools).into_iter();
+        self.tools.extend(found.filter(|tool| tool.name().is_some_and(|name| known.insert(name.to_owned()))));
+    }
+
     /// Whether `wanted` holds for a part of the request, in a tool's result too.
     #[must_use]
     pub fn has_block(&self, wanted: impl Fn(&BlockKind<'_>) -> bool) -> bool {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::block::{CacheMark, Extra};
+use super::error::Refusal;
 use crate::Format;
 use crate::json::{Json, JsonError, Kind, Text};
 
@@ -37,12 +38,14 @@ pub enum Tool<'a> {
         /// Byte offset in the body.
         at: usize,
     },
-    /// A tool that the provider runs itself.
+    /// A tool that one vendor defines: its models know what it takes, and no schema tells others.
     Server {
         /// Format that knows it.
         format: Format,
         /// The whole tool's JSON.
         raw: Json<'a>,
+        /// The client runs it; else the provider does.
+        by_client: bool,
         /// Byte offset in the body.
         at: usize,
     },
@@ -56,6 +59,21 @@ impl Tool<'_> {
             Self::Function { name, .. } | Self::Custom { name, .. } => Some(name),
             Self::Server { .. } => None,
         }
+    }
+
+    /// The refusal of a tool of another vendor's.
+    #[must_use]
+    pub fn refuse_elsewhere(&self) -> Refusal {
+        let message = match self {
+            Self::Server { by_client: true, .. } => {
+                "only models of its vendor know what this tool takes: declare it as a function with a schema, or choose such \
+                 a model"
+            }
+            Self::Server { .. } | Self::Function { .. } | Self::Custom { .. } => {
+                "this tool is run by providers of another format only; remove it or choose such a model"
+            }
+        };
+        Refusal::at(self.at(), message).with_code("unsupported_tool")
     }
 
     /// Byte offset in the body.

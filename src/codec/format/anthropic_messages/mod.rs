@@ -75,6 +75,7 @@ const SPEC: Spec = Spec {
     bad_key_is_bad_request: false,
     source: "anthropic-version 2026-10-21; SDKs anthropic-python 2.11 and anthropic-typescript 1.11",
     request_losses: &[
+        (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
         (Field::Audio, "messages hold no sound"),
         (Field::Cache, "caches have no key and no options; marks ask for them"),
         (Field::FrequencyPenalty, "no such field"),

@@ -14,10 +14,15 @@ pub(super) fn read_tools<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Tool<'a>>, J
     Ok(tools)
 }
 
+/// How types of tools begin that the vendor defines and the client runs.
+const OF_CLIENT: [&str; 5] = ["bash_", "browser_", "computer_", "memory_", "text_editor_"];
+
 fn read_tool<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
     let at = cursor.offset();
-    if !matches!(type_of(cursor)?.as_ref(), "" | "custom") {
-        return Ok(Tool::Server { format: OWN, raw: cursor.json()?, at });
+    let kind = type_of(cursor)?;
+    if !matches!(kind.as_ref(), "" | "custom") {
+        let by_client = OF_CLIENT.iter().any(|begin| kind.starts_with(begin));
+        return Ok(Tool::Server { format: OWN, raw: cursor.json()?, by_client, at });
     }
     let (mut name, mut description, mut schema, mut strict, mut cache) = (None, None, None, None, None);
     let mut extras = Vec::new();

@@ -81,14 +81,11 @@ impl Pen<'_, '_> {
                 undo.wrapped_tools.push(sent_name(name).into_owned());
                 self.wrapped(name, description.as_ref(), format.as_ref());
             }
-            Tool::Server { format, raw, at } if *format == OWN => {
+            Tool::Server { format, raw, at, .. } if *format == OWN => {
                 let trimmed = self.trimmed(raw, true, *at);
                 self.server_tool(trimmed.as_ref().unwrap_or(raw), mark.is_some());
             }
-            Tool::Server { at, .. } => {
-                let message = "this tool is run by providers of another format only; remove it or choose such a model";
-                return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
-            }
+            Tool::Server { .. } => return Err(tool.refuse_elsewhere()),
         }
         Ok(())
     }

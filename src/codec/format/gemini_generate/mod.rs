@@ -101,6 +101,7 @@ const SPEC: Spec = Spec {
     bad_key_is_bad_request: true,
     source: "API v1beta of November 2026; SDK google-genai 3.4",
     request_losses: &[
+        (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
         (Field::MaxOutput, "one token at least"),
         (Field::Cache, "the provider caches by itself; there are no keys and no options"),
         (Field::CacheMark, "what is cached cannot be marked"),

@@ -19,7 +19,8 @@ pub(super) fn read_tools<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Tool<'a>>, J
             let (at, json) = (value.offset(), value.json()?);
             if json.kind() != Kind::Null {
                 let raw = format!("{{\"{}\":{}}}", Text::from_plain(&key).escaped(), json.as_str());
-                tools.push(Tool::Server { format: OWN, raw: Json::from_valid(raw), at });
+                let by_client = name == "computerUse";
+                tools.push(Tool::Server { format: OWN, raw: Json::from_valid(raw), by_client, at });
             }
             Ok(())
         })

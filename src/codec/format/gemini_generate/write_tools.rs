@@ -147,10 +147,9 @@ impl Pen<'_, '_> {
     }
 
     fn server_tool(&mut self, tool: &Tool<'_>) -> Result<(), Refusal> {
-        let Tool::Server { format, raw, at } = tool else { return Ok(()) };
+        let Tool::Server { format, raw, .. } = tool else { return Ok(()) };
         if *format != OWN {
-            let message = "this tool is run by providers of another format only; remove it or choose such a model";
-            return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
+            return Err(tool.refuse_elsewhere());
         }
         self.json.json(raw);
         Ok(())

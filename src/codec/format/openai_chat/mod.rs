@@ -72,6 +72,7 @@ static SPEC: Spec = Spec {
     bad_key_is_bad_request: false,
     source: "openai-python 3.52, and threads about the servers that speak like it",
     request_losses: &[
+        (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
         (Field::MaxOutput, "one token at least"),
         (Field::Stop, "four stop texts at most"),
         (Field::TopK, "dropped, but for servers with the extension"),

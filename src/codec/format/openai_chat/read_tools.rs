@@ -61,7 +61,7 @@ fn tool<'a>(value: &mut Cursor<'a>, unplaced: &mut Vec<Extra<'a>>) -> Result<Too
             Ok(tool)
         }
         ("function" | "custom", None) => Err(Refusal::at(at, format!("the tool lacks `{kind}`"))),
-        _ => Ok(Tool::Server { format: Format::OpenaiChat, raw: start.clone().json()?, at }),
+        _ => Ok(Tool::Server { format: Format::OpenaiChat, raw: start.clone().json()?, by_client: false, at }),
     }
 }
 

@@ -99,6 +99,7 @@ static SPEC: Spec = Spec {
     bad_key_is_bad_request: false,
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[
+        (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
         (Field::MaxOutput, "16 tokens at least"),
         (Field::Stop, "dropped"),
         (Field::TopK, "dropped"),

@@ -70,6 +70,9 @@ impl<'a> History<'_, 'a> {
             }
             kind => {
                 // What it stands for, or asks for, is the conversation itself.
+                if kind == "tool_search_output" {
+                    self.found(item.tools.clone());
+                }
                 if matches!(kind, "compaction" | "compaction_trigger") {
                     let asked = Asked { key: item.kind.clone(), code: "unsupported_parameter", at };
                     self.request.state.asked.push(asked);
@@ -78,6 +81,14 @@ impl<'a> History<'_, 'a> {
                 self.add(Role::Assistant, block);
                 Ok(())
             }
+        }
+    }
+
+    /// Tools that a search found. What cannot be read stays in the item alone.
+    fn found(&mut self, tools: Option<Cursor<'a>>) {
+        let mut read = Request::new(self.request.origin.clone());
+        if tools.is_some_and(|mut tools| read_tools::tools(&mut tools, &mut read).is_ok()) {
+            self.request.found_tools.append(&mut read.tools);
         }
     }
 

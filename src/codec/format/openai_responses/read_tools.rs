@@ -29,8 +29,6 @@ struct Fields<'a> {
     strict: Option<bool>,
     format: Option<Json<'a>>,
     tools: Option<Cursor<'a>>,
-    /// `execution: client`: the client searches, not the provider.
-    by_client: bool,
     extras: Vec<Extra<'a>>,
 }
 
@@ -53,7 +51,6 @@ impl<'a> Fields<'a> {
             "strict" => self.strict = value.nullable(Cursor::bool)?,
             "format" => self.format = value.nullable(Cursor::json)?,
             "tools" => self.tools = placed(value, Kind::Array)?,
-            "execution" => self.by_client = value.json()?.as_str() == "\"client\"",
             _ => keep(&mut self.extras, Field::Tool, key, value)?,
         }
         Ok(())
@@ -101,15 +98,28 @@ fn tool<'a>(value: &mut Cursor<'a>, namespace: Option<&str>, request: &mut Reque
                 list.array::<Refusal>(|_, value| tool(value, Some(&name), request))?;
             }
         }
-        // The provider finds tools by itself; where there is no such thing, all are offered from the start.
-        "tool_search" if !fields.by_client => {
+        // Tools are found when they are wanted; where there is no such thing, all are offered from the start.
+        "tool_search" => {
             let key = Cow::Borrowed(TOOL_SEARCH);
             request.extras.push(Extra { field: Field::Tool, key, value: start.clone().json()?, at });
         }
         "" => return Err(Refusal::at(at, "the tool needs `type`")),
-        _ => request.tools.push(Tool::Server { format: OWN, raw: start.clone().json()?, at }),
+        kind => {
+            let raw = start.clone().json()?;
+            let by_client = is_of_client(kind, &raw);
+            request.tools.push(Tool::Server { format: OWN, raw, by_client, at });
+        }
     }
     Ok(())
+}
+
+/// True for a tool that the vendor defines and the client runs; a shell may be on either side.
+fn is_of_client(kind: &str, raw: &Json<'_>) -> bool {
+    match kind {
+        "local_shell" | "apply_patch" | "computer" | "computer_use_preview" => true,
+        "shell" => !raw.as_str().contains("\"container"),
+        _ => false,
+    }
 }
 
 /// A grammar stands in an object of its own in the hub, as in Chat Completions; here its fields are flat.

@@ -139,10 +139,7 @@ impl Pen<'_, '_, '_> {
             Tool::Server { format, raw, .. } if *format == OWN => {
                 self.w.json(raw);
             }
-            Tool::Server { at, .. } => {
-                let message = "a tool that the vendor runs itself is not known to the provider of this model";
-                return Err(Refusal::at(*at, message).with_code("unsupported_tool"));
-            }
+            Tool::Server { .. } => return Err(tool.refuse_elsewhere()),
         }
         Ok(())
     }

@@ -257,7 +257,7 @@ fn traps_c13_c14_custom_tools_are_wrapped() {
 fn trap_c16_tools_of_another_provider_are_refused() {
     let server = |request: &mut hub::Request<'_>| {
         let raw = Json::from_valid(r#"{"type":"image_generation"}"#);
-        request.tools.push(Tool::Server { format: Format::OpenaiChat, raw, at: 0 });
+        request.tools.push(Tool::Server { format: Format::OpenaiChat, raw, by_client: false, at: 0 });
     };
     assert_eq!(Way::default().go(HI, server).unwrap_err().code, Some("unsupported_tool"));
 }

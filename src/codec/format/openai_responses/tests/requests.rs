@@ -171,7 +171,8 @@ fn trap_c16_tools_of_another_provider_are_refused() {
     assert_eq!(written["tools"], json!([{"type": "web_search"}]));
     let refusal = Way::foreign()
         .go(own, |request| {
-            request.tools = vec![Tool::Server { format: Format::AnthropicMessages, raw: Json::NULL, at: 0 }];
+            request.tools =
+                vec![Tool::Server { format: Format::AnthropicMessages, raw: Json::NULL, by_client: false, at: 0 }];
         })
         .unwrap_err();
     assert_eq!(refusal.code, Some("unsupported_tool"));
