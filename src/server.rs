@@ -34,12 +34,15 @@ use control::{Control, Reload};
 use front::{Back, Front};
 use handover::Giver;
 pub use handover::Inherited;
-use lifecycle::{Drain, Handover, Signals};
+use lifecycle::{Drain, Ending, Handover, Signals};
 use listen::{Bound, Listening};
 use tls::Certificate;
 
 /// Connections to providers that are kept open, idle.
 const KEPT_CONNECTIONS: usize = 1024;
+
+/// Seconds after which Pingora would end a process that drains: longer than any drain may take.
+const LONGEST_GRACE: u64 = 2 * 24 * 3600;
 
 /// Tries of Pingora's own loop; the plan of a request ends earlier.
 const PINGORA_TRIES: usize = 64;
@@ -147,13 +150,14 @@ pub fn run(
         "reload",
         Reload { control: control.clone(), ready: Arc::clone(&handover.accepting) },
     ));
-    server.add_service(background_service("drain", Drain { control, settings, underway }));
+    let ending = Ending { control, underway };
+    server.add_service(background_service("drain", Drain(ending.clone())));
     server.add_service(background_service("handover", handover));
     server.add_service(background_service("memory", memory));
     for extra in extras {
         server.add_boxed_service(extra);
     }
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { handed_over: left }) });
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { handed_over: left, ending }) });
     Ok(())
 }
 
@@ -195,8 +199,8 @@ fn process_conf(settings: &Settings) -> ServerConf {
         threads: settings.server.threads.unwrap_or(cores),
         max_retries: PINGORA_TRIES,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
-        // The drain service ends the process as soon as the last exchange is over; this is only its deadline.
-        grace_period_seconds: Some(settings.server.drain_deadline.as_secs().saturating_add(1)),
+        // The drain service ends the process, by the deadline that the config has by then.
+        grace_period_seconds: Some(LONGEST_GRACE),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }

@@ -174,7 +174,7 @@ pub(super) static SERVER: Section = Section {
             "drain_deadline",
             "duration, 0 to 24h",
             Default("1h"),
-            "How long requests that are under way may go on after SIGTERM or an upgrade. The process ends as soon as the last one is over, and at most then; up to 10s before, answers that are not over are ended with an error that says so.",
+            "How long requests that are under way may go on after SIGTERM or an upgrade. The process ends as soon as the last one is over. Up to 10s before the deadline, answers that are not over are ended with an error that says so; where it is short, that may take up to 6s and go beyond it. What holds is what the config says when the drain begins.",
         ),
         field(
             "upgrade_socket",

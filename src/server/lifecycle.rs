@@ -15,7 +15,6 @@ use tokio::sync::{Semaphore, watch};
 use super::control::Control;
 use super::handover::{self, Giver, Inherited};
 use crate::clock;
-use crate::config::Settings;
 use crate::upstream::seam;
 
 /// Longest wait for the access log's last lines when the process ends.
@@ -28,9 +27,20 @@ const FAREWELL: Duration = Duration::from_millis(700);
 /// How often a draining process looks whether it may go.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// How long before the drain's deadline those that are left are told, where it is not short.
+const NOTICE: Duration = seam::LOOKS.saturating_mul(2);
+
+/// The least time that they get to tell their clients, however short the deadline is: those that wait for a provider
+/// which says nothing hear of it within [`seam::LOOKS`].
+const MOMENT: Duration = Duration::from_millis(500).saturating_add(seam::LOOKS);
+
+/// The same where the process is to end at once.
+const INSTANT: Duration = Duration::from_millis(200);
+
 /// What ends a process: a signal, or another process in its place.
 pub(super) struct Signals {
     pub(super) handed_over: watch::Receiver<bool>,
+    pub(super) ending: Ending,
 }
 
 #[async_trait]
@@ -42,12 +52,16 @@ impl ShutdownSignalWatch for Signals {
             return std::future::pending().await;
         };
         let mut handed_over = self.handed_over.clone();
-        tokio::select! {
+        let signal = tokio::select! {
             _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
             _ = quit.recv() => ShutdownSignal::GracefulTerminate,
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
             Ok(_) = handed_over.wait_for(|done| *done) => ShutdownSignal::GracefulTerminate,
+            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+        };
+        if matches!(signal, ShutdownSignal::FastShutdown) {
+            self.ending.at_once().await;
         }
+        signal
     }
 }
 
@@ -135,9 +149,13 @@ impl Handover {
 }
 
 /// Ends the process once nothing is in flight after a stop began: Pingora itself would sleep its whole grace period.
-pub(super) struct Drain {
+pub(super) struct Drain(pub(super) Ending);
+
+/// The end of the process.
+#[derive(Clone)]
+pub(super) struct Ending {
     pub(super) control: Control,
-    pub(super) settings: Arc<Settings>,
+    /// Requests that are under way.
     pub(super) underway: Arc<AtomicUsize>,
 }
 
@@ -147,42 +165,62 @@ impl BackgroundService for Drain {
         if shutdown.changed().await.is_err() {
             return;
         }
-        self.control.draining.store(true, Ordering::Relaxed);
-        let underway = || self.underway.load(Ordering::Relaxed);
-        log::info!("draining: {} requests are under way", underway());
-        let patience = self.settings.server.drain_deadline;
-        // Those that are left at the end are told so before it.
-        let telling = (2 * seam::LOOKS).min(patience / 2);
+        let Self(ending) = self;
+        ending.control.draining.store(true, Ordering::Relaxed);
+        log::info!("draining: {} requests are under way", ending.underway());
+        // Whoever wants another deadline writes it into the config before the stop.
+        let patience = ending.control.live.load().settings.server.drain_deadline;
+        let notice = NOTICE.min(patience / 2);
         tokio::select! {
-            () = tokio::time::sleep(patience.saturating_sub(telling)) => self.tell(telling).await,
-            () = self.last_request() => {}
-            () = interrupted() => {
-                log::warn!("interrupted while draining");
-                self.tell(GLANCE * 4).await;
+            () = tokio::time::sleep(patience.saturating_sub(notice)) => {
+                log::warn!("the drain takes too long: {} answers are ended", ending.underway());
+                ending.tell(notice.max(MOMENT)).await;
             }
+            () = ending.last_request() => {}
+            () = interrupted() => ending.at_once().await,
         }
-        if underway() > 0 {
-            log::warn!("the drain ends with {} requests under way", underway());
-        }
-        self.control.observer.flush(LOG_PATIENCE);
-        log::logger().flush();
-        end(0);
+        ending.end()
     }
 }
 
-impl Drain {
+impl Ending {
+    fn underway(&self) -> usize {
+        self.underway.load(Ordering::Relaxed)
+    }
+
     /// Ends the answers that are under way, and waits for at most `patience` until their clients know.
     async fn tell(&self, patience: Duration) {
-        log::warn!("the drain takes too long: {} answers are ended", self.underway.load(Ordering::Relaxed));
         seam::last_call();
-        let _ = tokio::time::timeout(patience, self.last_request()).await;
+        let told = async {
+            while self.underway() > 0 {
+                // What the last one said is on its way meanwhile.
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, told).await;
     }
 
     async fn last_request(&self) {
         let began = clock::now();
-        while self.underway.load(Ordering::Relaxed) > 0 || clock::now().duration_since(began) < FAREWELL {
+        while self.underway() > 0 || clock::now().duration_since(began) < FAREWELL {
             tokio::time::sleep(GLANCE).await;
         }
+    }
+
+    /// Ends the process without waiting for anyone: those that can be told in a moment are, and are in the log.
+    async fn at_once(&self) {
+        log::warn!("interrupted: {} requests are under way", self.underway());
+        self.tell(INSTANT).await;
+        self.end()
+    }
+
+    fn end(&self) -> ! {
+        if self.underway() > 0 {
+            log::warn!("the process ends with {} requests under way", self.underway());
+        }
+        self.control.observer.flush(LOG_PATIENCE);
+        log::logger().flush();
+        end(0)
     }
 }
 

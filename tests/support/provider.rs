@@ -337,6 +337,15 @@ async fn until_gone(reading: &mut ReadHalf<Conn>, buffer: &mut Vec<u8>) {
     }
 }
 
+async fn write_bytewise(out: &mut WriteHalf<Conn>, framing: Framed, data: &[u8]) -> io::Result<()> {
+    for byte in data {
+        write_piece(out, framing, &[*byte]).await?;
+        // Gives the reader a chance to see this byte alone.
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 async fn write_reply(out: &mut WriteHalf<Conn>, reply: &Reply) -> io::Result<()> {
     if let Some(gate) = &reply.hold {
         gate.wait().await;
@@ -351,13 +360,8 @@ async fn write_reply(out: &mut WriteHalf<Conn>, reply: &Reply) -> io::Result<()>
         match piece {
             Piece::Data(data) => write_piece(out, reply.framing, data).await?,
             Piece::Wait(gate) => gate.wait().await,
-            Piece::Bytewise(data) => {
-                for byte in data {
-                    write_piece(out, reply.framing, &[*byte]).await?;
-                    // Gives the reader a chance to see this byte alone.
-                    tokio::task::yield_now().await;
-                }
-            }
+            Piece::Pause(pause) => tokio::time::sleep(*pause).await,
+            Piece::Bytewise(data) => write_bytewise(out, reply.framing, data).await?,
         }
     }
     write_end(out, reply).await

@@ -102,6 +102,7 @@ async fn play(out: &mut SendStream<Bytes>, reply: &Reply) -> io::Result<()> {
                     send(out, &[*byte]).await?;
                 }
             }
+            Piece::Pause(pause) => tokio::time::sleep(*pause).await,
             Piece::Wait(gate) => tokio::select! {
                 () = gate.wait() => {}
                 _ = std::future::poll_fn(|cx| out.poll_reset(cx)) => return Err(io::Error::other("reset")),

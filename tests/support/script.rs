@@ -1,6 +1,7 @@
 //! What the scripted provider does with one request, as data.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
@@ -52,6 +53,8 @@ pub enum Piece {
     Bytewise(Vec<u8>),
     /// Nothing until the gate opens.
     Wait(Gate),
+    /// Nothing for so long.
+    Pause(Duration),
 }
 
 /// How an answer ends.
@@ -166,6 +169,12 @@ impl Reply {
         Self { pieces, ..self }
     }
 
+    /// Waits for so long behind each piece.
+    pub fn paced(mut self, pause: Duration) -> Self {
+        self.pieces = self.pieces.into_iter().flat_map(|piece| [piece, Piece::Pause(pause)]).collect();
+        self
+    }
+
     /// Only the first bytes of the body, and then this end.
     pub fn stop_at(self, bytes: usize, end: End) -> Self {
         let mut left = bytes;
@@ -233,7 +242,7 @@ impl Reply {
     pub fn body(&self) -> Vec<u8> {
         let data = self.pieces.iter().map(|piece| match piece {
             Piece::Data(data) | Piece::Bytewise(data) => data.as_slice(),
-            Piece::Wait(_) => &[],
+            Piece::Wait(_) | Piece::Pause(_) => &[],
         });
         data.collect::<Vec<_>>().concat()
     }
