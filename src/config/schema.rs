@@ -236,7 +236,7 @@ pub(super) static SERVER_TIMEOUTS: Section = Section {
             "keep_alive",
             "duration, 1s to 24h",
             Default("75s"),
-            "How long a connection may be open without a request.",
+            "How long a connection may be open without a request. Over HTTP/2 a change needs a restart.",
         ),
         field(
             "write",

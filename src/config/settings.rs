@@ -48,7 +48,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The keys in which `next` differs from what a running process can take on: they wait for a restart.
+    /// The keys in which `next` differs from these settings, with which a process was started, and which it cannot take on
+    /// while it runs: they wait for a restart.
     #[must_use]
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
         let mut keys = Vec::new();
@@ -64,8 +65,13 @@ impl Settings {
         note("server.listen", listeners(&self.server) != listeners(&next.server));
         note("server.threads", self.server.threads != next.server.threads);
         note("server.upgrade_socket", self.server.upgrade_socket != next.server.upgrade_socket);
-        note("server.limits.h2_streams", self.server.limits.h2_streams != next.server.limits.h2_streams);
+        // HTTP/1.1 takes these two on at once.
+        let (keep_alive, limits) = (self.server.timeouts.keep_alive, &self.server.limits);
+        note("server.timeouts.keep_alive over HTTP/2", keep_alive != next.server.timeouts.keep_alive);
+        note("server.limits.header_size over HTTP/2", limits.header_size != next.server.limits.header_size);
+        note("server.limits.h2_streams", limits.h2_streams != next.server.limits.h2_streams);
         note("admin.listen", self.admin.listen != next.admin.listen);
+        note("access_log.enabled", self.access_log.enabled != next.access_log.enabled);
         note("access_log.path", self.access_log.path != next.access_log.path);
         note("metrics.key_label", self.metrics.key_label != next.metrics.key_label);
         keys

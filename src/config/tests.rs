@@ -805,10 +805,22 @@ fn certificates_must_be_pem() {
 #[test]
 fn some_changes_wait_for_a_restart() {
     let before = good(LEAST, &[]);
-    let after =
-        good(&format!("{LEAST}server: {{threads: 2, body_limit: 1MiB}}\nadmin: {{listen: '127.0.0.1:1'}}\n"), &[]);
-    assert_eq!(before.needs_restart(&after), ["server.threads", "admin.listen"]);
-    assert!(before.needs_restart(&before).is_empty());
+    let check = |changed: &str, expect: &[&str]| {
+        let after = good(&format!("{LEAST}{changed}\n"), &[]);
+        assert_eq!(before.needs_restart(&after), expect, "{changed}");
+        assert_eq!(after.needs_restart(&before), expect, "{changed}, changed back");
+        assert!(after.needs_restart(&after).is_empty());
+    };
+    check(
+        "server: {threads: 2, body_limit: 1MiB}\nadmin: {listen: '127.0.0.1:1'}",
+        &["server.threads", "admin.listen"],
+    );
+    check("server: {timeouts: {keep_alive: 1m, header: 1s}}", &["server.timeouts.keep_alive over HTTP/2"]);
+    check("server: {limits: {header_size: 8KiB, header_count: 9}}", &["server.limits.header_size over HTTP/2"]);
+    check("server: {limits: {h2_streams: 9}}", &["server.limits.h2_streams"]);
+    check("access_log: {enabled: false}", &["access_log.enabled"]);
+    check("access_log: {path: stderr}", &["access_log.path"]);
+    check("server: {drain_deadline: 1s, max_attempts: 1, limits: {connections: 1, memory: off}}", &[]);
 }
 
 #[test]

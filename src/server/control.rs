@@ -29,6 +29,8 @@ use crate::upstream::{EndpointView, Fleet, Stage, seam};
 pub(super) struct Control {
     pub(super) source: Arc<Source>,
     pub(super) live: Arc<Live>,
+    /// What the process was started with: some of it holds until it ends.
+    start: Arc<Settings>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) observer: Arc<Observer>,
     pub(super) gate: Arc<Gate>,
@@ -52,12 +54,14 @@ impl Control {
         let fleet = Fleet::new();
         let snapshot = Snapshot::new(settings, &fleet, 1);
         observer.config_in_use();
+        let start = Arc::clone(&snapshot.settings);
         let live = Arc::new(Live::from_pointee(snapshot));
         Self {
             source: Arc::new(source),
             gate: Gate::new(Arc::clone(&live), room),
             certificates,
             live,
+            start,
             fleet,
             observer,
             generation: Arc::new(AtomicU64::new(1)),
@@ -138,7 +142,7 @@ impl Control {
     /// New requests meet `settings` from now on; returns what an operator is told.
     fn adopt(&self, settings: Settings) -> String {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let waiting = self.live.load().settings.needs_restart(&settings);
+        let waiting = self.start.needs_restart(&settings);
         self.observer.metrics().set_aliases(settings.metrics.aliases.clone());
         self.live.store(Arc::new(Snapshot::new(settings, &self.fleet, generation)));
         self.observer.reload(true);

@@ -97,6 +97,32 @@ async fn a_bad_config_changes_nothing_and_is_seen() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_restart_is_told_until_it_is_changed_back() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let started = conf(&provider, "m").server("threads: 1");
+    let edge = Edge::start(&started).await;
+    let pending = conf(&provider, "m").server("threads: 2");
+    let more = conf(&provider, "m").server("threads: 2").server("timeouts: {keep_alive: 9s}");
+    let more = more.top("access_log: {enabled: false}");
+    let all = "server.threads, server.timeouts.keep_alive over HTTP/2, access_log.enabled";
+    let steps = [
+        (&pending, Some("server.threads")),
+        (&pending.clone().server("max_attempts: 3"), Some("server.threads")),
+        (&more, Some(all)),
+        (&started, None),
+    ];
+    for (number, (conf, waits)) in steps.into_iter().enumerate() {
+        edge.rewrite(conf);
+        let told = edge.admin("POST", "/reload").await.text();
+        assert_eq!(
+            told.trim_end().split_once("waits for a restart: ").map(|(_, keys)| keys),
+            waits,
+            "{number}: {told}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_mounted_config_swapped_by_symlink_is_noticed() {
     // Kubernetes mounts `tidegate.yaml -> ..data/tidegate.yaml` and swaps the link `..data` to a new folder.
     let provider = Provider::always(Wire::Chat.reply(false)).await;
