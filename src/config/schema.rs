@@ -347,8 +347,13 @@ pub(super) static ACCESS_LOG: Section = Section {
     path: "access_log",
     about: "One line of JSON a request; prompts are never in it.",
     fields: &[
-        field("enabled", "`true` or `false`", Default("true"), "Whether it is written."),
-        field("path", "`stdout`, `stderr` or a path", Default("stdout"), "Where it goes. A change needs a restart."),
+        field("enabled", "`true` or `false`", Default("true"), "Whether it is written. A change needs a restart."),
+        field(
+            "path",
+            "`stdout`, `stderr` or a path",
+            Default("stdout"),
+            "Where it goes: a file, which is appended to, or a device; no named pipe. A change needs a restart.",
+        ),
     ],
 };
 

@@ -909,4 +909,10 @@ fn a_log_has_a_folder_to_stand_in() {
     assert!(at("access.log").is_ok());
     assert!(at("none/access.log").unwrap_err().to_string().contains("make the folder"));
     assert!(at("").unwrap_err().to_string().contains("this is a folder"));
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    let report = at("pipe").unwrap_err().to_string();
+    assert!(report.contains("t.yaml:6:20: ") && report.contains("it is a pipe: write the path"), "{report}");
+    for path in ["/dev/null", "/dev/stderr", "/proc/self/fd/2"] {
+        assert!(at(path).is_ok(), "{path}");
+    }
 }

@@ -18,7 +18,7 @@ use prometheus::IntGauge;
 
 pub use self::access_log::AccessLog;
 pub use self::metrics::{Alias, KeyLabel, Metrics, MetricsOptions, Scrape};
-pub use self::queue::Target;
+pub use self::queue::{Target, takes_lines};
 pub use self::settled::{
     Abort, Attempt, Endpoint, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource,
 };

@@ -3,11 +3,11 @@
 //! Whoever has a line appends it to a buffer in memory and goes on; a thread of its own writes what has gathered. When
 //! the buffer is full, lines are counted and lost: a full disk or a blocked pipe never holds up a request.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
@@ -30,8 +30,50 @@ pub enum Target {
     Stdout,
     /// Standard error.
     Stderr,
-    /// A file, appended to; made with mode 0640 if it is absent.
+    /// A file, appended to; made with mode 0640 if it is absent. A device or a descriptor of this process will do too, such
+    /// as `/dev/null` and `/dev/stdout`.
     File(PathBuf),
+}
+
+/// Links that are followed from a path to a descriptor: `/dev/stdout` is one of `/proc/self/fd/1`, which is one itself.
+const LINKS: usize = 8;
+
+/// Says whether lines can go to `path`, which need not be there.
+///
+/// # Errors
+///
+/// What it is instead. To open a pipe would wait for a reader, and what has none holds up the start.
+pub fn takes_lines(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        found => accept(found?.file_type(), path),
+    }
+}
+
+fn accept(kind: FileType, path: &Path) -> io::Result<()> {
+    let what = match kind {
+        kind if kind.is_file() || kind.is_char_device() => return Ok(()),
+        kind if (kind.is_fifo() || kind.is_socket()) && is_descriptor(path) => return Ok(()),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "no regular file",
+    };
+    Err(io::Error::other(format!("it is {what}")))
+}
+
+/// Whether the path leads to something that a process has open already: an end of a pipe is there then.
+fn is_descriptor(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        if folder.is_some_and(|folder| folder.starts_with("/proc") && folder.ends_with("fd")) {
+            return true;
+        }
+        let Ok(next) = fs::read_link(&path) else { return false };
+        path = path.parent().map(|folder| folder.join(&next)).unwrap_or(next);
+    }
+    false
 }
 
 impl Target {
@@ -40,7 +82,14 @@ impl Target {
         match self {
             Self::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
             Self::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-            Self::File(path) => OpenOptions::new().append(true).create(true).mode(0o640).open(path),
+            Self::File(path) => {
+                takes_lines(path)?;
+                // What takes its place after the look is not waited for.
+                let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+                let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+                accept(file.metadata()?.file_type(), path)?;
+                Ok(file)
+            }
         }
     }
 }
@@ -310,6 +359,34 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_may_read_from_is_no_place_for_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        for (name, target) in [("linked_pipe", at("pipe")), ("linked", descriptor.clone().into())] {
+            std::os::unix::fs::symlink(target, at(name)).unwrap();
+        }
+        let cases: [(PathBuf, Option<&str>); 7] = [
+            (at("pipe"), Some("a pipe")),
+            (at("linked_pipe"), Some("a pipe")),
+            (at("socket"), Some("a socket")),
+            (folder.path().to_owned(), Some("a folder")),
+            ("/dev/null".into(), None),
+            (descriptor.into(), None),
+            (at("linked"), None),
+        ];
+        for (path, refused) in cases {
+            let said = takes_lines(&path).err().map(|error| error.to_string());
+            assert_eq!(said, refused.map(|what| format!("it is {what}")), "{path:?}");
+            assert_eq!(LineQueue::open(Target::File(path.clone()), "test").is_err(), refused.is_some(), "{path:?}");
+        }
+        drop(reader);
+    }
+
+    #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
         let queue = LineQueue::open(Target::File("/dev/full".into()), "test").unwrap();
         queue.push(b"one\n");
@@ -320,12 +397,10 @@ mod tests {
 
     #[test]
     fn a_blocked_pipe_holds_up_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         // Held open, and never read while lines come.
-        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let queue = LineQueue::open(Target::File(path), "test").unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        let queue = LineQueue::open(Target::File(path.into()), "test").unwrap();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let start = crate::clock::now();
         for _ in 0..3 * LIMIT / line.len() {

@@ -59,6 +59,9 @@ async fn every_command_does_what_its_help_says() {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
     write("good.yaml", CONFIG);
     write("log.yaml", &format!("{CONFIG}access_log: {{path: access.log}}\n"));
+    write("pipe.yaml", &format!("{CONFIG}access_log: {{path: pipe}}\n"));
+    let made = Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe");
     write("bad.yaml", &CONFIG.replace("auth: off", "auth: maybe"));
     write("request.json", REQUEST);
     let messages = Wire::Messages.answer();
@@ -69,6 +72,8 @@ async fn every_command_does_what_its_help_says() {
         (&["check", "--print", "good.yaml"], "", 0, &["claude-sonnet-4-5"]),
         (&["check", "bad.yaml"], "", 78, &["bad.yaml:1:7", "auth"]),
         (&["check", "none.yaml"], "", 66, &["none.yaml"]),
+        (&["check", "pipe.yaml"], "", 78, &["pipe.yaml:7:20", "it is a pipe"]),
+        (&["run", "--config", "pipe.yaml"], "", 78, &["pipe.yaml:7:20", "nothing was started"]),
         (&["run", "--config", "bad.yaml"], "", 78, &["bad.yaml:1:7"]),
         (&["models", "--config", "good.yaml"], "", 0, &["m", "an/claude-sonnet-4-5"]),
         (&["completions", "bash"], "", 0, &["_tidegate"]),

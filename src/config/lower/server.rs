@@ -15,7 +15,7 @@ use super::super::settings::{
 };
 use super::super::units;
 use super::FileList;
-use crate::observe::Alias;
+use crate::observe::{Alias, takes_lines};
 
 /// The longest that anything may be waited for.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -239,9 +239,12 @@ pub(super) fn access_log(root: &Fields<'_>, folder: &Path) -> AccessLog {
             let within =
                 file.parent().map(|within| if within.as_os_str().is_empty() { Path::new(".") } else { within });
             match within {
-                Some(within) if within.is_dir() && !file.is_dir() => Ok(LogPath::File(file)),
                 Some(within) if !within.is_dir() => Err(format!("make the folder `{}` first", within.display())),
-                _ => Err("this is a folder: write the path of a file in it".to_owned()),
+                _ if file.is_dir() => Err("this is a folder: write the path of a file in it".to_owned()),
+                _ => match takes_lines(&file) {
+                    Ok(()) => Ok(LogPath::File(file)),
+                    Err(what) => Err(format!("{what}: write the path of a file or a device, or `stdout`")),
+                },
             }
         }
     });
