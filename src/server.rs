@@ -179,6 +179,7 @@ pub fn take_over(environment: &Environment, settings: &Settings) -> Result<Inher
         let reason = "the config has no `server.upgrade_socket`, and there is no RUNTIME_DIRECTORY".to_owned();
         return Err(StartError::TakeOver { reason });
     };
+    handover::heed_starter();
     let asked = Inherited::ask(&path);
     asked.map_err(|error| StartError::TakeOver { reason: format!("nobody hands over at {}: {error}", path.display()) })
 }

@@ -1,14 +1,17 @@
 //! `tidegate upgrade`: another process takes the place of the running one.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Failure, exit};
-use crate::config;
+use super::{Failure, check, exit};
+
+/// The longest wait for a new process that is given up to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Start this binary in the place of the running process: no request fails and no stream is cut.
 ///
@@ -46,20 +49,48 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return start(args, Stdio::inherit(), &["run", "--take-over"], false);
     }
     // Said here it is said at once, and nothing is started.
-    config::load(&args.config, &config::environment()).map_err(|report| {
-        Failure::new(exit::CONFIG, report.to_string()).hint("the running process goes on as before")
-    })?;
+    check::load(&args.config).map_err(|failure| failure.hint("the running process goes on as before"))?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
     ours.set_read_timeout(Some(Duration::from_secs(args.wait))).map_err(|error| failed(&error))?;
     start(args, Stdio::from(OwnedFd::from(theirs)), &["upgrade", "--detach"], true)?;
-    // The wait is for each of the two things that it says.
-    for line in BufReader::new(ours).lines() {
-        let line = line.map_err(|_| failed(&format!("the new process did not serve within {} s", args.wait)))?;
-        if line.starts_with("serving") {
-            return Failure::output(std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()));
+    let line = await_service(&ours, args.wait)?;
+    Failure::output(std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()))
+}
+
+/// Waits until the new process, at the other end of `ours`, says that it serves. The wait is for each of the two things
+/// that it says: that it begins to take over, and that it serves.
+fn await_service(ours: &UnixStream, wait: u64) -> Result<String, Failure> {
+    let mut lines = BufReader::new(ours).lines();
+    let (mut begun, mut given_up) = (false, false);
+    loop {
+        match lines.next() {
+            Some(Ok(line)) if line.starts_with("serving") => return Ok(line),
+            Some(Ok(_)) => {
+                begun = true;
+                let patience = ours.set_read_timeout(Some(Duration::from_secs(wait)));
+                patience.map_err(|error| failed(&error))?;
+            }
+            // It takes over, or has done so: what it was in the middle of, its log says.
+            Some(Err(_)) if begun => {
+                let why = format!("the new process took over, and did not say within {wait} s that it serves");
+                return Err(Failure::new(exit::FAILED, why).hint("its log says more"));
+            }
+            // It ends when it hears this, if it has not begun to take over in this very moment.
+            Some(Err(_)) if !given_up => {
+                given_up = true;
+                let told = ours.shutdown(Shutdown::Write).and_then(|()| ours.set_read_timeout(Some(LAST_WORDS)));
+                told.map_err(|error| failed(&error))?;
+            }
+            None if given_up => {
+                return Err(failed(&format!("the new process did not serve within {wait} s and was ended")));
+            }
+            None => return Err(failed(&"the new process ended before it served; its log says why")),
+            Some(Err(_)) => {
+                let why = format!("the new process did not serve within {wait} s, and does not end when it is told to");
+                return Err(failed(&why));
+            }
         }
     }
-    Err(failed(&"the new process ended before it served; its log says why"))
 }
 
 /// Starts this binary with `words`, and the arguments that the new process wants.

@@ -16,9 +16,12 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+use super::lifecycle;
 
 /// What the new process says first. The number is the protocol's.
 const TAKE: &[u8] = b"TAKE 1\n";
@@ -140,6 +143,35 @@ impl Giver {
     pub(super) fn done(new: &mut UnixStream) {
         // It serves, whether it hears this or not.
         let _ = new.write_all(DRAIN);
+    }
+}
+
+/// Set when this process begins to take over: from then on it does not ask who started it.
+static COMMITTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends this process if whoever started it by `tidegate upgrade`, at the other end of standard input, gives it up before
+/// it begins to take over. Whatever holds up the start, the old process must not wait for it, nor the next upgrade.
+pub(super) fn heed_starter() {
+    let watch = || {
+        let gone = io::copy(&mut io::stdin(), &mut io::sink()).is_ok();
+        if gone && !COMMITTED.swap(true, Ordering::SeqCst) {
+            log::error!("not taken over: who started this process waits no more");
+            log::logger().flush();
+            lifecycle::end(1);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("starter".to_owned()).spawn(watch) {
+        log::warn!("who started this process is not watched: {error}");
+    }
+}
+
+/// This process begins to take over, unless it is being ended.
+pub(super) fn commit() {
+    if COMMITTED.swap(true, Ordering::SeqCst) {
+        // The watcher is ending it.
+        loop {
+            std::thread::park();
+        }
     }
 }
 

@@ -90,6 +90,7 @@ impl BackgroundService for Handover {
         let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner).take();
         let took_over = inherited.is_some();
         if let Some(inherited) = inherited {
+            handover::commit();
             if !handover::report("starting") {
                 // It said that there was no upgrade: then there must be none.
                 log::error!("not taken over: who started this process waits no more");
@@ -238,6 +239,6 @@ async fn interrupted() {
     clippy::exit,
     reason = "Pingora would sleep its whole grace period; every exchange is over, or none has begun, and the log is written"
 )]
-fn end(code: i32) -> ! {
+pub(super) fn end(code: i32) -> ! {
     std::process::exit(code)
 }

@@ -1,5 +1,6 @@
 //! The end of a process, and another one in its place: what is under way goes on, and nothing new is refused.
 
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -285,6 +286,15 @@ async fn an_upgrade_that_fails_changes_nothing() {
     edge.rewrite_text(&sound.replace("upgrade.sock", "other.sock"));
     let (done, said) = edge.upgrade(&[]).await;
     assert!(!done && said.contains("nobody hands over"), "{said}");
+
+    // Who is asked says nothing: the new process is given up, and does not stay.
+    let mute = std::os::unix::net::UnixListener::bind(edge.file.with_file_name("mute.sock")).expect("a socket");
+    edge.rewrite_text(&sound.replace("upgrade.sock", "mute.sock"));
+    let (done, said) = edge.upgrade(&["--wait", "1"]).await;
+    assert!(!done && said.contains("did not serve within 1 s and was ended"), "{said}");
+    let (mut asking, _) = mute.accept().expect("it asked");
+    asking.set_read_timeout(Some(Duration::from_secs(2))).expect("a deadline");
+    assert_eq!(asking.read_to_end(&mut Vec::new()).ok(), Some("TAKE 1\n".len()), "it is gone");
 
     edge.rewrite_text(&sound);
     // Whoever waited for the new process has given up.
