@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, exit};
+use super::{Failure, check, exit};
 use crate::config;
 use crate::observe::log::{self, LogFormat, LogLevels};
 use crate::server::{self, Source};
@@ -35,8 +35,7 @@ pub(super) struct Args {
 /// Runs until a signal ends it.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let environment = config::environment();
-    let settings = config::load(&args.config, &environment)
-        .map_err(|report| Failure::new(exit::CONFIG, report.to_string()).hint("nothing was started"))?;
+    let settings = check::load(&args.config).map_err(|failure| failure.hint("nothing was started"))?;
     let taken = args.take_over.then(|| server::take_over(&environment, &settings)).transpose();
     let inherited = taken.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     log::init(args.log, args.log_format).map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
