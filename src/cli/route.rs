@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tidegate_codec::{Format, json, wire};
 
 use super::{Failure, check, exit, input};
-use crate::config::{Candidate, Explanation, Question, Snapshot, duration_text, needs};
+use crate::config::{Candidate, Explanation, HedgeNow, Question, Snapshot, duration_text, needs};
 
 /// Show which targets a request would meet, in which order, and why.
 #[derive(Debug, clap::Args)]
@@ -101,13 +101,16 @@ fn person(question: &Question, found: &Explanation) -> String {
         let says = if state.needed { "only its maker can serve the request" } else { "its maker is asked first" };
         let _ = writeln!(out, "state      {}: {says}", state.name);
     }
-    if let Some((rule, _)) = &found.hedge {
+    if let Some(HedgeNow { rule, skipped, .. }) = &found.hedge {
         let least = duration_text(rule.least);
-        let _ = writeln!(
-            out,
-            "hedge      asked for elsewhere too after the time in which {} % begin, at least {least}",
-            rule.percentile
-        );
+        let _ = match skipped {
+            Some(why) => writeln!(out, "hedge      never asked for twice: {why}"),
+            None => writeln!(
+                out,
+                "hedge      asked for elsewhere too after the time in which {} % begin, at least {least}",
+                rule.percentile
+            ),
+        };
     }
     if let Some(why) = &found.refused {
         let _ = writeln!(out, "refused    {why}");

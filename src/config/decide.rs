@@ -87,10 +87,21 @@ pub struct Explanation {
     pub affinity_known: bool,
     /// State that decides on the order, since only its maker can read it.
     pub state: Option<State>,
-    /// When it is asked for elsewhere as well: the rule, and what that is now, where the first target was measured.
-    pub hedge: Option<(Hedge, Option<Duration>)>,
+    /// When it is asked for elsewhere as well.
+    pub hedge: Option<HedgeNow>,
     /// The targets in the order in which this request would try them.
     pub candidates: Vec<Candidate>,
+}
+
+/// When a stream is asked for elsewhere as well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HedgeNow {
+    /// The rule.
+    pub rule: Hedge,
+    /// When that is now, where the first target was measured.
+    pub after: Option<Duration>,
+    /// Why it would not be, however slow it is.
+    pub skipped: Option<&'static str>,
 }
 
 impl Question {
@@ -154,14 +165,7 @@ impl Explanation {
         };
         json.key("hedge");
         match &self.hedge {
-            Some((rule, after)) => {
-                json.open_object().key("percentile").number(u64::from(rule.percentile)).key("after_ms");
-                match after {
-                    Some(after) => json.number(millis(*after)),
-                    None => json.null(),
-                };
-                json.close_object()
-            }
+            Some(hedge) => hedge.write(&mut json),
             None => json.null(),
         };
         json.key("targets").open_array();
@@ -170,6 +174,19 @@ impl Explanation {
         }
         json.close_array().close_object();
         String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+impl HedgeNow {
+    fn write<'j, 'o>(&self, json: &'j mut Writer<'o>) -> &'j mut Writer<'o> {
+        json.open_object().key("percentile").number(u64::from(self.rule.percentile)).key("after_ms");
+        match self.after {
+            Some(after) => json.number(millis(after)),
+            None => json.null(),
+        };
+        json.key("skipped");
+        text_or_null(json, self.skipped);
+        json.close_object()
     }
 }
 
@@ -283,9 +300,10 @@ impl Snapshot {
                 |target: &&routing::Target| target.provider == first.provider && target.model == first.model;
             self.lineups.get(&route.name)?.target(route.targets.iter().find(leads_there)?.place)
         });
-        let hedge = route.hedge.clone().filter(|_| question.stream && question.state.is_none()).map(|rule| {
+        let hedge = route.hedge.clone().filter(|_| question.stream).map(|rule| {
             let after = rule.after(first.and_then(|first| first.stream_percentile(rule.percentile)));
-            (rule, after)
+            let skipped = self.asked_once((question, &candidates), after.unwrap_or(rule.least));
+            HedgeNow { rule, after, skipped }
         });
         Some(Explanation {
             asked: question.model.clone(),
@@ -303,6 +321,20 @@ impl Snapshot {
             hedge,
             candidates,
         })
+    }
+
+    /// Why a stream is asked for once at these candidates, though it says nothing for as long as `after`.
+    fn asked_once(&self, (question, candidates): (&Question, &[Candidate]), after: Duration) -> Option<&'static str> {
+        let usable = || candidates.iter().filter(|candidate| candidate.skipped.is_none());
+        let endpoints = usable().flat_map(|candidate| &candidate.endpoints).filter(|(_, why)| why.is_none()).count();
+        let first = usable().next().and_then(|first| self.settings.providers.get(&*first.provider));
+        if question.state.is_some() {
+            Some("it holds state that only its maker can read")
+        } else if first.is_some_and(|first| first.streams.hold <= after) {
+            Some("streams of its first target are not held for so long: `streams.hold`")
+        } else {
+            (endpoints < 2 || self.settings.server.max_attempts < 2).then_some("there is nobody else to ask")
+        }
     }
 
     /// Why `question` is refused before any target is asked.

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use clients::{AuthFailure, Caller, Clients};
-pub use decide::{Candidate, Explanation, Lead, Question, needs};
+pub use decide::{Candidate, Explanation, HedgeNow, Lead, Question, needs};
 pub use describe::describe;
 pub use network::Network;
 pub use problem::{Place, Problem, Report};

@@ -895,8 +895,34 @@ fn what_cannot_be_together_is_said() {
     check("breaker: {open: 1h}", "", "2:37: `open` (1h) is longer than `open_max`");
     check("", "retries: {backoff: 2s, backoff_max: 1s}", "`backoff` (2s) is longer than `backoff_max` (1s)");
     check("", "retries: {backoff_max: 1ms}", "is longer than `backoff_max` (1ms)");
-    check("", "hedge: {}", "ok");
-    check("streams: {hold: 0s}", "hedge: {}", "no provider of this model holds its streams");
+    let two = "url: null, endpoints: ['http://a:1', 'http://b:1']";
+    check(two, "hedge: {}", "ok");
+    check(&format!("{two}, streams: {{hold: 0s}}"), "hedge: {}", "no provider of this model holds its streams");
+    check(
+        &format!("{two}, streams: {{hold: 2s}}"),
+        "hedge: {least: 2s}",
+        "no provider of this model holds its streams",
+    );
+    check("", "hedge: {}", "4:23: there is one target with one endpoint");
+}
+
+#[test]
+fn a_hedge_needs_a_hold_at_one_and_another_to_ask() {
+    let check = |model: &str, expect: &str| {
+        let text = format!(
+            "providers:\n  held: {{kind: ollama}}\n  not: {{kind: ollama, streams: {{hold: 0s}}}}\n\
+             models:\n  m: {{{model}, hedge: {{}}}}\nauth: off\n"
+        );
+        let found = load_text(&text, &[]).map_or_else(|report| report.to_string(), |_| "ok".to_owned());
+        assert!(found.contains(expect), "{model}: {found}");
+    };
+    check("targets: [held/x, not/x]", "ok");
+    check("targets: [held/x, held/y]", "ok");
+    check("targets: [not/x, held/x, not/y]", "ok");
+    check("targets: [not/x, held/x]", "none holds its streams");
+    check("targets: [not/x, held/x], strategy: weighted", "ok");
+    check("targets: [not/x, not/y]", "no provider of this model holds its streams");
+    check("targets: [held/x]", "one target with one endpoint");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the first begins, and what became of the two is taken over when the loop is heard of next.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,8 +34,8 @@ pub struct Backup {
 
 #[derive(Debug)]
 struct State {
-    /// What the attempt takes, until it is made.
-    kit: Option<Box<Kit>>,
+    /// What the attempt takes, until it is made; or a word for why there will be none.
+    kit: Option<Result<Box<Kit>, &'static str>>,
     /// The attempt, once it is made.
     made: Option<Box<Made>>,
     /// Whether it is the answer, and what became of the other.
@@ -71,25 +72,42 @@ pub(super) fn arm(
     let rule = admitted.route.hedge.as_ref().filter(|_| trail.attempts.len() == 1)?;
     let course = attempt.course.as_mut().filter(|_| admitted.stream.is_some())?;
     let after = rule.after(attempt.busy.as_ref()?.standing().stream_percentile(rule.percentile))?;
-    // Once the head is out there is no other answer; and what only its maker can read is asked of nobody else.
-    if after >= course.hold || admitted.tie.state.is_some() || !plan.has_next(&admitted.snapshot) {
-        return None;
+    let kit = match never((after, course.hold), admitted, plan) {
+        // Nobody else is asked; but that it was slow is seen all the same.
+        Some(word) => Err(word),
+        None => Ok(Box::new(kit((session, trail), admitted, plan)?)),
+    };
+    let budget = Arc::clone(admitted.snapshot.hedges.get(&admitted.route.name)?);
+    let state = State { kit: Some(kit), made: None, end: None, word: None };
+    let backup = Arc::new(Backup { budget, state: Mutex::new(state) });
+    *hedge = Some(Arc::clone(&backup));
+    course.hedge = Some(seam::Hedge { after, peer: Arc::new(peer.clone()), backup });
+    Some(())
+}
+
+/// A word for why a stream is asked for once, however slow it is.
+fn never((after, hold): (Duration, Duration), admitted: &Admitted, plan: &Plan) -> Option<&'static str> {
+    if admitted.tie.state.is_some() {
+        // What only its maker can read is asked of nobody else.
+        Some("tied")
+    } else if after >= hold {
+        // Once the head is out there is no other answer.
+        Some("no_hold")
+    } else {
+        (!plan.has_next(&admitted.snapshot)).then_some("no_target")
     }
+}
+
+fn kit((session, trail): (&Session, &Trail), admitted: &Admitted, plan: &Plan) -> Option<Kit> {
     let own = &session.req_header().headers;
     let passed = PASSED.into_iter().filter_map(|name| own.get(&name).cloned().map(|value| (name, value)));
-    let kit = Kit {
+    Some(Kit {
         admitted: admitted.again()?,
         plan: plan.clone(),
         headers: passed.collect(),
         request_id: trail.request_id.clone(),
         traceparent: trail.traceparent.clone(),
-    };
-    let budget = Arc::clone(admitted.snapshot.hedges.get(&admitted.route.name)?);
-    let state = State { kit: Some(Box::new(kit)), made: None, end: None, word: None };
-    let backup = Arc::new(Backup { budget, state: Mutex::new(state) });
-    *hedge = Some(Arc::clone(&backup));
-    course.hedge = Some(seam::Hedge { after, peer: Arc::new(peer.clone()), backup });
-    Some(())
+    })
 }
 
 impl Backup {
@@ -133,7 +151,10 @@ impl Backup {
 impl seam::Backup for Backup {
     async fn begin(&self) -> Option<Second> {
         let kit = self.state().kit.take()?;
-        let made = self.make(*kit).await;
+        let made = match kit {
+            Ok(kit) => self.make(*kit).await,
+            Err(word) => Err(word),
+        };
         let mut state = self.state();
         match made {
             Ok((second, made)) => {

@@ -120,6 +120,7 @@ async fn the_second_answers_and_the_first_is_cancelled() {
         let now = Ask::get("/explain?model=m&stream=true").send(race.edge.admin).await.json();
         assert_eq!(now["hedge"]["percentile"], 50, "{now}");
         assert!(now["hedge"]["after_ms"].as_u64().is_some_and(|after| after < 5_000), "{now}");
+        assert!(now["hedge"]["skipped"].is_null(), "{now}");
         race.heard().await;
         for at in 0..DIALECTS.len() {
             race.first.left(MEASURED + at).await;
@@ -263,7 +264,45 @@ async fn what_is_whole_or_tied_or_not_measured_is_asked_once() {
     gate.open();
     assert_eq!((whole.response().await.status, tied.response().await.status), (200, 200));
     assert_eq!(race.second.requests().len(), 0);
-    assert!(race.edge.metric("gateway_hedges_total", &[]).await < 0.5);
+    // Of the two the stream alone is one.
+    race.counted("tied", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_slow_stream_that_is_asked_for_once_says_why() {
+    // The first target does not hold its streams, though others may be the first; or there is nobody else to ask.
+    let cases = [
+        ("streams: {hold: 0s}", "strategy: priority", "max_attempts: 4", "no_hold", "not held"),
+        ("streams: {hold: 10s}", "strategy: priority", "max_attempts: 1", "no_target", "nobody else"),
+    ];
+    for (streams, strategy, attempts, word, why) in cases {
+        let (gate, quick) = (Gate::new(), Wire::Chat.reply(true));
+        let late = quick.clone().hold(&gate);
+        let first =
+            Provider::start(move |request| if request.number < MEASURED { quick.clone() } else { late.clone() }).await;
+        let second = Provider::always(Wire::Chat.reply(true)).await;
+        let conf = Conf::open()
+            .server(attempts)
+            .provider_at("first", "openai", &first.url(), streams)
+            .provider("second", "openai", &second)
+            .model("m", &format!("{{targets: [first/a, second/b, second/c], {strategy}, {EAGER}}}"));
+        let edge = Edge::start(&conf).await;
+        let client = Dialect::Known(Wire::Chat);
+        for _ in 0..MEASURED {
+            assert_eq!(client.ask("m").send(edge.addr).await.status, 200);
+        }
+        let now = Ask::get("/explain?model=m&stream=true").send(edge.admin).await.json();
+        assert!(now["hedge"]["skipped"].as_str().is_some_and(|said| said.contains(why)), "{word}: {now}");
+        let mut asked = client.ask("m").open(edge.addr).await;
+        first.request(MEASURED).await;
+        // Longer than the quick ones took, on a busy machine too.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        gate.open();
+        assert_eq!(client.words(word, &asked.response().await), WORDS);
+        edge.metric_reaches("gateway_hedges_total", &["model=\"m\"", &format!("result=\"{word}\"")], 1.0).await;
+        edge.log_line("the reason", |line| line.contains(&format!("\"hedge\":\"{word}\""))).await;
+        assert_eq!(second.requests().len(), 0, "{word}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::limits::Rule;
 use crate::routing::{Affinity, Hedge, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
 
 use super::super::fields::{Fields, Text, scalar_of, word};
-use super::super::problem::{Problems, suggest};
+use super::super::problem::{Place, Problems, suggest};
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
 use super::limits;
@@ -89,17 +89,43 @@ impl Lowering<'_> {
         let targets: Vec<Target> = targets.map(|(place, target)| Target { place, ..target }).collect();
         let retries = Arc::new(self.retries(&fields));
         let hedge = hedge(&fields);
-        if hedge.is_some() && !targets.is_empty() && targets.iter().all(|target| !self.holds(target)) {
-            let place = fields.entry("hedge").map_or(&entry.place, |entry| &entry.place);
-            let message = "no provider of this model holds its streams, so that none is ever asked for twice";
-            self.problems.add(place, message, "write `streams: {hold: 10s}`, or another time, at a provider of it");
+        if let (Some(hedge), Some(entry)) = (&hedge, fields.entry("hedge")) {
+            self.can_hedge(hedge, (strategy, &targets), &entry.place);
         }
         Some(Route { name: Arc::from(name), strategy, affinity, targets, on_loss, max_output, retries, hedge })
     }
 
-    /// Whether heads of streams of the target's provider are held.
-    fn holds(&self, target: &Target) -> bool {
-        self.providers.built.get(&*target.provider).is_none_or(|provider| !provider.streams.hold.is_zero())
+    /// Notes a hedge for which there is no time, or nobody to ask.
+    fn can_hedge(&self, hedge: &Hedge, (strategy, targets): (Strategy, &[Target]), place: &Place) {
+        let provider = |target: &Target| self.providers.built.get(&*target.provider);
+        // Of a faulty provider nothing is known.
+        let holds = |target: &Target| provider(target).is_none_or(|provider| provider.streams.hold > hedge.least);
+        let several = |target: &Target| provider(target).is_none_or(|provider| provider.endpoints.len() > 1);
+        let goes_on = |at: usize| match strategy {
+            Strategy::Priority => at + 1 < targets.len(),
+            Strategy::Weighted
+            | Strategy::RoundRobin
+            | Strategy::LeastBusy
+            | Strategy::Fastest
+            | Strategy::Cheapest
+            | Strategy::Sticky => targets.len() > 1,
+        };
+        let mut firsts = targets.iter().enumerate().filter(|(at, target)| goes_on(*at) || several(target)).peekable();
+        if targets.is_empty() {
+            return;
+        }
+        if targets.iter().all(|target| !holds(target)) {
+            let message = "no provider of this model holds its streams, so that none is ever asked for twice";
+            let hint = "write `streams: {hold: 10s}`, or another time that is longer than `least`, at a provider of it";
+            self.problems.add(place, message, hint);
+        } else if firsts.peek().is_none() {
+            let message = "there is one target with one endpoint, so that nobody else can be asked";
+            self.problems.add(place, message, "write another target, or leave `hedge` out");
+        } else if firsts.all(|(_, target)| !holds(target)) {
+            let message = "of those that another can be asked after, none holds its streams";
+            let hint = "write `streams: {hold: 10s}`, or another time that is longer than `least`, at their providers";
+            self.problems.add(place, message, hint);
+        }
     }
 
     fn affinity(&self, fields: &Fields<'_>) -> Affinity {
