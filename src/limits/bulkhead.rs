@@ -150,12 +150,12 @@ impl Bulkhead {
     /// There is no place, and will be none in time.
     pub async fn wait(self: &Arc<Self>, waiter: &Waiter, until: Instant) -> Result<Permit, Refused> {
         let (answer, answered) = oneshot::channel();
-        let ticket = self.join(waiter, Waiting { until, answer }).inspect_err(|_| self.count_refusal())?;
+        let ticket = self.join(waiter, Waiting { until, answer }).inspect_err(|_| self.refuse())?;
         let place = InLine { bulkhead: self, ticket };
         let given = timeout_at(until, answered).await;
         drop(place);
         // A place that is given in this very moment comes back with what was to receive it.
-        given.unwrap_or(Ok(Err(Refused::Late))).unwrap_or(Err(Refused::Late)).inspect_err(|_| self.count_refusal())
+        given.unwrap_or(Ok(Err(Refused::Late))).unwrap_or(Err(Refused::Late)).inspect_err(|_| self.refuse())
     }
 
     /// Says how many places behind this one are free: no more are given to waiters.
@@ -195,6 +195,11 @@ impl Bulkhead {
         self.waiting.load(Ordering::SeqCst)
     }
 
+    /// Counts somebody who is refused without having asked for a place.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Who was refused so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -203,10 +208,6 @@ impl Bulkhead {
     fn has_room(&self) -> bool {
         let room = self.room.load(Ordering::SeqCst);
         room == usize::MAX || self.bound.load(Ordering::SeqCst) < room
-    }
-
-    fn count_refusal(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     fn learn(self: &Arc<Self>, learn: impl FnOnce(&mut Adaptive, usize) -> usize) {

@@ -56,6 +56,7 @@ pub(super) fn door(edge: &Edge, exchange: &mut Exchange) -> Result<(), Rejection
     let bulkhead = &live.bulkheads.edge;
     exchange.places.edge = bulkhead.enter();
     if exchange.places.edge.is_none() {
+        bulkhead.refuse();
         exchange.trail.shed = Some((Scope::Edge.label(), "limit"));
         return Err(refused(Scope::Edge, Duration::ZERO).closing());
     }
@@ -70,6 +71,7 @@ pub(super) fn door(edge: &Edge, exchange: &mut Exchange) -> Result<(), Rejection
 pub(super) fn caller(snapshot: &Snapshot, caller: &Caller, exchange: &mut Exchange) -> Result<(), Rejection> {
     let bulkhead = snapshot.bulkheads.clients.get(caller.name());
     let Some(bulkhead) = bulkhead.filter(|bulkhead| bulkhead.is_overfull()) else { return Ok(()) };
+    bulkhead.refuse();
     exchange.trail.shed = Some((Scope::Client.label(), Refused::Full.label()));
     Err(refused(Scope::Client, bulkhead.patience()).closing())
 }

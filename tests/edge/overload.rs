@@ -106,6 +106,13 @@ async fn refused(edge: &Edge, key: Option<&str>) -> Vec<Response> {
     refusals
 }
 
+/// The first limit of that scope at `/upstreams`.
+async fn limit_of(edge: &Edge, scope: &str) -> serde_json::Value {
+    let view = edge.admin("GET", "/upstreams").await.json();
+    let limits = view["limits"].as_array().expect("a list").clone();
+    limits.into_iter().find(|limit| limit["scope"] == scope).expect("it is shown")
+}
+
 #[tokio::test]
 async fn a_full_provider_refuses_in_each_format_and_health_is_answered() {
     let gates = gates(1);
@@ -119,10 +126,9 @@ async fn a_full_provider_refuses_in_each_format_and_health_is_answered() {
     }
     assert_eq!(edge.admin("GET", "/health/ready").await.status, 200);
     assert!(edge.metric("gateway_shed_total", &["scope=\"provider\"", "reason=\"full\""]).await > 3.5);
-    let view = edge.admin("GET", "/upstreams").await.json();
-    let limit = &view["limits"].as_array().expect("a list").iter().find(|limit| limit["scope"] == "provider");
-    let limit = limit.expect("it is shown");
+    let limit = limit_of(&edge, "provider").await;
     assert_eq!((&limit["name"], &limit["limit"], &limit["in_use"]), (&json!("up"), &json!(1), &json!(1)));
+    assert_eq!(limit["refused"], 4, "{limit}");
     let line = edge.log_line("the refusal", |line| line.contains("provider_limit")).await;
     assert!(line.contains("\"shed\":\"full\"") && line.contains("\"status\":503"), "{line}");
     gates[0].open();
@@ -151,6 +157,8 @@ async fn a_clients_and_a_models_limit_refuse_with_429() {
     let line = edge.log_line("the wait", |line| line.contains("model_limit")).await;
     assert!(line.contains("\"shed\":\"wait\"") && line.contains("\"queue_ms\":"), "{line}");
     edge.metric_reaches("gateway_queue_wait_seconds_count", &["scope=\"model\""], 1.0).await;
+    assert_eq!(limit_of(&edge, "client").await["refused"], 4);
+    assert_eq!(limit_of(&edge, "model").await["refused"], 1);
     gates.iter().for_each(Gate::open);
     assert_eq!((first.response().await.status, second.response().await.status), (200, 200));
     assert_eq!(of("web").send(edge.addr).await.status, 200, "its place is free again");
@@ -449,6 +457,7 @@ async fn all_requests_together_have_a_limit() {
     let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
     provider.request(0).await;
     check_refusals(&refused(&edge, None).await, 503, "edge_limit");
+    assert_eq!(limit_of(&edge, "edge").await["refused"], 4);
     assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
     gates[0].open();
     assert_eq!(running.response().await.status, 200);
