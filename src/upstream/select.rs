@@ -120,22 +120,23 @@ impl Selector {
         usable: &impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let count = self.weights.len();
-        // Ties go to whoever the rotating start meets first, or the first in the list would get all of a quiet hour.
-        let start = start.fetch_add(1, Ordering::Relaxed);
         if count <= LOOK_AT_ALL {
-            let order = (0..count).map(|step| start.wrapping_add(step) % count);
-            return order.filter(|index| usable(*index)).reduce(|best, next| self.less_busy(best, next, load));
+            let all = (0..count).filter(|index| usable(*index));
+            let best = all.reduce(|best, next| if self.is_busier(best, next, load) { next } else { best })?;
+            // Those that are as idle take turns by weight, or one of them would get all of a quiet hour.
+            let tied = |index: usize| usable(index) && !self.is_busier(index, best, load);
+            let turn = || start.fetch_add(1, Ordering::Relaxed) as u64;
+            return draw(round, turn, &tied).or(Some(best));
         }
         let one = draw(round, random, usable).or_else(|| self.search(random(), usable))?;
         let other = draw(round, random, &|index| index != one && usable(index));
-        Some(other.map_or(one, |other| self.less_busy(one, other, load)))
+        Some(other.filter(|other| self.is_busier(one, *other, load)).unwrap_or(one))
     }
 
-    /// Of two, the one with less in flight for its weight once this request is added; the first if equal.
-    fn less_busy(&self, one: usize, other: usize, load: &impl Fn(usize) -> u32) -> usize {
+    /// Whether it has more in flight for its weight than the other.
+    fn is_busier(&self, one: usize, other: usize, load: &impl Fn(usize) -> u32) -> bool {
         let weight = |index: usize| u64::from(self.weights.get(index).copied().unwrap_or(1));
-        let after = |index: usize| u64::from(load(index)) + 1;
-        if after(other) * weight(one) < after(one) * weight(other) { other } else { one }
+        u64::from(load(one)) * weight(other) > u64::from(load(other)) * weight(one)
     }
 
     /// The first usable one in order from `start`.
@@ -316,8 +317,16 @@ mod tests {
     }
 
     #[test]
-    fn least_busy_spreads_a_quiet_hour() {
-        assert_eq!(shares(Balance::LeastBusy, &[1, 1, 1], &[], 30), [10, 10, 10]);
+    fn least_busy_spreads_a_quiet_hour_by_weight() {
+        for (weights, out, expected) in [
+            (&[1, 1, 1][..], &[][..], &[20, 20, 20][..]),
+            (&[1, 3, 1], &[], &[12, 36, 12]),
+            (&[1, 2, 3], &[1], &[15, 0, 45]),
+        ] {
+            assert_eq!(shares(Balance::LeastBusy, weights, out, 60), expected, "{weights:?}");
+        }
+        let many = shares(Balance::LeastBusy, &[&[1; 19][..], &[19]].concat(), &[], 4000);
+        assert!((1_700..2_300).contains(&many[19]), "{many:?}");
     }
 
     #[test]
