@@ -280,6 +280,10 @@ fn what_a_kind_sets_can_be_set_otherwise() {
     assert_eq!(headers("{kind: anthropic, key: abcdefgh, anthropic_version: 2026-10-21}"), [version("2026-10-21")]);
     assert_eq!(headers("{kind: vllm, format: anthropic_messages}"), [version("2023-06-01")]);
     assert!(headers("{kind: vllm}").is_empty());
+    let written =
+        headers("{kind: vllm, headers: {x-a: '${NONE:-}', x-b: '${NONE:-b}', x-c: '', x-d: ~, x-e: '-${NONE:-}'}}");
+    let written: Vec<_> = written.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(written, [("x-b", "b"), ("x-c", ""), ("x-e", "-")], "what stands for nothing is not sent");
     let quirks = provider("{kind: vllm, quirks: {legacy_max_tokens: false, no_stream_options: true}}").quirks.clone();
     assert_eq!(
         quirks.lines().collect::<Vec<_>>(),

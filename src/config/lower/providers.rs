@@ -206,6 +206,9 @@ fn is_date(text: &str) -> bool {
 fn header(fields: &Fields<'_>, entry: &Entry, auth: Option<&Auth>) -> Option<(String, String)> {
     let problems = fields.problems();
     let value = scalar_of(&entry.node, problems)?;
+    if value.is_null() {
+        return None;
+    }
     let Some(name) = header_name(&entry.key) else {
         problems.add(&entry.place, format!("`{}` is no header's name", entry.key), "");
         return None;
