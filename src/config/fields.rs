@@ -166,11 +166,8 @@ impl<'a> Fields<'a> {
     pub(super) fn size(&self, name: &str, bounds: &RangeInclusive<usize>) -> usize {
         let read = |text: &str| {
             let size = units::size(text)?;
-            if bounds.contains(&size) {
-                Ok(size)
-            } else {
-                Err(between("a size", &format!("{} bytes", bounds.start()), &format!("{} GiB", bounds.end() >> 30)))
-            }
+            let [low, high] = [bounds.start(), bounds.end()].map(|bound| units::size_text(*bound));
+            if bounds.contains(&size) { Ok(size) } else { Err(between("a size", &low, &high)) }
         };
         self.parse(name, "a size that fits here", read).unwrap_or_default()
     }

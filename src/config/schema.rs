@@ -144,16 +144,21 @@ pub(super) static SERVER: Section = Section {
             Otherwise("`[{address: 0.0.0.0:8080}]`"),
             "The public listeners: HTTP/1.1 and HTTP/2, with prior knowledge or over TLS. A change needs a restart.",
         ),
-        field("body_limit", "size", Default("32MiB"), "The largest request body; a larger one is refused with 413."),
+        field(
+            "body_limit",
+            "size, 1KiB to 1GiB",
+            Default("32MiB"),
+            "The largest request body; a larger one is refused with 413.",
+        ),
         field(
             "body_buffer_total",
-            "size",
+            "size, 1KiB to 64GiB",
             Default("256MiB"),
             "Bytes of request bodies that all requests together may hold; beyond it new ones are refused with 503.",
         ),
         field(
             "upload_limit",
-            "size",
+            "size, 1KiB to 1024GiB",
             Default("512MiB"),
             "The largest body of an operation that is streamed through and never held, such as an upload; a larger one is refused with 413.",
         ),
@@ -277,7 +282,7 @@ pub(super) static SERVER_LIMITS: Section = Section {
         ),
         field(
             "header_size",
-            "size, 1KiB to 1MiB",
+            "size, 1KiB to 256KiB",
             Default("16KiB"),
             "A request's head, in bytes; over HTTP/2 its decoded list, where a change needs a restart. Then 431, or 414 for the path.",
         ),
@@ -302,7 +307,7 @@ pub(super) static SERVER_LIMITS: Section = Section {
         ),
         field(
             "memory",
-            "size or `off`",
+            "size, 64MiB or more, or `off`",
             Otherwise("90 % of what the control group allows; without one, `off`"),
             "Resident memory above which new requests are refused with 503, until a twentieth of it is free again. What is under way goes on, and health checks are answered.",
         ),

@@ -702,9 +702,8 @@ fn limits_are_read_with_their_defaults_and_faults() {
     assert_eq!((rule.most, rule.waiting, rule.patience), (Some(7), 0, Duration::ZERO));
 }
 
-/// Sets each key of the schema to nonsense: whoever reads it must complain, and so nobody forgot it.
-#[test]
-fn every_key_is_read() {
+/// Where the variables that set a section's keys begin.
+fn places() -> BTreeMap<&'static str, &'static str> {
     let places = BTreeMap::from([
         ("", ""),
         ("server", "SERVER__"),
@@ -735,6 +734,13 @@ fn every_key_is_read() {
         ("clients[]", "CLIENTS__0__"),
     ]);
     assert_eq!(places.len(), ALL.len());
+    places
+}
+
+/// Sets each key of the schema to nonsense: whoever reads it must complain, and so nobody forgot it.
+#[test]
+fn every_key_is_read() {
+    let places = places();
     for section in ALL {
         for field in section.fields {
             let name = format!("{PREFIX}{}{}", places[section.path], field.name.to_uppercase());
@@ -744,6 +750,49 @@ fn every_key_is_read() {
             assert!(found.contains(&format!("{name}: ")), "{name} is read by nobody: {found}");
             assert!(!found.contains("unknown key"), "{found}");
         }
+    }
+}
+
+/// The bounds that the reference shows are those that hold, and what is beyond them is told with the same.
+#[test]
+fn bounds_are_as_they_are_shown() {
+    let places = places();
+    let mut count = 0;
+    for section in ALL.iter().filter(|section| !section.path.contains("[]")) {
+        for field in section.fields {
+            let form = field.form.split_once(", ");
+            let Some((kind, (low, high))) = form.and_then(|(kind, rest)| Some((kind, rest.split_once(" to ")?))) else {
+                continue;
+            };
+            let beyond = match kind {
+                "duration" => "366d".to_owned(),
+                "size" => format!("{}b", units::size(high).unwrap() + 1),
+                "count" | "percent" => (high.parse::<u32>().unwrap() + 1).to_string(),
+                _ => continue,
+            };
+            let name = format!("{PREFIX}{}{}", places[section.path], field.name.to_uppercase());
+            let provider = format!("{PREFIX}PROVIDERS__Q__KIND");
+            let target = format!("{PREFIX}MODELS__N__TARGETS__0");
+            let found = |value: &str| {
+                let loaded = load_text(LEAST, &[(&provider, "ollama"), (&target, "p/m"), (&name, value)]);
+                loaded.map_or_else(|report| report.to_string(), |_| String::new())
+            };
+            for good in [low, high] {
+                assert!(!found(good).contains("fits here"), "{name}={good}: {}", found(good));
+            }
+            let report = found(&beyond);
+            assert!(report.contains("fits here") && report.contains(" from "), "{name}={beyond}: {report}");
+            if kind == "size" {
+                assert!(report.contains(&format!("write a size from {low} to {high}")), "{name}={beyond}: {report}");
+                let under = units::size(low).unwrap() - 1;
+                assert!(found(&under.to_string()).contains("fits here"), "{name}={under}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count} bounds were looked at");
+    for size in ["body_limit", "body_buffer_total", "upload_limit"] {
+        assert!(schema::SERVER.field(size).unwrap().form.starts_with("size, "), "{size}");
     }
 }
 

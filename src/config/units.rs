@@ -78,6 +78,13 @@ pub fn duration_text(duration: Duration) -> String {
     text
 }
 
+/// A size as the config writes it, such as `32MiB`, to the byte.
+pub(super) fn size_text(bytes: usize) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let whole = units.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    whole.map_or(bytes.to_string(), |(name, factor)| format!("{}{name}", bytes / factor))
+}
+
 fn split_digits(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at_checked(digits)?;
@@ -119,6 +126,9 @@ mod tests {
         check("64 KiB", Some(64 << 10));
         check("1GiB", Some(1 << 30));
         check("0", Some(0));
+        for text in ["0", "1", "1025", "1KiB", "1MiB", "1000KiB", "64GiB", "1024GiB"] {
+            assert_eq!(size_text(size(text).unwrap()), text);
+        }
         for wrong in ["", "MiB", "-1", "1.5MiB", "1TB", "99999999999GiB", "999999999999999999999"] {
             check(wrong, None);
         }
