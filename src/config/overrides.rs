@@ -1,6 +1,6 @@
 //! `TIDEGATE__SERVER__BODY_LIMIT=…`: any key set by the environment.
 //!
-//! The path's segments are split at `__` and compared without regard to case; what a variable's name cannot hold
+//! Prefix and path are read without regard to case, the path's segments are split at `__`; what a variable's name cannot hold
 //! (`-`, `.`, `/` and the like) is written `_`. A number picks an item of a list, the one after the last adds one.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,21 @@ use super::tree::{self, Entry, Node, Value};
 
 /// Applies every override in `env` to the tree, in the order of their names.
 pub(super) fn apply(root: &mut Node, env: &BTreeMap<String, String>, problems: &Problems) {
+    let mut seen = BTreeMap::new();
     for (variable, value) in env {
-        let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+        let Some((start, path)) = variable.split_at_checked(PREFIX.len()) else { continue };
+        if !start.eq_ignore_ascii_case(PREFIX) {
+            continue;
+        }
         let place = Place::Variable(Arc::from(variable.as_str()));
         let segments: Vec<&str> = path.split("__").collect();
         if segments.iter().any(|segment| segment.is_empty()) {
             let hint = format!("write the path of a key, such as `{PREFIX}SERVER__BODY_LIMIT`");
             problems.add(&place, "a part of the path is empty", hint);
             continue;
+        }
+        if let Some(other) = seen.insert(path.to_ascii_lowercase(), variable) {
+            problems.add(&place, format!("`{other}` sets the same key"), "unset one of them");
         }
         if let Some(node) = value_node(value, &place, problems)
             && let Err((message, hint)) = set(root, &segments, node, &place)

@@ -594,6 +594,16 @@ fn the_environment_overrides_any_key() {
 }
 
 #[test]
+fn the_prefix_of_an_override_is_read_in_any_case() {
+    for name in ["tidegate__server__body_limit", "Tidegate__Server__Body_Limit"] {
+        assert_eq!(good(LEAST, &[(name, "3MiB"), ("TIDEGATE", "x"), ("TIDEGATÉ__A", "x")]).server.body_limit, 3 << 20);
+    }
+    let twice = [("TIDEGATE__SERVER__BODY_LIMIT", "1MiB"), ("tidegate__server__body_limit", "2MiB")];
+    let found = messages(LEAST, &twice);
+    assert_eq!(found, "tidegate__server__body_limit: `TIDEGATE__SERVER__BODY_LIMIT` sets the same key");
+}
+
+#[test]
 fn names_with_odd_characters_can_be_overridden() {
     let source = "auth: off\nproviders: {my-fleet.1: {kind: ollama}}\nmodels: {gpt-4.1: my-fleet.1/m}\n";
     let env = [("TIDEGATE__MODELS__GPT_4_1", "my-fleet.1/x"), ("TIDEGATE__PROVIDERS__MY_FLEET_1__URL", "http://gpu:1")];
