@@ -120,7 +120,9 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     }
     let target = Target { model: &model, facts: &known.facts, api_version: None };
     let translated = translate_request(args.from, to, body, &head, &target).map_err(|fault| {
-        let place = fault.param.as_ref().map(|param| format!("{param}: ")).unwrap_or_default();
+        // Some messages begin with the place themselves.
+        let place = fault.param.as_ref().map(|param| format!("{param}: "));
+        let place = place.filter(|place| !fault.message.starts_with(place.as_str())).unwrap_or_default();
         Failure::new(exit::DATA, format!("{place}{}", fault.message))
     })?;
     let outgoing = translated.outgoing;
@@ -291,6 +293,20 @@ mod tests {
         let detour = asked("gpt-5.6");
         assert_eq!((detour.path.as_str(), detour.to), ("/openai/v1/responses", Format::OpenaiResponses));
         assert!(detour.facts.contains(&"responses: tools".to_owned()), "{:?}", detour.facts);
+    }
+
+    #[test]
+    fn where_a_request_is_wrong_is_told_once() {
+        for (from, body, place) in [
+            (Format::GeminiGenerate, r#"{"messages":[]}"#, "contents: "),
+            (Format::OpenaiChat, r#"{"messages":7}"#, "messages: "),
+            (Format::OpenaiResponses, r#"{"input":7}"#, "input: "),
+        ] {
+            let to = if from == Format::OpenaiChat { Format::AnthropicMessages } else { Format::OpenaiChat };
+            let failure = explain(&args(from, to, Some("m")), body.as_bytes()).err().unwrap();
+            assert!(failure.message.starts_with(place), "{failure}");
+            assert_eq!(failure.message.matches(place).count(), 1, "{failure}");
+        }
     }
 
     #[test]

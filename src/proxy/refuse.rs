@@ -223,7 +223,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "The provider's stream failed before its first word.", STREAM_FAILED)
         }
         ErrorType::Custom(STREAM_TOO_LONG) => {
-            (FaultKind::Timeout, 504, "The stream took longer than it may here.", STREAM_TOO_LONG)
+            (FaultKind::Timeout, 504, "The answer took longer than it may here.", STREAM_TOO_LONG)
         }
         ErrorType::Custom(DRAINED) => {
             (FaultKind::Overloaded, 503, "This server is about to end and waits no longer. Ask again.", DRAINED)

@@ -286,6 +286,7 @@ async fn a_whole_answer_that_never_ends_has_a_deadline() {
     let edge = Edge::start(&conf).await;
     let response = within(Duration::from_secs(10), "the answer", Wire::Messages.ask("m", false).send(edge.addr)).await;
     assert_eq!(response.status, 504, "{}", response.text());
+    assert!(response.text().contains("The answer took longer"), "it is no stream: {}", response.text());
     Wire::Messages.error(&response);
     provider.left(0).await;
 }
