@@ -37,8 +37,23 @@ pub struct Watcher {
     folders: BTreeSet<PathBuf>,
 }
 
-/// What the files hold, by content; `None` for one that cannot be read.
+/// What files hold, by content; `None` for one that cannot be read.
 type Fingerprint = Vec<Option<[u8; 32]>>;
+
+/// What files held at some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    files: Vec<PathBuf>,
+    seen: Fingerprint,
+}
+
+impl Held {
+    /// What `files` hold now.
+    #[must_use]
+    pub fn by(files: Vec<PathBuf>) -> Self {
+        Self { seen: fingerprint(&files), files }
+    }
+}
 
 impl Watcher {
     /// Watches `files`, such as [`super::Settings::files`]. What they hold now counts as known.
@@ -96,6 +111,12 @@ impl Watcher {
                 time::sleep(SETTLE / 4).await;
             }
         }
+    }
+
+    /// What the files held when their last change was reported.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held { files: self.files.clone(), seen: self.seen.clone() }
     }
 
     async fn settle(&self) {

@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::tls::{self, Certificate};
 use crate::admin::{Health, Readiness, State};
 use crate::clock;
-use crate::config::{self, Live, Settings, Snapshot, watch::Watcher};
+use crate::config::{self, Live, Settings, Snapshot, watch::Held, watch::Watcher};
 use crate::limits;
 use crate::observe::{Observer, Scrape};
 use crate::proxy::Edge;
@@ -38,8 +38,8 @@ pub(super) struct Control {
     certificates: Arc<[(SocketAddr, Arc<Certificate>)]>,
     generation: Arc<AtomicU64>,
     pub(super) draining: Arc<AtomicBool>,
-    /// One reload at a time.
-    reloading: Arc<Mutex<()>>,
+    /// What the files held before they were read last. One reload at a time.
+    read: Arc<Mutex<Held>>,
     started: clock::Instant,
 }
 
@@ -66,7 +66,7 @@ impl Control {
             observer,
             generation: Arc::new(AtomicU64::new(1)),
             draining: Arc::default(),
-            reloading: Arc::default(),
+            read: Arc::default(),
             started: clock::now(),
         }
     }
@@ -113,7 +113,8 @@ impl Control {
 
     /// Reads the config again; what runs changes only if all of it is sound.
     async fn read_again(&self) -> Result<String, String> {
-        let _one = self.reloading.lock().await;
+        let mut read = self.read.lock().await;
+        *read = Held::by(self.files());
         let source = Arc::clone(&self.source);
         let certificates = Arc::clone(&self.certificates);
         let loaded = tokio::task::spawn_blocking(move || match &source.file {
@@ -137,6 +138,19 @@ impl Control {
                 Err(report)
             }
         }
+    }
+
+    /// The files of the config that is live.
+    fn files(&self) -> Vec<PathBuf> {
+        match &self.source.file {
+            Some(_) => self.live.load().settings.files.clone(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether just that was read last, whatever came of it.
+    async fn has_read(&self, held: &Held) -> bool {
+        *self.read.lock().await == *held
     }
 
     /// New requests meet `settings` from now on; returns what an operator is told.
@@ -286,25 +300,17 @@ impl BackgroundService for Reload {
             Ok(hangup) => hangup,
             Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
         };
-        let mut watcher = Watcher::new(self.files());
+        let mut watcher = Watcher::new(self.control.files());
         loop {
             tokio::select! {
                 _ = shutdown.changed() => return,
                 _ = hangup.recv() => self.control.observer.reopen(),
-                () = watcher.changed() => {}
+                // Whoever changed the file may have said so as well.
+                () = watcher.changed() => if self.control.has_read(&watcher.held()).await { continue },
             }
             // What came of it is in the log and in a metric.
             let _ = self.control.read_again().await;
-            watcher.set_files(self.files());
-        }
-    }
-}
-
-impl Reload {
-    fn files(&self) -> Vec<PathBuf> {
-        match &self.control.source.file {
-            Some(_) => self.control.live.load().settings.files.clone(),
-            None => Vec::new(),
+            watcher.set_files(self.control.files());
         }
     }
 }

@@ -123,6 +123,25 @@ async fn what_waits_for_a_restart_is_told_until_it_is_changed_back() {
 }
 
 #[tokio::test]
+async fn a_changed_file_that_is_told_of_is_read_once() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let edge = Edge::start(&conf(&provider, "old")).await;
+    for (text, result) in [(None, "success"), (Some("auth: maybe\n"), "rejected")] {
+        match text {
+            Some(text) => edge.rewrite_text(text),
+            None => edge.rewrite(&conf(&provider, "new")),
+        }
+        edge.admin("POST", "/reload").await;
+        // The change is noticed in well under a second; that nothing comes of it can only be waited for.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let count = edge.metric("gateway_config_reloads_total", &[&format!("result=\"{result}\"")]).await;
+        assert!((count - 1.0).abs() < 0.5, "{result}: {count}");
+    }
+    edge.rewrite(&conf(&provider, "newest"));
+    until(&edge, "newest", 200).await;
+}
+
+#[tokio::test]
 async fn a_mounted_config_swapped_by_symlink_is_noticed() {
     // Kubernetes mounts `tidegate.yaml -> ..data/tidegate.yaml` and swaps the link `..data` to a new folder.
     let provider = Provider::always(Wire::Chat.reply(false)).await;
