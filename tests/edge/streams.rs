@@ -124,6 +124,12 @@ async fn http2_toward_the_provider_in_clear_and_over_tls() {
         assert_eq!(Wire::Chat.text(&Wire::Chat.read(&response, true)), "Hello, 北🙂!");
         let version = if alpn.len() == 2 { "HTTP/2" } else { "HTTP/1.1" };
         assert_eq!(provider.last().version, version);
+        let (dir, only) = (tempfile::TempDir::new().expect("a folder"), "ca: ca.pem, http: h2");
+        authority.write(&dir.path().join("ca.pem"));
+        let conf = Conf::open().provider_at("up", "anthropic", &provider.url(), only).model("m", "up/model-1");
+        let edge = Edge::start_in(&conf, dir).await;
+        let response = Wire::Messages.ask("m", true).send(edge.addr).await;
+        assert_eq!(response.status, if alpn.len() == 2 { 200 } else { 502 }, "{}", response.text());
     }
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector as Plain;
 use pingora_core::connectors::http::custom::{Connection, Connector};
+use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 
@@ -42,7 +43,12 @@ impl Roads {
     ///
     /// No connection could be made.
     pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(SeamSession, bool)> {
-        let (session, reused) = self.plain.get_http_session(&self.peer(peer)).await?;
+        let wanted = self.peer(peer);
+        let (session, reused) = self.plain.get_http_session(&wanted).await?;
+        // Over TLS the provider chooses the version, and Pingora takes what it is given.
+        if wanted.options.alpn.get_min_http_version() == 2 && matches!(session, HttpSession::H1(_)) {
+            return Err(Error::explain(ErrorType::HandshakeError, "the provider does not agree to HTTP/2").into_up());
+        }
         Ok((SeamSession::new(session, peer, self), reused))
     }
 
