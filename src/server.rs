@@ -196,8 +196,11 @@ fn giver<'a>(path: PathBuf, bound: impl Iterator<Item = &'a Bound>) -> Result<Gi
 
 fn process_conf(settings: &Settings) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = settings.server.threads.unwrap_or(cores);
     ServerConf {
-        threads: settings.server.threads.unwrap_or(cores),
+        threads,
+        // One thread has nobody to take work from, and need not be ready for it.
+        work_stealing: threads > 1,
         max_retries: PINGORA_TRIES,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         // The drain service ends the process, by the deadline that the config has by then.
