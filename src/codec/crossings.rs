@@ -437,3 +437,64 @@ fn tools_that_the_client_searches_are_offered_from_the_start() {
     assert_eq!((own["tools"].as_array().unwrap().len(), &own["tools"][1]), (2, &search), "{own}");
     assert_eq!(own["input"][2], body["input"][2]);
 }
+
+/// What a Gemini client is given of a message with these blocks: its parts, whole and as a stream.
+fn parts_of(blocks: &Value) -> [Vec<Value>; 2] {
+    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": blocks,
+        "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let whole = translate_response(A, G, message.to_string().as_bytes(), &reply(), &Undo::default()).unwrap();
+    let whole: Value = serde_json::from_slice(&whole.body).unwrap();
+    let mut transcoder = Transcoder::new(A, G, Arc::new(reply()), Undo::default());
+    let mut out = Vec::new();
+    transcoder.whole(message.to_string().as_bytes(), &mut out);
+    let pieces = String::from_utf8(out).unwrap();
+    let pieces = pieces.lines().filter_map(|line| line.strip_prefix("data: "));
+    let pieces = pieces.map(|piece| serde_json::from_str::<Value>(piece).unwrap());
+    let streamed = pieces.flat_map(|piece| piece["candidates"][0]["content"]["parts"].as_array().unwrap().clone());
+    [whole["candidates"][0]["content"]["parts"].as_array().unwrap().clone(), streamed.collect()]
+}
+
+#[test]
+fn reasoning_comes_back_by_clients_that_keep_calls_alone() {
+    let thinking = |words: &str, state: &str| json!({"type": "thinking", "thinking": words, "signature": state});
+    let redacted = json!({"type": "redacted_thinking", "data": "UkVE"});
+    let text = json!({"type": "text", "text": "so"});
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let result = |id: &str| json!({"functionResponse": {"id": id, "name": "f", "response": {"output": "1"}}});
+    for (blocks, states, full) in [
+        (vec![thinking("w", "U0lH"), call("a")], "U0lH", "w:U0lH"),
+        (vec![thinking("", "U0lH"), call("a")], "U0lH", ":U0lH"),
+        (vec![thinking("w", "U0lH"), text.clone(), call("a"), call("b")], "U0lH", "w:U0lH"),
+        (vec![thinking("w", "U0lH"), redacted.clone(), call("a")], "U0lH UkVE", "w:U0lH UkVE"),
+        (vec![redacted.clone(), text.clone(), call("a")], "UkVE", "UkVE"),
+        (vec![thinking("w", "U0lH"), thinking("v", "VFdP"), text.clone(), call("a")], "U0lH VFdP", "w:U0lH v:VFdP"),
+        (vec![thinking("w", "U0lH"), text.clone(), thinking("v", "VFdP"), call("a")], "U0lH VFdP", "w:U0lH v:VFdP"),
+        (vec![thinking("w", "U0lH"), call("a"), thinking("v", "VFdP"), call("b")], "U0lH VFdP", "w:U0lH v:VFdP"),
+    ] {
+        let calls: Vec<&str> = blocks.iter().filter_map(|block| block["id"].as_str()).collect();
+        for parts in parts_of(&json!(blocks)) {
+            for kept in [false, true] {
+                let kept: Vec<&Value> = parts.iter().filter(|part| kept || part["thought"] != true).collect();
+                let all = kept.len() == parts.len();
+                let results: Vec<Value> = calls.iter().map(|id| result(id)).collect();
+                let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]},
+                    {"role": "model", "parts": kept}, {"role": "user", "parts": results}]});
+                let (sent, _) = sent((G, A), &history, &Facts::default()).unwrap();
+                let mut back: Vec<String> = Vec::new();
+                for block in sent["messages"][1]["content"].as_array().unwrap() {
+                    match block["type"].as_str().unwrap() {
+                        "thinking" if all => back.push(format!(
+                            "{}:{}",
+                            block["thinking"].as_str().unwrap(),
+                            block["signature"].as_str().unwrap()
+                        )),
+                        "thinking" => back.push(block["signature"].as_str().unwrap().to_owned()),
+                        "redacted_thinking" => back.push(block["data"].as_str().unwrap().to_owned()),
+                        _ => {}
+                    }
+                }
+                assert_eq!(back.join(" "), if all { full } else { states }, "{all} {parts:?}\n{sent}");
+            }
+        }
+    }
+}

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::part_write;
-use crate::hub::Flavor;
+use super::wire::is_own;
+use crate::hub::{Flavor, Opaque};
 use crate::json::{Json, Text};
 
 /// Most bytes of arguments that are gathered at a time.
@@ -22,8 +23,10 @@ pub(super) struct Call {
     flavor: Flavor,
     /// Arguments so far, escaped.
     text: String,
-    /// Its signature.
-    pub signature: Option<Text<'static>>,
+    /// The state that stands at it.
+    pub states: Vec<Opaque<'static>>,
+    /// It is the first of its answer.
+    pub first: bool,
     complete: bool,
 }
 
@@ -34,9 +37,9 @@ impl Call {
         choice: usize,
         (id, name): (String, String),
         flavor: Flavor,
-        signature: Option<Text<'static>>,
+        (states, first): (Vec<Opaque<'static>>, bool),
     ) -> Self {
-        Self { block, choice, id, name, flavor, text: String::new(), signature, complete: false }
+        Self { block, choice, id, name, flavor, text: String::new(), states, first, complete: false }
     }
 
     /// Its arguments; `None` where they are no object.
@@ -80,11 +83,13 @@ impl Calls {
         true
     }
 
-    /// Takes the signature of a call.
-    pub(super) fn sign(&mut self, block: u32, signature: Text<'static>) {
-        if let Some(call) = self.find(block) {
-            call.signature = Some(signature);
+    /// Takes state of a call.
+    pub(super) fn sign(&mut self, block: u32, opaque: Opaque<'static>) {
+        let Some(call) = self.find(block) else { return };
+        if is_own(&opaque) {
+            call.states.clear();
         }
+        call.states.push(opaque);
     }
 
     /// The call is complete.

@@ -2,20 +2,36 @@
 
 use super::grounding::Sources;
 use super::stop;
-use crate::hub::Stop;
+use super::wire::is_own;
+use crate::hub::{Opaque, Stop};
 use crate::json::{Text, Writer};
 
 /// Most text that is kept to say the places of sources in it, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
 
-/// State without words, on its way to the part that follows: clients drop parts that say nothing.
+/// State on its way to the part that follows: clients drop parts that say nothing, and most drop thoughts.
 #[derive(Debug)]
 pub(super) struct Signature {
-    /// The value of `thoughtSignature`.
-    pub value: Text<'static>,
-    /// Another provider's: it may stand at words too, and is reasoning where it stands alone.
-    pub foreign: bool,
+    /// The state.
+    pub opaque: Opaque<'static>,
+    /// It is of reasoning that was shown: only a call may take it.
+    pub of_words: bool,
 }
+
+impl Signature {
+    /// Another provider's: it is reasoning where it stands alone.
+    pub(super) fn is_foreign(&self) -> bool {
+        !is_own(&self.opaque)
+    }
+
+    /// It may stand at words.
+    pub(super) fn fits_words(&self) -> bool {
+        self.is_foreign() && !self.of_words
+    }
+}
+
+/// Most bytes of state that stand at a call beside where they stood before it.
+const PENDING_LIMIT: usize = 1 << 20;
 
 /// One of the answers.
 #[derive(Debug)]
@@ -28,6 +44,9 @@ pub(super) struct Choice {
     pub sources: Sources,
     /// A signature that waits for the part that it belongs to.
     pub signature: Option<Signature>,
+    /// Other providers' state since the last call that stands somewhere already. It stands at the next call too, which
+    /// every client brings back.
+    pending: Vec<Opaque<'static>>,
     /// A call had no object for its arguments.
     pub malformed: bool,
     called: bool,
@@ -44,11 +63,27 @@ impl Choice {
             stop: None,
             sources: Sources::default(),
             signature: None,
+            pending: Vec::new(),
             malformed: false,
             called: false,
             text: String::new(),
             overflow: false,
         }
+    }
+
+    /// Notes state that stands somewhere.
+    pub(super) fn note_state(&mut self, opaque: Opaque<'static>) {
+        let bytes: usize = self.pending.iter().map(|opaque| opaque.data.escaped().len()).sum();
+        if !is_own(&opaque) && bytes + opaque.data.escaped().len() <= PENDING_LIMIT {
+            self.pending.push(opaque);
+        }
+    }
+
+    /// The state that stands at a call that begins.
+    pub(super) fn states(&mut self) -> Vec<Opaque<'static>> {
+        let mut states = std::mem::take(&mut self.pending);
+        states.extend(self.signature.take().map(|signature| signature.opaque));
+        states
     }
 
     /// A call comes; whether it is the first.

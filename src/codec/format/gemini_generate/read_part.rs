@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::read_media::{read_file, read_inline};
-use super::wire::{OWN, fields, keep, loose_text, open};
+use super::wire::{OWN, Signed, fields, keep, loose_text, open};
 use crate::hub::{Block, BlockKind, Extra, Field, Flavor, Opaque, OpaqueKind, ThinkingKind};
 use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
-use crate::seal::{Opened, Seal};
+use crate::seal::Seal;
 
 /// A part, and what its call or result says beside what the hub keeps.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(super) struct Part<'a> {
     pub block: Block<'a>,
     /// The tool that a result is of.
     pub tool: Option<Cow<'a, str>>,
-    /// Another provider's state that the part carried; it stands before the part.
-    before: Option<Block<'a>>,
+    /// Another provider's states that the part carried; they stand before the part.
+    before: Vec<Block<'a>>,
 }
 
 /// Reads an array of parts, or one part, or a string.
@@ -41,11 +41,11 @@ pub(super) fn read_parts<'a>(
 
 impl<'a> Part<'a> {
     fn new(block: Block<'a>, tool: Option<Cow<'a, str>>) -> Self {
-        Self { block, tool, before: None }
+        Self { block, tool, before: Vec::new() }
     }
 
     fn give(mut self, each: &mut dyn FnMut(Part<'a>)) {
-        if let Some(before) = self.before.take() {
+        for before in std::mem::take(&mut self.before) {
             each(Part::new(before, None));
         }
         each(self);
@@ -117,8 +117,8 @@ impl<'a> Fields<'a> {
     fn into_part(mut self, mut raw: Cursor<'a>, at: usize, seal: Option<&Seal>) -> Result<Part<'a>, JsonError> {
         let mut tool = None;
         let opened = self.signature.take().map(|(value, at)| (open(&value, seal), value, at));
-        let is_secret = matches!(&opened, Some((Opened::Ours(opaque), ..))
-            if matches!(opaque.kind, OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning));
+        let is_secret = matches!(&opened, Some((Signed::Ours(states), ..))
+            if matches!(states.as_slice(), [Opaque { kind: OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning, .. }]));
         let kind = match self.data.take() {
             Some(("functionCall", mut value)) => read_call(&mut value, &mut self.extras, seal.is_some())?,
             Some(("functionResponse", mut value)) => {
@@ -152,16 +152,22 @@ impl<'a> Fields<'a> {
             _ => OpaqueKind::ThoughtSignature,
         };
         let mut block = Block { extras: self.extras, ..Block::new(kind, at) };
-        let mut before = None;
+        let mut before = Vec::new();
         match opened {
             None => {}
-            Some((Opened::Bare, data, _)) => {
+            Some((Signed::Bare, data, _)) => {
                 block.opaque.push(Opaque { kind: signature, maker: OWN, data });
             }
-            Some((Opened::Ours(opaque), ..)) if opaque.kind == OpaqueKind::Unsigned => {}
-            Some((Opened::Ours(opaque), ..)) if is_passenger(&block.kind, &opaque) => before = Some(alone(opaque, at)),
-            Some((Opened::Ours(opaque), ..)) => block.opaque.push(opaque),
-            Some((Opened::Forged, _, at)) => {
+            Some((Signed::Ours(states), ..)) => {
+                for opaque in states.into_iter().filter(|opaque| opaque.kind != OpaqueKind::Unsigned) {
+                    if is_passenger(&block.kind, &opaque) {
+                        before.push(alone(opaque, at));
+                    } else {
+                        block.opaque.push(opaque);
+                    }
+                }
+            }
+            Some((Signed::Forged, _, at)) => {
                 let key = Cow::Borrowed("thoughtSignature");
                 block.extras.push(Extra { field: Field::OpaqueState, key, value: Json::NULL, at });
             }

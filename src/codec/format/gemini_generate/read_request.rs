@@ -1,6 +1,7 @@
 //! A client's request, read.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::read_config::read_config;
 use super::read_part::{Part, read_parts};
@@ -9,7 +10,7 @@ use super::wire::{OWN, fields, keep, loose_text};
 use crate::format::RequestHead;
 use crate::hub::ids::derived;
 use crate::hub::waiting::Waiting;
-use crate::hub::{Block, BlockKind, Extra, Field, Origin, Refusal, Request, Role, StreamSpec, Tier, Turn};
+use crate::hub::{Block, BlockKind, Extra, Field, Opaque, Origin, Refusal, Request, Role, StreamSpec, Tier, Turn};
 use crate::json::{Cursor, JsonError, Kind};
 use crate::seal::Seal;
 
@@ -157,10 +158,18 @@ fn read_instruction<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal:
 /// Joins what the model said in one go: clients keep the pieces of a stream as parts or contents of their own.
 fn joined(turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
     let mut merged: Vec<Turn<'_>> = Vec::with_capacity(turns.len());
-    for turn in turns {
+    let mut seen = Seen::new();
+    for mut turn in turns {
         let is_model = turn.role == Role::Assistant && turn.extras.is_empty();
+        let goes_on = merged.last().is_some_and(|last| last.role == Role::Assistant);
+        if !goes_on {
+            seen.clear();
+        }
+        if is_model {
+            once(&mut turn.blocks, &mut seen);
+        }
         match merged.last_mut() {
-            Some(last) if is_model && last.role == Role::Assistant => {
+            Some(last) if is_model && goes_on => {
                 turn.blocks.into_iter().for_each(|block| join(&mut last.blocks, block));
             }
             _ if is_model => {
@@ -172,6 +181,40 @@ fn joined(turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
         }
     }
     merged
+}
+
+/// How often state of other providers came since the last call.
+type Seen = BTreeMap<(u8, String), usize>;
+
+/// Leaves out of `blocks` the state at calls that came back where it stood before them as well.
+fn once(blocks: &mut Vec<Block<'_>>, seen: &mut Seen) {
+    let is_call = |block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. });
+    let calls: BTreeSet<usize> = blocks.iter().filter(|block| is_call(block)).map(|block| block.at).collect();
+    blocks.retain_mut(|block| {
+        // What a call carries is of its own part.
+        let at_call = calls.contains(&block.at);
+        let any = !block.opaque.is_empty();
+        block.opaque.retain(|opaque| opaque.maker == OWN || is_new(opaque, at_call, seen));
+        if is_call(block) {
+            seen.clear();
+        }
+        let has_words = match &block.kind {
+            BlockKind::Thinking { text, .. } => !text.is_empty(),
+            BlockKind::Redacted => false,
+            _ => true,
+        };
+        has_words || !any || !block.opaque.is_empty()
+    });
+}
+
+fn is_new(opaque: &Opaque<'_>, at_call: bool, seen: &mut Seen) -> bool {
+    let times = seen.entry((opaque.kind.tag(), opaque.data.escaped().to_owned())).or_default();
+    if at_call && *times > 0 {
+        *times -= 1;
+        return false;
+    }
+    *times += usize::from(!at_call);
+    true
 }
 
 /// Appends `block`, to the last one if both are words of a kind; a signature ends its words.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::calls::{Call, Calls};
 use super::choice::{Choice, Signature};
-use super::wire::{is_own, signature, unsigned};
+use super::wire::{is_own, signature, signatures, unsigned};
 use super::{error, logprobs, stop, usage};
 use crate::format::{Framing, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -222,8 +222,8 @@ impl Writer {
                 (Kind::Hidden, TEXT)
             }
         };
-        // Words that come take what is foreign.
-        if kind != Kind::Call && (kind != Kind::Text || !self.waits_foreign(choice)) {
+        // Words that come take what is foreign and has none.
+        if kind != Kind::Call && (kind != Kind::Text || !self.waits_for_words(choice)) {
             self.flush_signature(choice, out);
         }
         let suffix = match kind {
@@ -235,13 +235,11 @@ impl Writer {
             Kind::Redacted | Kind::Call | Kind::Hidden => Vec::new(),
         };
         if let Head::ToolCall { id, name, flavor } = head {
-            let signature = self.choices.get_mut(choice).and_then(|choice| choice.signature.take());
+            let states = self.choices.get_mut(choice).map(Choice::states).unwrap_or_default();
             let first = self.choices.get_mut(choice).is_some_and(Choice::is_first_call);
-            let mark = || first.then(|| unsigned(&self.reply.seal));
-            let signature = signature.map(|signature| signature.value).or_else(mark);
             let block = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
             let id = self.ids.next(id);
-            self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, signature));
+            self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, (states, first)));
         }
         let mark = self.choices.get(choice).map(Choice::mark).unwrap_or_default();
         self.blocks.push(Block { choice, kind, prefix, suffix, mark, said: false });
@@ -257,9 +255,10 @@ impl Writer {
         let at_choice = slot.choice;
         if let (Kind::Text, Some(choice)) = (slot.kind, self.choices.get_mut(at_choice)) {
             choice.note(text);
-            if let Some(signature) = choice.signature.take_if(|signature| signature.foreign) {
-                let signed = Some(&signature.value);
-                return self.part(at_choice, out, |json| super::part_write::words(text, false, signed, json));
+            if let Some(Signature { opaque, .. }) = choice.signature.take_if(|signature| signature.fits_words()) {
+                let signed = signature(&opaque, &self.reply.seal).into_owned();
+                choice.note_state(opaque);
+                return self.part(at_choice, out, |json| super::part_write::words(text, false, Some(&signed), json));
             }
         }
         self.open(out);
@@ -311,21 +310,19 @@ impl Writer {
     fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
         let Some(Block { choice, kind, said, .. }) = at(&self.blocks, block) else { return };
         let (choice, kind, said) = (*choice, *kind, *said);
-        let value = signature(opaque, &self.reply.seal).into_owned();
+        let own = is_own(opaque);
+        let opaque = opaque.clone().into_owned();
         match kind {
-            Kind::Call => self.calls.sign(block, value),
-            // The provider's own stands at the part that follows, if that is a call.
-            Kind::Redacted | Kind::Text if is_own(opaque) => {
-                self.wait(choice, Signature { value, foreign: false }, out);
-            }
-            // Another's that has no words stands at the part that follows, words or a call.
-            Kind::Redacted => self.wait(choice, Signature { value, foreign: true }, out),
-            Kind::Thinking if !said && !is_own(opaque) => self.wait(choice, Signature { value, foreign: true }, out),
-            Kind::Text => {
-                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, false, Some(&value), json));
-            }
-            Kind::Thinking => {
-                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, true, Some(&value), json));
+            Kind::Call => self.calls.sign(block, opaque),
+            // The provider's own stands at the part that follows, if that is a call. Another's stands at a call too, and at
+            // words that follow if it has none.
+            Kind::Redacted => self.wait(choice, Signature { opaque, of_words: false }, out),
+            Kind::Text if own => self.wait(choice, Signature { opaque, of_words: false }, out),
+            Kind::Thinking if !own => self.wait(choice, Signature { opaque, of_words: said }, out),
+            Kind::Text | Kind::Thinking => {
+                let value = signature(&opaque, &self.reply.seal).into_owned();
+                let thought = kind == Kind::Thinking;
+                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, thought, Some(&value), json));
             }
             Kind::Hidden => {}
         }
@@ -339,18 +336,18 @@ impl Writer {
         }
     }
 
-    fn waits_foreign(&self, choice: usize) -> bool {
+    fn waits_for_words(&self, choice: usize) -> bool {
         let waiting = self.choices.get(choice).and_then(|choice| choice.signature.as_ref());
-        waiting.is_some_and(|signature| signature.foreign)
+        waiting.is_some_and(Signature::fits_words)
     }
 
     /// Writes the signature that nothing took: in a part without words.
     fn flush_signature(&mut self, choice: usize, out: &mut Vec<u8>) {
-        if let Some(Signature { value, foreign }) =
-            self.choices.get_mut(choice).and_then(|choice| choice.signature.take())
-        {
-            self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, foreign, Some(&value), json));
-        }
+        let Some(at) = self.choices.get_mut(choice) else { return };
+        let Some(waiting) = at.signature.take() else { return };
+        let (foreign, value) = (waiting.is_foreign(), signature(&waiting.opaque, &self.reply.seal).into_owned());
+        at.note_state(waiting.opaque);
+        self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, foreign, Some(&value), json));
     }
 
     fn block_stop(&mut self, block: u32, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
@@ -374,8 +371,10 @@ impl Writer {
                 }
                 continue;
             };
+            let mark = || call.first.then(|| unsigned(&self.reply.seal));
+            let signature = signatures(&call.states, &self.reply.seal).or_else(mark);
             self.part(choice, out, |json| {
-                super::part_write::call((&call.id, &call.name), &arguments, call.signature.as_ref(), json);
+                super::part_write::call((&call.id, &call.name), &arguments, signature.as_ref(), json);
             });
         }
     }

@@ -99,13 +99,31 @@ pub(super) fn write_sub_extras(prefix: &str, extras: &[Extra<'_>], json: &mut Wr
     }
 }
 
-/// What a `thoughtSignature` holds: the provider's own, an envelope of ours, or a forgery.
+/// What a `thoughtSignature` turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Signed {
+    /// The provider's own.
+    Bare,
+    /// Envelopes of ours.
+    Ours(Vec<Opaque<'static>>),
+    /// Looks like envelopes, and one is none.
+    Forged,
+}
+
+/// Stands between the envelopes of one slot.
+const BETWEEN: char = ' ';
+
+/// Opens what a `thoughtSignature` holds.
 ///
-/// The slot is bytes, so an envelope stands in it as base64; SDKs decode and encode it, in either alphabet.
-pub(super) fn open(value: &Text<'_>, seal: Option<&Seal>) -> Opened {
-    let Some(seal) = seal.filter(|_| value.escaped().starts_with(ENVELOPE_BASE64)) else { return Opened::Bare };
-    let envelope = decode_text(&standard_alphabet(value.by_ref()));
-    envelope.map_or(Opened::Bare, |envelope| seal.open(&envelope.plain()))
+/// The slot is bytes, so envelopes stand in it as base64; SDKs decode and encode it, in either alphabet.
+pub(super) fn open(value: &Text<'_>, seal: Option<&Seal>) -> Signed {
+    let Some(seal) = seal.filter(|_| value.escaped().starts_with(ENVELOPE_BASE64)) else { return Signed::Bare };
+    let Some(envelopes) = decode_text(&standard_alphabet(value.by_ref())) else { return Signed::Bare };
+    let opened = |envelope: &str| match seal.open(envelope) {
+        Opened::Ours(opaque) => Some(opaque),
+        Opened::Bare | Opened::Forged => None,
+    };
+    envelopes.plain().split(BETWEEN).map(opened).collect::<Option<Vec<_>>>().map_or(Signed::Forged, Signed::Ours)
 }
 
 /// How base64 of an envelope begins.
@@ -117,6 +135,23 @@ pub(super) fn signature<'o>(opaque: &'o Opaque<'_>, seal: &Seal) -> Text<'o> {
         return opaque.data.by_ref();
     }
     Text::from_escaped(STANDARD.encode(seal.wrap(opaque)))
+}
+
+/// All of `states` as the value of one `thoughtSignature`; `None` where there are none. Of this provider's own there can
+/// only be one.
+pub(super) fn signatures(states: &[Opaque<'_>], seal: &Seal) -> Option<Text<'static>> {
+    let first = states.first()?;
+    if is_own(first) {
+        return Some(signature(first, seal).into_owned());
+    }
+    let mut envelopes = String::new();
+    for opaque in states {
+        if !envelopes.is_empty() {
+            envelopes.push(BETWEEN);
+        }
+        envelopes.push_str(&seal.wrap(opaque));
+    }
+    Some(Text::from_escaped(STANDARD.encode(envelopes)))
 }
 
 /// What stands at the first call of an answer whose provider signs none: this vendor's newer models refuse a call without
@@ -201,12 +236,14 @@ mod tests {
             data: Text::from_escaped("Eo4BCkY+/="),
         };
         let value = signature(&foreign, &seal).into_owned();
-        assert_eq!(open(&value, Some(&seal)), Opened::Ours(foreign.clone()));
+        assert_eq!(open(&value, Some(&seal)), Signed::Ours(vec![foreign.clone()]));
         let url_safe = value.escaped().replace('+', "-").replace('/', "_").replace('=', "");
-        assert_eq!(open(&Text::from_escaped(url_safe), Some(&seal)), Opened::Ours(foreign));
-        assert_eq!(open(&value, Some(&Seal::new([8; 32]))), Opened::Forged);
+        assert_eq!(open(&Text::from_escaped(url_safe), Some(&seal)), Signed::Ours(vec![foreign.clone()]));
+        let both = signatures(&[foreign.clone(), foreign.clone()], &seal).unwrap();
+        assert_eq!(open(&both, Some(&seal)), Signed::Ours(vec![foreign.clone(), foreign]));
+        assert_eq!(open(&value, Some(&Seal::new([8; 32]))), Signed::Forged);
         for own in ["CiQB0e2Kb", "", "dGcxLg=="] {
-            let expected = if own == "dGcxLg==" { Opened::Forged } else { Opened::Bare };
+            let expected = if own == "dGcxLg==" { Signed::Forged } else { Signed::Bare };
             assert_eq!(open(&Text::from_escaped(own), Some(&seal)), expected, "{own}");
         }
     }

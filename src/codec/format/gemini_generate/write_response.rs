@@ -3,7 +3,7 @@
 use super::choice::write_finish;
 use super::grounding::Sources;
 use super::part_write;
-use super::wire::{OWN, is_own, signature, unsigned, write_extras};
+use super::wire::{OWN, is_own, signature, signatures, unsigned, write_extras};
 use super::{logprobs, stop, usage};
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
@@ -11,6 +11,7 @@ use crate::hub::{
     Action, Block, BlockKind, Candidate, Extra, Fault, FaultKind, Field, Losses, Opaque, Place, Response, Source, Stop,
 };
 use crate::json::{Json, Text, Writer};
+use crate::seal::Seal;
 
 /// Writes `response`.
 pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
@@ -43,16 +44,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
         None => {
             json.key("candidates").open_array();
             for candidate in &response.candidates {
-                let pen = Pen {
-                    reply,
-                    losses,
-                    ids: Distinct::default(),
-                    is_own,
-                    calls: 0,
-                    malformed: false,
-                    sources: Sources::default(),
-                };
-                pen.candidate(candidate, &mut json);
+                Pen::new(reply, losses, is_own).candidate(candidate, &mut json);
             }
             json.close_array();
         }
@@ -106,33 +98,55 @@ struct Pen<'p> {
     /// Calls so far.
     calls: u32,
     malformed: bool,
+    /// Other providers' state since the last call. It stands at the next call too, which every client brings back.
+    pending: Vec<Opaque<'static>>,
+    /// The next block is a call.
+    call_follows: bool,
     sources: Sources,
 }
 
-impl Pen<'_> {
+impl<'p> Pen<'p> {
+    fn new(reply: &'p Reply, losses: &'p mut Losses, is_own: bool) -> Self {
+        Self {
+            reply,
+            losses,
+            ids: Distinct::default(),
+            is_own,
+            calls: 0,
+            malformed: false,
+            pending: Vec::new(),
+            call_follows: false,
+            sources: Sources::default(),
+        }
+    }
+
     fn candidate(mut self, candidate: &Candidate<'_>, json: &mut Writer<'_>) {
         json.open_object().key("content").open_object().key("parts").open_array();
         let mut text = String::new();
         let mut waiting: Option<Waiting<'_>> = None;
-        for block in &candidate.blocks {
+        for (at, block) in candidate.blocks.iter().enumerate() {
             if let Some(left) = waiting.take_if(|waiting| !waiting.fits(block)) {
-                left.write(json);
+                self.note_state(left.opaque);
+                left.write(&self.reply.seal, json);
             }
+            let next = candidate.blocks.get(at + 1);
+            self.call_follows = next.is_some_and(|next| matches!(next.kind, BlockKind::ToolCall { .. }));
             match wordless(block) {
                 Some(opaque) => {
-                    if let Some(left) = waiting.replace(Waiting::of(opaque, self.reply)) {
-                        left.write(json);
+                    if let Some(left) = waiting.replace(Waiting { opaque, foreign: !is_own(opaque) }) {
+                        self.note_state(left.opaque);
+                        left.write(&self.reply.seal, json);
                     }
                     self.opaque_left(block, 1);
                     if !self.is_own {
                         report_extras(&block.extras, self.losses);
                     }
                 }
-                None => self.block(block, waiting.take().map(|waiting| waiting.value), &mut text, json),
+                None => self.block(block, waiting.take().map(|waiting| waiting.opaque), &mut text, json),
             }
         }
         if let Some(left) = waiting {
-            left.write(json);
+            left.write(&self.reply.seal, json);
         }
         json.close_array().key("role").plain("model").close_object();
         write_finish(&candidate.stop, self.malformed, json);
@@ -153,7 +167,13 @@ impl Pen<'_> {
         json.close_object();
     }
 
-    fn block(&mut self, block: &Block<'_>, waiting: Option<Text<'_>>, text: &mut String, json: &mut Writer<'_>) {
+    fn note_state(&mut self, opaque: &Opaque<'_>) {
+        if !is_own(opaque) {
+            self.pending.push(opaque.clone().into_owned());
+        }
+    }
+
+    fn block(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>, text: &mut String, json: &mut Writer<'_>) {
         let first = block.opaque.first();
         let seal = &self.reply.seal;
         let own = |opaque: &Opaque<'_>| signature(opaque, seal).into_owned();
@@ -169,8 +189,11 @@ impl Pen<'_> {
                 }
                 carried = 1;
                 if !words.is_empty() || first.is_some() {
-                    let signature = first.map(own).or(waiting.map(Text::into_owned));
+                    let signature = first.or(waiting).map(own);
                     part_write::words(words, false, signature.as_ref(), json);
+                }
+                if let Some(waiting) = waiting {
+                    self.note_state(waiting);
                 }
             }
             BlockKind::Refusal { text: words } => {
@@ -180,9 +203,7 @@ impl Pen<'_> {
             }
             BlockKind::Thinking { text: words, .. } => {
                 carried = 1;
-                if !words.is_empty() || first.is_some() {
-                    part_write::words(words, true, first.map(own).as_ref(), json);
-                }
+                self.thought(words, first, json);
             }
             BlockKind::Redacted => {
                 carried = 1;
@@ -191,10 +212,8 @@ impl Pen<'_> {
                 }
             }
             BlockKind::ToolCall { .. } => {
-                carried = 1;
-                let signature = first.map(own).or(waiting.map(Text::into_owned));
-                let mark = || (!self.is_own && self.calls == 0).then(|| unsigned(seal));
-                let signature = signature.or_else(mark);
+                let signature;
+                (signature, carried) = self.state_of_call(block, waiting);
                 self.calls += 1;
                 self.call(block, signature.as_ref(), json);
             }
@@ -213,6 +232,27 @@ impl Pen<'_> {
         if !self.is_own {
             report_extras(&block.extras, self.losses);
         }
+    }
+
+    fn thought(&mut self, words: &Text<'_>, state: Option<&Opaque<'_>>, json: &mut Writer<'_>) {
+        // A call that follows at once is the better place.
+        let here = state.filter(|opaque| is_own(opaque) || !self.call_follows);
+        if !words.is_empty() || here.is_some() {
+            let value = here.map(|opaque| signature(opaque, &self.reply.seal));
+            part_write::words(words, true, value.as_ref(), json);
+        }
+        if let Some(opaque) = state {
+            self.note_state(opaque);
+        }
+    }
+
+    /// What stands at a call, and how much of its block's own state that is.
+    fn state_of_call(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>) -> (Option<Text<'static>>, usize) {
+        let mut states = std::mem::take(&mut self.pending);
+        states.extend(waiting.into_iter().chain(&block.opaque).map(|opaque| opaque.clone().into_owned()));
+        let carried = if states.first().is_some_and(is_own) { 1 } else { block.opaque.len() };
+        let mark = || (!self.is_own && self.calls == 0).then(|| unsigned(&self.reply.seal));
+        (signatures(&states, &self.reply.seal).or_else(mark), carried)
     }
 
     fn call(&mut self, block: &Block<'_>, signature: Option<&Text<'_>>, json: &mut Writer<'_>) {
@@ -236,16 +276,12 @@ impl Pen<'_> {
 
 /// State without words, on its way to the part that follows: clients drop parts that say nothing.
 struct Waiting<'p> {
-    value: Text<'p>,
+    opaque: &'p Opaque<'p>,
     /// Another provider's: it may stand at words too, and is reasoning where it stands alone.
     foreign: bool,
 }
 
-impl<'p> Waiting<'p> {
-    fn of(opaque: &'p Opaque<'_>, reply: &Reply) -> Self {
-        Self { value: signature(opaque, &reply.seal), foreign: !is_own(opaque) }
-    }
-
+impl Waiting<'_> {
     fn fits(&self, block: &Block<'_>) -> bool {
         let takes = match &block.kind {
             BlockKind::Text { text, .. } => self.foreign && !text.is_empty(),
@@ -254,8 +290,8 @@ impl<'p> Waiting<'p> {
         takes && block.opaque.is_empty()
     }
 
-    fn write(&self, json: &mut Writer<'_>) {
-        part_write::words(&Text::EMPTY, self.foreign, Some(&self.value), json);
+    fn write(&self, seal: &Seal, json: &mut Writer<'_>) {
+        part_write::words(&Text::EMPTY, self.foreign, Some(&signature(self.opaque, seal)), json);
     }
 }
 
