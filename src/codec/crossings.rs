@@ -69,57 +69,66 @@ fn a_thread_is_only_for_who_keeps_it() {
     }
 }
 
-/// The body that goes to a chat server that does not know custom tools, or does.
 fn chat_facts(custom_tools: bool) -> Facts {
     Facts { custom_tools, ..Facts::default() }
 }
 
+/// Tools of free text: one of a namespace, one with a long name.
+fn free_tools() -> Value {
+    json!([
+        {"type": "namespace", "name": "functions", "description": "", "tools": [{"type": "custom", "name": "exec"}]},
+        {"type": "custom", "name": "x".repeat(130)},
+    ])
+}
+
+/// Every stand-in is one that `to` takes, and is sent in place of the name wherever that is said.
+fn check_stand_ins(to: Format, wraps: bool, request: &TranslatedRequest) {
+    let sent = std::str::from_utf8(&request.outgoing.body).unwrap();
+    let names = &request.outgoing.undo.renamed_tools;
+    assert_eq!(names.len(), 2, "{to:?}: {names:?}");
+    let longest = if to == G { 128 } else { 64 };
+    for (stand_in, own) in names {
+        let plain = stand_in.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        assert!(stand_in.len() <= longest && plain, "{to:?}: {stand_in}");
+        assert!([in_namespace("functions", "exec"), "x".repeat(130)].contains(own), "{own}");
+        assert!(sent.contains(&format!("\"{stand_in}\"")), "{to:?}: {sent}");
+        assert_eq!(request.outgoing.undo.wrapped_tools.contains(stand_in), wraps, "{to:?}");
+    }
+    for raw in ["\\u001f", "\u{1f}", "exec\"", &format!("\"{}\"", "x".repeat(130))] {
+        assert!(!sent.contains(raw), "{to:?}: {raw:?} in {sent}");
+    }
+}
+
 #[test]
 fn a_custom_tool_goes_by_a_name_that_the_provider_takes() {
-    let long = "x".repeat(130);
-    let tools = json!([
-        {"type": "namespace", "name": "functions", "description": "", "tools": [{"type": "custom", "name": "exec"}]},
-        {"type": "custom", "name": long},
-    ]);
     let choice = |of: Value| json!({"type": "allowed_tools", "mode": "required", "tools": of});
     let one = json!({"type": "custom", "namespace": "functions", "name": "exec"});
     for (to, custom) in [(C, true), (C, false), (A, true), (G, true)] {
-        for choice in [one.clone(), choice(json!([one, {"type": "custom", "name": long}]))] {
-            let body = json!({"model": "m", "tools": tools, "tool_choice": choice, "input": [
+        for choice in [one.clone(), choice(json!([one, {"type": "custom", "name": "x".repeat(130)}]))] {
+            let body = json!({"model": "m", "tools": free_tools(), "tool_choice": choice, "input": [
                 {"role": "user", "content": "q"},
                 {"type": "custom_tool_call", "call_id": "c1", "namespace": "functions", "name": "exec", "input": "ls"},
                 {"type": "custom_tool_call_output", "call_id": "c1", "output": "a"}]});
             let request = translated((R, to), &body, &chat_facts(custom), None).unwrap();
-            let sent = String::from_utf8(request.outgoing.body).unwrap();
-            let names = &request.outgoing.undo.renamed_tools;
-            assert_eq!(names.len(), 2, "{to:?}: {names:?}");
-            for (stand_in, own) in names {
-                let longest = if to == G { 128 } else { 64 };
-                assert!(
-                    stand_in.len() <= longest
-                        && stand_in.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-                );
-                assert!([in_namespace("functions", "exec"), long.clone()].contains(own), "{own}");
-                assert!(sent.contains(&format!("\"{stand_in}\"")), "{to:?}: {sent}");
-                let wrapped = request.outgoing.undo.wrapped_tools.contains(stand_in);
-                assert_eq!(wrapped, !(to == C && custom), "{to:?}");
+            check_stand_ins(to, to != C || !custom, &request);
+            let sent: Value = serde_json::from_slice(&request.outgoing.body).unwrap();
+            if to != C {
+                continue;
             }
-            for raw in ["\\u001f", "\u{1f}", "exec\"", &format!("\"{long}\"")] {
-                assert!(!sent.contains(raw), "{to:?}: {raw:?} in {sent}");
-            }
-            if to == C {
-                let kind = if custom { "custom" } else { "function" };
-                let sent: Value = serde_json::from_str(&sent).unwrap();
-                assert_eq!((&sent["tools"][0]["type"], &sent["tools"][1]["type"]), (&json!(kind), &json!(kind)));
-                let chosen = &sent["tool_choice"];
-                let chosen =
-                    if chosen["type"] == "allowed_tools" { &chosen["allowed_tools"]["tools"][0] } else { chosen };
-                assert_eq!(chosen[kind]["name"], sent["tools"][0][kind]["name"], "{sent}");
-            }
+            let kind = if custom { "custom" } else { "function" };
+            assert_eq!((&sent["tools"][0]["type"], &sent["tools"][1]["type"]), (&json!(kind), &json!(kind)));
+            let chosen = &sent["tool_choice"];
+            let chosen = if chosen["type"] == "allowed_tools" { &chosen["allowed_tools"]["tools"][0] } else { chosen };
+            assert_eq!(chosen[kind]["name"], sent["tools"][0][kind]["name"], "{sent}");
         }
     }
-    let namespaced = json!({"model": "m", "tools": [tools[0]], "tool_choice": one, "input": "q"});
-    let own = translated((R, R), &namespaced, &chat_facts(false), None).unwrap();
+}
+
+#[test]
+fn a_namespace_comes_back_with_a_tool_that_is_wrapped_in_it() {
+    let one = json!({"type": "custom", "namespace": "functions", "name": "exec"});
+    let body = json!({"model": "m", "tools": [free_tools()[0]], "tool_choice": one, "input": "q"});
+    let own = translated((R, R), &body, &chat_facts(false), None).unwrap();
     let sent: Value = serde_json::from_slice(&own.outgoing.body).unwrap();
     assert_eq!(
         (&sent["tools"][0]["tools"][0]["name"], &sent["tool_choice"]["type"]),
@@ -141,10 +150,10 @@ fn message_of(parts: &[Value]) -> [(Vec<Value>, Vec<String>); 2] {
     let mut last = piece(end);
     last["candidates"][0]["finishReason"] = json!("STOP");
     let pieces = parts.iter().map(|part| piece(json!({"parts": [part], "role": "model"}))).chain([last]);
-    let text: String = pieces.map(|piece| format!("data: {piece}\n\n")).collect();
+    let text: Vec<String> = pieces.map(|piece| format!("data: {piece}\n\n")).collect();
     let mut transcoder = Transcoder::new(G, A, Arc::new(reply()), Undo::default());
     let mut out = Vec::new();
-    transcoder.chunk(text.as_bytes(), &mut out);
+    transcoder.chunk(text.concat().as_bytes(), &mut out);
     transcoder.finish(&mut out);
     let mut blocks: Vec<Value> = Vec::new();
     for line in String::from_utf8(out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
@@ -248,10 +257,9 @@ fn free_text_is_no_format() {
             let (sent, _) = sent((R, to), &body, &chat_facts(false)).unwrap();
             assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{to:?}: {sent}");
         }
-        let (_, chat) = (
-            (),
-            json!({"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": [{"type": "custom", "custom": {"name": "f", "format": body["tools"][0]["format"]}}]}),
-        );
+        let custom = json!({"name": "f", "format": body["tools"][0]["format"]});
+        let tools = json!([{"type": "custom", "custom": custom}]);
+        let chat = json!({"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": tools});
         let (sent, _) = sent((C, R), &chat, &chat_facts(false)).unwrap();
         assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{sent}");
     }

@@ -76,7 +76,9 @@ impl StreamWriter for Writer {
                 before = own;
                 self.untaken.extend(left_out.then_some(Field::OpaqueState));
             }
-            before.iter().for_each(|event| self.said(event, out));
+            for event in &before {
+                self.said(event, out);
+            }
             self.said(event, out);
         }
         self.untaken.drain(..).for_each(lost);
