@@ -8,7 +8,8 @@ use super::{logprobs, stop, usage};
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
-    Action, Block, BlockKind, Candidate, Extra, Fault, FaultKind, Field, Losses, Opaque, Place, Response, Source, Stop,
+    Action, Block, BlockKind, Candidate, Citation, Extra, Fault, FaultKind, Field, Losses, Opaque, Place, Response,
+    Source, Stop,
 };
 use crate::json::{Json, Text, Writer};
 use crate::seal::Seal;
@@ -180,13 +181,7 @@ impl<'p> Pen<'p> {
         let mut carried = 0;
         match &block.kind {
             BlockKind::Text { text: words, citations } => {
-                let (begin, first_source) = (text.chars().count() as u64, self.sources.len());
-                text.push_str(&words.plain());
-                let unsayable = citations.iter().filter(|citation| !self.sources.take(citation)).count();
-                self.sources.place(first_source, (begin, text.chars().count() as u64));
-                if unsayable > 0 {
-                    self.losses.dropped(Field::Citations, block.at, "a source without an address");
-                }
+                self.cited(words, citations, block.at, text);
                 carried = 1;
                 if !words.is_empty() || first.is_some() {
                     let signature = first.or(waiting).map(own);
@@ -231,6 +226,17 @@ impl<'p> Pen<'p> {
         self.opaque_left(block, carried);
         if !self.is_own {
             report_extras(&block.extras, self.losses);
+        }
+    }
+
+    /// Puts words behind `text` and their sources beside it.
+    fn cited(&mut self, words: &Text<'_>, citations: &[Citation<'_>], at: usize, text: &mut String) {
+        let (begin, first_source) = (text.chars().count() as u64, self.sources.len());
+        text.push_str(&words.plain());
+        let unsayable = citations.iter().filter(|citation| !self.sources.take(citation)).count();
+        self.sources.place(first_source, (begin, text.chars().count() as u64));
+        if unsayable > 0 {
+            self.losses.dropped(Field::Citations, at, "a source without an address");
         }
     }
 

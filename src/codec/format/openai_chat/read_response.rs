@@ -64,15 +64,18 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
         Ok(())
     })?;
     if response.candidates.is_empty() {
-        let refused = response.extras.iter().any(|extra| is_filter(&extra.key) && filtered(&mut extra.value.cursor()));
-        if !refused {
-            return Err(error.unwrap_or_else(|| start.wrong("an answer: there are no `choices`")));
-        }
-        // Azure tells of a prompt that it refused beside a list of no answers.
-        let stop = Stop::PromptFiltered(Text::from_escaped("content_filter"));
-        response.candidates.push(Candidate { index: 0, stop, blocks: Vec::new(), logprobs: None, extras: Vec::new() });
+        let refused = refused_prompt(&response.extras);
+        let none = || error.unwrap_or_else(|| start.wrong("an answer: there are no `choices`"));
+        response.candidates.push(refused.ok_or_else(none)?);
     }
     Ok(response)
+}
+
+/// What Azure says of a prompt that it refused, which is beside a list of no answers.
+fn refused_prompt<'a>(extras: &[Extra<'_>]) -> Option<Candidate<'a>> {
+    let refused = extras.iter().any(|extra| is_filter(&extra.key) && filtered(&mut extra.value.cursor()));
+    let stop = Stop::PromptFiltered(Text::from_escaped("content_filter"));
+    refused.then(|| Candidate { index: 0, stop, blocks: Vec::new(), logprobs: None, extras: Vec::new() })
 }
 
 fn is_filter(key: &str) -> bool {
