@@ -6,7 +6,7 @@ use crate::support::formats::{PAIRS, Wire};
 use crate::support::gate::Gate;
 use crate::support::http1::Ended;
 use crate::support::provider::Provider;
-use crate::support::script::Reply;
+use crate::support::script::{End, Reply};
 use crate::support::{PATIENCE, within};
 
 /// What a client of `client` gets of a provider of `upstream` that always answers with `reply`.
@@ -62,6 +62,12 @@ async fn a_gathered_stream_that_broke_off_is_no_answer() {
             let (response, _edge) = ask(client, upstream, false, reply).await;
             let looks_whole = response.ended == Ended::Complete && response.status == 200;
             assert!(!looks_whole, "{client:?} of {upstream:?}: {response:?}");
+        }
+        for end in [End::Fin, End::Reset, End::TruncatedChunk] {
+            let (response, _edge) = ask(client, upstream, false, Reply::sse(stream).stop_at(half.len(), end)).await;
+            let shown = format!("{client:?} of {upstream:?} {end:?}: {response:?}");
+            assert_eq!((response.status, &response.ended), (502, &Ended::Complete), "{shown}");
+            client.error(&response);
         }
     }
 }

@@ -202,7 +202,7 @@ impl SeamSession {
             self.hold().await?;
         } else if self.kind.refusal && (self.course.context_length || self.course.keys) {
             self.hear_refusal(status).await?;
-        } else if self.course.entire && !self.kind.events {
+        } else if self.course.entire && !(self.kind.events && self.course.streamed) {
             self.hold_entire(status).await?;
         }
         Ok(status)
