@@ -204,8 +204,8 @@ def declined(seen: Seen) -> None:
     if seen.client.format == "responses" or (seen.client.format == "chat" and not seen.stream):
         raised = answer["raised"]
         assert raised is not None, f"no failure, but {answer}"
-        # Behind a head of 200 the AI SDK takes every failed response for the server's fault.
-        kinds = ("stream", "server") if seen.stream else ("bad_request",)
+        # Behind a head of 200 the failure's code says whose fault it was, to those that read it.
+        kinds = ("stream", "server", "bad_request") if seen.stream else ("bad_request",)
         assert raised["kind"] in kinds, raised
         same(answer["text"], "", "the words")
         return

@@ -296,7 +296,11 @@ fn trap_g4_a_stream_adds_up_to_the_whole_answer() {
                         assert_eq!(unjoined(fold::whole(to, &gathered.body)), unjoined(written), "{pair}");
                         assert_eq!(gathered.outcome.usage, fold::stream(case.format, sse).usage, "{pair}");
                     }
-                    Err(fault) => assert_eq!(Some(fault.message.into_owned()), written.fault, "{pair}"),
+                    Err(fault) => {
+                        // In Responses a code that is not of its list stands in front of the words.
+                        let said = written.fault.unwrap_or_default();
+                        assert!(said.ends_with(fault.message.as_ref()), "{pair}: {said}");
+                    }
                 }
             }
         }
