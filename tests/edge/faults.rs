@@ -8,7 +8,7 @@ use crate::support::client::Response;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, PAIRS, Wire};
 use crate::support::gate::Gate;
-use crate::support::http1::Ended;
+use crate::support::http1::{Ended, Piece};
 use crate::support::provider::Provider;
 use crate::support::script::{End, Framed, Reply};
 use crate::support::{PATIENCE, within};
@@ -148,6 +148,28 @@ async fn a_whole_answer_that_passes_and_breaks_off_is_an_error_or_another_ones_a
         }
         assert_eq!(Wire::Chat.text(&Wire::Chat.read(&answer, false)), "Hello, 北🙂!", "{at} {end:?}");
     }
+}
+
+#[tokio::test]
+async fn signs_of_life_before_a_whole_answer_go_on_at_once() {
+    let body = format!("\n{}", Wire::Chat.answer());
+    let gate = Gate::new();
+    let reply = Reply::json(200, body.as_str()).framed(Framed::Chunked).cut_every(1).wait_before(1, &gate);
+    let provider = Provider::always(reply).await;
+    let edge = Edge::start(&Conf::open().provider("p", "openai", &provider).model("m", "p/model-1")).await;
+    let mut client = Wire::Chat.ask("m", false).open(edge.addr).await;
+    let (head, mut framing) = client.head().await;
+    assert_eq!(head.status, 200);
+    let (mut whole, mut ended) = (Vec::new(), None);
+    while ended.is_none() {
+        match within(PATIENCE, "a piece", client.piece(&mut framing)).await {
+            Piece::Data(piece) => whole.extend(piece),
+            Piece::End(end) => ended = Some(end),
+        }
+        // The provider says no more until the client has heard this.
+        gate.open();
+    }
+    assert_eq!((String::from_utf8_lossy(&whole).as_ref(), ended), (body.as_str(), Some(Ended::Complete)));
 }
 
 #[tokio::test]

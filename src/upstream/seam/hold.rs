@@ -149,7 +149,7 @@ impl SeamSession {
                         self.ahead.extend(entire.pieces());
                         return Ok(());
                     }
-                    if self.course.passes && entire.length > ONE_PIECE {
+                    if self.course.passes && (entire.length > ONE_PIECE || entire.is_sign_of_life()) {
                         self.ahead.extend(entire.pieces());
                         return Ok(());
                     }
@@ -237,6 +237,12 @@ impl Entire {
     /// True for what is neither an object nor an array, as far as it has come.
     fn is_no_json(&self) -> bool {
         self.first.is_some_and(|first| !matches!(first, b'{' | b'['))
+    }
+
+    /// True for white space alone: some providers send it while they think, so that nobody between takes the connection
+    /// for dead.
+    fn is_sign_of_life(&self) -> bool {
+        self.first.is_none() && self.length > 0
     }
 
     /// True if no more of an answer of this status has to be held.
