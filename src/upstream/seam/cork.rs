@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::v1::client::HttpSession as H1Session;
 use socket2::SockRef;
 
 /// Begins to keep what does not fill a packet; `false` where the connection has no such thing.
@@ -23,14 +24,15 @@ pub(super) fn pull(session: &HttpSession) {
 fn set(session: &HttpSession, keep: bool) -> bool {
     // Streams of HTTP/2 share their connection, and their frames are joined above it.
     let HttpSession::H1(session) = session else { return false };
-    let descriptor: RawFd = session.id();
-    descriptor >= 0 && SockRef::from(&borrow(descriptor)).set_tcp_cork(keep).is_ok()
+    descriptor(session).is_some_and(|descriptor| SockRef::from(&descriptor).set_tcp_cork(keep).is_ok())
 }
 
 #[allow(
     unsafe_code,
-    reason = "the session, which is borrowed for all of the call, owns the connection and with it the open descriptor"
+    reason = "the session owns the connection and with it the open descriptor, and is borrowed for as long as that is: it \
+              is not -1, which is what a session without a socket says"
 )]
-fn borrow<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
-    unsafe { BorrowedFd::borrow_raw(descriptor) }
+fn descriptor(session: &H1Session) -> Option<BorrowedFd<'_>> {
+    let number: RawFd = session.id();
+    (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
 }
