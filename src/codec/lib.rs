@@ -11,8 +11,6 @@
 //!
 //! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
 
-#[cfg(test)]
-mod crossings;
 mod fit;
 pub mod format;
 pub mod frame;

@@ -24,7 +24,7 @@ pub mod openai_responses;
 mod settings;
 mod state;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod told;
 pub(crate) mod trim;
 

@@ -7,6 +7,8 @@ use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, FaultKind, Field, Losses};
 
+mod crossings;
+
 /// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
 /// else a test of a request holds, it holds this.
 pub(crate) fn request_losses_are_listed(from: Format, to: Format, losses: &Losses) {

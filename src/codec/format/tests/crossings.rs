@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::format::tests::request_losses_are_listed;
+use super::request_losses_are_listed;
 use crate::format::{Facts, FieldSet, Reply, RequestHead, Target, Undo, wire};
 use crate::hub::{Fault, FaultKind, in_namespace};
 use crate::seal::Seal;
