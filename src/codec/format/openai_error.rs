@@ -226,10 +226,10 @@ pub(super) fn or_null(text: Option<&str>, w: &mut Writer<'_>) {
 
 /// The `code` of `fault`.
 pub(super) fn code<'f>(fault: &'f Fault<'_>) -> Option<&'f str> {
-    // Whoever looks for a cut stream looks for one code.
     if fault.is_context_length() {
         return Some("context_length_exceeded");
     }
+    // Whoever looks for a cut stream looks for one code.
     let own = if fault.kind == FaultKind::StreamIncomplete { None } else { fault.code.as_deref() };
     own.or(words(fault.kind).1)
 }

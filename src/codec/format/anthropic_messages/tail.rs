@@ -11,7 +11,7 @@ use crate::hub::{Block, BlockKind, Event, Head, Opaque};
 pub(super) struct Tail {
     /// What was said last are words.
     behind_words: bool,
-    /// Blocks of reasoning, whose words are no answer.
+    /// Open blocks of reasoning, whose words are no answer.
     thinking: Vec<u32>,
     held: Vec<Held>,
 }
@@ -46,7 +46,10 @@ impl Tail {
             Event::Opaque { block, opaque } => {
                 self.change(*block, |held| held.opaque.push(opaque.clone().into_owned()))
             }
-            Event::BlockStop { block } => self.change(*block, |held| held.stopped = true),
+            Event::BlockStop { block } => {
+                self.thinking.retain(|open| open != block);
+                self.change(*block, |held| held.stopped = true)
+            }
             _ => false,
         }
     }

@@ -276,7 +276,17 @@ pub(super) fn asks_for_tools(key: &str, said: &Json<'_>) -> bool {
     if class_of(key) != Field::ServerTool || matches!(said.as_str(), "null" | "false") {
         return false;
     }
-    key == "web_search_options" || !(said.is_empty() || said.as_str().contains("\"off\""))
+    key == "web_search_options" || !(said.is_empty() || is_off(said))
+}
+
+/// `{"mode": "off"}`
+fn is_off(said: &Json<'_>) -> bool {
+    let mut off = false;
+    let read = said.cursor().object::<JsonError>(|key, value| {
+        off |= key == "mode" && value.json()?.as_str() == "\"off\"";
+        Ok(())
+    });
+    read.is_ok() && off
 }
 
 /// What a field without a place in the hub counts as.
