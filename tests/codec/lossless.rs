@@ -262,6 +262,7 @@ fn gemini_fields() -> Vec<(&'static str, Value)> {
         ("/tools", json!([{"googleSearch": {"x": MARK}}])),
         ("/toolConfig", json!({"retrievalConfig": {"languageCode": MARK}})),
         ("/toolConfig", json!({"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [MARK, "x"]}})),
+        ("/toolConfig", json!({"functionCallingConfig": {"allowedFunctionNames": [MARK, "x"]}})),
         ("/toolConfig", json!({"functionCallingConfig": {"mode": "VALIDATED"}})),
     ]
 }

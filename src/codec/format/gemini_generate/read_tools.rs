@@ -126,5 +126,7 @@ fn read_calling<'a>(cursor: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Res
         });
     }
     let allowed = (!allowed.is_empty()).then_some(allowed);
+    // Who names functions and no mode leaves the model free to call one of them, or none: `AUTO` is the default.
+    let mode = mode.or_else(|| allowed.as_ref().map(|_| ToolMode::Auto));
     Ok(ToolPolicy { mode, allowed, parallel: None })
 }
