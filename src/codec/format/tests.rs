@@ -8,6 +8,7 @@ use crate::frame::sse::Frame;
 use crate::hub::{Fault, FaultKind, Field, Losses};
 
 mod crossings;
+mod unforgotten;
 
 /// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
 /// else a test of a request holds, it holds this.

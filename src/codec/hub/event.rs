@@ -64,7 +64,7 @@ pub enum Event<'a> {
         /// The source.
         citation: Citation<'a>,
     },
-    /// Log probabilities of the tokens of answer `candidate`, in the provider's format.
+    /// Log probabilities of the tokens of answer `candidate`, as [`Candidate::logprobs`](super::Candidate).
     Logprobs {
         /// Which answer.
         candidate: u32,

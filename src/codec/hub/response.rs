@@ -35,7 +35,7 @@ pub struct Candidate<'a> {
     pub blocks: Vec<Block<'a>>,
     /// Why it ended.
     pub stop: Stop<'a>,
-    /// Log probabilities, raw, in the provider's format.
+    /// Log probabilities as Chat says them: `{"content":[{"token","logprob","bytes","top_logprobs"}],"refusal":…}`.
     pub logprobs: Option<Json<'a>>,
     /// Fields that the hub has no place for.
     pub extras: Vec<Extra<'a>>,

@@ -175,7 +175,7 @@ fn message_of(parts: &[Value]) -> [(Vec<Value>, Vec<String>); 2] {
     [(message["content"].as_array().unwrap().clone(), lost), (blocks, dropped)]
 }
 
-fn reply() -> Reply {
+pub(super) fn reply() -> Reply {
     Reply {
         model: "m".to_owned(),
         include_usage: false,
