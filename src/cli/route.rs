@@ -1,10 +1,12 @@
 //! `tidegate route`: which targets a request would meet, and why.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use tidegate_codec::{Format, json, wire};
+use tidegate_codec::seal::Seal;
+use tidegate_codec::{Format, Line, RequestHead, Target, json, translate_request, wants, wire};
 
 use super::{Failure, check, exit, input};
 use crate::config::{Candidate, Explanation, HedgeNow, Question, Snapshot, duration_text, needs};
@@ -48,10 +50,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let snapshot = Snapshot::at_rest(check::load(&args.config)?);
     let body = input::read(&args.request)?;
     let question = question(args, &body)?;
-    let Some(found) = snapshot.explain(&question) else {
+    let Some(mut found) = snapshot.explain(&question) else {
         let failure = Failure::new(exit::DATA, format!("no model is named `{}`", question.model));
         return Err(failure.hint("`tidegate models` lists those that are"));
     };
+    pass_over(&snapshot, (args.from, &body), &question, &mut found);
     let text = if args.json { found.to_json() + "\n" } else { person(&question, &found) };
     Failure::output(std::io::stdout().lock().write_all(text.as_bytes()))
 }
@@ -79,6 +82,39 @@ fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
     let state = spec.state(body).map(|state| (args.from, state));
     let (client, bytes, stream) = (args.client.clone(), body.len(), envelope.stream);
     Ok(Question { model, client, headers, bytes, stream, needs, state, beginning })
+}
+
+/// Targets that cannot be told the request are passed over; they come last, each with what it would not take.
+fn pass_over(snapshot: &Snapshot, (from, body): (Format, &[u8]), question: &Question, found: &mut Explanation) {
+    let spec = wire(from).spec();
+    let sent = |name: Option<&str>| {
+        let found = question.headers.iter().find(|(known, _)| Some(known.as_str()) == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    let head = RequestHead {
+        api_version: sent(spec.version_header),
+        betas: sent(spec.beta_header),
+        line: Line { model: Some(Cow::Borrowed(&question.model)), stream: None },
+        // The key of a running edge is its secret, and whether something is sealed changes nothing here.
+        seal: &Seal::new([0; 32]),
+    };
+    let refusal = |candidate: &Candidate| {
+        let provider = snapshot.settings.providers.get(&candidate.provider)?;
+        let known = snapshot.known(provider, &candidate.model);
+        let asks = || wants(from, body, &head).map_or((false, None), |wants| (wants.tools, wants.reasoning));
+        let to = known.responses.detour(provider.format, asks).unwrap_or(provider.format);
+        if to == from && !wire(to).must_be_rewritten(body, &known.facts) {
+            return None;
+        }
+        let target = Target { model: &candidate.model, facts: &known.facts, api_version: None };
+        translate_request(from, to, body, &head, &target).err()
+    };
+    for candidate in &mut found.candidates {
+        if let Some(fault) = refusal(candidate) {
+            candidate.skipped.get_or_insert_with(|| format!("it cannot be told the request: {}", fault.message));
+        }
+    }
+    found.candidates.sort_by_key(|candidate| candidate.skipped.is_some());
 }
 
 fn person(question: &Question, found: &Explanation) -> String {
@@ -176,6 +212,22 @@ mod tests {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains("state "), "{text}");
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_told_the_request_comes_last() {
+        let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: anthropic, key: k}\n\
+                    models:\n  m: {targets: [a/x, b/y]}\nauth: off\n";
+        let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
+        let snapshot = Snapshot::at_rest(settings);
+        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}],"mcp_servers":[{"type":"url","url":"https://h","name":"s"}]}"#;
+        let question = Question { model: "m".into(), client: "anonymous".into(), ..Question::default() };
+        let mut found = snapshot.explain(&question).unwrap();
+        pass_over(&snapshot, (Format::AnthropicMessages, body), &question, &mut found);
+        let text = person(&question, &found);
+        assert!(text.contains("1.   b/y"), "{text}");
+        let why = "skipped    a/x  openai_chat, weight 1: it cannot be told the request: `mcp_servers`";
+        assert!(text.contains(why), "{text}");
     }
 
     #[test]

@@ -165,6 +165,8 @@ pub struct Sending {
     pub stale: usize,
     /// Status of the last failed attempt; `None` if it had none.
     pub failed_status: Option<u16>,
+    /// Why a target was passed over that cannot be told the request: the first of them.
+    pub refused: Option<Fault<'static>>,
     /// What is wrong with the attempt's answer or with the request's body, where that was found before anything of an
     /// answer went out; with a bounded word for it.
     pub verdict: Option<Box<(Fault<'static>, &'static str)>>,

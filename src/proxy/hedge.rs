@@ -125,8 +125,13 @@ impl Backup {
         if !self.budget.take(false) {
             return Err("no_budget");
         }
-        let step = plan.next(&admitted.snapshot).ok_or("no_target")?;
-        let mut prepared = send::prepare(&admitted, step, &request_id).map_err(|_| "no_target")?;
+        let mut prepared = loop {
+            let step = plan.next(&admitted.snapshot).ok_or("no_target")?;
+            match send::prepare(&admitted, step, &request_id) {
+                Ok(prepared) => break prepared,
+                Err(_) => plan.pass_over(true),
+            }
+        };
         let attempt = &mut prepared.attempt;
         let mut peer = match attempt.lease.peer().await {
             Ok(peer) => peer,

@@ -133,6 +133,14 @@ impl Plan {
         self.tried.clear();
     }
 
+    /// The step that was taken leads nowhere: its target cannot be told the request. None of its endpoints is tried, and
+    /// no attempt was made of it; `begun` if one was made before.
+    pub fn pass_over(&mut self, begun: bool) {
+        self.left += 1;
+        self.begun = begun;
+        self.leave_target();
+    }
+
     /// Goes through the targets once more.
     pub fn begin_again(&mut self) {
         self.round += 1;

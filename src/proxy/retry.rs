@@ -3,9 +3,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, header};
+use tidegate_codec::hub::{Fault, FaultKind};
 
 use super::exchange::Sending;
 use super::names;
+use super::refuse::{self, Rejection};
 use crate::routing::Failure;
 use crate::upstream::random;
 
@@ -70,6 +72,22 @@ pub(super) fn asked(headers: &HeaderMap, now: Duration) -> Option<Duration> {
     }
     let date: SystemTime = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(UNIX_EPOCH).ok()?.saturating_sub(now))
+}
+
+/// What the client is told where no target is left; `untried` if none was asked.
+pub(super) fn nothing_left(sending: &mut Sending, untried: bool) -> Rejection {
+    if let Some(refused) = sending.refused.take().filter(|_| untried) {
+        return Rejection::new(refused);
+    }
+    let (fault, label) = match sending.failed_status {
+        Some(401 | 403) => (refuse::credential_fault(401), "upstream_credentials"),
+        Some(status) => refuse::status_fault(status),
+        None => {
+            let message = "No endpoint of the model's providers can be reached at the moment.";
+            (Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint"), "no_endpoint")
+        }
+    };
+    Rejection::new(fault).labelled(label).retry_after(sending.retry_after.clone())
 }
 
 #[cfg(test)]

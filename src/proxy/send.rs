@@ -25,7 +25,7 @@ use super::names;
 use super::overload;
 use super::plan::{Plan, Step};
 use super::refuse::Rejection;
-use super::{form, services};
+use super::{form, retry, services};
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::provider::Provider;
@@ -45,7 +45,7 @@ pub(super) const HEADERS: usize = 12;
 ///
 /// # Errors
 ///
-/// Nothing is left to try, or the request cannot be said in the target's format; the answer is noted in `rejection`.
+/// Nothing is left to try, or no target can be told the request; the answer is noted in `rejection`.
 pub(super) async fn next_attempt(
     session: &mut Session,
     exchange: &mut Exchange,
@@ -60,15 +60,22 @@ pub(super) async fn next_attempt(
         let step = match next_step(session, trail, sending).await? {
             Ok(step) => step,
             Err(refused) => {
+                let status = refused.fault.status;
                 *rejection = Some(refused);
-                return Err(Error::explain(ErrorType::HTTPStatus(503), "no endpoint is left to try"));
+                return Err(Error::explain(ErrorType::HTTPStatus(status), "nothing is left to try"));
             }
         };
         let attempt = match prepare(&sending.admitted, step, &trail.request_id) {
             Ok(attempt) => attempt,
+            // Another target may be told what this one cannot; what nobody can read is told no one.
             Err(refused) => {
-                *rejection = Some(Rejection::new(refused));
-                return Err(Error::explain(ErrorType::HTTPStatus(400), "the request cannot be translated"));
+                sending.refused.get_or_insert(refused);
+                if can_be_read(&sending.admitted) {
+                    sending.plan.pass_over(!trail.attempts.is_empty());
+                } else {
+                    sending.plan.exhaust();
+                }
+                continue;
             }
         };
         sending.verdict = None;
@@ -131,7 +138,7 @@ async fn next_step(
         return Ok(Ok(step));
     }
     let step = overload::step(session, trail, sending).await?;
-    Ok(step.and_then(|step| step.ok_or_else(|| nothing_left(sending))))
+    Ok(step.and_then(|step| step.ok_or_else(|| retry::nothing_left(sending, trail.attempts.is_empty()))))
 }
 
 /// Waits for as long as the attempt before has made us.
@@ -172,6 +179,7 @@ fn begin(exchange: &mut Exchange) {
                 paid: false,
                 stale: 0,
                 failed_status: None,
+                refused: None,
                 verdict: None,
                 spent: false,
                 hedge: None,
@@ -214,18 +222,6 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
         });
     }
     Some(whole)
-}
-
-fn nothing_left(sending: &Sending) -> Rejection {
-    let (fault, label) = match sending.failed_status {
-        Some(401 | 403) => (super::refuse::credential_fault(401), "upstream_credentials"),
-        Some(status) => super::refuse::status_fault(status),
-        None => {
-            let message = "No endpoint of the model's providers can be reached at the moment.";
-            (Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint"), "no_endpoint")
-        }
-    };
-    Rejection::new(fault).labelled(label).retry_after(sending.retry_after.clone())
 }
 
 /// An attempt that is ready to be made.
@@ -281,6 +277,10 @@ fn format_for(admitted: &Admitted, step: &Step, known: &Model) -> Format {
         wants.map_or((false, None), |wants| (wants.tools, wants.reasoning))
     };
     known.responses.detour(own, wants).unwrap_or(own)
+}
+
+fn can_be_read(admitted: &Admitted) -> bool {
+    wire(admitted.format).read_request(&admitted.body, &head_of(admitted)).is_ok()
 }
 
 /// What belongs to the client's request beside its body.

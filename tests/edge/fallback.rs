@@ -116,6 +116,49 @@ async fn when_all_fail_the_last_error_is_told() {
 }
 
 #[tokio::test]
+async fn a_target_that_cannot_be_told_the_request_is_passed_over() {
+    let chat = Provider::always(Wire::Chat.reply(false)).await;
+    let messages = Provider::always(Wire::Messages.reply(false)).await;
+    let failing = Provider::always(Reply::json(500, "{}")).await;
+    let conf = Conf::open()
+        .provider("chat", Wire::Chat.kind(), &chat)
+        .provider("messages", Wire::Messages.kind(), &messages)
+        .provider("failing", Wire::Messages.kind(), &failing)
+        .provider_at("gone", Wire::Messages.kind(), &format!("http://{}", refused()), "")
+        .model("behind", "{targets: [chat/model-1, messages/model-2]}")
+        .model("alone", "{targets: [chat/model-1]}")
+        .model("failed", "{targets: [failing/model-1, chat/model-2]}")
+        .model("unreached", "{targets: [chat/model-1, gone/model-2]}");
+    let edge = Edge::start(&conf).await;
+    let ask = |model: &str, more: &str| {
+        let body =
+            format!(r#"{{"model":"{model}","max_tokens":9,"messages":[{{"role":"user","content":"q"}}]{more}}}"#);
+        Ask::post(Wire::Messages.path(), body).header("anthropic-version", "2023-06-01")
+    };
+    let only_messages = r#","mcp_servers":[{"type":"url","url":"https://h/mcp","name":"s"}]"#;
+
+    let served = ask("behind", only_messages).send(edge.addr).await;
+    assert_eq!(served.status, 200, "{}", served.text());
+    assert_eq!(messages.last().json()["mcp_servers"][0]["name"], "s");
+    assert!(chat.requests().is_empty());
+
+    for (model, status, what) in [("alone", 400, "mcp_servers"), ("failed", 500, ""), ("unreached", 502, "")] {
+        let refused = ask(model, only_messages).send(edge.addr).await;
+        assert_eq!(refused.status, status, "{model}: {}", refused.text());
+        assert!(refused.text().contains(what), "{model}: {}", refused.text());
+    }
+    // What nobody can read is not given to who passes on what it cannot read.
+    let broken = ask("behind", r#","tools":7"#).send(edge.addr).await;
+    assert_eq!(broken.status, 400, "{}", broken.text());
+    assert_eq!((chat.requests().len(), messages.requests().len()), (0, 1));
+
+    let path = "/v1/messages/count_tokens";
+    let body = r#"{"model":"behind","messages":[{"role":"user","content":"q"}]}"#;
+    let counted = Ask::post(path, body).header("anthropic-version", "2023-06-01").send(edge.addr).await;
+    assert_eq!((counted.status, messages.last().target.as_str()), (200, path), "{}", counted.text());
+}
+
+#[tokio::test]
 async fn a_clients_own_fault_is_not_tried_elsewhere() {
     for status in [400, 404, 413, 422] {
         let first = Provider::always(Reply::json(status, Wire::Chat.error_body("invalid_request_error", "no"))).await;
