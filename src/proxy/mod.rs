@@ -194,8 +194,9 @@ impl ProxyHttp for Edge {
             return upload::pass(session, exchange, body, end);
         }
         if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_ref()) {
-            // Before the end an empty piece says "nothing yet"; `None` would say "no more".
-            *body = Some(if end { attempt.body.clone() } else { Bytes::new() });
+            // Before the end an empty piece says "nothing yet"; `None` would say "no more". It does where trailers follow a
+            // body, which is never `end`; the seam has such a request's body from its course.
+            *body = if end { Some(attempt.body.clone()) } else { body.take().map(|_| Bytes::new()) };
         }
         Ok(())
     }

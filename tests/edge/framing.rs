@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::client::{Ask, Client, Sent};
+use crate::support::client_h2::H2Client;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{PAIRS, Wire};
 use crate::support::http1::Ended;
@@ -179,6 +180,32 @@ async fn trap_a_request_behind_a_large_chunked_body_is_served() {
         }
         assert_eq!(provider.requests().len(), 4);
     }
+}
+
+/// Pingora's loop reads on for ever behind an HTTP/2 body that has trailers, and never lets another task run.
+#[tokio::test]
+async fn trap_trailers_of_a_request_end_its_body() {
+    for (client, upstream) in PAIRS {
+        let provider = Provider::start(move |request| upstream.reply(streamed(&request.json()))).await;
+        let conf = Conf::open().provider("p", upstream.kind(), &provider).model("m", "p/model-1");
+        let edge = Edge::start(&conf.server("threads: 1")).await;
+        let h2 = H2Client::connect(edge.addr).await;
+        for stream in [false, true] {
+            for (sent, more) in [(Sent::Chunked(100), 0), (Sent::Length, 300_000)] {
+                let mut ask = client.ask("m", stream).sent(sent);
+                ask.body.extend(std::iter::repeat_n(b' ', more));
+                let answer = h2.ask_trailed(&ask).await;
+                assert_eq!(answer.status, 200, "{client:?} {upstream:?} {stream}: {}", answer.text());
+                assert_eq!(client.text(&client.read(&answer, stream)), "Hello, 北🙂!", "{client:?} {stream}");
+            }
+        }
+        assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
+        assert_eq!(provider.requests().len(), 4);
+    }
+}
+
+fn streamed(body: &serde_json::Value) -> bool {
+    body["stream"] == true
 }
 
 /// Closing a connection over unread bytes resets it, and the client may never see why.

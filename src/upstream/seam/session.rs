@@ -408,11 +408,11 @@ impl client::Session for Box<SeamSession> {
         self.write_head(head).await?;
         let held = self.course.body.take();
         if end {
-            self.writer = Some(Writer::idle());
+            self.writer = Some(Writer::Idle);
             // If it cannot be written, reading says why.
             let _ = self.write(Some(Part::End)).await;
         } else if held.is_some() {
-            self.writer = Some(Writer::idle());
+            self.writer = Some(Writer::Idle);
             self.parts = Some(Parts::Held(held));
         } else {
             let (writer, parts) = way();

@@ -18,22 +18,24 @@ pub(super) enum Part {
     End,
 }
 
-/// The loop's end of the way. `None` where nothing more is to be sent: the loop keeps it for as long as the answer lasts.
-pub(super) struct Writer(Option<mpsc::Sender<Part>>);
+/// The loop's end of the way, which the loop keeps for as long as the answer lasts.
+pub(super) enum Writer {
+    /// Parts go to the session.
+    Open(mpsc::Sender<Part>),
+    /// The session has the body already: what the loop sends of it leads nowhere.
+    Idle,
+    /// The body is over.
+    Ended,
+}
 
 pub(super) fn way() -> (Writer, mpsc::Receiver<Part>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Writer(Some(sender)), receiver)
+    (Writer::Open(sender), receiver)
 }
 
 impl Writer {
-    /// For a body that the session has already: what the loop sends of it leads nowhere.
-    pub(super) fn idle() -> Self {
-        Self(None)
-    }
-
     async fn send(&mut self, part: Part) -> Result<()> {
-        let Some(sender) = &self.0 else { return Ok(()) };
+        let Self::Open(sender) = self else { return Ok(()) };
         sender.send(part).await.map_err(|_| Error::explain(ErrorType::WriteError, "the upstream session is gone"))
     }
 }
@@ -45,9 +47,14 @@ impl BodyWrite for Writer {
         self.send(Part::Data(data)).await
     }
 
+    /// A body ends once. Pingora's loop takes the end of an HTTP/2 body that has trailers for an empty piece of it, and
+    /// would ask for more, and be told of the end, for ever without a pause: an error makes it ask no more.
     async fn finish(&mut self) -> Result<()> {
+        if matches!(self, Self::Ended) {
+            return Err(Error::explain(ErrorType::WriteError, "the request has trailers, which are not passed on"));
+        }
         self.send(Part::End).await?;
-        self.0 = None;
+        *self = Self::Ended;
         Ok(())
     }
 
