@@ -141,19 +141,7 @@ async fn place(
     let began = clock::timer();
     let patience = bulkhead.patience();
     let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
-    let given = {
-        let turn = std::pin::pin!(bulkhead.wait(&waiter, began + patience));
-        let Admitted { snapshot, room, task, .. } = admitted;
-        let server = &snapshot.settings.server;
-        let upload = match task {
-            Task::Service(call) => call.upload.as_mut(),
-            Task::Format(_) => None,
-        };
-        match upload {
-            Some(upload) => upload.unless_gone(session, server, room, turn).await,
-            None => unless_gone(session, turn).await,
-        }
-    };
+    let given = while_here(session, admitted, bulkhead.wait(&waiter, began + patience)).await;
     trail.waits.push((scope.label(), clock::timer().duration_since(began)));
     match given {
         Ok(given) => Ok(given.map_err(|why| {
@@ -162,6 +150,29 @@ async fn place(
         })),
         Err(BodyError::Broken(error)) => Err(error.into_down()),
         Err(wrong) => Ok(Err(wrong.into())),
+    }
+}
+
+/// Awaits `turn`, for as long as the client is there and nothing is wrong with what comes of its request.
+///
+/// # Errors
+///
+/// The client has left; or its upload is wrong.
+pub(super) async fn while_here<T>(
+    session: &mut Session,
+    admitted: &mut Admitted,
+    turn: impl Future<Output = T>,
+) -> Result<T, BodyError> {
+    let turn = std::pin::pin!(turn);
+    let Admitted { snapshot, room, task, .. } = admitted;
+    let server = &snapshot.settings.server;
+    let upload = match task {
+        Task::Service(call) => call.upload.as_mut(),
+        Task::Format(_) => None,
+    };
+    match upload {
+        Some(upload) => upload.unless_gone(session, server, room, turn).await,
+        None => unless_gone(session, turn).await,
     }
 }
 

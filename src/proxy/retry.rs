@@ -3,13 +3,19 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, header};
+use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 
-use super::exchange::Sending;
+use super::body::BodyError;
+use super::exchange::{Exchange, Sending};
 use super::names;
+use super::overload;
 use super::refuse::{self, Rejection};
 use crate::routing::Failure;
 use crate::upstream::random;
+
+/// The longest time that a provider can ask for, in seconds: a century.
+const FOREVER: f64 = 3.2e9;
 
 /// Decides what follows the attempt that failed; `true` if there is another one, for which the budget has paid.
 pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
@@ -62,16 +68,42 @@ pub(super) fn answered(sending: &mut Sending) {
 /// beside it, and more exact.
 pub(super) fn asked(headers: &HeaderMap, now: Duration) -> Option<Duration> {
     let text = |name: &header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    // What no clock could hold is a long time all the same.
+    let wait = |seconds: f64| Duration::try_from_secs_f64(seconds.min(FOREVER)).ok().filter(|_| seconds.is_finite());
     let milliseconds = text(&names::RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok());
-    if let Some(wait) = milliseconds.and_then(|count| Duration::try_from_secs_f64(count / 1_000.0).ok()) {
+    if let Some(wait) = milliseconds.and_then(|count| wait(count / 1_000.0)) {
         return Some(wait);
     }
     let text = text(&header::RETRY_AFTER)?;
     if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+        return wait(seconds);
     }
     let date: SystemTime = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(UNIX_EPOCH).ok()?.saturating_sub(now))
+}
+
+/// Waits for as long as the attempt before has made us; there is no further one for a client that has left.
+///
+/// # Errors
+///
+/// The client has left; or, inside, its upload is wrong.
+pub(super) async fn wait(session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Result<(), Rejection>> {
+    let tried = !exchange.trail.attempts.is_empty();
+    let Some(sending) = exchange.sending().filter(|_| tried) else { return Ok(Ok(())) };
+    let wait = std::mem::take(&mut sending.wait);
+    let turn = async {
+        if wait.is_zero() {
+            // Time for a look at the client.
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(wait).await;
+        }
+    };
+    match overload::while_here(session, &mut sending.admitted, turn).await {
+        Ok(()) => Ok(Ok(())),
+        Err(BodyError::Broken(error)) => Err(error.into_down()),
+        Err(wrong) => Ok(Err(wrong.into())),
+    }
 }
 
 /// What the client is told where no target is left; `untried` if none was asked.
@@ -111,6 +143,7 @@ mod tests {
         // RFC 9110's own example is 784,111,777 seconds after 1970.
         check(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], Some(0));
         check(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], Some(10_000));
+        check(&[("retry-after", "99999999999999999999999")], Some(3_200_000_000_000));
         for nonsense in ["soon", "-1", "NaN", "inf", "1e400", ""] {
             check(&[("retry-after", nonsense)], None);
         }

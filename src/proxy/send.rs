@@ -52,7 +52,10 @@ pub(super) async fn next_attempt(
     rejection: &mut Option<Rejection>,
 ) -> pingora::Result<Box<HttpPeer>> {
     begin(exchange);
-    wait(exchange).await;
+    if let Err(refused) = retry::wait(session, exchange).await? {
+        *rejection = Some(refused);
+        return Err(Error::explain(ErrorType::HTTPStatus(400), "the request's body went wrong"));
+    }
     let Exchange { trail, phase: Phase::Sending(sending), .. } = exchange else {
         return Err(Error::explain(ErrorType::InternalError, "no request to send"));
     };
@@ -141,14 +144,6 @@ async fn next_step(
     Ok(step.and_then(|step| step.ok_or_else(|| retry::nothing_left(sending, trail.attempts.is_empty()))))
 }
 
-/// Waits for as long as the attempt before has made us.
-async fn wait(exchange: &mut Exchange) {
-    let wait = exchange.sending().map(|sending| std::mem::take(&mut sending.wait));
-    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
-        tokio::time::sleep(wait).await;
-    }
-}
-
 fn begin(exchange: &mut Exchange) {
     exchange.forget_answer();
     exchange.phase = match std::mem::take(&mut exchange.phase) {
@@ -202,6 +197,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     let whole = Course {
         entire: true,
         passes: attempt.format == admitted.format,
+        answers: operation == Operation::Generate,
         context_length: admitted.route.retries.wants(Failure::ContextLength),
         keys: wire(attempt.format).spec().bad_key_is_bad_request,
         whole: timeouts.stream,

@@ -49,6 +49,36 @@ async fn requests_may_be_sent_before_the_answer_to_the_one_before() {
     }
 }
 
+/// The second of two requests in one packet is no sign that the client of the first has left; its end is.
+#[tokio::test]
+async fn a_client_that_leaves_while_another_attempt_is_waited_for_is_let_go() {
+    let provider = Provider::start(|request| match request.number {
+        0 => Reply::json(503, "{}").header("retry-after-ms", "50"),
+        1 | 2 => Wire::Chat.reply(false),
+        _ => Reply::json(503, "{}").header("retry-after", "60"),
+    })
+    .await;
+    let model = "{targets: [p/gpt], retries: {rounds: 1, retry_after_max: 1m}}";
+    let edge = Edge::start(&Conf::open().provider("p", "openai", &provider).model("m", model)).await;
+    let ask = Wire::Chat.ask("m", false);
+    let request = bytes(&ask, "HTTP/1.1");
+
+    let mut connection = Client::connect(edge.addr).await;
+    connection.raw(&[&request[..], &request].concat()).await.expect("sent");
+    for _ in 0..2 {
+        assert_eq!(within(PATIENCE, "the answer", connection.response()).await.status, 200);
+    }
+
+    let leaving = ask.open(edge.addr).await;
+    provider.request(3).await;
+    leaving.reset();
+    // The provider wants to be left alone for a minute.
+    let line = edge.log_line("who has left", |line| line.contains("\"status\":0")).await;
+    assert!(line.contains("client_gone"), "{line}");
+    assert_eq!(edge.metric("gateway_requests_in_flight", &[]).await, 0.0);
+    assert_eq!(provider.requests().len(), 4);
+}
+
 #[tokio::test]
 async fn http_1_0_gets_a_stream_without_chunks_and_at_once() {
     for (client, upstream) in PAIRS {
