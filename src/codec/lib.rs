@@ -34,7 +34,7 @@ pub use format::{
     Undo, WireFormat, ids_shown, wire,
 };
 pub use gather::Gatherer;
-pub use opening::{Opening, Seen, whole_fault};
+pub use opening::{Opening, Seen, passing_fault, whole_fault};
 pub use outcome::Outcome;
 pub use transcode::{Transcoder, Watch};
 pub use translate::{TranslatedRequest, TranslatedResponse, Wants, translate_request, translate_response, wants};

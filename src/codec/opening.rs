@@ -1,5 +1,7 @@
 //! The beginning of a stream: whether the provider has said anything yet.
 
+use memchr::memmem;
+
 use crate::Format;
 use crate::format::{StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
@@ -30,6 +32,20 @@ const LAST: &str = "[DONE]";
 pub fn whole_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     read_whole(wire(provider), body, &mut |_, _, _| {}).err()
+}
+
+/// What is wrong with `body`, a success of a provider of the client's own format that would pass as it is; `None` for what
+/// is an answer, or may be one that only the client understands.
+///
+/// Most answers are told by a look at their ends and for the words that each of them has; only what lacks them is read.
+#[must_use]
+pub fn passing_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
+    let trimmed = body.trim_ascii();
+    let has = |word: &&str| memmem::find(trimmed, word.as_bytes()).is_some();
+    let plausible = trimmed.first() == Some(&b'{')
+        && trimmed.last() == Some(&b'}')
+        && wire(provider).spec().answer_words.iter().all(|word| has(word));
+    if plausible { None } else { whole_fault(provider, body) }
 }
 
 /// What the beginning of a stream is.

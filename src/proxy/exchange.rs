@@ -431,6 +431,8 @@ impl Exchange {
 
     /// Goes back from an answer that is not wanted to sending.
     pub fn forget_answer(&mut self) {
+        // What was wrong with it stands with its attempt.
+        (self.trail.error, self.trail.aborted) = (None, None);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Receiving(receiving) => Phase::Sending(Box::new(receiving.sending)),
             other => other,

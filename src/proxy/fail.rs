@@ -35,6 +35,13 @@ pub(super) fn client_abort(error: &Error) -> Abort {
     if *error.etype() == ErrorType::WriteTimedout { CLIENT_SLOW } else { CLIENT_GONE }
 }
 
+/// True if `error` is only that the client has gone after the whole answer, which may be seen before the end of the
+/// provider's connection is.
+pub(super) fn had_it_all(exchange: &Exchange, error: &Error) -> bool {
+    let unread = matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout);
+    *error.esource() == ErrorSource::Downstream && !unread && pieces::is_over(exchange)
+}
+
 /// A connection to the endpoint stands.
 pub(super) fn connected(exchange: &mut Exchange, reused: bool) {
     if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_mut()) {
@@ -151,6 +158,9 @@ fn is_timeout(error: &Error) -> bool {
 }
 
 fn note(exchange: &mut Exchange, error: &Error) {
+    if had_it_all(exchange, error) {
+        return;
+    }
     let label = refuse::fault_of(error, None).map_or("client_gone", |(_, label)| label);
     let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
     if let Some(record) = exchange.trail.attempts.last_mut() {
@@ -218,7 +228,9 @@ async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchan
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     }
     if by_client {
-        exchange.trail.aborted = Some(client_abort(error));
+        if !had_it_all(exchange, error) {
+            exchange.trail.aborted = Some(client_abort(error));
+        }
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     }
     let last = last_words(exchange, error);

@@ -7,7 +7,7 @@ use tidegate_codec::{Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, t
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::receive::{credentials, fault_for};
-use super::{begun, fail, late, names, silence};
+use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::OnLoss;
@@ -245,7 +245,8 @@ fn give(
             sending.verdict = Some(Box::new((fault, "translation")));
             trail.error = Some("translation");
             trail.aborted = Some(Abort { side: Side::Edge, reason: "translation" });
-            Err(Error::explain(ErrorType::InternalError, "the provider's answer cannot be translated").into_up())
+            Err(Error::explain(ErrorType::Custom(refuse::NO_ANSWER), "the provider's answer cannot be translated")
+                .into_up())
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::upstream::seam::STREAM_TOO_LONG;
 pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exchange: &mut Exchange) {
     hedge::settle(exchange);
     take_outcome(exchange);
+    let error = error.filter(|error| !fail::had_it_all(exchange, error));
     note_error(error, &mut exchange.trail);
     close_attempt(exchange);
     credit(error, exchange);

@@ -115,6 +115,35 @@ async fn when_all_fail_the_last_error_is_told() {
     }
 }
 
+/// Whatever the pair: the answer is the second target's, and the request is told as one that succeeded.
+#[tokio::test]
+async fn a_success_that_is_no_answer_moves_on_and_leaves_no_error() {
+    for (client, upstream) in PAIRS {
+        let error = upstream.error_body("rate_limit_error", "quota words");
+        let answer = String::from_utf8(upstream.reply(false).body()).expect("a fixture is text");
+        let cut = answer.get(..answer.len() / 2).unwrap_or_default().to_owned();
+        for body in [error, "null".to_owned(), "{}".to_owned(), cut, r#"{"id":"x","choices":[]}"#.to_owned()] {
+            let first = Provider::always(Reply::json(200, body.as_str())).await;
+            let second = Provider::always(other(upstream).reply(false)).await;
+            let conf = two_targets((upstream, &first.url()), (other(upstream), &second));
+            let edge = Edge::start(&conf.model("alone", "one/model-1")).await;
+            let what = format!("{client:?} from {upstream:?}: {body}");
+            let response = client.ask("m", false).send(edge.addr).await;
+            assert_eq!(response.status, 200, "{what}: {}", response.text());
+            assert_eq!(client.text(&client.read(&response, false)), "Hello, 北🙂!", "{what}");
+            let line = edge.log_line("the request", |line| line.contains("\"status\":200")).await;
+            let line: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+            assert_eq!((&line["level"], &line["error_type"]), (&json!("INFO"), &json!(null)), "{what}: {line}");
+            assert_eq!(edge.metric("gateway_errors_total", &[]).await, 0.0, "{what}");
+            assert_eq!(edge.metric("gateway_stream_aborts_total", &[]).await, 0.0, "{what}");
+
+            let alone = client.ask("alone", false).send(edge.addr).await;
+            assert!(alone.status >= 429, "{what}: {} {}", alone.status, alone.text());
+            client.error(&alone);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_target_that_cannot_be_told_the_request_is_passed_over() {
     let chat = Provider::always(Wire::Chat.reply(false)).await;

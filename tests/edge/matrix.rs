@@ -34,8 +34,6 @@ enum Sees {
     Cut,
     /// An error, or an answer whose framing is visibly broken; never one that looks complete.
     NotWhole,
-    /// From its own format the provider's bytes as they are; from another an error of status 502.
-    Own,
     /// From its own format the provider's bytes as they are; from another its format's own error at some place.
     OwnOrCut,
     /// From its own format the provider's bytes as they are; from another the whole answer.
@@ -91,7 +89,7 @@ const KINDS: [Kind; 33] = [
     ("trailers", |wire, stream| answers(wire.reply(stream).framed(Framed::Chunked).trailer("x-sum", "1"), Sees::Words)),
     ("invalid JSON", |wire, stream| {
         let broken = if stream { Reply::sse(wire.stream().replacen("!\"}", "!\"}}}}", 1)) } else { Reply::json(200, "{\"id\": nonsense") };
-        answers(broken, if stream { Sees::OwnOrCut } else { Sees::Own })
+        answers(broken, if stream { Sees::OwnOrCut } else { Sees::Refused(&[502]) })
     }),
     ("an error within a stream", |wire, stream| {
         let error = match wire {
@@ -140,7 +138,7 @@ fn cut(wire: Wire, stream: bool, end: End, framing: Framed) -> Option<(Does, See
     let sees = match (stream, framing) {
         (true, _) => Sees::Cut,
         // Nothing but its own grammar says that such an answer is cut.
-        (false, Framed::Close) => Sees::Own,
+        (false, Framed::Close) => Sees::Refused(&[502]),
         (false, _) => Sees::NotWhole,
     };
     answers(wire.reply(stream).framed(framing).stop_at(at, end), sees)
@@ -216,8 +214,7 @@ impl Case {
             }
             Sees::OwnOrCut if own => {}
             Sees::NotWhole | Sees::OwnOrCut | Sees::Cut => self.check_cut(response),
-            Sees::Own | Sees::OwnOrWords if self.same => assert!(own, "{what}: {} {shown}", response.status),
-            Sees::Own => self.check_refused(response, &[502]),
+            Sees::OwnOrWords if self.same => assert!(own, "{what}: {} {shown}", response.status),
             Sees::Words | Sees::OwnOrWords | Sees::Whole => {
                 assert_eq!(response.ended, Ended::Complete, "{what}");
                 let any = matches!(self.sees, Sees::Whole);

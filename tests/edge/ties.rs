@@ -147,7 +147,7 @@ async fn store(name: &'static str) -> Provider {
         let done = request.target.starts_with("/v1/batches/").then(|| format!("output_of_{name}"));
         Reply::json(
             200,
-            json!({"about": {"id": "another"}, "id": id, "object": "thing", "output_file_id": done, "by": name})
+            json!({"about": {"id": "another"}, "id": id, "object": "thing", "output_file_id": done, "by": name, "output": []})
                 .to_string(),
         )
     })

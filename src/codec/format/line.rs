@@ -208,6 +208,7 @@ mod tests {
         version_header: None,
         beta_header: None,
         request_id_header: None,
+        answer_words: &[],
         bad_key_is_bad_request: false,
         source: "",
         request_losses: &[],

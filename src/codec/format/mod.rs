@@ -246,6 +246,8 @@ pub struct Spec {
     pub beta_header: Option<&'static str>,
     /// Header in which the vendor's SDKs look for the id of a request, beside `x-request-id`.
     pub request_id_header: Option<&'static str>,
+    /// Words that a whole answer of a model has, whatever else is in it.
+    pub answer_words: &'static [&'static str],
     /// A key that is refused may be called a bad request (400), which only the body tells.
     pub bad_key_is_bad_request: bool,
     /// Deepest version of the vendor's documents and SDKs that it was written by.

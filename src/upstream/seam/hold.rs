@@ -9,7 +9,7 @@ use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use tidegate_codec::hub::{Fault, FaultKind};
-use tidegate_codec::{Opening, Seen, whole_fault, wire};
+use tidegate_codec::{Opening, Seen, passing_fault, whole_fault, wire};
 
 use super::session::{Read, SeamSession};
 use super::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, TOO_LONG, Told};
@@ -36,6 +36,8 @@ pub(super) struct Kind {
     pub(super) events: bool,
     /// An event stream that can be read.
     pub(super) stream: bool,
+    /// It is not packed.
+    pub(super) plain: bool,
     /// A refusal that may be because of the prompt's length, or of our key.
     pub(super) refusal: bool,
 }
@@ -49,6 +51,7 @@ impl Kind {
         let events = kind.eq_ignore_ascii_case("text/event-stream");
         Self {
             events,
+            plain,
             stream: plain && head.status == 200 && events,
             refusal: plain && matches!(head.status.as_u16(), 400 | 413 | 422),
         }
@@ -165,7 +168,14 @@ impl SeamSession {
             return Ok(());
         }
         let entire = entire.one();
-        if let Some(fault) = success.then(|| whole_fault(self.course.format, &entire)).flatten() {
+        let fault = match status {
+            200 if success => whole_fault(self.course.format, &entire),
+            200 if self.course.passes && self.course.answers && self.kind.plain && !self.kind.events => {
+                passing_fault(self.course.format, &entire)
+            }
+            _ => None,
+        };
+        if let Some(fault) = fault {
             return Err(told(STREAM_FAILED, fault));
         }
         if self.kind.refusal {

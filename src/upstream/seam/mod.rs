@@ -102,6 +102,8 @@ pub struct Course {
     pub passes: bool,
     /// A stream of events was asked for: a success that is none, and no answer either, has failed.
     pub streamed: bool,
+    /// A model's answer was asked for: a success that is none has failed, also where nothing is made of it.
+    pub answers: bool,
     /// A refusal because of the prompt's length is an error, so that another target can be tried.
     pub context_length: bool,
     /// The provider may call a refused key a bad request, which is then an error.
@@ -138,6 +140,7 @@ impl Course {
             entire: false,
             passes: false,
             streamed: false,
+            answers: false,
             context_length: false,
             keys: false,
             early: None,

@@ -69,6 +69,7 @@ static SPEC: Spec = Spec {
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,
+    answer_words: &["\"choices\"", "\"message\""],
     bad_key_is_bad_request: false,
     source: "openai-python 3.52, and threads about the servers that speak like it",
     request_losses: &[

@@ -96,6 +96,7 @@ static SPEC: Spec = Spec {
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,
+    answer_words: &["\"output\""],
     bad_key_is_bad_request: false,
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[
