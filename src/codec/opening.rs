@@ -44,7 +44,7 @@ pub fn passing_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
     let has = |word: &&str| memmem::find(trimmed, word.as_bytes()).is_some();
     let plausible = trimmed.first() == Some(&b'{')
         && trimmed.last() == Some(&b'}')
-        && wire(provider).spec().answer_words.iter().all(|word| has(word));
+        && wire(provider).spec().answer_words.iter().all(has);
     if plausible { None } else { whole_fault(provider, body) }
 }
 

@@ -89,24 +89,7 @@ pub(super) async fn next_attempt(
         trail.translated = attempt.translated;
         match attempt.attempt.lease.peer().await {
             Ok(mut peer) => {
-                let mut attempt = attempt.attempt;
-                let model = attempt.model.clone();
-                attempt.course = course(&sending.admitted, &attempt);
-                if attempt.course.is_some() {
-                    late::allow(trail, &mut attempt);
-                    seam::take(&mut peer);
-                }
-                hedge::arm((session, trail), sending, &mut attempt, &peer);
-                sending.attempt = Some(attempt);
-                if let Task::Service(call) = &mut sending.admitted.task
-                    && let Some(upload) = &mut call.upload
-                {
-                    upload.begin(&model);
-                    if upload.is_coming() {
-                        await_upload(&mut peer, upload.longest(&sending.admitted.snapshot.settings.server));
-                    }
-                }
-                trail.overhead = trail.own_time();
+                set_out((session, trail), sending, attempt.attempt, &mut peer);
                 return Ok(peer);
             }
             Err(error) => {
@@ -118,6 +101,27 @@ pub(super) async fn next_attempt(
             }
         }
     }
+}
+
+/// Makes everything ready for an attempt whose endpoint is known.
+fn set_out((session, trail): (&Session, &mut Trail), sending: &mut Sending, mut attempt: Attempt, peer: &mut HttpPeer) {
+    let model = attempt.model.clone();
+    attempt.course = course(&sending.admitted, &attempt);
+    if attempt.course.is_some() {
+        late::allow(trail, &mut attempt);
+        seam::take(peer);
+    }
+    hedge::arm((session, trail), sending, &mut attempt, peer);
+    sending.attempt = Some(attempt);
+    if let Task::Service(call) = &mut sending.admitted.task
+        && let Some(upload) = &mut call.upload
+    {
+        upload.begin(&model);
+        if upload.is_coming() {
+            await_upload(peer, upload.longest(&sending.admitted.snapshot.settings.server));
+        }
+    }
+    trail.overhead = trail.own_time();
 }
 
 pub(super) fn record(attempt: &Attempt) -> Record {
