@@ -19,6 +19,7 @@ use super::exchange::Exchange;
 use super::form::Form;
 use super::refuse::Rejection;
 use crate::config::Server;
+use crate::upstream::seam;
 
 /// Bytes after which nothing more is read ahead. A frame of HTTP/2 on top of them still fits into Pingora's buffer.
 const LOOK_AHEAD: usize = 48 * 1024;
@@ -298,6 +299,8 @@ pub(super) fn pass(
     piece: &mut Option<Bytes>,
     end: bool,
 ) -> pingora::Result<()> {
+    // The rest would come too late: who sends it is told so, and its line is in the log.
+    seam::heed()?;
     let snapshot = exchange.sending().map(|sending| Arc::clone(&sending.admitted.snapshot));
     let (Some(snapshot), Some(upload)) = (snapshot, exchange.upload()) else { return Ok(()) };
     let whole = !(upload.unkept || session.as_ref().retry_buffer_truncated());

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::support::client::{Ask, Client, Response};
 use crate::support::client_h2::H2Client;
 use crate::support::edge::{Conf, Edge};
@@ -36,7 +39,7 @@ async fn house(lines: &[&str]) -> (Provider, Gate, Edge) {
 
 /// A stream of which the first event has come.
 struct Open {
-    client: Client<tokio::net::TcpStream>,
+    client: Client<TcpStream>,
     framing: Framing,
     response: Response,
 }
@@ -83,7 +86,7 @@ async fn sigterm_waits_for_open_streams_and_no_longer() {
     assert_eq!(ready.status, 503, "readiness is false at once, and told: {}", ready.text());
     let last = idle.ask(&Wire::Chat.ask("m", false)).await;
     assert_eq!((last.status, last.header("connection")), (200, Some("close")), "a kept connection serves once more");
-    assert!(tokio::net::TcpStream::connect(edge.addr).await.is_err(), "no new connection is taken");
+    assert!(TcpStream::connect(edge.addr).await.is_err(), "no new connection is taken");
     assert!(!edge.ended_within(Duration::from_millis(1200)).await, "it waits for its streams");
     gate.open();
     let [one, two] = streams;
@@ -166,6 +169,36 @@ async fn a_short_drain_tells_streams_too_and_an_interrupt_those_that_are_not_sil
         let told = log.lines().filter(|line| line.contains("\"aborted_by\":\"edge\"") && line.contains("\"draining\""));
         assert_eq!(told.count(), 2, "{case}: {log}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_the_drain_does_not_wait_for_is_told_and_logged() {
+    let provider = Provider::always(Reply::json(200, "{}")).await;
+    let conf = Conf::open().server("drain_deadline: 500ms").provider("p", "openai", &provider);
+    let mut edge = Edge::start(&conf.model("m", "p/model-1").top("operations: {files: p}")).await;
+    let stream = TcpStream::connect(edge.addr).await.expect("the edge listens");
+    let (mut reader, mut writer) = stream.into_split();
+    let head =
+        "POST /v1/files HTTP/1.1\r\nhost: edge\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n";
+    writer.write_all(head.as_bytes()).await.expect("sent");
+    let dripping = tokio::spawn(async move {
+        let piece = [format!("{:x}\r\n", 9000).as_bytes(), &vec![b'x'; 9000], b"\r\n"].concat();
+        while writer.write_all(&piece).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    edge.metric_reaches("gateway_requests_in_flight", &["endpoint=\"files\""], 1.0).await;
+    while provider.connections() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    edge.signal("TERM");
+    let mut answer = Vec::new();
+    let _ = within(PATIENCE, "the end", reader.read_to_end(&mut answer)).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("about to end"), "{answer}");
+    assert!(edge.ended_within(Duration::from_secs(3)).await, "nothing is left to wait for");
+    edge.log_line("the upload", |line| line.contains("\"endpoint\":\"files\"") && line.contains("draining")).await;
+    dripping.abort();
 }
 
 #[tokio::test]

@@ -67,7 +67,11 @@ pub fn last_call() {
 }
 
 /// Says that the process ends, once it does.
-fn heed() -> Result<()> {
+///
+/// # Errors
+///
+/// [`DRAINED`]: it waits no longer.
+pub fn heed() -> Result<()> {
     if LAST_CALL.load(Ordering::Relaxed) {
         return Err(Error::explain(ErrorType::Custom(DRAINED), "the process ends"));
     }
