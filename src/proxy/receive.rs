@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
@@ -27,6 +28,10 @@ const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names
 ///
 /// The answer is not wanted and another attempt may follow, or it is none that a client can be given.
 pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingora::Result<()> {
+    if head.status.as_u16() >= 600 {
+        // There is no such class; it is to be taken for a failure of the server (RFC 9110 section 15).
+        head.set_status(StatusCode::BAD_GATEWAY)?;
+    }
     let status = head.status.as_u16();
     if status == 101 {
         // Nobody asked for another protocol; passing this on would make a tunnel.

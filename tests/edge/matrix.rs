@@ -53,7 +53,7 @@ enum Does {
 type Kind = (&'static str, fn(Wire, bool) -> Option<(Does, Sees)>);
 
 #[rustfmt::skip]
-const KINDS: [Kind; 33] = [
+const KINDS: [Kind; 34] = [
     ("refused", |_, _| Some((Does::Refuses, Sees::Refused(&[502])))),
     ("a black hole", |_, _| answers(Reply::no_answer(End::Hang), Sees::Refused(&[504]))),
     ("closed before the head", |_, _| answers(Reply::no_answer(End::Fin), Sees::Refused(&[502]))),
@@ -81,6 +81,7 @@ const KINDS: [Kind; 33] = [
     ("CR", |wire, stream| stream.then(|| sent(Reply::sse(wire.stream().replace('\n', "\r")), Sees::Words))),
     ("gzip", |wire, stream| answers(wire.reply(stream).gzip(), Sees::Words)),
     ("429", |wire, _| answers(Reply::json(429, wire.error_body("rate_limit_error", "slow")).header("retry-after", "7"), Sees::Refused(&[429]))),
+    ("999", |wire, _| answers(Reply::json(999, wire.error_body("api_error", "odd")), Sees::Refused(&[502]))),
     ("529", |wire, _| answers(Reply::json(529, wire.error_body("overloaded_error", "busy")), Sees::Refused(&[503, 529]))),
     ("a page of a proxy", |_, _| answers(Reply::typed(502, "text/html", "<html><h1>502 Bad Gateway</h1></html>"), Sees::Refused(&[502]))),
     ("another protocol", |_, _| answers(Reply::raw("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", End::Hang), Sees::Refused(&[502]))),
