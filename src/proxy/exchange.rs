@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -209,6 +209,8 @@ pub struct Attempt {
     pub(super) interims: u32,
     /// What it asks of the seam; `None` on the plain way, which uploads take.
     pub course: Option<Course>,
+    /// Told when the stream has said its last word.
+    pub last_word: Option<Arc<AtomicBool>>,
     /// What comes behind a head of ours; `None` where none may stand in.
     pub late: Option<Arc<Late>>,
 }

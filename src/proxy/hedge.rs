@@ -14,6 +14,7 @@ use pingora_proxy::Session;
 use tidegate_codec::Operation;
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task, Trail};
+use super::pieces::tell_last_word;
 use super::plan::Plan;
 use super::send::{self, PASSED, Prepared};
 use super::{fail, refuse, retry};
@@ -145,7 +146,8 @@ impl Backup {
         let ids = (request_id.as_str(), traceparent.as_deref());
         let head = send::own_head(&admitted, (Operation::Generate, attempt), &headers, ids);
         let mut head = Box::new(head.map_err(|_| "failed")?);
-        let course = send::course(&admitted, attempt).ok_or("failed")?;
+        let mut course = send::course(&admitted, attempt).ok_or("failed")?;
+        tell_last_word(&mut course, &mut attempt.last_word);
         head.extensions_mut().insert(course);
         let body: Bytes = std::mem::take(&mut attempt.body);
         Ok((Second { peer, head, body }, Made { prepared, plan }))

@@ -1,5 +1,8 @@
 //! The pieces of an answer, one by one: passed on and looked at, translated, or collected until they are a whole.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
@@ -11,7 +14,7 @@ use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::OnLoss;
-use crate::upstream::seam::{self, is_heartbeat};
+use crate::upstream::seam::{self, Course, is_heartbeat};
 
 /// Longest answer that is collected to be translated as a whole, in bytes.
 const WHOLE_LIMIT: usize = 64 << 20;
@@ -99,7 +102,27 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
             }
         }
     }
+    last_word(sending, mode);
     Ok(None)
+}
+
+/// Lets the seam hear of a stream's last word, see [`last_word`].
+pub(super) fn tell_last_word(course: &mut Course, said: &mut Option<Arc<AtomicBool>>) {
+    if course.streamed {
+        course.last_word = Some(Arc::clone(said.insert(Arc::default())));
+    }
+}
+
+/// Tells the seam when the stream is over: some providers keep its connection open.
+fn last_word(sending: &Sending, mode: &Mode) {
+    let over = match mode {
+        Mode::PassStream(watch) => watch.outcome().is_over(),
+        Mode::Stream(transcoder) => transcoder.outcome().is_over(),
+        _ => false,
+    };
+    if over && let Some(said) = sending.attempt.as_ref().and_then(|attempt| attempt.last_word.as_ref()) {
+        said.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Says to the client in its format what a piece means that no provider sent; `false` for any other.

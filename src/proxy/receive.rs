@@ -28,11 +28,7 @@ const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names
 ///
 /// The answer is not wanted and another attempt may follow, or it is none that a client can be given.
 pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingora::Result<()> {
-    if head.status.as_u16() >= 600 {
-        // There is no such class; it is to be taken for a failure of the server (RFC 9110 section 15).
-        head.set_status(StatusCode::BAD_GATEWAY)?;
-    }
-    let status = head.status.as_u16();
+    let status = of_a_class(head)?;
     if status == 101 {
         // Nobody asked for another protocol; passing this on would make a tunnel.
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "the provider switches protocols").into_up());
@@ -93,6 +89,14 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         other => other,
     };
     Ok(())
+}
+
+/// The status; one of no class is to be taken for a failure of its server (RFC 9110 section 15).
+fn of_a_class(head: &mut ResponseHeader) -> pingora::Result<u16> {
+    if head.status.as_u16() >= 600 {
+        head.set_status(StatusCode::BAD_GATEWAY)?;
+    }
+    Ok(head.status.as_u16())
 }
 
 /// One more interim answer. Each makes the provider's deadline begin anew, so they cannot go on for ever.

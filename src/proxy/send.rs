@@ -23,6 +23,7 @@ use super::hedge;
 use super::late;
 use super::names;
 use super::overload;
+use super::pieces::tell_last_word;
 use super::plan::{Plan, Step};
 use super::refuse::Rejection;
 use super::{form, retry, services};
@@ -107,7 +108,8 @@ pub(super) async fn next_attempt(
 fn set_out((session, trail): (&Session, &mut Trail), sending: &mut Sending, mut attempt: Attempt, peer: &mut HttpPeer) {
     let model = attempt.model.clone();
     attempt.course = course(&sending.admitted, &attempt);
-    if attempt.course.is_some() {
+    if let Some(course) = &mut attempt.course {
+        tell_last_word(course, &mut attempt.last_word);
         late::allow(trail, &mut attempt);
         seam::take(peer);
     }
@@ -462,6 +464,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         reused: false,
         interims: 0,
         course: None,
+        last_word: None,
         late: None,
     }
 }

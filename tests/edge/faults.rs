@@ -172,6 +172,24 @@ async fn signs_of_life_before_a_whole_answer_go_on_at_once() {
     assert_eq!((String::from_utf8_lossy(&whole).as_ref(), ended), (body.as_str(), Some(Ended::Complete)));
 }
 
+/// Its client has all of it, and would wait for the end of a connection until the deadline between two pieces.
+#[tokio::test]
+async fn a_stream_that_has_said_its_last_word_is_over_although_its_connection_is_not() {
+    for (client, upstream) in PAIRS {
+        let reply = upstream.reply(true).framed(Framed::Chunked);
+        let length = reply.body().len();
+        let provider = Provider::always(reply.stop_at(length, End::Hang)).await;
+        let conf = Conf::open().provider("p", upstream.kind(), &provider).model("m", "p/model-1");
+        let edge = Edge::start(&conf).await;
+        let response = client.ask("m", true).send(edge.addr).await;
+        assert_eq!((response.status, &response.ended), (200, &Ended::Complete), "{client:?} {upstream:?}");
+        assert_eq!(client.text(&client.read(&response, true)), "Hello, 北🙂!", "{client:?} {upstream:?}");
+        provider.left(0).await;
+        let line = edge.log_line("the request", |line| line.contains("\"status\":200")).await;
+        assert!(line.contains("request completed"), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_long_answer_that_passes_goes_on_as_it_comes_and_is_never_whole_when_it_was_cut() {
     let body = Wire::Chat.answer().replace("Hello, ", &"Hello, ".repeat(1 << 20));

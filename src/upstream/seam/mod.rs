@@ -81,6 +81,9 @@ pub fn heed() -> Result<()> {
 /// How often a silent answer looks whether it still has time.
 pub const LOOKS: Duration = Duration::from_secs(5);
 
+/// How long the connection of a stream that has said its last word may take to say that it is over as well.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// The error of a whole answer that is longer than what may be translated.
 pub const TOO_LONG: &str = "upstream_too_long";
 
@@ -114,6 +117,8 @@ pub struct Course {
     pub keys: bool,
     /// The client of a stream is given a head where the provider's takes longer; `None` for never.
     pub early: Option<Early>,
+    /// Set once the stream has said its last word; `None` where nobody listens for it.
+    pub last_word: Option<Arc<AtomicBool>>,
     /// Asks elsewhere as well where a stream is slow to begin.
     pub hedge: Option<Hedge>,
     /// The request's body, where all of it is here: it need not come through Pingora's loop.
@@ -130,6 +135,11 @@ pub struct Early {
 }
 
 impl Course {
+    /// True if the stream has said its last word: its client waits only for the end of a connection.
+    fn is_over(&self) -> bool {
+        self.last_word.as_ref().is_some_and(|said| said.load(Ordering::Relaxed))
+    }
+
     /// The course of an answer in `format` that passes as it comes, however long it takes: only a silence of `patience` ends
     /// it. A provider whose request is still coming is not silent.
     #[must_use]
@@ -148,6 +158,7 @@ impl Course {
             context_length: false,
             keys: false,
             early: None,
+            last_word: None,
             hedge: None,
             body: None,
         }

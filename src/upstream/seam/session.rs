@@ -25,7 +25,7 @@ use super::cork;
 use super::early::Early;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
-use super::{Course, Cut, HEARTBEAT, LOOKS, STREAM_TOO_LONG, heed};
+use super::{Course, Cut, HEARTBEAT, LINGER, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
 use crate::upstream::Packed;
 
@@ -278,8 +278,14 @@ impl SeamSession {
             return self.heard_from(piece?);
         }
         let patience = self.course.between.saturating_sub(self.silence);
-        let Some(piece) = self.with_body(wait.min(left).min(patience).min(LOOKS), What::Piece).await? else {
+        // The first silence after a piece may be for ever, if that piece was the last.
+        let looks = if self.silence.is_zero() { LINGER } else { LOOKS };
+        let Some(piece) = self.with_body(wait.min(left).min(patience).min(looks), What::Piece).await? else {
             self.silence += clock::now().duration_since(began);
+            if self.course.is_over() {
+                (self.over, self.failed) = (true, true);
+                return Ok(Read::End);
+            }
             if self.silence >= self.course.between {
                 return Err(Error::explain(ErrorType::ReadTimedout, "the deadline between two pieces"));
             }
