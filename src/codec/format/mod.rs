@@ -14,6 +14,7 @@ use crate::seal::Seal;
 pub mod anthropic_messages;
 mod beginning;
 mod effort;
+mod closed;
 mod facts;
 pub mod gemini_generate;
 mod line;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::report::Report;
 use super::write_request::OWN;
+use crate::format::closed::is_closed;
 use crate::format::{Facts, Undo};
 use crate::hub::{Action, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts};
 use crate::json::{Json, Text, Writer};
@@ -117,10 +118,7 @@ fn parameters(schema: Option<&Json<'_>>, w: &mut Writer<'_>) {
 
 /// `strict` here wants every object closed and every property required; a schema that is not shaped so is sent loose.
 fn strictness(strict: bool, schema: Option<&Json<'_>>, at: usize, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    let count = |what: &str| schema.map_or(0, |schema| schema.as_str().matches(what).count());
-    // As many objects as closed ones: a rough look, whose error is a call that is not held to its schema.
-    let closed = count("\"properties\"") <= count("\"additionalProperties\"").min(count("\"required\""));
-    if strict && !closed && !report.is_own() {
+    if strict && !report.is_own() && !schema.is_none_or(is_closed) {
         report.converted(Field::Strict, at, "the schema is not closed, as the vendor's strict mode wants it");
         w.key("strict").bool(false);
     } else {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::read_tools::{NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
+use crate::format::closed::is_closed;
 use crate::format::{Facts, Undo};
 use crate::hub::{
     Action, Block, BlockKind, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts,
@@ -162,7 +163,7 @@ impl Pen<'_, '_, '_> {
     fn strictness(&mut self, strict: Option<bool>, schema: Option<&Json<'_>>, at: usize) {
         match strict {
             None if self.report.is_own() => {}
-            Some(true) if !self.report.is_own() && !is_closed(schema) => {
+            Some(true) if !self.report.is_own() && !schema.is_none_or(is_closed) => {
                 let reason = "the schema is not closed, as the vendor's strict mode wants it";
                 self.report.converted(Field::Strict, at, reason);
                 self.w.key("strict").bool(false);
@@ -203,12 +204,6 @@ pub(super) fn marked<'r>(request: &'r Request<'r>, facts: &Facts) -> Option<Bloc
     let mark = marks.reduce(CacheMark::longer).filter(|_| facts.cache_breakpoints)?;
     let last = said(&request.instructions).last()?;
     Some(Block { cache: Some(last.cache.map_or(mark, |own| own.longer(mark))), ..last.clone() })
-}
-
-/// As many objects as closed ones: a rough look, whose error is a call that is not held to its schema.
-fn is_closed(schema: Option<&Json<'_>>) -> bool {
-    let count = |what: &str| schema.map_or(0, |schema| schema.as_str().matches(what).count());
-    count("\"properties\"") <= count("\"additionalProperties\"").min(count("\"required\""))
 }
 
 /// The format of a custom tool's input. Chat nests a grammar in an object of its own, here it is flat.

@@ -30,7 +30,7 @@ fn translated(
 }
 
 /// The body that is sent, and what it loses as `action:pointer` items.
-fn sent(way: (Format, Format), body: &Value, facts: &Facts) -> Result<(Value, String), Fault<'static>> {
+pub(super) fn sent(way: (Format, Format), body: &Value, facts: &Facts) -> Result<(Value, String), Fault<'static>> {
     let request = translated(way, body, facts, None)?;
     Ok((serde_json::from_slice(&request.outgoing.body).unwrap(), request.outgoing.losses.header(4096)))
 }
