@@ -212,6 +212,15 @@ pub enum OutputSpec<'a> {
     },
 }
 
+impl OutputSpec<'_> {
+    /// This form in another format than the client's: JSON by a schema that is not there is some JSON object.
+    #[must_use]
+    pub fn elsewhere(&self) -> &Self {
+        const SOME: &OutputSpec<'static> = &OutputSpec::JsonObject;
+        if matches!(self, Self::JsonSchema { schema: None, .. }) { SOME } else { self }
+    }
+}
+
 /// How long an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verbosity {

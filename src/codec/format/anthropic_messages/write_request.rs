@@ -123,16 +123,13 @@ enum Output<'r> {
 
 impl<'r> Output<'r> {
     fn choose(request: &'r Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Result<Self, Refusal> {
-        let (schema, description, name) = match &request.output {
+        let (schema, description, name) = match request.output.elsewhere() {
             OutputSpec::Text => return Ok(Self::Words),
-            OutputSpec::JsonObject => {
+            OutputSpec::JsonSchema { schema: Some(schema), description, name, .. } => (schema, description, name),
+            OutputSpec::JsonObject | OutputSpec::JsonSchema { schema: None, .. } => {
                 report.field(Field::Output, Action::Converted, "an instruction asks for JSON; nothing enforces it");
                 return Ok(Self::Instruction);
             }
-            OutputSpec::JsonSchema { schema, description, name, .. } => (schema, description, name),
-        };
-        let Some(schema) = schema else {
-            return Err(report.refuse(Field::Output, "a JSON answer needs its schema"));
         };
         if description.is_some() {
             report.field(Field::Output, Action::Dropped, "the answer's description has no place");

@@ -145,7 +145,7 @@ pub(super) enum Form<'r> {
 impl<'r> Form<'r> {
     /// Chooses how the form of the answer is asked for.
     pub(super) fn choose(request: &'r Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Result<Self, Refusal> {
-        let schema = match &request.output {
+        let schema = match request.output.elsewhere() {
             OutputSpec::Text => return Ok(Self::Words),
             OutputSpec::JsonObject => None,
             OutputSpec::JsonSchema { schema, name, description, .. } => {

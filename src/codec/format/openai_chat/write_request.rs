@@ -165,7 +165,7 @@ fn sampling(
 }
 
 fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
-    match &request.output {
+    match if report.is_own() { &request.output } else { request.output.elsewhere() } {
         OutputSpec::Text => {
             let own = |extra: &Extra<'_>| report.is_own() && extra.key.starts_with(OF_OUTPUT);
             if request.extras.iter().any(own) {

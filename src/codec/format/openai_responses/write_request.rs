@@ -132,14 +132,15 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
     let own = |prefix: &str, report: &Report<'_>| {
         report.is_own() && request.extras.iter().any(|extra| extra.key.starts_with(prefix))
     };
-    if request.output == OutputSpec::Text && request.verbosity.is_none() && !own("text.", report) {
+    let form = if report.is_own() { &request.output } else { request.output.elsewhere() };
+    if *form == OutputSpec::Text && request.verbosity.is_none() && !own("text.", report) {
         return Ok(());
     }
     w.key("text").open_object();
-    match &request.output {
+    match form {
         OutputSpec::Text if !own(OF_FORMAT, report) => {}
         OutputSpec::Text | OutputSpec::JsonObject => {
-            let kind = if request.output == OutputSpec::Text { "text" } else { "json_object" };
+            let kind = if *form == OutputSpec::Text { "text" } else { "json_object" };
             w.key("format").open_object().key("type").plain(kind);
             sub_extras(OF_FORMAT, request, report, w);
             w.close_object();

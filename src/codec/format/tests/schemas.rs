@@ -59,3 +59,19 @@ fn a_schema_with_a_property_that_may_lack_is_not_held_to() {
         }
     }
 }
+
+#[test]
+fn json_by_a_schema_that_is_not_there_is_some_object() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s"}}});
+    let (to_responses, lost) = sent((C, R), &body, &Facts::default()).unwrap();
+    assert_eq!((&to_responses["text"], lost.as_str()), (&json!({"format": {"type": "json_object"}}), ""));
+    let (to_gemini, lost) = sent((C, G), &body, &Facts::default()).unwrap();
+    let config = json!({"responseMimeType": "application/json"});
+    assert_eq!((&to_gemini["generationConfig"], lost.as_str()), (&config, ""));
+    let (to_messages, lost) = sent((C, A), &body, &Facts::default()).unwrap();
+    assert!(to_messages["system"].to_string().contains("JSON"), "{to_messages}");
+    assert!(lost.contains("converted:/response_format"), "{lost}");
+    let (own, lost) = sent((C, C), &body, &Facts::default()).unwrap();
+    assert_eq!((&own["response_format"], lost.as_str()), (&body["response_format"], ""));
+}
