@@ -1,6 +1,7 @@
 //! `generationConfig`, written.
 
 use super::report::Report;
+use super::schema_refs::Room;
 use super::wire::write_sub_extras;
 use super::write_part::Pen;
 use super::{schema_strip, schema_write};
@@ -144,7 +145,12 @@ pub(super) enum Form<'r> {
 
 impl<'r> Form<'r> {
     /// Chooses how the form of the answer is asked for.
-    pub(super) fn choose(request: &'r Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Result<Self, Refusal> {
+    pub(super) fn choose(
+        request: &'r Request<'_>,
+        facts: &Facts,
+        room: &mut Room,
+        report: &mut Report<'_>,
+    ) -> Result<Self, Refusal> {
         let schema = match request.output.elsewhere() {
             OutputSpec::Text => return Ok(Self::Words),
             OutputSpec::JsonObject => None,
@@ -166,7 +172,7 @@ impl<'r> Form<'r> {
             None => Self::Json,
             Some(schema) if facts.json_schema => Self::Schema(schema_strip::stripped(schema)),
             Some(schema) => {
-                let written = schema_write::own_dialect(schema);
+                let written = schema_write::own_dialect(schema, room);
                 for what in &written.lost {
                     let reason = format!("the schema's `{what}` is told in words, if at all");
                     report.field(Field::Output, Action::Converted, reason);

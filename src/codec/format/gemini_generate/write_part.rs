@@ -7,6 +7,7 @@ use super::part_write;
 use super::pieces::{is_media, own_signature};
 use super::read_media::{is_stored, is_video};
 use super::report::Report;
+use super::schema_refs::Room;
 use super::wire::{MEDIA, is_own, write_extras, write_sub_extras};
 use super::write_tools::sent_name;
 use crate::hub::media;
@@ -26,6 +27,8 @@ pub(super) struct Pen<'o, 'l> {
     pub report: Report<'l>,
     /// Media may stand in a tool's result; else they stand behind it.
     pub rich_results: bool,
+    /// Room for what schemas refer to.
+    pub room: Room,
 }
 
 impl Pen<'_, '_> {

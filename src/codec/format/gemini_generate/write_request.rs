@@ -5,6 +5,7 @@
 
 use super::arrange::{Allowed, arrange};
 use super::report::Report;
+use super::schema_refs::Room;
 use super::wire::{OWN, write_extras};
 use super::write_config::{Form, think};
 use super::write_part::Pen;
@@ -24,14 +25,15 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     let mut report = Report { origin: request.origin.format, losses };
     report_unsayable(request, &mut report);
     let choice = choose(request, facts, &mut report)?;
-    let form = Form::choose(request, facts, &mut report)?;
+    let mut room = Room::default();
+    let form = Form::choose(request, facts, &mut room, &mut report)?;
     let thinking = think(request, facts, &mut report);
     let allowed = Allowed {
         rich_results: facts.rich_results,
         signed_calls: matches!(facts.thinking, ThinkingForm::Adaptive | ThinkingForm::Always),
     };
     let contents = arrange(&request.turns, allowed, &mut report)?;
-    let mut pen = Pen { json: Writer::new(body), report, rich_results: facts.rich_results };
+    let mut pen = Pen { json: Writer::new(body), report, rich_results: facts.rich_results, room };
     pen.json.open_object();
     pen.config(request, facts, (&form, &thinking));
     pen.whole_request(request);

@@ -122,7 +122,7 @@ impl Pen<'_, '_> {
             self.json.key("parametersJsonSchema").json(&schema_strip::stripped(schema));
             return;
         }
-        let written = schema_write::own_dialect(schema);
+        let written = schema_write::own_dialect(schema, &mut self.room);
         for what in &written.lost {
             self.report.losses.converted(Field::Tool, at, format!("the schema's `{what}` is told in words, if at all"));
         }

@@ -36,6 +36,16 @@ fn tool(way: (Format, Format), schema: &Value, strict: bool, facts: &Facts) -> (
     (body.pointer(at).unwrap_or_else(|| panic!("{body}")).clone(), lost)
 }
 
+fn old() -> Facts {
+    Facts { json_schema: false, ..Facts::default() }
+}
+
+/// The arguments of a chat client's function in the dialect of Gemini's older models.
+fn dialect(schema: &Value) -> (Value, String) {
+    let (function, lost) = tool((C, G), schema, false, &old());
+    (function["parameters"].clone(), lost)
+}
+
 #[test]
 fn a_schema_with_a_property_that_may_lack_is_not_held_to() {
     let schema = |more: Value| {
@@ -57,6 +67,114 @@ fn a_schema_with_a_property_that_may_lack_is_not_held_to() {
             assert_eq!(function["parameters"], schema, "{to:?}");
             assert_eq!(lost, if held { "" } else { "converted:/tools/0" }, "{to:?} {schema}");
         }
+    }
+}
+
+/// Twelve schemas of six references each to the next one: 2 GB, written out.
+fn bomb() -> Value {
+    let mut all = json!({"D12": {"type": "string"}});
+    for at in 0..12 {
+        let next = json!({"$ref": format!("#/$defs/D{}", at + 1)});
+        let names = ["a", "b", "c", "d", "e", "f"].map(|name| (name.to_owned(), next.clone()));
+        all[format!("D{at}")] = json!({"type": "object", "properties": serde_json::Map::from_iter(names)});
+    }
+    json!({"type": "object", "properties": {"r": {"$ref": "#/$defs/D0"}}, "$defs": all})
+}
+
+#[test]
+fn what_schemas_refer_to_has_one_room_in_a_request() {
+    let (mut shared, mut all_of) = (bomb(), bomb());
+    let def = shared["$defs"]["D0"].clone();
+    shared["properties"]["r"] = json!({"$ref": "#/$defs/D0", "description": "sib"});
+    for at in 0..100 {
+        let many: Vec<Value> = (0..60).map(|n| json!({"$ref": format!("#/$defs/D{}", n % 12)})).collect();
+        all_of["properties"][format!("p{at}")] = json!({"type": "object", "allOf": many});
+    }
+    all_of["$defs"]["D12"] = def;
+    let recursive = json!({"type": "object", "properties": {"n": {"$ref": "#", "description": "sib"}}});
+    for schema in [bomb(), shared, all_of, recursive] {
+        let mut body = with_tool(C, &schema, false);
+        let small =
+            json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/s"}}, "$defs": {"s": {"type": "string"}}});
+        let mut tools: Vec<Value> = (0..8).map(|_| body["tools"][0].clone()).collect();
+        tools.push(with_tool(C, &small, false)["tools"][0].clone());
+        for (at, tool) in tools.iter_mut().enumerate() {
+            tool["function"]["name"] = json!(format!("f{at}"));
+        }
+        body["tools"] = json!(tools);
+        let (written, lost) = sent((C, G), &body, &old()).unwrap();
+        let length = written.to_string().len();
+        assert!(length < (1 << 20) + 3 * body.to_string().len(), "{length}");
+        assert!(lost.contains("converted:/tools/0/function"), "{lost}");
+        // One that takes much leaves something to those behind it.
+        let last = &written["tools"][0]["functionDeclarations"][8]["parameters"];
+        assert_eq!(last["properties"]["a"]["type"], "STRING", "{last}");
+    }
+}
+
+#[test]
+fn a_reference_that_is_not_followed_says_what_it_is_of() {
+    let schema = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/t"}}, "$defs":
+        {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}}}});
+    let (written, lost) = dialect(&schema);
+    let mut inner = &written["properties"]["a"];
+    let mut levels = 0;
+    while inner["items"].is_object() {
+        assert_eq!(inner["type"], "ARRAY", "{written}");
+        (inner, levels) = (&inner["items"], levels + 1);
+    }
+    assert_eq!((inner, levels), (&json!({"type": "STRING"}), 3), "{written}");
+    assert!(lost.contains("converted:/tools/0"), "{lost}");
+    let (written, _) = dialect(&json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}));
+    assert_eq!(written["properties"]["a"], json!({"type": "OBJECT"}));
+    let deep = json!({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"$ref": "#/properties/a"}}});
+    assert_eq!(dialect(&deep).0["properties"]["b"], json!({"type": "INTEGER"}));
+}
+
+#[test]
+fn words_beside_a_reference_stand() {
+    let definitions = json!({"T": {"type": "string", "description": "own", "title": "T"}});
+    for (property, expected) in [
+        (
+            json!({"$ref": "#/$defs/T", "description": "sib"}),
+            json!({"type": "STRING", "description": "sib", "title": "T"}),
+        ),
+        (json!({"$ref": "#/$defs/T"}), json!({"type": "STRING", "description": "own", "title": "T"})),
+        (
+            json!({"description": "sib", "allOf": [{"$ref": "#/$defs/T"}]}),
+            json!({"type": "STRING", "description": "sib", "title": "T"}),
+        ),
+        (json!({"$ref": "#/$defs/none", "description": "sib"}), json!({"type": "OBJECT", "description": "sib"})),
+        (
+            json!({"allOf": [{"$ref": "#/$defs/T"}], "enum": ["a"]}),
+            json!({"type": "STRING", "enum": ["a"], "description": "own", "title": "T"}),
+        ),
+    ] {
+        let schema = json!({"type": "object", "properties": {"t": property}, "$defs": definitions});
+        assert_eq!(dialect(&schema).0["properties"]["t"], expected, "{property}");
+    }
+}
+
+#[test]
+fn the_dialect_has_no_empty_word_no_list_of_nothing_and_no_empty_object() {
+    for (property, expected, lost) in [
+        (
+            json!({"type": "string", "enum": ["", "x"]}),
+            json!({"type": "STRING", "description": "one of [\"\",\"x\"]"}),
+            true,
+        ),
+        (json!({"type": "array"}), json!({"type": "ARRAY", "items": {"type": "STRING"}}), true),
+        (
+            json!({"type": "array", "items": true}),
+            json!({"type": "ARRAY", "items": {"type": "STRING"}, "description": "items: true"}),
+            true,
+        ),
+        (json!({"type": "object", "properties": {}}), json!({"type": "OBJECT"}), false),
+        (json!({"type": "string", "enum": ["x"]}), json!({"type": "STRING", "enum": ["x"]}), false),
+    ] {
+        let (written, told) = dialect(&json!({"type": "object", "properties": {"a": property}}));
+        assert_eq!(written["properties"]["a"], expected, "{property}");
+        assert_eq!(told.contains("converted:/tools/0"), lost, "{property}: {told}");
     }
 }
 
