@@ -12,6 +12,7 @@ use crate::json::{JsonError, Text};
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
+mod arguments;
 mod beginning;
 mod effort;
 mod closed;

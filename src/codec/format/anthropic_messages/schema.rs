@@ -144,47 +144,6 @@ fn says_object(value: &Cursor<'_>) -> Result<bool, JsonError> {
     }
 }
 
-/// The schema of a function's arguments, which the format wants to be an object's; and whether it was another's.
-pub(super) fn of_arguments<'a>(schema: Option<&'a Json<'a>>) -> (Json<'a>, bool) {
-    const NOTHING: &str = r#"{"type":"object","properties":{}}"#;
-    let Some(schema) = schema.filter(|schema| !schema.is_empty() && schema.kind() == Kind::Object) else {
-        return (Json::from_valid(NOTHING), false);
-    };
-    let kind = type_in(schema);
-    if kind.as_ref().is_some_and(|kind| kind.as_str() == "\"object\"") {
-        return (schema.by_ref(), false);
-    }
-    // The format looks at the word, so nothing else may stand there: not even a list with the word in it.
-    let mut out = String::from(r#"{"type":"object""#);
-    let read = schema.cursor().object::<JsonError>(|key, value| {
-        let value = value.json()?;
-        if key != "type" {
-            out.push_str(",\"");
-            out.push_str(Text::from_plain(&key).escaped());
-            out.push_str("\":");
-            out.push_str(value.as_str());
-        }
-        Ok(())
-    });
-    out.push('}');
-    match read {
-        Ok(()) => (Json::from_valid(out), kind.is_some()),
-        Err(_) => (schema.by_ref(), false),
-    }
-}
-
-fn type_in<'a>(schema: &'a Json<'_>) -> Option<Json<'a>> {
-    let mut kind = None;
-    let _ = schema.cursor().object::<JsonError>(|key, value| {
-        let value = value.json()?;
-        if key == "type" {
-            kind = Some(value);
-        }
-        Ok(())
-    });
-    kind
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,23 +215,6 @@ mod tests {
                 r#"{{"type":"object","properties":{{"{name}":{{"type":"string"}}}},"required":["{name}"],"additionalProperties":false}}"#
             );
             check(&schema, "");
-        }
-    }
-
-    #[test]
-    fn trap_c20_arguments_are_an_object() {
-        for (schema, expected) in [
-            (None, (r#"{"type":"object","properties":{}}"#, false)),
-            (Some("{}"), (r#"{"type":"object","properties":{}}"#, false)),
-            (Some("null"), (r#"{"type":"object","properties":{}}"#, false)),
-            (Some(r#"{"properties":{"type":{}}}"#), (r#"{"type":"object","properties":{"type":{}}}"#, false)),
-            (Some(r#"{"type":"object","x":1.0}"#), (r#"{"type":"object","x":1.0}"#, false)),
-            (Some(r#"{"x":1.0,"type":["object","null"]}"#), (r#"{"type":"object","x":1.0}"#, true)),
-            (Some(r#"{"type":"string"}"#), (r#"{"type":"object"}"#, true)),
-        ] {
-            let schema = schema.map(Json::from_valid);
-            let (written, was_other) = of_arguments(schema.as_ref());
-            assert_eq!((written.as_str(), was_other), expected);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::write_block::Pen;
 use super::write_reasoning::{Around, Plan, plan, write_thinking};
 use super::write_tools::choose;
 use super::{schema, write_sampling};
-use crate::format::{Facts, FieldSet, Outgoing, Target, Undo};
+use crate::format::{Facts, FieldSet, Outgoing, Target, Undo, arguments};
 use crate::hub::{Action, Block, BlockKind, Extra, Field, Flavor, OutputSpec, Refusal, Request, Tier, ToolMode};
 use crate::json::{Json, Text, Writer};
 
@@ -269,8 +269,8 @@ fn tools(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>, undo
         undo.json_tool = Some(JSON_TOOL.to_owned());
         pen.json.key("tools").open_array().open_object().key("name").plain(JSON_TOOL);
         pen.json.key("description").plain("Gives the answer.");
-        let (schema, was_other) = schema::of_arguments(Some(schema));
-        if was_other {
+        let (schema, change) = arguments::of_object(Some(schema));
+        if change.is_some() {
             pen.report.field(Field::Output, Action::Converted, "the answer comes as arguments, which are an object");
         }
         pen.json.key("input_schema").json(&schema).close_object().close_array();

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use super::marks::mark_of_tool;
-use super::schema::{TOLD, fitted, of_arguments};
+use super::schema::{TOLD, fitted};
 use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
-use crate::format::{Facts, Undo};
+use crate::format::{Facts, Undo, arguments};
 use crate::hub::{Action, Extra, Field, Refusal, Request, Tool, ToolMode, restricts};
 use crate::json::{Json, JsonError, Text};
 
@@ -92,9 +92,9 @@ impl Pen<'_, '_> {
 
     /// The schema of a function's arguments; one that they are held to says only what the format can enforce.
     fn arguments(&mut self, schema: Option<&Json<'_>>, strict: bool, at: usize) {
-        let (schema, was_other) = of_arguments(schema);
-        if was_other {
-            self.report.converted(Field::Tool, at, "the arguments of a tool are an object");
+        let (schema, change) = arguments::of_object(schema);
+        if let Some(reason) = change {
+            self.report.converted(Field::Tool, at, reason);
         }
         let fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
         if fitted.as_ref().is_some_and(|fitted| fitted.told) {

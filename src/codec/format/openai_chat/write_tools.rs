@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::report::Report;
 use super::write_request::OWN;
 use crate::format::closed::is_closed;
-use crate::format::{Facts, Undo};
+use crate::format::{Facts, Undo, arguments};
 use crate::hub::{Action, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts};
 use crate::json::{Json, Text, Writer};
 
@@ -50,7 +50,7 @@ fn one(
             if let Some(description) = description {
                 w.key("description").text(description);
             }
-            parameters(schema.as_ref(), w);
+            let schema = parameters(schema.as_ref(), *at, report, w);
             if let Some(strict) = strict {
                 strictness(*strict, schema.as_ref(), *at, report, w);
             }
@@ -109,11 +109,22 @@ pub(super) fn sent_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}_{hash}"))
 }
 
-/// A function without parameters is one without arguments.
-fn parameters(schema: Option<&Json<'_>>, w: &mut Writer<'_>) {
-    if let Some(schema) = schema {
-        w.key("parameters").json(schema);
+/// A function without parameters is one without arguments. Returns those that are written.
+fn parameters<'a>(
+    schema: Option<&'a Json<'a>>,
+    at: usize,
+    report: &mut Report<'_>,
+    w: &mut Writer<'_>,
+) -> Option<Json<'a>> {
+    let (schema, change) = match schema? {
+        schema if report.is_own() => (schema.by_ref(), None),
+        schema => arguments::of_object(Some(schema)),
+    };
+    if let Some(reason) = change {
+        report.converted(Field::Tool, at, reason);
     }
+    w.key("parameters").json(&schema);
+    Some(schema)
 }
 
 /// `strict` here wants every object closed and every property required; a schema that is not shaped so is sent loose.

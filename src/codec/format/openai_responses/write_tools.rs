@@ -7,12 +7,15 @@ use super::read_tools::{NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
 use crate::format::closed::is_closed;
-use crate::format::{Facts, Undo};
+use crate::format::{Facts, Undo, arguments};
 use crate::hub::{
     Action, Block, BlockKind, CacheMark, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts,
     split_namespace,
 };
 use crate::json::{Json, Text, Writer};
+
+/// The schema of a function that takes nothing.
+const CLOSED: &str = r#"{"type":"object","properties":{},"required":[],"additionalProperties":false}"#;
 
 /// Writes `tools`, `tool_choice` and `parallel_tool_calls`.
 pub(super) fn write(
@@ -102,12 +105,7 @@ impl Pen<'_, '_, '_> {
                 if let Some(description) = description {
                     self.w.key("description").text(description);
                 }
-                self.w.key("parameters");
-                match schema {
-                    Some(schema) => self.w.json(schema),
-                    None => self.w.verbatim(r#"{"type":"object","properties":{}}"#),
-                };
-                self.strictness(*strict, schema.as_ref(), *at);
+                self.parameters(schema.as_ref(), *strict, *at);
                 if self.report.is_own() {
                     for extra in extras {
                         self.w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
@@ -143,6 +141,28 @@ impl Pen<'_, '_, '_> {
             Tool::Server { .. } => return Err(tool.refuse_elsewhere()),
         }
         Ok(())
+    }
+
+    /// Writes the schema of a function's arguments, and whether calls are held to it.
+    fn parameters(&mut self, schema: Option<&Json<'_>>, strict: Option<bool>, at: usize) {
+        let (schema, change) = match schema {
+            Some(schema) if !self.report.is_own() => {
+                let (schema, change) = arguments::of_object(Some(schema));
+                (Some(schema), change)
+            }
+            schema => (schema.map(Json::by_ref), None),
+        };
+        if let Some(reason) = change {
+            self.report.converted(Field::Tool, at, reason);
+        }
+        self.w.key("parameters");
+        match &schema {
+            Some(schema) => self.w.json(schema),
+            // A function that is held to its schema needs one that says it all.
+            None if strict == Some(true) => self.w.verbatim(CLOSED),
+            None => self.w.verbatim(r#"{"type":"object","properties":{}}"#),
+        };
+        self.strictness(strict, schema.as_ref(), at);
     }
 
     /// The name as sent; one that had to change is noted for the way back.

@@ -179,6 +179,15 @@ fn the_dialect_has_no_empty_word_no_list_of_nothing_and_no_empty_object() {
 }
 
 #[test]
+fn a_strict_function_without_parameters_has_a_closed_schema() {
+    let closed = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
+    let (function, lost) = tool((C, R), &Value::Null, true, &Facts::default());
+    assert_eq!((&function["parameters"], &function["strict"], lost.as_str()), (&closed, &json!(true), ""));
+    let (function, _) = tool((C, R), &Value::Null, false, &Facts::default());
+    assert_eq!(function["parameters"], json!({"type": "object", "properties": {}}));
+}
+
+#[test]
 fn json_by_a_schema_that_is_not_there_is_some_object() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "s"}}});
@@ -192,4 +201,31 @@ fn json_by_a_schema_that_is_not_there_is_some_object() {
     assert!(lost.contains("converted:/response_format"), "{lost}");
     let (own, lost) = sent((C, C), &body, &Facts::default()).unwrap();
     assert_eq!((&own["response_format"], lost.as_str()), (&body["response_format"], ""));
+}
+
+#[test]
+fn arguments_are_one_object_and_no_choice() {
+    let branch = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]});
+    for key in ["anyOf", "oneOf", "allOf"] {
+        for from in [C, G] {
+            for (to, name) in [(A, "input_schema"), (C, "parameters"), (R, "parameters")] {
+                if from == to {
+                    continue;
+                }
+                let (function, lost) = tool((from, to), &json!({key: [branch]}), false, &Facts::default());
+                let schema = &function[name];
+                assert_eq!((&schema["type"], schema.get(key)), (&json!("object"), None), "{to:?} {schema}");
+                assert_eq!((&schema["properties"], &schema["required"]), (&branch["properties"], &json!(["a"])));
+                assert!(schema["description"].as_str().unwrap().contains(key), "{schema}");
+                assert!(lost.contains("converted:/tools/0"), "{lost}");
+            }
+        }
+        let (own, lost) = tool((C, C), &json!({key: [branch]}), false, &Facts::default());
+        assert_eq!((&own["parameters"], lost.as_str()), (&json!({key: [branch]}), ""));
+    }
+    let standard = json!({"contents": [{"parts": [{"text": "q"}]}], "tools": [{"functionDeclarations":
+        [{"name": "f", "parametersJsonSchema": {"type": ["object", "null"], "properties": {}}}]}]});
+    let (written, lost) = sent((G, C), &standard, &Facts::default()).unwrap();
+    let expected = json!({"type": "object", "properties": {}});
+    assert_eq!((&written["tools"][0]["function"]["parameters"], lost.is_empty()), (&expected, false));
 }
