@@ -111,7 +111,7 @@ const SPEC: Spec = Spec {
             "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
         ),
         (Field::Stop, "texts of white space only are dropped"),
-        (Field::Strict, "objects are closed to other properties"),
+        (Field::Strict, "objects are closed to other properties; off where one says that it is open"),
         (Field::Temperature, "1 at most; dropped where the model chooses its words by itself"),
         (Field::Text, "white space alone is left out"),
         (Field::Thinking, "thinking that another provider signed, or nobody, is left out"),

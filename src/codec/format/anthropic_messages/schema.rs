@@ -14,23 +14,27 @@ pub(super) struct Fitted {
     pub schema: Json<'static>,
     /// Objects were closed to other properties.
     pub closed: bool,
+    /// Among them are such as say that they are open.
+    pub was_open: bool,
     /// Bounds that the format refuses are told in descriptions.
     pub told: bool,
 }
 
-/// The schema with `"additionalProperties":false` in every object schema that does not say, and with each bound that
+/// The schema with `"additionalProperties":false` in every object schema that says nothing or anything else, and with each bound that
 /// the format refuses told in the description beside it; `None` if there was nothing to do. Every other byte but white
 /// space is as it was. Names of properties are names, whatever they read.
 pub(super) fn fitted(schema: &Json<'_>) -> Option<Fitted> {
-    let mut pen = Pen { out: String::with_capacity(schema.as_str().len() + 64), closed: false, told: false };
+    let mut pen =
+        Pen { out: String::with_capacity(schema.as_str().len() + 64), closed: false, was_open: false, told: false };
     pen.schema(&mut schema.cursor()).ok()?;
-    let Pen { out, closed, told } = pen;
-    (closed || told).then(|| Fitted { schema: Json::from_valid(out), closed, told })
+    let Pen { out, closed, was_open, told } = pen;
+    (closed || told).then(|| Fitted { schema: Json::from_valid(out), closed, was_open, told })
 }
 
 struct Pen {
     out: String,
     closed: bool,
+    was_open: bool,
     told: bool,
 }
 
@@ -55,7 +59,11 @@ impl Pen {
                 }
                 "additionalProperties" => {
                     is_closed = true;
-                    self.schema(value)
+                    let is_open = value.json()?.as_str() != "false";
+                    self.closed |= is_open;
+                    self.was_open |= is_open;
+                    self.out.push_str("false");
+                    Ok(())
                 }
                 "description" if !bounds.words.is_empty() => {
                     is_described = true;

@@ -146,7 +146,10 @@ impl<'r> Output<'r> {
         if fitted.as_ref().is_some_and(|fitted| fitted.told) {
             report.field(Field::Output, Action::Converted, schema::TOLD);
         }
-        if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
+        if fitted.as_ref().is_some_and(|fitted| fitted.was_open) {
+            let reason = "an answer's objects hold no properties but those that its schema names";
+            report.field(Field::Output, Action::Dropped, reason);
+        } else if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
             report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
         } else if name.is_some() {
             report.field(Field::Output, Action::Converted, "the schema is sent without its name");

@@ -96,7 +96,12 @@ impl Pen<'_, '_> {
         if let Some(reason) = change {
             self.report.converted(Field::Tool, at, reason);
         }
-        let fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
+        let mut fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
+        // Arguments of any name cannot be held to a schema; without it they can be said.
+        let strict = strict && fitted.as_ref().is_none_or(|fitted| !fitted.was_open);
+        if fitted.take_if(|fitted| fitted.was_open).is_some() {
+            self.report.converted(Field::Strict, at, "objects are open to other properties: calls are not held to it");
+        }
         if fitted.as_ref().is_some_and(|fitted| fitted.told) {
             self.report.converted(Field::Strict, at, TOLD);
         }

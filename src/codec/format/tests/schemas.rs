@@ -204,6 +204,36 @@ fn json_by_a_schema_that_is_not_there_is_some_object() {
 }
 
 #[test]
+fn an_answer_of_open_objects_is_no_silent_loss() {
+    let closed = |more: Value| {
+        let mut schema = json!({"type": "object", "properties": {"a": {"type": "object"}}});
+        schema["properties"]["a"]["additionalProperties"] = more.clone();
+        schema["additionalProperties"] = more;
+        schema
+    };
+    for open in [json!(true), json!({}), json!({"type": "string"})] {
+        let config = json!({"responseMimeType": "application/json", "responseJsonSchema": closed(open.clone())});
+        let gemini = json!({"contents": [{"parts": [{"text": "q"}]}], "generationConfig": config});
+        let named = json!({"name": "s", "schema": closed(open.clone())});
+        let chat = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
+            "response_format": {"type": "json_schema", "json_schema": named}});
+        for (from, body, place) in
+            [(G, gemini, "dropped:/generationConfig/responseMimeType"), (C, chat, "dropped:/response_format")]
+        {
+            let (written, lost) = sent((from, A), &body, &Facts::default()).unwrap();
+            assert_eq!(written["output_config"]["format"]["schema"], closed(json!(false)), "{open}");
+            assert!(lost.contains(place), "{lost}");
+        }
+        // A call can be made as it is meant where nothing holds it.
+        let (function, lost) = tool((C, A), &closed(open.clone()), true, &Facts::default());
+        assert_eq!((&function["input_schema"], &function["strict"]), (&closed(open), &json!(null)));
+        assert!(lost.contains("converted:/tools/0"), "{lost}");
+    }
+    let (function, lost) = tool((C, A), &closed(json!(false)), true, &Facts::default());
+    assert_eq!((&function["strict"], lost.contains("/tools")), (&json!(true), false), "{lost}");
+}
+
+#[test]
 fn arguments_are_one_object_and_no_choice() {
     let branch = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]});
     for key in ["anyOf", "oneOf", "allOf"] {
