@@ -7,6 +7,7 @@ use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, FaultKind, Field, Losses};
 
+mod asked;
 mod crossings;
 mod unforgotten;
 mod schemas;

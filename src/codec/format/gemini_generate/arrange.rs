@@ -56,23 +56,18 @@ pub(super) fn arrange<'r>(
 ) -> Result<Vec<Content<'r>>, Refusal> {
     let contents = turns.iter().filter_map(|turn| content(turn, report)).collect();
     let mut contents = begin_with_user(merge(contents), report);
-    let attached = link(&mut contents, allowed, report)?;
-    for content in contents.iter_mut().filter(|content| content.is_model) {
-        assistant(&mut content.pieces, allowed.signed_calls, report);
-    }
-    fill_empty(&mut contents, report);
-    if attached.is_empty() {
-        return Ok(contents);
-    }
-    let mut attached = attached.into_iter().peekable();
-    let mut arranged = Vec::with_capacity(contents.len() + attached.len());
+    let mut behind = link(&mut contents, allowed, report)?.into_iter().peekable();
+    let mut arranged = Vec::with_capacity(contents.len() + behind.len());
     for (at, content) in contents.into_iter().enumerate() {
         arranged.push(content);
-        if let Some((_, pieces)) = attached.next_if(|(behind, _)| *behind == at) {
-            // Beside a result the provider counts media as a result too, so they have a content of their own.
+        if let Some((_, pieces)) = behind.next_if(|(results, _)| *results == at) {
             arranged.push(Content { is_model: false, pieces, extras: Vec::new(), at: 0 });
         }
     }
+    for content in arranged.iter_mut().filter(|content| content.is_model) {
+        assistant(&mut content.pieces, allowed.signed_calls, report);
+    }
+    fill_empty(&mut arranged, report);
     Ok(arranged)
 }
 
@@ -138,23 +133,23 @@ struct Open {
     at: usize,
 }
 
-/// Media behind the content at this place.
-type Attached<'r> = (usize, Vec<Piece<'r>>);
+/// What has a content of its own behind the one at this place.
+type Behind<'r> = (usize, Vec<Piece<'r>>);
 
-/// Gives calls and their results equal, unique ids, and puts results first, in the order of the calls. Returns media
-/// that cannot stand in a result, with the place of its content.
+/// Gives calls and their results equal, unique ids, and puts results first, in the order of the calls. Returns what cannot
+/// stand in a content with results.
 fn link<'r>(
     contents: &mut [Content<'r>],
     allowed: Allowed,
     report: &mut Report<'_>,
-) -> Result<Vec<Attached<'r>>, Refusal> {
+) -> Result<Vec<Behind<'r>>, Refusal> {
     let mut ids = Distinct::default();
     let mut open: Vec<Open> = Vec::new();
-    let mut attached = Vec::new();
+    let mut behind = Vec::new();
     for (at, content) in contents.iter_mut().enumerate() {
-        let media = answer(&mut open, content, allowed, report)?;
-        if !media.is_empty() {
-            attached.push((at, media));
+        let pieces = answer(&mut open, content, allowed, report)?;
+        if !pieces.is_empty() {
+            behind.push((at, pieces));
         }
         for piece in &mut content.pieces {
             let Piece::Block(block) = piece else { continue };
@@ -167,11 +162,11 @@ fn link<'r>(
     }
     match open.first() {
         Some(call) => Err(unanswered(call)),
-        None => Ok(attached),
+        None => Ok(behind),
     }
 }
 
-/// Answers the calls of the content before with the results of `content`.
+/// Answers the calls of the content before with the results of `content`. Returns what stands behind it.
 fn answer<'r>(
     open: &mut Vec<Open>,
     content: &mut Content<'r>,
@@ -182,7 +177,7 @@ fn answer<'r>(
     if open.is_empty() && !content.pieces.iter().any(is_result) {
         return Ok(media);
     }
-    let (results, words): (Vec<_>, Vec<_>) = content.pieces.drain(..).partition(is_result);
+    let (results, others): (Vec<_>, Vec<_>) = content.pieces.drain(..).partition(is_result);
     let mut results: Waiting<_, _> = results.iter().filter_map(answered).collect();
     for call in open.drain(..) {
         let Some(block) = results.take(&call.id) else { return Err(unanswered(&call)) };
@@ -204,8 +199,18 @@ fn answer<'r>(
             "this result answers no tool call of the model's content before it; remove it or add the call",
         ));
     }
-    content.pieces.extend(words);
+    // Beside a result the provider counts media as a result too; words of the user stay behind what they are about.
+    let apart = !allowed.rich_results && !report.is_own() && others.iter().any(holds_media);
+    if media.is_empty() && !apart {
+        content.pieces.extend(others);
+        return Ok(media);
+    }
+    media.extend(others);
     Ok(media)
+}
+
+fn holds_media(piece: &Piece<'_>) -> bool {
+    matches!(piece, Piece::Block(block) if is_media(&block.kind))
 }
 
 fn is_result(piece: &Piece<'_>) -> bool {

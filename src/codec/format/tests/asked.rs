@@ -1,0 +1,64 @@
+//! What a client asks for, in another format than its own.
+
+use serde_json::{Value, json};
+
+use super::crossings::sent;
+use crate::Format;
+use crate::format::{Facts, ThinkingForm};
+
+use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
+
+const PNG: &str = "iVBORw0KGgo=";
+
+/// Kinds of the parts of each content behind the calls.
+fn behind_calls(way: (Format, Format), body: &Value, facts: &Facts) -> (String, String) {
+    let (written, lost) = sent(way, body, facts).unwrap();
+    let contents = written["contents"].as_array().unwrap();
+    let part = |part: &Value| {
+        ["functionResponse", "inlineData", "text"].into_iter().find(|key| !part[*key].is_null()).unwrap().to_owned()
+    };
+    let kinds = |content: &Value| content["parts"].as_array().unwrap().iter().map(part).collect::<Vec<_>>().join(" ");
+    let calls = contents.iter().position(|content| content["role"] == "model").unwrap();
+    (contents[calls + 1..].iter().map(kinds).collect::<Vec<_>>().join(" | "), lost)
+}
+
+#[test]
+fn trap_c9_media_stand_in_no_content_with_results() {
+    let url = format!("data:image/png;base64,{PNG}");
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let chat = |content: Value| {
+        json!({"model": "m", "messages": [{"role": "user", "content": "q"}, call,
+        {"role": "tool", "tool_call_id": "c1", "content": "ok"}, {"role": "user", "content": content}]})
+    };
+    let image = json!({"type": "image_url", "image_url": {"url": url}});
+    let messages = |result: Value| {
+        let source = json!({"type": "base64", "media_type": "image/png", "data": PNG});
+        let image = json!({"type": "image", "source": source});
+        json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": result}, image]}]})
+    };
+    let output = json!([{"type": "input_image", "image_url": url}]);
+    let responses = |output: Value, content: Value| {
+        json!({"model": "m", "input": [{"role": "user", "content": "q"},
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": output}, {"role": "user", "content": content}]})
+    };
+    let file = json!([{"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0="}]);
+    let rich = Facts { thinking: ThinkingForm::Budget, ..Facts::default() };
+    let poor = Facts { rich_results: false, ..rich.clone() };
+    for (from, body, kinds, lossless) in [
+        (C, chat(json!([image])), "functionResponse | inlineData", true),
+        (C, chat(json!([{"type": "text", "text": "see"}, image])), "functionResponse | text inlineData", true),
+        (C, chat(json!("z")), "functionResponse text", true),
+        (A, messages(json!("ok")), "functionResponse | inlineData", true),
+        (R, responses(json!("ok"), file), "functionResponse | inlineData", true),
+        (R, responses(output, json!("z")), "functionResponse | text inlineData text", false),
+    ] {
+        let (found, lost) = behind_calls((from, G), &body, &poor);
+        assert_eq!((found.as_str(), lost.is_empty()), (kinds, lossless), "{from:?} {body}: {lost}");
+        let (found, _) = behind_calls((from, G), &body, &rich);
+        assert!(!found.contains('|'), "{from:?}: {found}");
+    }
+}
