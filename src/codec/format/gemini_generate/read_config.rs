@@ -122,7 +122,6 @@ fn read_thinking<'a>(request: &mut Request<'a>, cursor: &mut Cursor<'a>) -> Resu
                     None => keep(extras, Field::Reasoning, dotted("thinkingConfig"), &mut start.clone())?,
                 }
             }
-            "thinkingLevel" => value.skip()?,
             _ => {
                 let key = format!("thinkingConfig.{key}");
                 keep(extras, Field::Reasoning, dotted(&key), value)?;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::schema_read::json_schema;
-use super::wire::{OWN, fields, keep, loose_text};
+use super::schema_read::of_arguments;
+use super::wire::{OWN, fields, keep, word};
 use crate::hub::{Extra, Field, Flavor, Tool, ToolMode, ToolPolicy};
 use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
 
@@ -59,7 +59,7 @@ fn read_function<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
         Ok(())
     })?;
     let name = name.ok_or(JsonError { offset: at, problem: Problem::Syntax("a function declaration with `name`") })?;
-    let schema = standard.or_else(|| own.map(|schema| json_schema(&schema)));
+    let schema = standard.or_else(|| own.map(|schema| of_arguments(&schema)));
     Ok(Tool::Function { name, description, schema, strict: None, cache: None, extras, at })
 }
 
@@ -82,14 +82,16 @@ pub(super) fn read_tool_config<'a>(
     Ok(policy)
 }
 
+/// The words of `mode`, each at its number.
+const MODES: [&str; 5] = ["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"];
+
 fn read_calling<'a>(cursor: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<ToolPolicy<'a>, JsonError> {
     let (mut mode, mut allowed) = (None, Vec::new());
     fields::<JsonError>(cursor, |name, key, value| {
         match name {
             "mode" => {
                 let start = value.clone();
-                let word = loose_text(value)?.unwrap_or_default();
-                mode = match word.plain().to_ascii_uppercase().as_str() {
+                mode = match word(value, &MODES)?.to_ascii_uppercase().as_str() {
                     "AUTO" => Some(ToolMode::Auto),
                     "ANY" => Some(ToolMode::Any),
                     "NONE" => Some(ToolMode::None),

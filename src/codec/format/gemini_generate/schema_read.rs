@@ -6,24 +6,39 @@
 
 use std::collections::BTreeMap;
 
-use super::wire::camel;
+use super::wire::{camel, word};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// `schema` as JSON Schema; one that cannot be read stays as it is.
 pub(super) fn json_schema<'a>(schema: &Json<'a>) -> Json<'a> {
+    translated(schema, true)
+}
+
+/// The schema of a function's arguments, as [`json_schema`]: they are an object, never nothing.
+pub(super) fn of_arguments<'a>(schema: &Json<'a>) -> Json<'a> {
+    translated(schema, false)
+}
+
+fn translated<'a>(schema: &Json<'a>, nullable: bool) -> Json<'a> {
     let mut out = String::with_capacity(schema.as_str().len() + 32);
-    match write_schema(&mut schema.cursor(), &mut out) {
+    match write_one(&mut schema.cursor(), nullable, &mut out) {
         Ok(()) => Json::from_valid(out),
         Err(_) => schema.clone(),
     }
 }
 
 fn write_schema(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+    write_one(cursor, true, out)
+}
+
+/// `nullable` is false where "or nothing" cannot be said.
+fn write_one(cursor: &mut Cursor<'_>, nullable: bool, out: &mut String) -> Result<(), JsonError> {
     if cursor.peek()? != Kind::Object {
         out.push_str(cursor.json()?.as_str());
         return Ok(());
     }
-    let traits = Traits::read(cursor.clone())?;
+    let mut traits = Traits::read(cursor.clone())?;
+    traits.nullable &= nullable;
     // With neither a type nor a choice to say it in, "or nothing" is a choice of its own.
     let wrapped = traits.nullable && traits.kind.is_empty() && !traits.has_choice;
     if wrapped {
@@ -38,6 +53,9 @@ fn write_schema(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonErr
     }
     Ok(())
 }
+
+/// The words of `type`, each at its number.
+const TYPES: [&str; 8] = ["TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"];
 
 /// What one field of a schema says about others.
 #[derive(Debug, Default)]
@@ -57,7 +75,7 @@ impl Traits {
         cursor.object::<JsonError>(|key, value| {
             match (camel(&key).as_ref(), value.peek()?) {
                 ("nullable", Kind::Bool) => traits.nullable = value.bool()?,
-                ("type", Kind::String) => traits.kind = value.string()?.to_ascii_lowercase(),
+                ("type", Kind::String | Kind::Number) => traits.kind = word(value, &TYPES)?.to_ascii_lowercase(),
                 ("anyOf" | "oneOf", Kind::Array) => traits.has_choice = true,
                 ("propertyOrdering", Kind::Array) => value.array::<JsonError>(|_, name| {
                     if name.peek()? == Kind::String {
@@ -84,21 +102,30 @@ impl Traits {
         out: &mut String,
     ) -> Result<(), JsonError> {
         let kind = value.peek()?;
+        let is_word = matches!(kind, Kind::String | Kind::Number);
+        let name = match name {
+            "defs" => "$defs",
+            "ref" => "$ref",
+            name => name,
+        };
         match name {
+            // What is not set; but nothing can be what is meant where nothing else is said.
+            name if kind == Kind::Null && name != "default" => return value.skip(),
             "nullable" | "propertyOrdering" => return value.skip(),
-            "type" if kind == Kind::String && self.kind.is_empty() => return value.skip(),
+            "type" if is_word && self.kind.is_empty() => return value.skip(),
             "example" => return example(value, first, out),
             "format" if kind == Kind::String && value.clone().string()? == "enum" => return value.skip(),
             _ => write_key(name, first, out),
         }
         match name {
-            "type" if kind == Kind::String => {
+            "type" if is_word => {
                 value.skip()?;
                 self.write_type(out);
             }
             "enum" if kind == Kind::Array => self.write_enum(value, out)?,
             "properties" if kind == Kind::Object => self.write_properties(value, out)?,
-            "defs" | "$defs" if kind == Kind::Object => write_named(value, out)?,
+            "$ref" if kind == Kind::String => write_reference(value, out)?,
+            "$defs" if kind == Kind::Object => write_named(value, out)?,
             "items" | "additionalProperties" => write_schema(value, out)?,
             "anyOf" | "oneOf" if kind == Kind::Array => write_list(value, self.nullable, out)?,
             "allOf" | "prefixItems" if kind == Kind::Array => write_list(value, false, out)?,
@@ -176,6 +203,14 @@ impl Traits {
         out.push('}');
         Ok(())
     }
+}
+
+/// `#/defs/name`, as the dialect has it, is `#/$defs/name`.
+fn write_reference(value: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+    let said = value.text()?;
+    let (begin, name) = said.escaped().strip_prefix("#/defs/").map_or(("", said.escaped()), |name| ("#/$defs/", name));
+    out.extend(["\"", begin, name, "\""]);
+    Ok(())
 }
 
 fn example(value: &mut Cursor<'_>, first: &mut bool, out: &mut String) -> Result<(), JsonError> {

@@ -67,6 +67,23 @@ pub(super) fn whole(value: &mut Cursor<'_>) -> Result<Option<i64>, JsonError> {
     })
 }
 
+/// Reads a word of an enum. Some clients write the word's number, which is its place among `words`; another number is
+/// given as it stands, and nothing where something else does.
+pub(super) fn word<'a>(value: &mut Cursor<'a>, words: &[&'static str]) -> Result<Cow<'a, str>, JsonError> {
+    Ok(match value.peek()? {
+        Kind::String => value.string()?,
+        Kind::Number => {
+            let number = value.number()?;
+            let known = number.whole().as_str().parse().ok().and_then(|at: usize| words.get(at));
+            known.map_or_else(|| Cow::Owned(number.as_str().to_owned()), |word| Cow::Borrowed(*word))
+        }
+        Kind::Object | Kind::Array | Kind::Bool | Kind::Null => {
+            value.skip()?;
+            Cow::Borrowed("")
+        }
+    })
+}
+
 /// Takes the value at `value` as a field that the hub has no place for; `null` says nothing and is not kept.
 pub(super) fn keep<'a>(
     extras: &mut Vec<Extra<'a>>,

@@ -62,3 +62,31 @@ fn trap_c9_media_stand_in_no_content_with_results() {
         assert!(!found.contains('|'), "{from:?}: {found}");
     }
 }
+
+#[test]
+fn the_mode_of_calling_is_read_by_its_number() {
+    let asked = |mode: Value| {
+        json!({"contents": [{"parts": [{"text": "q"}]}],
+        "tools": [{"functionDeclarations": [{"name": "f"}]}], "toolConfig": {"functionCallingConfig": {"mode": mode}}})
+    };
+    for (mode, choice, lost) in [
+        (json!(0), json!(null), ""),
+        (json!(1), json!("auto"), ""),
+        (json!(2), json!("required"), ""),
+        (json!(3), json!("none"), ""),
+        (json!(4), json!("auto"), "dropped:/toolConfig/functionCallingConfig/mode"),
+        (json!(9), json!(null), "dropped:/toolConfig/functionCallingConfig/mode"),
+        (json!("any"), json!("required"), ""),
+        (json!(null), json!(null), ""),
+    ] {
+        let (body, told) = sent((G, C), &asked(mode.clone()), &Facts::default()).unwrap();
+        assert_eq!((&body["tool_choice"], told.as_str()), (&choice, lost), "{mode}");
+        let (own, told) = sent((G, G), &asked(mode.clone()), &Facts::default()).unwrap();
+        let said = own["toolConfig"]["functionCallingConfig"]["mode"].clone();
+        assert_eq!((said.is_null(), told.as_str()), (mode.is_null() || mode == 0, ""), "{mode}");
+    }
+    let level = json!({"contents": [{"parts": [{"text": "q"}]}],
+        "generationConfig": {"thinkingConfig": {"thinkingLevel": 2}}});
+    let (_, told) = sent((G, C), &level, &Facts::default()).unwrap();
+    assert_eq!(told, "dropped:/generationConfig/thinkingConfig/thinkingLevel");
+}

@@ -179,6 +179,54 @@ fn the_dialect_has_no_empty_word_no_list_of_nothing_and_no_empty_object() {
 }
 
 #[test]
+fn types_by_their_numbers_are_read() {
+    let own = json!({"type": 6, "properties": {"l": {"type": 5, "items": {"type": 1}}, "i": {"type": 3, "nullable": true},
+        "n": {"type": 2.0}, "b": {"type": 4}, "z": {"type": 7}, "u": {"type": 0}}});
+    let expected = json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "string"}},
+        "i": {"type": ["integer", "null"]}, "n": {"type": "number"}, "b": {"type": "boolean"}, "z": {"type": "null"}, "u": {}}});
+    for (to, key) in [(C, "parameters"), (R, "parameters"), (A, "input_schema")] {
+        let (function, lost) = tool((G, to), &own, false, &Facts::default());
+        assert_eq!((&function[key], lost.contains("/tools")), (&expected, false), "{to:?} {lost}");
+    }
+    let body = json!({"contents": [{"parts": [{"text": "q"}]}],
+        "generationConfig": {"responseMimeType": "application/json", "responseSchema": own}});
+    let (body, _) = sent((G, C), &body, &Facts::default()).unwrap();
+    assert_eq!(body["response_format"]["json_schema"]["schema"], expected);
+}
+
+#[test]
+fn definitions_of_the_dialect_are_those_of_json_schema() {
+    for (defs, to) in [("defs", "#/defs/T"), ("defs", "#/$defs/T"), ("$defs", "#/$defs/T")] {
+        let reference = if defs == "defs" { "ref" } else { "$ref" };
+        let own = json!({"type": "OBJECT", defs: {"T": {"type": "STRING"}},
+            "properties": {"a": {reference: to}, "ref": {"type": "STRING"}}});
+        let (function, _) = tool((G, C), &own, false, &Facts::default());
+        let expected = json!({"type": "object", "$defs": {"T": {"type": "string"}},
+            "properties": {"a": {"$ref": "#/$defs/T"}, "ref": {"type": "string"}}});
+        assert_eq!(function["parameters"], expected);
+    }
+}
+
+#[test]
+fn what_the_dialect_leaves_unset_is_not_said() {
+    let own = json!({"type": "OBJECT", "nullable": null, "properties": {"a": {"type": "STRING", "description": null,
+        "enum": null, "items": null, "example": null, "format": null, "default": null}}});
+    let (function, _) = tool((G, C), &own, false, &Facts::default());
+    let expected = json!({"type": "object", "properties": {"a": {"type": "string", "default": null}}});
+    assert_eq!(function["parameters"], expected);
+}
+
+#[test]
+fn arguments_are_an_object_and_never_nothing() {
+    let own = json!({"type": "OBJECT", "nullable": true, "properties": {"x": {"type": "STRING", "nullable": true}}});
+    let expected = json!({"type": "object", "properties": {"x": {"type": ["string", "null"]}}});
+    for (to, key) in [(C, "parameters"), (R, "parameters"), (A, "input_schema")] {
+        let (function, lost) = tool((G, to), &own, false, &Facts::default());
+        assert_eq!((&function[key], lost.contains("/tools")), (&expected, false), "{to:?} {lost}");
+    }
+}
+
+#[test]
 fn a_strict_function_without_parameters_has_a_closed_schema() {
     let closed = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
     let (function, lost) = tool((C, R), &Value::Null, true, &Facts::default());
