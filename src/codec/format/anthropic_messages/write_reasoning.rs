@@ -59,7 +59,7 @@ pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report:
     let asked = &request.reasoning;
     let (mut thinking, effort) = match facts.thinking {
         ThinkingForm::None => {
-            let wanted = wants(asked);
+            let wanted = wants(asked) || asked.show == Some(true);
             report.gone(Field::Reasoning, wanted, "this model does not think");
             (Thinking::Unsaid, None)
         }
@@ -112,7 +112,10 @@ fn budgeted(request: &Request<'_>, report: &mut Report<'_>) -> (Thinking, Option
             report.field(Field::Reasoning, Action::Converted, "an effort in words is a budget of tokens");
             budget_of(effort)
         }
-        (None, None) => return (Thinking::Unsaid, effort),
+        (None, None) => {
+            unshown(asked, report);
+            return (Thinking::Unsaid, effort);
+        }
     };
     // The client's limit covers thinking; it is never raised.
     let bounded = request.limits.max_output.map_or(budget, |most| budget.min(most.saturating_sub(1)));
@@ -150,8 +153,23 @@ fn adaptive(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> (T
         (None, Some(ReasoningForm::Adaptive | ReasoningForm::Budget)) => (Thinking::Adaptive, effort),
         // In this format an effort does not ask for thinking.
         (None, _) if effort.is_some() && !report.is_own() => (Thinking::Adaptive, effort),
-        (None, _) => (Thinking::Unsaid, effort),
+        // It thinks anyway, and shows nothing unless it is told to.
+        (None, _) if always && asked.show == Some(true) && !report.is_own() => (Thinking::Adaptive, effort),
+        (None, _) => {
+            unshown(asked, report);
+            (Thinking::Unsaid, effort)
+        }
     }
+}
+
+/// Reports that thoughts were asked for and the model is not told to think.
+fn unshown(asked: &Reasoning, report: &mut Report<'_>) {
+    let wanted = asked.show == Some(true) && !report.is_own();
+    report.gone(
+        Field::Reasoning,
+        wanted,
+        "without an effort this model is not told to think, so that it shows nothing",
+    );
 }
 
 fn least_low(effort: Effort, report: &mut Report<'_>) -> Effort {

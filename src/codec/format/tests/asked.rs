@@ -90,3 +90,28 @@ fn the_mode_of_calling_is_read_by_its_number() {
     let (_, told) = sent((G, C), &level, &Facts::default()).unwrap();
     assert_eq!(told, "dropped:/generationConfig/thinkingConfig/thinkingLevel");
 }
+
+#[test]
+fn thoughts_that_are_asked_for_are_shown_or_told_of() {
+    let gemini = json!({"contents": [{"parts": [{"text": "q"}]}], "generationConfig":
+        {"maxOutputTokens": 9, "thinkingConfig": {"includeThoughts": true}}});
+    let responses = |key: &str| json!({"model": "m", "input": "q", "max_output_tokens": 9, "reasoning": {key: "auto"}});
+    for (from, body, place) in [
+        (G, gemini, "dropped:/generationConfig/thinkingConfig"),
+        (R, responses("summary"), "dropped:/reasoning"),
+        (R, responses("generate_summary"), "dropped:/reasoning"),
+    ] {
+        let always = Facts { thinking: ThinkingForm::Always, ..Facts::default() };
+        let (written, lost) = sent((from, A), &body, &always).unwrap();
+        let shown = json!({"type": "adaptive", "display": "summarized"});
+        assert_eq!((&written["thinking"], lost.as_str()), (&shown, ""), "{from:?}");
+        for thinking in [ThinkingForm::Adaptive, ThinkingForm::Budget, ThinkingForm::None] {
+            let facts = Facts { thinking, ..Facts::default() };
+            let (written, lost) = sent((from, A), &body, &facts).unwrap();
+            assert_eq!((&written["thinking"], lost.as_str()), (&json!(null), place), "{from:?} {thinking:?}");
+        }
+    }
+    // Who does not want to see them loses nothing.
+    let none = json!({"model": "m", "input": "q", "max_output_tokens": 9, "reasoning": {"summary": "none"}});
+    assert_eq!(sent((R, A), &none, &Facts::default()).unwrap().1, "");
+}

@@ -27,7 +27,7 @@ const UNSAID: &[(&str, &[Format], &str)] = &[
     ("Request.stream", &[G], "stands in the path"),
     ("StreamSpec.include_usage", ALL, "every stream is asked for its usage; the client sees it if it asked"),
     ("StreamSpec.obfuscation", &[A, G], "nothing is padded there"),
-    ("Reasoning.show", &[A, C], "what comes is shown or hidden on the way back"),
+    ("Reasoning.show", &[C], "what comes is shown or hidden on the way back"),
     ("OutputSpec.JsonSchema.name", &[A, G], "a label: the schema stands alone there"),
     ("OutputSpec.JsonSchema.strict", &[A, G], "a schema always holds there"),
     ("BlockKind.Audio.format", &[G], "the source's media type says it"),
