@@ -345,10 +345,12 @@ pub struct Extra<'a> {
 }
 
 impl Extra<'_> {
-    /// False for what is so by itself: it is no loss.
+    /// False for what is so by itself, and for a list of nothing: it is no loss.
     #[must_use]
     pub fn tells(&self) -> bool {
+        let said = self.value.as_str().bytes().filter(|byte| !byte.is_ascii_whitespace());
         // Words are what an answer is made of.
-        !(self.field == Field::Modalities && self.value.as_str().eq_ignore_ascii_case("[\"text\"]"))
+        let is_usual = self.field == Field::Modalities && self.value.as_str().eq_ignore_ascii_case("[\"text\"]");
+        !is_usual && said.ne(*b"[]")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::wire::{OWN, extra, read_cache, read_citation, type_of};
+use super::wire::{OWN, kept, read_cache, read_citation, type_of};
 use crate::hub::{
     Block, BlockKind, CacheMark, Citation, Extra, Field, Flavor, Opaque, OpaqueKind, Source, ThinkingKind,
 };
@@ -90,7 +90,7 @@ impl<'a> Fields<'a> {
                 "caller" if type_of(value).is_ok_and(|kind| kind == "direct") => value.skip()?,
                 name => {
                     let field = class_of(name);
-                    self.extras.push(extra(field, key, value)?);
+                    self.extras.extend(kept(field, key, value)?);
                 }
             }
             Ok(())
@@ -302,7 +302,7 @@ fn read_source<'a>(
             "url" | "file_id" => link = value.nullable(Cursor::text)?,
             "content" => blocks = Some(read_content(value, seal)?),
             "type" => value.skip()?,
-            name => extras.push(extra(field, format!("source.{name}").into(), value)?),
+            name => extras.extend(kept(field, format!("source.{name}").into(), value)?),
         }
         Ok(())
     })?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::read_block::read_content;
 use super::read_tools::{read_tool_choice, read_tools};
-use super::wire::{OWN, extra, is_strict, read_cache};
+use super::wire::{OWN, is_strict, kept, read_cache};
 use crate::format::RequestHead;
 use crate::hub::{
     Asked, Block, BlockKind, Effort, Extra, Field, Origin, OutputSpec, ReasoningForm, Refusal, Request, Role,
@@ -77,15 +77,15 @@ fn read_scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Requ
         }
         "thread" => {
             let field = class_of(&key);
-            let thread = extra(field, key, value)?;
-            request.state.thread = Some(thread).filter(|thread| thread.value.kind() != Kind::Null);
+            request.state.thread = kept(field, key, value)?;
         }
         "cache_control" => request.cache.auto = read_cache(value, &mut request.extras)?,
         name => {
             let field = class_of(name);
-            let extra = extra(field, key, value)?;
-            request.state.asked.extend(asked(&extra)?);
-            request.extras.push(extra);
+            if let Some(extra) = kept(field, key, value)? {
+                request.state.asked.extend(asked(&extra)?);
+                request.extras.push(extra);
+            }
         }
     }
     Ok(())
@@ -153,7 +153,7 @@ fn read_turn<'a>(cursor: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, Refus
             "content" => content = Some(read_content(value, Some(seal))?),
             name => {
                 let field = class_in_turn(name);
-                turn.extras.push(extra(field, key, value)?);
+                turn.extras.extend(kept(field, key, value)?);
             }
         }
         Ok(())
@@ -186,7 +186,7 @@ fn read_thinking<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Resul
         _ => None,
     };
     if request.reasoning.form.is_none() {
-        request.extras.push(extra(Field::Reasoning, Cow::Borrowed("thinking"), value)?);
+        request.extras.extend(kept(Field::Reasoning, Cow::Borrowed("thinking"), value)?);
         return Ok(());
     }
     value.object(|key, value| {
@@ -197,10 +197,10 @@ fn read_thinking<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Resul
                 let word = value.clone().nullable(Cursor::string)?;
                 request.reasoning.show = word.as_deref().and_then(shown);
                 if word.is_some() && request.reasoning.show.is_none() {
-                    request.extras.push(extra(Field::Reasoning, Cow::Borrowed("thinking.display"), value)?);
+                    request.extras.extend(kept(Field::Reasoning, Cow::Borrowed("thinking.display"), value)?);
                 }
             }
-            _ => request.extras.push(extra(Field::Beta, format!("thinking.{key}").into(), value)?),
+            _ => request.extras.extend(kept(Field::Beta, format!("thinking.{key}").into(), value)?),
         }
         Ok::<(), JsonError>(())
     })?;
@@ -231,10 +231,10 @@ fn read_output_config<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> 
                 let word = value.clone().nullable(Cursor::string)?;
                 request.reasoning.effort = word.as_deref().and_then(Effort::from_word);
                 if word.is_some() && request.reasoning.effort.is_none() {
-                    request.extras.push(extra(Field::Reasoning, Cow::Borrowed("output_config.effort"), value)?);
+                    request.extras.extend(kept(Field::Reasoning, Cow::Borrowed("output_config.effort"), value)?);
                 }
             }
-            _ => request.extras.push(extra(Field::Beta, format!("output_config.{key}").into(), value)?),
+            _ => request.extras.extend(kept(Field::Beta, format!("output_config.{key}").into(), value)?),
         }
         Ok(())
     })
@@ -253,7 +253,7 @@ fn read_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<
             "schema" => schema = value.nullable(Cursor::json)?,
             "name" => name = value.nullable(Cursor::text)?,
             "type" => value.skip()?,
-            _ => request.extras.push(extra(Field::Output, format!("output_format.{key}").into(), value)?),
+            _ => request.extras.extend(kept(Field::Output, format!("output_format.{key}").into(), value)?),
         }
         Ok(())
     })?;
@@ -266,7 +266,7 @@ fn read_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<
             return Err(JsonError { offset, problem: Problem::Syntax("`schema` with `json_schema`") });
         }
         ("text", _) => {}
-        _ => request.extras.push(extra(Field::Output, Cow::Borrowed("output_config.format"), &mut whole.clone())?),
+        _ => request.extras.extend(kept(Field::Output, Cow::Borrowed("output_config.format"), &mut whole.clone())?),
     }
     Ok(())
 }
@@ -279,7 +279,7 @@ fn read_metadata<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Resul
     value.object(|key, value| {
         match key.as_ref() {
             "user_id" => request.identity.safety_id = value.nullable(Cursor::text)?,
-            _ => request.extras.push(extra(Field::Metadata, format!("metadata.{key}").into(), value)?),
+            _ => request.extras.extend(kept(Field::Metadata, format!("metadata.{key}").into(), value)?),
         }
         Ok(())
     })

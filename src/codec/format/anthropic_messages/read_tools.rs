@@ -1,6 +1,6 @@
 //! Tools and the freedom to use them, read.
 
-use super::wire::{OWN, extra, read_cache, type_of};
+use super::wire::{OWN, kept, read_cache, type_of};
 use crate::hub::{Extra, Field, Flavor, Tool, ToolMode, ToolPolicy};
 use crate::json::{Cursor, JsonError, Problem};
 
@@ -36,7 +36,7 @@ fn read_tool<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
             "cache_control" => cache = read_cache(value, &mut extras)?,
             known => {
                 let field = class_of(known);
-                extras.push(extra(field, key, value)?);
+                extras.extend(kept(field, key, value)?);
             }
         }
         Ok(())
@@ -65,7 +65,7 @@ pub(super) fn read_tool_choice<'a>(
             "name" => name = value.nullable(Cursor::string)?,
             "disable_parallel_tool_use" => disable = value.nullable(Cursor::bool)?,
             "type" => value.skip()?,
-            _ => extras.push(extra(Field::ToolChoice, format!("tool_choice.{key}").into(), value)?),
+            _ => extras.extend(kept(Field::ToolChoice, format!("tool_choice.{key}").into(), value)?),
         }
         Ok(())
     })?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::Format;
 use crate::hub::{CacheMark, Citation, Extra, Field};
-use crate::json::{Cursor, Json, JsonError, Text, Writer};
+use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
 /// This format.
 pub(super) const OWN: Format = Format::AnthropicMessages;
@@ -61,10 +61,10 @@ pub(super) fn read_cache<'a>(
                     let ttl = value.nullable(Cursor::string)?;
                     mark.ttl_s = ttl.as_deref().and_then(seconds);
                     if ttl.is_some() && mark.ttl_s.is_none() {
-                        extras.push(extra(Field::CacheMark, "cache_control.ttl".into(), &mut start.clone())?);
+                        extras.extend(kept(Field::CacheMark, "cache_control.ttl".into(), &mut start.clone())?);
                     }
                 }
-                _ => extras.push(extra(Field::CacheMark, format!("cache_control.{key}").into(), value)?),
+                _ => extras.extend(kept(Field::CacheMark, format!("cache_control.{key}").into(), value)?),
             }
             Ok(())
         })?;
@@ -102,6 +102,15 @@ pub(super) fn is_exact(mark: CacheMark) -> bool {
 /// Takes the value at `value` as a field that the hub has no place for.
 pub(super) fn extra<'a>(field: Field, key: Cow<'a, str>, value: &mut Cursor<'a>) -> Result<Extra<'a>, JsonError> {
     Ok(Extra { field, key, at: value.offset(), value: value.json()? })
+}
+
+/// As [`extra`]; `null` sets nothing.
+pub(super) fn kept<'a>(
+    field: Field,
+    key: Cow<'a, str>,
+    value: &mut Cursor<'a>,
+) -> Result<Option<Extra<'a>>, JsonError> {
+    Ok(Some(extra(field, key, value)?).filter(|extra| extra.value.kind() != Kind::Null))
 }
 
 /// Writes the fields of `extras` that stand in the object itself.

@@ -63,7 +63,7 @@ impl Report<'_> {
     }
 
     fn lost<'e, 'x: 'e>(&mut self, extras: impl IntoIterator<Item = &'e Extra<'x>>) {
-        for extra in extras {
+        for extra in extras.into_iter().filter(|extra| extra.tells()) {
             self.losses.dropped(extra.field, extra.at, format!("Gemini has no place for `{}`", extra.key));
         }
     }

@@ -115,3 +115,56 @@ fn thoughts_that_are_asked_for_are_shown_or_told_of() {
     let none = json!({"model": "m", "input": "q", "max_output_tokens": 9, "reasoning": {"summary": "none"}});
     assert_eq!(sent((R, A), &none, &Facts::default()).unwrap().1, "");
 }
+
+#[test]
+fn what_is_not_set_is_no_loss() {
+    let messages = |key: &str, value: &Value| {
+        let mut body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "q"}]});
+        body[key] = value.clone();
+        body
+    };
+    let keys = [
+        "container",
+        "context_management",
+        "diagnostics",
+        "fallbacks",
+        "fallback_credit_token",
+        "inference_geo",
+        "billing_policy",
+        "compaction",
+        "mcp_servers",
+    ];
+    let mut bodies: Vec<_> = keys.iter().map(|key| (A, messages(key, &Value::Null))).collect();
+    bodies.extend(["mcp_servers", "fallbacks"].map(|key| (A, messages(key, &json!([])))));
+    bodies.push((A, messages("output_config", &json!({"task_budget": null}))));
+    let tool =
+        json!({"name": "f", "input_schema": {"type": "object", "properties": {}}, "eager_input_streaming": null});
+    bodies.push((A, messages("tools", &json!([tool]))));
+    let image = json!({"type": "image", "transformations": null,
+        "source": {"type": "base64", "media_type": "image/png", "data": PNG}});
+    bodies.push((A, messages("messages", &json!([{"role": "user", "content": [image]}]))));
+    let tool = |kind: &str, id: &str| json!({"type": kind, id: "c1", "toolset_name": null});
+    let (mut call, result) = (tool("tool_use", "id"), tool("tool_result", "tool_use_id"));
+    call["name"] = json!("f");
+    call["input"] = json!({});
+    bodies.push((
+        A,
+        messages(
+            "messages",
+            &json!([{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]),
+        ),
+    ));
+    bodies.push((R, json!({"model": "m", "input": "q", "max_output_tokens": 99, "context_management": []})));
+    bodies.push((
+        C,
+        json!({"model": "m", "max_tokens": 99, "modalities": [ ], "messages": [{"role": "user", "content": "q"}]}),
+    ));
+    let facts = Facts { thinking: ThinkingForm::None, ..Facts::default() };
+    for (from, body) in bodies {
+        for to in [A, C, G, R].into_iter().filter(|to| *to != from) {
+            let (_, lost) = sent((from, to), &body, &facts).unwrap();
+            assert_eq!(lost, "", "{to:?} {body}");
+        }
+    }
+}
