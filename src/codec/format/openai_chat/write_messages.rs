@@ -199,7 +199,11 @@ impl Pen<'_, '_, '_> {
             words.insert(0, Text::from_escaped("Error: "));
             self.report.converted(Field::ToolError, block.at, "the result's text says that the tool failed");
         }
-        let mark = self.marks.next(mark_of_result(block), block.at, self.report);
+        let mut mark = self.marks.next(mark_of_result(block), block.at, self.report);
+        if mark.is_some() && words.iter().all(Text::is_empty) {
+            self.report.dropped(Field::CacheMark, block.at, "a result without words carries no cache mark");
+            mark = None;
+        }
         self.report.extras(&block.extras);
         self.w.open_object().key("role").plain("tool").key("tool_call_id").plain(id).key("content");
         self.words(&words.iter().collect::<Vec<_>>(), mark.map(|mark| (mark, block.at)));

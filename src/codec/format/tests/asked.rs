@@ -168,3 +168,17 @@ fn what_is_not_set_is_no_loss() {
         }
     }
 }
+
+#[test]
+fn an_empty_result_has_no_part_for_its_mark() {
+    let body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "cache_control": {"type": "ephemeral"}}]}]});
+    let facts = Facts { cache_breakpoints: true, ..Facts::default() };
+    let (written, lost) = sent((A, C), &body, &facts).unwrap();
+    assert_eq!((&written["messages"][2]["content"], lost.as_str()), (&json!(""), "dropped:/messages/2/content/0"));
+    let mut said = body;
+    said["messages"][2]["content"][0]["content"] = json!("ok");
+    let (written, _) = sent((A, C), &said, &facts).unwrap();
+    assert!(written["messages"][2]["content"][0]["prompt_cache_breakpoint"].is_object(), "{written}");
+}
