@@ -58,6 +58,10 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
             if context.is_some() {
                 report.dropped(Field::Document, block.at, "a file carries no context");
             }
+            let by_address = matches!(source, Source::Url(_) | Source::FileId(_));
+            if by_address && title.is_some() {
+                report.dropped(Field::Document, block.at, "a file by its address carries no title");
+            }
             let name = name.as_ref().or(title.as_ref());
             document(source, name, block.at, report, w)?;
             images = behind(source, report);

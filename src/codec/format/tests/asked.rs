@@ -182,3 +182,17 @@ fn an_empty_result_has_no_part_for_its_mark() {
     let (written, _) = sent((A, C), &said, &facts).unwrap();
     assert!(written["messages"][2]["content"][0]["prompt_cache_breakpoint"].is_object(), "{written}");
 }
+
+#[test]
+fn a_title_goes_with_the_file_or_is_told_of() {
+    let body = |source: Value| {
+        json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content":
+        [{"type": "document", "title": "TT", "source": source}]}]})
+    };
+    let url = body(json!({"type": "url", "url": "https://ex.com/a.pdf"}));
+    let (_, lost) = sent((A, R), &url, &Facts::default()).unwrap();
+    assert_eq!(lost, "dropped:/messages/0/content/0");
+    let data = body(json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}));
+    let (written, lost) = sent((A, R), &data, &Facts::default()).unwrap();
+    assert_eq!((&written["input"][0]["content"][0]["filename"], lost.as_str()), (&json!("TT"), ""));
+}
