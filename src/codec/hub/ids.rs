@@ -62,6 +62,15 @@ impl Distinct {
     }
 }
 
+/// Longest id of a user that some formats take, in characters.
+const LONGEST_USER: usize = 128;
+
+/// The id of a user as formats with a longest one take it: its hash in place of one that is longer.
+#[must_use]
+pub fn of_user(id: Cow<'_, str>) -> Cow<'_, str> {
+    if id.chars().count() <= LONGEST_USER { id } else { Cow::Owned(derived("", &id)) }
+}
+
 /// Length of the ids that [`Nines`] gives.
 const NINE: usize = 9;
 

@@ -6,7 +6,7 @@ use super::{write_messages, write_tools};
 use crate::Format;
 use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, effort};
-use crate::hub::{Action, Effort, Extra, Field, OutputSpec, Refusal, Request, Tier, Verbosity};
+use crate::hub::{Action, Effort, Extra, Field, OutputSpec, Refusal, Request, Tier, Verbosity, ids};
 use crate::json::{Json, Text, Writer};
 
 /// Writes `request` for `target` into `out`.
@@ -244,7 +244,11 @@ fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, 
         w.key("user").text(user);
     }
     if let Some(id) = &identity.safety_id {
-        w.key("safety_identifier").plain(&short(id));
+        let (said, sent) = (id.plain(), ids::of_user(id.plain()));
+        if said != sent {
+            report.field(Field::Identity, Action::Converted, "an id has 128 characters at most: its hash is sent");
+        }
+        w.key("safety_identifier").plain(&sent);
     }
     if let Some(metadata) = &identity.metadata {
         w.key("metadata").json(metadata);
@@ -266,12 +270,6 @@ fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, 
         raw(request.cache.options.iter(), w);
     }
     report.extras(&request.cache.options);
-}
-
-/// `safety_identifier` has at most 128 characters; a longer one is hashed.
-fn short(id: &Text<'_>) -> String {
-    let plain = id.plain();
-    if plain.chars().count() <= 128 { plain.into_owned() } else { crate::hub::ids::derived("", &plain) }
 }
 
 /// A stream tells its usage only when asked: the edge needs it, whoever the client is.

@@ -11,7 +11,7 @@ use super::{write_input, write_tools};
 use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, effort};
 use crate::hub::{
-    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Tier, Verbosity,
+    Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Tier, Verbosity, ids,
 };
 use crate::json::{Json, Text, Writer};
 
@@ -255,7 +255,11 @@ fn circumstances(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<
         w.key("user").text(user);
     }
     if let Some(id) = &identity.safety_id {
-        w.key("safety_identifier").plain(&short(id));
+        let (said, sent) = (id.plain(), ids::of_user(id.plain()));
+        if said != sent {
+            report.field(Field::Identity, Action::Converted, "an id has 128 characters at most: its hash is sent");
+        }
+        w.key("safety_identifier").plain(&sent);
     }
     if let Some(metadata) = &identity.metadata {
         w.key("metadata").json(metadata);
@@ -316,12 +320,6 @@ fn is_plain(extra: &Extra<'_>) -> bool {
     extra.key != "include"
         && extra.field != Field::OpaqueState
         && !nested.iter().any(|prefix| extra.key.starts_with(prefix))
-}
-
-/// `safety_identifier` has at most 128 characters; a longer one is hashed.
-fn short(id: &Text<'_>) -> String {
-    let plain = id.plain();
-    if plain.chars().count() <= 128 { plain.into_owned() } else { crate::hub::ids::derived("", &plain) }
 }
 
 /// Writes `instructions` where one plain text says them all; returns those that are to stand in the input.

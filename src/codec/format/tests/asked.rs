@@ -196,3 +196,16 @@ fn a_title_goes_with_the_file_or_is_told_of() {
     let (written, lost) = sent((A, R), &data, &Facts::default()).unwrap();
     assert_eq!((&written["input"][0]["content"][0]["filename"], lost.as_str()), (&json!("TT"), ""));
 }
+
+#[test]
+fn a_long_id_of_a_user_is_told_to_be_a_hash() {
+    for (length, lost) in [(128, ""), (129, "converted:/metadata/user_id")] {
+        let body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "q"}],
+            "metadata": {"user_id": "é".repeat(length)}});
+        for to in [C, R] {
+            let (written, told) = sent((A, to), &body, &Facts::default()).unwrap();
+            let id = written["safety_identifier"].as_str().unwrap();
+            assert_eq!((told.as_str(), id == "é".repeat(length)), (lost, lost.is_empty()), "{to:?}");
+        }
+    }
+}
