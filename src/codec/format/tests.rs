@@ -9,8 +9,8 @@ use crate::hub::{Fault, FaultKind, Field, Losses};
 
 mod asked;
 mod crossings;
-mod unforgotten;
 mod schemas;
+mod unforgotten;
 
 /// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
 /// else a test of a request holds, it holds this.

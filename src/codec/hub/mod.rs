@@ -27,4 +27,6 @@ pub use request::{
     StreamSpec, THREAD_UNSUPPORTED, Tier, Verbosity,
 };
 pub use response::{Candidate, Response, Stop, Usage};
-pub use tool::{Flavor, Tool, ToolMode, ToolPolicy, arguments, in_namespace, restricts, split_namespace};
+pub use tool::{
+    Flavor, Tool, ToolMode, ToolPolicy, arguments, in_namespace, restricts, split_namespace, why_no_object,
+};

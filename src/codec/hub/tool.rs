@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::block::{CacheMark, Extra};
 use super::error::Refusal;
 use crate::Format;
-use crate::json::{Json, JsonError, Kind, Text};
+use crate::json::{Json, JsonError, Kind, Problem, Text};
 
 /// Something that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +169,18 @@ pub fn arguments(text: Text<'_>) -> Json<'_> {
     match Json::parse(text.into_plain()) {
         Ok(json) if json.kind() == Kind::Object => json,
         _ => Json::from_valid(escaped),
+    }
+}
+
+/// Why `arguments`, as [`arguments`] gave them, are no object, in words for who sent them.
+#[must_use]
+pub fn why_no_object(arguments: &Json<'_>) -> &'static str {
+    let text = arguments.cursor().string().unwrap_or_default();
+    match Json::parse(text) {
+        Err(JsonError { problem: Problem::TooDeep, .. }) => {
+            "the arguments of this tool call are nested too deep: 128 levels at most"
+        }
+        Ok(_) | Err(_) => "the arguments of this tool call must be a JSON object",
     }
 }
 

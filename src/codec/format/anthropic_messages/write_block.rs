@@ -8,7 +8,9 @@ use super::marks::Marks;
 use super::report::Report;
 use super::wire::{OWN, is_exact, write_cache, write_extras, write_sub_extras};
 use crate::format::FieldSet;
-use crate::hub::{Block, BlockKind, Citation, Extra, Field, Flavor, OpaqueKind, Refusal, Role, Source, media};
+use crate::hub::{
+    Block, BlockKind, Citation, Extra, Field, Flavor, OpaqueKind, Refusal, Role, Source, media, why_no_object,
+};
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
 /// Media types that the format takes for images.
@@ -124,7 +126,7 @@ impl Pen<'_, '_> {
                 self.json.verbatim("{}");
             }
             (Flavor::Function, _) => {
-                return Err(Refusal::at(at, "the arguments of this tool call must be a JSON object"));
+                return Err(Refusal::at(at, why_no_object(arguments)));
             }
         }
         Ok(())

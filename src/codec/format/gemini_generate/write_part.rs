@@ -11,7 +11,7 @@ use super::schema_refs::Room;
 use super::wire::{MEDIA, is_own, write_extras, write_sub_extras};
 use super::write_tools::sent_name;
 use crate::hub::media;
-use crate::hub::{Block, BlockKind, Citation, Extra, Field, Refusal, Source};
+use crate::hub::{Block, BlockKind, Citation, Extra, Field, Refusal, Source, why_no_object};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// Words around what the operator says in the middle of a conversation.
@@ -73,7 +73,7 @@ impl Pen<'_, '_> {
     fn call(&mut self, block: &Block<'_>, id: &str, signature: Option<&Text<'_>>) -> Result<(), Refusal> {
         let BlockKind::ToolCall { name, arguments, flavor, .. } = &block.kind else { return Ok(()) };
         let Some(arguments) = part_write::arguments(arguments, *flavor) else {
-            return Err(Refusal::at(block.at, "the arguments of this tool call must be a JSON object"));
+            return Err(Refusal::at(block.at, why_no_object(arguments)));
         };
         part_write::call((id, &sent_name(name)), &arguments, signature, &mut self.json);
         self.report.unwritten(&block.extras);

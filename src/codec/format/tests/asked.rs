@@ -209,3 +209,20 @@ fn a_long_id_of_a_user_is_told_to_be_a_hash() {
         }
     }
 }
+
+#[test]
+fn arguments_too_deep_are_told_to_be_so() {
+    for (arguments, words) in [
+        (format!("{}{}", "{\"a\":".repeat(200), "1".to_owned() + &"}".repeat(200)), "nested too deep"),
+        ("[1]".to_owned(), "must be a JSON object"),
+        ("{\"a\":".to_owned(), "must be a JSON object"),
+    ] {
+        let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}});
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1", "content": "ok"}]});
+        for to in [A, G] {
+            let fault = sent((C, to), &body, &Facts::default()).unwrap_err();
+            assert!(fault.message.contains(words), "{to:?}: {}", fault.message);
+        }
+    }
+}
