@@ -1,6 +1,7 @@
 //! What an answer repeats of its request: formats of OpenAI's Responses show a request's settings in the answer.
 
 use super::Spec;
+use crate::json::write::one_line;
 use crate::json::{Cursor, Edits, Json, JsonError, Kind, members};
 
 /// Most bytes of all settings together that are repeated. A stream shows them three times.
@@ -38,7 +39,7 @@ impl Spec {
                     let shown = shown.as_deref().unwrap_or(json.as_str());
                     if let Some(left) = room.checked_sub(shown.len()) {
                         room = left;
-                        found.0.push((known, on_one_line(shown)));
+                        found.0.push((known, one_line(shown).into_boxed_str()));
                     }
                 }
                 Ok(())
@@ -82,22 +83,6 @@ fn cut_keys(text: &str, cursor: &mut Cursor<'_>, edits: &mut Edits) -> Result<()
             value.skip()
         })
     })
-}
-
-/// JSON as an event's data may hold it: between tokens a line break is a space, inside of strings there is none, but for
-/// those that some clients take for one.
-fn on_one_line(json: &str) -> Box<str> {
-    let mut line = String::with_capacity(json.len());
-    for char in json.chars() {
-        match char {
-            '\n' | '\r' => line.push(' '),
-            '\u{85}' => line.push_str("\\u0085"),
-            '\u{2028}' => line.push_str("\\u2028"),
-            '\u{2029}' => line.push_str("\\u2029"),
-            other => line.push(other),
-        }
-    }
-    line.into_boxed_str()
 }
 
 #[cfg(test)]

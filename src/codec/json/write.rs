@@ -186,6 +186,31 @@ pub fn push_escaped(escaped: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
+/// Appends JSON text on one line, as an event's data must be. Between tokens a line break is a space, inside of strings
+/// there is none, but for those that [`push_escaped`] escapes.
+pub fn push_json(json: &str, out: &mut Vec<u8>) {
+    let mut rest = json;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest.as_bytes()) {
+        push_escaped(rest.get(..at).unwrap_or_default(), out);
+        out.push(b' ');
+        rest = rest.get(at + 1..).unwrap_or_default();
+    }
+    push_escaped(rest, out);
+}
+
+/// Puts JSON text that was written on one line, in place.
+pub fn join_lines(json: &mut [u8]) {
+    json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+}
+
+/// JSON text as [`push_json`] writes it.
+#[must_use]
+pub fn one_line(json: &str) -> String {
+    let mut out = Vec::with_capacity(json.len());
+    push_json(json, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Appends `plain` as the contents of a JSON string.
 pub fn escape_into(plain: &str, out: &mut Vec<u8>) {
     let mut run = 0;

@@ -4,7 +4,7 @@ use super::depth::Depth;
 use super::wire::OWN;
 use crate::hub::ids::Distinct;
 use crate::hub::{Flavor, Head, Opaque, OpaqueKind};
-use crate::json::write::{escape_into, push_escaped, push_number};
+use crate::json::write::{escape_into, one_line, push_escaped, push_json, push_number};
 use crate::json::{Json, Text, Writer};
 use crate::seal::Seal;
 
@@ -56,7 +56,7 @@ impl Block {
                 let shape = if *flavor == Flavor::Custom { Shape::FreeCall } else { Shape::ToolCall };
                 (shape, tool_use(&ids.next(id), name))
             }
-            Head::ServerTool { format, raw } if *format == OWN => (Shape::ServerTool, raw.as_str().to_owned()),
+            Head::ServerTool { format, raw } if *format == OWN => (Shape::ServerTool, one_line(raw.as_str())),
             Head::ServerTool { .. } => return None,
         };
         Some(Self { number, shape, head, index: None, prefix: Vec::new(), depth: Depth::default(), signature: None })
@@ -150,7 +150,7 @@ impl Block {
         let Some(index) = self.index else { return false };
         begin_event("content_block_delta", index, out);
         out.extend_from_slice(br#","delta":{"type":"citations_delta","citation":"#);
-        push_escaped(raw.as_str(), out);
+        push_json(raw.as_str(), out);
         out.extend_from_slice(b"}}\n\n");
         true
     }

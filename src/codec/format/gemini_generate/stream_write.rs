@@ -12,7 +12,7 @@ use super::{error, logprobs, stop, usage};
 use crate::format::{Framing, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
-use crate::json::write::{escape_into, push_escaped, push_number};
+use crate::json::write::{escape_into, join_lines, push_escaped, push_number};
 use crate::json::{Json, Text, Writer as JsonWriter};
 
 /// Writes one stream.
@@ -277,10 +277,7 @@ impl Writer {
         out.extend_from_slice(b"{\"candidates\":[{\"content\":{\"parts\":[");
         let begin = out.len();
         write(&mut JsonWriter::new(out));
-        // JSON that is copied may have line ends between its values; in an event they would end its data.
-        for byte in out.iter_mut().skip(begin).filter(|byte| matches!(byte, b'\n' | b'\r')) {
-            *byte = b' ';
-        }
+        join_lines(out.get_mut(begin..).unwrap_or_default());
         let suffix = self.suffix(candidate);
         out.extend_from_slice(&suffix);
         self.close(out);
@@ -415,10 +412,12 @@ impl Writer {
             }
             _ => {
                 out.extend_from_slice(b"{\"candidates\":[");
+                let begin = out.len();
                 let mut json = JsonWriter::new(out);
                 for choice in &self.choices {
                     choice.write_end(&mut json);
                 }
+                join_lines(out.get_mut(begin..).unwrap_or_default());
                 out.extend_from_slice(&self.tail);
             }
         }

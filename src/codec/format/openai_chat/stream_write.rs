@@ -355,10 +355,12 @@ impl Writer {
             return out.extend_from_slice(self.tail);
         }
         self.open_delta(at.candidate, out);
+        let begin = out.len();
         let mut w = JsonWriter::new(out);
         w.key("reasoning_details").open_array();
         details::write(opaque, words, entry, Some(&self.reply.seal), &mut w);
         w.close_array();
+        write::join_lines(out.get_mut(begin..).unwrap_or_default());
         out.extend_from_slice(self.tail);
         let candidate = at.candidate;
         if matches!(at.kind, Kind::Thinking { .. }) && is_carried_signature(opaque) {
@@ -412,7 +414,7 @@ impl Writer {
         self.choice(candidate, out);
         self.open_delta(candidate, out);
         out.extend_from_slice(b"},\"logprobs\":");
-        write::push_escaped(raw.as_str(), out);
+        write::push_json(raw.as_str(), out);
         out.extend_from_slice(if self.reply.include_usage {
             b",\"finish_reason\":null}],\"usage\":null}\n\n".as_slice()
         } else {

@@ -3,6 +3,7 @@
 use super::wire::{OWN, code_points};
 use crate::format::Reply;
 use crate::hub::{Citation, Flavor, Opaque, OpaqueKind, ThinkingKind, split_namespace};
+use crate::json::write::join_lines;
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 use crate::seal::Seal;
 
@@ -104,13 +105,8 @@ pub(super) fn annotation(citation: &Citation<'_>, span: (u64, u64)) -> Option<St
         w.key("end_index").number(end).key("url").text(url);
         w.key("title").text(citation.title.as_ref().unwrap_or(&Text::EMPTY)).close_object();
     }
-    String::from_utf8(out).ok().map(|json| one_line(&json))
-}
-
-/// JSON on one line, as an event's data must be. Between tokens a line break is a space, inside of strings there is
-/// none.
-pub(super) fn one_line(json: &str) -> String {
-    json.replace(['\n', '\r'], " ")
+    join_lines(&mut out);
+    String::from_utf8(out).ok()
 }
 
 /// The entries of log probabilities: `content` of an object, without its brackets.
@@ -139,7 +135,8 @@ fn inner(array: &Json<'_>) -> Result<String, JsonError> {
         w.json(&value.json()?);
         Ok(())
     })?;
-    Ok(one_line(&String::from_utf8(out).unwrap_or_default()))
+    join_lines(&mut out);
+    Ok(String::from_utf8(out).unwrap_or_default())
 }
 
 /// Adds entries of log probabilities.

@@ -15,6 +15,7 @@ use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Flavor, Head, Opaque, Stop, ThinkingKind, Usage};
+use crate::json::write::one_line;
 use crate::json::{Json, Text};
 
 /// Writes one stream.
@@ -176,7 +177,7 @@ impl Writer {
         }
         if let (0, Head::ServerTool { format: OWN, raw }) = (candidate, head) {
             self.out.keep(raw.as_str().len());
-            let at = self.begin_item("it_", Body::Raw(output::one_line(raw.as_str())), out);
+            let at = self.begin_item("it_", Body::Raw(one_line(raw.as_str())), out);
             self.out.end(at, "completed", out);
         }
         self.blocks.push(Block { kind, place: None, prefix: Vec::new(), sources: Vec::new(), said: false });
