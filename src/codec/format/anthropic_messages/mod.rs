@@ -138,6 +138,8 @@ const SPEC: Spec = Spec {
     ],
     response_losses: &[
         (Field::Audio, "messages hold no sound"),
+        (Field::Document, "dropped"),
+        (Field::Image, "dropped"),
         (Field::Citations, "sources of another format have no place"),
         (Field::Logprobs, "no such field"),
         (Field::N, "one answer; the first"),

@@ -30,7 +30,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
             let reason = "the reason why it ended has no word of its own";
             losses.add(Field::StopReason, Action::Converted, stop_place(response, at), reason);
         }
-        choice(candidate, reply, losses, &mut w)?;
+        choice((candidate, response.format == OWN), reply, losses, &mut w)?;
     }
     w.close_array();
     if let Some(usage) = &response.usage {
@@ -91,12 +91,12 @@ impl Message<'_> {
 }
 
 fn choice(
-    candidate: &Candidate<'_>,
+    (candidate, own): (&Candidate<'_>, bool),
     reply: &Reply,
     losses: &mut Losses,
     w: &mut Writer<'_>,
 ) -> Result<(), Fault<'static>> {
-    let message = sort(candidate, losses);
+    let message = sort(candidate, own, losses);
     let said = !message.content.is_empty() || !message.calls.is_empty() || !message.refusal.is_empty();
     let finish = write_stop(&candidate.stop, said)?;
     w.open_object().key("index").number(candidate.index).key("message").open_object();
@@ -143,8 +143,8 @@ fn joined_or_null(pieces: &[Text<'_>], w: &mut Writer<'_>) {
     }
 }
 
-/// Sorts an answer's blocks into the fields of a message.
-fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
+/// Sorts an answer's blocks into the fields of a message; `own` where they are this format's.
+fn sort<'r>(candidate: &'r Candidate<'r>, own: bool, losses: &mut Losses) -> Message<'r> {
     let mut message = Message::default();
     let mut apart = false;
     let mut signature = None;
@@ -172,11 +172,11 @@ fn sort<'r>(candidate: &'r Candidate<'r>, losses: &mut Losses) -> Message<'r> {
                 message.thoughts.push(block);
             }
             BlockKind::ToolCall { .. } => message.calls.push((block, signature.take())),
-            BlockKind::Reference { raw } if message.audio.is_none() => message.audio = Some(raw),
+            BlockKind::Reference { raw } if own && message.audio.is_none() => message.audio = Some(raw),
             BlockKind::ServerTool { .. } => {
                 losses.dropped(Field::ServerTool, block.at, "a tool that the provider ran itself is not shown");
             }
-            _ => losses.dropped(Field::Unknown, block.at, "a chat completion has no place for this block"),
+            kind => losses.dropped(kind.class(), block.at, "a chat completion has no place for this block"),
         }
         apart = true;
     }
