@@ -20,9 +20,6 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     if chunk.error.is_some() {
         return Err(JsonError { offset: at, problem: Problem::Syntax("an answer, not an error") });
     }
-    if chunk.candidates.is_none() && chunk.blocked.is_none() && chunk.usage.is_none() {
-        return Err(JsonError { offset: at, problem: Problem::Syntax("an answer with `candidates`") });
-    }
     let mut response = Response {
         format: OWN,
         id: chunk.id.unwrap_or_default(),
@@ -44,10 +41,11 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
         })?;
     }
     if response.candidates.is_empty() {
-        let stop = match &chunk.blocked {
-            Some(word) => stop::blocked(word),
-            None => Stop::Other(Text::EMPTY),
+        // What came instead of an answer says why; nothing at all is no success.
+        let Some(word) = &chunk.blocked else {
+            return Err(JsonError { offset: at, problem: Problem::Syntax("an answer with `candidates`") });
         };
+        let stop = stop::blocked(word);
         response.candidates.push(Candidate { index: 0, blocks: Vec::new(), stop, logprobs: None, extras: Vec::new() });
     }
     Ok(response)
