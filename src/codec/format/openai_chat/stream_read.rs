@@ -109,15 +109,17 @@ impl StreamReader for Reader {
         if self.over {
             return;
         }
-        if !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some()) {
+        if self.choices.iter().all(|choice| choice.finish.is_some()) {
             return self.finish(sink);
         }
         self.over = true;
-        sink(Event::Fault(
-            Fault::new(FaultKind::StreamIncomplete, "The provider's stream ended before the answer was complete")
-                .with_code("stream_incomplete"),
-        ));
+        sink(Event::Fault(incomplete()));
     }
+}
+
+fn incomplete() -> Fault<'static> {
+    Fault::new(FaultKind::StreamIncomplete, "The provider's stream ended before the answer was complete")
+        .with_code("stream_incomplete")
 }
 
 fn gave_up(word: &Text<'_>) -> Fault<'static> {
@@ -332,11 +334,11 @@ impl Reader {
         Ok(())
     }
 
-    /// The stream is complete: closes what is open and says why each answer ended.
+    /// The stream is complete, unless there was no answer in it: closes what is open and says why each answer ended.
     fn finish(&mut self, sink: Sink<'_>) {
         self.over = true;
-        if !self.started {
-            self.start(Text::EMPTY, Text::EMPTY, None, sink);
+        if self.choices.is_empty() {
+            return sink(Event::Fault(incomplete()));
         }
         let failed = self.choices.iter().find_map(|choice| match &choice.finish {
             Some(Stop::Failed(word)) => Some(gave_up(word)),
@@ -345,9 +347,6 @@ impl Reader {
         if let Some(fault) = failed {
             // What is open stays open: a call that was closed would look complete.
             return sink(Event::Fault(fault));
-        }
-        if self.choices.is_empty() {
-            self.choices.push(Choice::default());
         }
         for choice in &mut self.choices {
             if let Some((_, block)) = choice.open.take() {
