@@ -57,9 +57,9 @@ pub enum Event<'a> {
         /// The state.
         opaque: Opaque<'a>,
     },
-    /// A source of text block `block`.
+    /// A source of text block `block`. Some providers name theirs when the words are long over.
     Citation {
-        /// Number of an open block.
+        /// Number of a block, open or not, of an answer that has not stopped.
         block: u32,
         /// The source.
         citation: Citation<'a>,

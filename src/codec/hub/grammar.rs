@@ -47,9 +47,10 @@ impl Grammar {
             Event::BlockStart { block, candidate, head } => self.open(*block, *candidate, head)?,
             Event::TextDelta { block, .. } => self.grow(*block, Grows::Text)?,
             Event::ArgumentsDelta { block, .. } => self.grow(*block, Grows::Arguments)?,
-            Event::Opaque { block, .. } | Event::Citation { block, .. } => {
+            Event::Opaque { block, .. } => {
                 self.opened(*block)?;
             }
+            Event::Citation { block, .. } => self.cited(*block)?,
             Event::BlockStop { block } => self.opened(*block)?.open = false,
             Event::Logprobs { .. } | Event::Usage(_) | Event::Apart { .. } => {}
             Event::Stop { candidate, .. } => self.stop(*candidate)?,
@@ -84,6 +85,13 @@ impl Grammar {
         match self.blocks.get_mut(&block) {
             Some(found) if found.open => Ok(found),
             _ => Err(format!("block {block} is not open")),
+        }
+    }
+
+    fn cited(&self, block: u32) -> Result<(), String> {
+        match self.blocks.get(&block) {
+            Some(found) if found.open || !self.stopped.contains(&found.candidate) => Ok(()),
+            _ => Err(format!("a source of block {block}, which is not there or whose answer stopped")),
         }
     }
 

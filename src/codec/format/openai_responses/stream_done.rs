@@ -35,7 +35,7 @@ impl Items {
         if speech != Speech::Text {
             return Ok(());
         }
-        if self.known(place).is_some_and(|known| known.open && !known.cited) {
+        if self.known(place).is_some_and(|known| !known.cited) {
             for citation in contents.citations {
                 self.cite(index, part, citation, sink)?;
             }

@@ -84,6 +84,8 @@ pub(super) struct Part {
     pub block: u32,
     pub open: bool,
     pub cited: bool,
+    /// Words of it came.
+    said: bool,
 }
 
 impl Part {
@@ -225,18 +227,19 @@ impl Items {
 
     /// Words of a part grow.
     pub(super) fn words(&mut self, place: Place, text: Text<'_>, sink: Sink<'_>) -> Step {
-        let block = self.part(place, sink)?;
+        let block = self.part(place, true, sink)?;
         sink(Event::TextDelta { block, text });
         Ok(())
     }
 
-    /// The open block of a part; begun, with the one before it closed, if there is none.
-    fn part(&mut self, place: Place, sink: Sink<'_>) -> Result<u32, Fault<'static>> {
+    /// The open block of a part; begun, with the one before it closed, if there is none. `said` where words of it come.
+    fn part(&mut self, place: Place, said: bool, sink: Sink<'_>) -> Result<u32, Fault<'static>> {
         let at = self.state(place.item)?;
         let Self { next, list, spoke, .. } = self;
         let Some(state) = list.get_mut(at) else { return Err(broken("an item that is not there")) };
-        let same = |known: &&Part| known.is_at(place);
-        if let Some(known) = state.parts.iter().rev().find(same).filter(|known| known.open) {
+        let same = |known: &&mut Part| known.is_at(place);
+        if let Some(known) = state.parts.iter_mut().rev().find(same).filter(|known| known.open) {
+            known.said |= said;
             return Ok(known.block);
         }
         if state.parts.len() >= MOST {
@@ -248,7 +251,7 @@ impl Items {
         }
         let block = *next;
         *next = next.saturating_add(1);
-        state.parts.push(Part { speech: place.speech, index: place.part, block, open: true, cited: false });
+        state.parts.push(Part { speech: place.speech, index: place.part, block, open: true, cited: false, said });
         let head = match place.speech {
             Speech::Text => Head::Text,
             Speech::Refusal => Head::Refusal,
@@ -265,7 +268,7 @@ impl Items {
     /// The whole of a part: said only if no delta brought it.
     pub(super) fn whole(&mut self, place: Place, text: Option<Text<'_>>, sink: Sink<'_>) -> Step {
         match text.filter(|text| !text.is_empty()) {
-            Some(text) if self.known(place).is_none() => self.words(place, text, sink),
+            Some(text) if self.known(place).is_none_or(|known| !known.said) => self.words(place, text, sink),
             _ => Ok(()),
         }
     }
@@ -326,7 +329,11 @@ impl Items {
     }
 
     pub(super) fn cite(&mut self, index: u64, part: u64, citation: Citation<'_>, sink: Sink<'_>) -> Step {
-        let block = self.part(Place { speech: Speech::Text, item: index, part }, sink)?;
+        let place = Place { speech: Speech::Text, item: index, part };
+        let block = match self.known(place) {
+            Some(known) => known.block,
+            None => self.part(place, false, sink)?,
+        };
         for known in self.list.iter_mut().flat_map(|item| &mut item.parts).filter(|known| known.block == block) {
             known.cited = true;
         }
