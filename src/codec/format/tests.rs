@@ -7,8 +7,10 @@ use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, FaultKind, Field, Losses};
 
+mod answers;
 mod asked;
 mod crossings;
+mod ends;
 mod schemas;
 mod unforgotten;
 

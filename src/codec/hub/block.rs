@@ -240,12 +240,50 @@ pub struct Citation<'a> {
     pub title: Option<Text<'a>>,
     /// The words of the source.
     pub cited_text: Option<Text<'a>>,
-    /// First and last-plus-one character (Unicode code point) of the answer's text that it covers.
+    /// First and last-plus-one character (Unicode code point) of its block's text that it covers. What it covers may go on
+    /// in the blocks behind.
     pub span: Option<(u64, u64)>,
     /// The whole citation's JSON, in the origin's format.
     pub raw: Json<'a>,
     /// Format it came in.
     pub format: Format,
+}
+
+/// Where blocks of words begin in all of an answer's words, for sources whose place is told in those.
+#[derive(Debug)]
+pub struct Begins<T> {
+    list: Vec<(T, u64)>,
+    end: u64,
+}
+
+impl<T> Default for Begins<T> {
+    fn default() -> Self {
+        Self { list: Vec::new(), end: 0 }
+    }
+}
+
+impl<T: Copy> Begins<T> {
+    /// The next block, of `points` characters.
+    pub fn push(&mut self, block: T, points: u64) {
+        self.list.push((block, self.end));
+        self.end = self.end.saturating_add(points);
+    }
+
+    /// The block in which the characters `span` of all words begin, and the same counted from its beginning.
+    #[must_use]
+    pub fn home(&self, span: Option<(u64, u64)>) -> Option<(T, Option<(u64, u64)>)> {
+        let (from, to) = span?;
+        let (block, begin) = self.list.iter().rev().find(|(_, begin)| *begin <= from)?;
+        Some((*block, Some((from - begin, to.saturating_sub(*begin)))))
+    }
+}
+
+/// The characters of a text that a source with this span covers, where its block's words are the characters `begin..end`
+/// of that text. A source without a span covers all of them, and none covers more.
+#[must_use]
+pub fn placed(span: Option<(u64, u64)>, (begin, end): (u64, u64)) -> (u64, u64) {
+    let at = |point: u64| begin.saturating_add(point).min(end);
+    span.map_or((begin, end), |(from, to)| (at(from), at(to).max(at(from))))
 }
 
 impl Citation<'_> {

@@ -18,7 +18,9 @@ mod response;
 mod tool;
 pub mod waiting;
 
-pub use block::{Block, BlockKind, CacheMark, Citation, Extra, Opaque, OpaqueKind, Role, Source, ThinkingKind, Turn};
+pub use block::{
+    Begins, Block, BlockKind, CacheMark, Citation, Extra, Opaque, OpaqueKind, Role, Source, ThinkingKind, Turn, placed,
+};
 pub use error::{Fault, FaultKind, Refusal};
 pub use event::{Event, Head};
 pub use loss::{Action, Field, Loss, Losses, Place};

@@ -3,7 +3,7 @@
 use super::grounding::Sources;
 use super::stop;
 use super::wire::is_own;
-use crate::hub::{Opaque, Stop};
+use crate::hub::{Citation, Opaque, Stop};
 use crate::json::{Text, Writer};
 
 /// Most text that is kept to say the places of sources in it, in bytes.
@@ -52,6 +52,8 @@ pub(super) struct Choice {
     called: bool,
     /// All text so far, escaped.
     text: String,
+    /// Bytes of the text that were counted, and the characters that they are.
+    counted: (usize, u64),
     overflow: bool,
 }
 
@@ -67,6 +69,7 @@ impl Choice {
             malformed: false,
             called: false,
             text: String::new(),
+            counted: (0, 0),
             overflow: false,
         }
     }
@@ -105,15 +108,33 @@ impl Choice {
         (self.text.len(), self.sources.len())
     }
 
-    /// A block of words that began at `mark` is over: its sources that came without a place cover it.
-    pub(super) fn place(&mut self, (begin, first): (usize, usize)) {
+    /// Takes a source of the words that begin at byte `begin`, and end at `end` if they are over; `false` where it cannot be
+    /// said.
+    pub(super) fn cite(&mut self, citation: &Citation<'_>, (begin, end): (usize, Option<usize>)) -> bool {
+        let first = self.sources.len();
+        let start = if citation.span.is_some() { self.points(begin) } else { 0 };
+        let taken = self.sources.take(citation, start);
+        if let Some(end) = end {
+            self.place((begin, first), end);
+        }
+        taken
+    }
+
+    /// The words from `begin` to `end` are over: their sources that came without a place, from number `first` on, cover them.
+    pub(super) fn place(&mut self, (begin, first): (usize, usize), end: usize) {
         if self.sources.len() == first || self.overflow {
             return;
         }
-        let points = |escaped: &str| Text::from_escaped(escaped).plain().chars().count() as u64;
-        let (before, words) = self.text.split_at_checked(begin).unwrap_or((&self.text, ""));
-        let start = points(before);
-        self.sources.place(first, (start, start + points(words)));
+        let span = (self.points(begin), self.points(end));
+        self.sources.place(first, span);
+    }
+
+    /// Characters of the first `bytes` of the text.
+    fn points(&mut self, bytes: usize) -> u64 {
+        let (from, before) = Some(self.counted).filter(|(from, _)| *from <= bytes).unwrap_or_default();
+        let words = Text::from_escaped(self.text.get(from..bytes).unwrap_or_default());
+        self.counted = (bytes, before + words.plain().chars().count() as u64);
+        self.counted.1
     }
 
     /// Writes the last piece of the answer as the next value.

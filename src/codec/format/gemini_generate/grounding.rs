@@ -215,8 +215,9 @@ struct Source {
 }
 
 impl Sources {
-    /// Takes a source with an address; `false` where it has none, so that it cannot be said.
-    pub(super) fn take(&mut self, citation: &Citation<'_>) -> bool {
+    /// Takes a source of a block that begins at character `begin` of the answer's text; `false` for one without an address,
+    /// which cannot be said.
+    pub(super) fn take(&mut self, citation: &Citation<'_>, begin: u64) -> bool {
         let own = citation.format == OWN && citation.raw.kind() == Kind::Object;
         if citation.url.is_none() && !own {
             return false;
@@ -225,7 +226,8 @@ impl Sources {
             let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
             let url = citation.url.as_ref().map(|url| url.escaped().to_owned()).unwrap_or_default();
             let raw = (own && url.is_empty()).then(|| citation.raw.clone().into_owned());
-            self.list.push(Source { url, title, own, raw, span: citation.span });
+            let span = citation.span.map(|(from, to)| (begin.saturating_add(from), begin.saturating_add(to)));
+            self.list.push(Source { url, title, own, raw, span });
         }
         true
     }
@@ -308,7 +310,7 @@ mod tests {
         assert_eq!(seen[0].span, Some((0, 10)));
         assert_eq!((seen[1].span, seen[1].url.as_ref().unwrap().escaped()), (None, "https://b"));
         let mut sources = Sources::default();
-        assert!(seen.iter().all(|citation| sources.take(citation)));
+        assert!(seen.iter().all(|citation| sources.take(citation, 0)));
         let mut out = Vec::new();
         let mut json = Writer::new(&mut out);
         json.open_object();

@@ -8,7 +8,7 @@ use super::read_part::nameless;
 use super::wire::{OWN, is_own};
 use super::{logprobs, stop, usage};
 use crate::hub::ids::derived;
-use crate::hub::{Block, BlockKind, Candidate, Citation, Extra, Field, Opaque, Response, Stop, Usage};
+use crate::hub::{Begins, Block, BlockKind, Candidate, Citation, Extra, Field, Opaque, Response, Stop, Usage};
 use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
 
 /// Reads an answer.
@@ -106,14 +106,22 @@ fn candidate<'a>(answer: Answer<'a>, response_id: &Text<'a>) -> Result<Candidate
     Ok(Candidate { index: u64::from(answer.index), blocks, stop, logprobs, extras })
 }
 
-/// The sources belong to the last words.
+/// The sources belong to the words that they cover; those that do not say to which, to the last.
 fn cite<'a>(blocks: &mut [Block<'a>], sources: Vec<Citation<'a>>) {
-    let mut texts = blocks.iter_mut().rev().filter_map(|block| match &mut block.kind {
-        BlockKind::Text { citations, .. } => Some(citations),
-        _ => None,
-    });
-    if let Some(citations) = texts.next() {
-        citations.extend(sources);
+    let mut begins = Begins::default();
+    let mut last = None;
+    for (at, block) in blocks.iter().enumerate().filter(|_| !sources.is_empty()) {
+        if let BlockKind::Text { text, .. } = &block.kind {
+            begins.push(at, text.plain().chars().count() as u64);
+            last = Some(at);
+        }
+    }
+    for citation in sources {
+        let home = begins.home(citation.span).or(last.map(|last| (last, None)));
+        let Some((at, span)) = home else { return };
+        if let Some(Block { kind: BlockKind::Text { citations, .. }, .. }) = blocks.get_mut(at) {
+            citations.push(Citation { span, ..citation });
+        }
     }
 }
 

@@ -46,6 +46,8 @@ struct Block {
     suffix: Vec<u8>,
     /// Where its words begin in the answer's text, and its sources among the answer's.
     mark: (usize, usize),
+    /// Where its words end, once they are over.
+    end: Option<usize>,
     /// It has words.
     said: bool,
 }
@@ -84,9 +86,12 @@ impl StreamWriter for Writer {
             }
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out),
             Event::Citation { block, citation } => {
-                let choice = at(&self.blocks, *block).map(|block| block.choice);
-                let choice = choice.and_then(|choice| self.choices.get_mut(choice));
-                if !choice.is_some_and(|choice| choice.sources.take(citation)) {
+                let Self { blocks, choices, .. } = self;
+                let cited = at(blocks, *block).is_some_and(|block| {
+                    let choice = choices.get_mut(block.choice);
+                    choice.is_some_and(|choice| choice.cite(citation, (block.mark.0, block.end)))
+                });
+                if !cited {
                     lost(Field::Citations);
                 }
             }
@@ -242,7 +247,7 @@ impl Writer {
             self.calls.begin(Call::new(block, choice, (id, name.clone().into_owned()), *flavor, (states, first)));
         }
         let mark = self.choices.get(choice).map(Choice::mark).unwrap_or_default();
-        self.blocks.push(Block { choice, kind, prefix, suffix, mark, said: false });
+        self.blocks.push(Block { choice, kind, prefix, suffix, mark, end: None, said: false });
     }
 
     fn text(&mut self, block: u32, text: &Text<'_>, out: &mut Vec<u8>) {
@@ -353,7 +358,9 @@ impl Writer {
         // Nothing more is written of it.
         slot.suffix = Vec::new();
         if let (Kind::Text, Some(choice)) = (slot.kind, self.choices.get_mut(slot.choice)) {
-            choice.place(slot.mark);
+            let end = choice.mark().0;
+            slot.end = Some(end);
+            choice.place(slot.mark, end);
         }
         if slot.kind != Kind::Call {
             return;

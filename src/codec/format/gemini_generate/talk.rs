@@ -7,7 +7,7 @@ use super::partial::Arguments;
 use super::read_response::call_id;
 use super::stream_read::{Sink, lost};
 use super::wire::OWN;
-use crate::hub::{Block, BlockKind, Event, Extra, Field, Flavor, Head, Opaque, Stop, ThinkingKind};
+use crate::hub::{Begins, Block, BlockKind, Citation, Event, Extra, Field, Flavor, Head, Opaque, Stop, ThinkingKind};
 use crate::json::{Json, JsonError, Text};
 
 /// Most text that is kept to find the places of sources in it, in bytes.
@@ -30,6 +30,8 @@ pub(super) struct Talk {
     seed: String,
     /// All text so far, escaped.
     text: String,
+    /// Blocks of text, and where each begins in it.
+    texts: Vec<(u32, usize)>,
     overflow: bool,
     grounding: Vec<Json<'static>>,
     citations: Option<Json<'static>>,
@@ -76,6 +78,7 @@ impl Talk {
             calls: 0,
             seed,
             text: String::new(),
+            texts: Vec::new(),
             overflow: false,
             grounding: Vec::new(),
             citations: None,
@@ -118,14 +121,12 @@ impl Talk {
                     self.redacted(opaque, next, sink);
                 }
             }
-            BlockKind::Image { .. } => lost(sink, Field::Image),
-            BlockKind::Audio { .. } => lost(sink, Field::Audio),
-            BlockKind::Document { .. } => lost(sink, Field::Document),
-            BlockKind::Refusal { .. }
-            | BlockKind::SearchResult { .. }
-            | BlockKind::ToolResult { .. }
-            | BlockKind::Reference { .. }
-            | BlockKind::Unknown { .. } => lost(sink, Field::Unknown),
+            kind => {
+                // Words in front of it and behind it are no one text.
+                self.close(sink, next);
+                lost(sink, kind.class());
+                sink(Event::Apart { candidate: self.index });
+            }
         }
         Ok(true)
     }
@@ -215,6 +216,9 @@ impl Talk {
                 };
                 let block = self.begin(head, next, sink);
                 self.open = Some((block, kind));
+                if kind == Kind::Text {
+                    self.texts.push((block, self.text.len()));
+                }
                 Some(block)
             }
         };
@@ -284,49 +288,64 @@ impl Talk {
         let open = self.open.take();
         match open {
             Some((block, Kind::Text)) => {
-                self.cite(block, sink);
+                self.cite(sink);
                 sink(Event::BlockStop { block });
             }
             Some((block, Kind::Thinking)) => sink(Event::BlockStop { block }),
-            None if self.finish.is_some() && !(self.grounding.is_empty() && self.citations.is_none()) => {
-                // Their words are over.
-                self.grounding.clear();
-                self.citations = None;
-                lost(sink, Field::Citations);
-            }
             None => {}
+        }
+        if self.finish.is_some() {
+            self.cite(sink);
         }
         for opaque in std::mem::take(&mut self.signatures) {
             self.redacted(opaque, next, sink);
         }
     }
 
-    fn cite(&mut self, block: u32, sink: Sink<'_>) {
-        if self.grounding.is_empty() && self.citations.is_none() {
+    /// Hands on the sources that are known, each as one of the words that it covers, or of the last.
+    fn cite(&mut self, sink: Sink<'_>) {
+        let (grounding, citations) = (std::mem::take(&mut self.grounding), self.citations.take());
+        if grounding.is_empty() && citations.is_none() {
             return;
         }
+        let Some((last, _)) = self.texts.last().copied() else { return lost(sink, Field::Citations) };
         let text =
             if self.overflow { String::new() } else { Text::from_escaped(self.text.as_str()).plain().into_owned() };
         let place = Place { text: &text, parts: &[] };
+        let begins = self.begins();
         let mut seen = Vec::new();
         let mut more = false;
-        for raw in std::mem::take(&mut self.grounding) {
+        let mut cite = |citation: Citation<'_>| {
+            let (block, span) = begins.home(citation.span).unwrap_or((last, None));
+            sink(Event::Citation { block, citation: Citation { span, ..citation } });
+        };
+        for raw in grounding {
             // The JSON was read once, so it can be read again. Later pieces may repeat the earlier ones.
             let read = read_grounding(&mut raw.cursor(), place, &mut |citation| {
                 let key = (citation.raw.as_str().to_owned(), citation.span);
                 if !seen.contains(&key) {
                     seen.push(key);
-                    sink(Event::Citation { block, citation });
+                    cite(citation);
                 }
             });
             more |= read.unwrap_or(true);
         }
-        if let Some(raw) = self.citations.take() {
-            let _ = read_citations(&mut raw.cursor(), place, &mut |citation| sink(Event::Citation { block, citation }));
+        if let Some(raw) = citations {
+            let _ = read_citations(&mut raw.cursor(), place, &mut cite);
         }
         if more {
             lost(sink, Field::Citations);
         }
+    }
+
+    fn begins(&self) -> Begins<u32> {
+        let mut begins = Begins::default();
+        for (at, (block, from)) in self.texts.iter().enumerate() {
+            let to = self.texts.get(at + 1).map_or(self.text.len(), |(_, next)| *next);
+            let words = self.text.get(*from..to).unwrap_or_default();
+            begins.push(*block, Text::from_escaped(words).plain().chars().count() as u64);
+        }
+        begins
     }
 }
 

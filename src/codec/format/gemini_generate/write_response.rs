@@ -233,7 +233,7 @@ impl<'p> Pen<'p> {
     fn cited(&mut self, words: &Text<'_>, citations: &[Citation<'_>], at: usize, text: &mut String) {
         let (begin, first_source) = (text.chars().count() as u64, self.sources.len());
         text.push_str(&words.plain());
-        let unsayable = citations.iter().filter(|citation| !self.sources.take(citation)).count();
+        let unsayable = citations.iter().filter(|citation| !self.sources.take(citation, begin)).count();
         self.sources.place(first_source, (begin, text.chars().count() as u64));
         if unsayable > 0 {
             self.losses.dropped(Field::Citations, at, "a source without an address");

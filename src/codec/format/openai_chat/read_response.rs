@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use super::answer::{self, CallPiece, Part, Said};
-use super::wire::{derive_stop, keep, loose_count, loose_text, read_stop};
+use super::wire::{code_points, derive_stop, keep, loose_count, loose_text, read_stop};
 use super::{details, usage};
 use crate::Format;
 use crate::format::openai_error;
 use crate::hub::{
-    Block, BlockKind, Candidate, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop, ThinkingKind, arguments, ids,
+    Begins, Block, BlockKind, Candidate, Citation, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop,
+    ThinkingKind, arguments, ids,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Text, late_member};
 
@@ -186,18 +187,28 @@ pub(super) fn blocks<'a>(said: Said<'a>, seed: &str, extras: &mut Vec<Extra<'a>>
     Ok(blocks)
 }
 
-/// Gives the sources in `annotations` to the first text of `blocks`; where there is none, they are there to be reported.
+/// Gives the sources in `annotations` to the texts of `blocks` that they are of, by their place in all of the words; one
+/// without a place to the first. Where there is no text, they are there to be reported.
 pub(super) fn cite<'a>(
     annotations: &mut Cursor<'a>,
     blocks: &mut [Block<'a>],
     extras: &mut Vec<Extra<'a>>,
 ) -> Result<(), JsonError> {
-    let text = blocks.iter_mut().find_map(|block| match &mut block.kind {
-        BlockKind::Text { citations, .. } => Some(citations),
-        _ => None,
-    });
-    match text {
-        Some(citations) => answer::citations(annotations, &mut |citation| citations.push(citation)),
+    let mut begins = Begins::default();
+    let mut first = None;
+    for (at, block) in blocks.iter().enumerate() {
+        if let BlockKind::Text { text, .. } = &block.kind {
+            begins.push(at, code_points(text));
+            first = first.or(Some(at));
+        }
+    }
+    match first {
+        Some(first) => answer::citations(annotations, &mut |citation| {
+            let (at, span) = begins.home(citation.span).unwrap_or((first, None));
+            if let Some(Block { kind: BlockKind::Text { citations, .. }, .. }) = blocks.get_mut(at) {
+                citations.push(Citation { span, ..citation });
+            }
+        }),
         None => {
             let (at, value) = (annotations.offset(), annotations.json()?);
             if !value.is_empty() {

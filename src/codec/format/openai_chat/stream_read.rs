@@ -13,7 +13,7 @@ use crate::format::StreamReader;
 use crate::format::openai_error;
 use crate::format::told::{Told, is_usual_tier, unread};
 use crate::frame::sse::Frame;
-use crate::hub::{Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
+use crate::hub::{Citation, Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// Most answers in one stream; `n` is at most 128 at the vendor.
@@ -44,6 +44,8 @@ struct Choice {
     /// Anything of the answer itself was seen.
     said: bool,
     finish: Option<Stop<'static>>,
+    /// The text that came last, and how many there were.
+    text: Option<(u32, usize)>,
     /// Sound was reported as lost.
     silent: bool,
 }
@@ -458,7 +460,8 @@ impl Talk<'_, '_> {
     }
 
     fn annotations(&mut self, list: &mut Cursor<'_>) -> Result<(), JsonError> {
-        let Some((Open::Text, block)) = self.choice.open else {
+        // The places are those in all of the content, of which nothing is kept: they are known in the first text.
+        let Some((block, texts)) = self.choice.text else {
             let mut any = false;
             list.array::<JsonError>(|_, value| {
                 any = true;
@@ -469,7 +472,10 @@ impl Talk<'_, '_> {
             }
             return Ok(());
         };
-        answer::citations(list, &mut |citation| (self.sink)(Event::Citation { block, citation }))
+        answer::citations(list, &mut |citation| {
+            let span = citation.span.filter(|_| texts == 1);
+            (self.sink)(Event::Citation { block, citation: Citation { span, ..citation } });
+        })
     }
 
     fn call(&mut self, piece: CallPiece<'_>) {
@@ -499,6 +505,9 @@ impl Talk<'_, '_> {
             Open::Thinking(kind) => Head::Thinking(kind),
         });
         self.choice.open = Some((kind, block));
+        if kind == Open::Text {
+            self.choice.text = Some((block, self.choice.text.map_or(1, |(_, texts)| texts.saturating_add(1))));
+        }
         block
     }
 

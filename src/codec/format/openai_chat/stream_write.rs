@@ -10,7 +10,7 @@ use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexa
 use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
-use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage};
+use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage, placed};
 use crate::json::{Json, Text, Writer as JsonWriter, write};
 
 /// Writes a stream.
@@ -48,6 +48,11 @@ struct Choice {
     apart: bool,
     /// The signature of the next call.
     signature: Option<Opaque<'static>>,
+    /// Bytes of sources that were taken.
+    cited: usize,
+    /// Sources whose places are known, as JSON values between commas. They wait for the end, to stand in one list: clients
+    /// add lists of pieces up by the `index` of their entries, and sources have none.
+    annotations: Vec<u8>,
 }
 
 /// A block of the hub, as it is written here.
@@ -75,6 +80,8 @@ struct Source {
 enum Kind {
     Text {
         start: u64,
+        /// Once it is over.
+        end: Option<u64>,
     },
     Refusal,
     Thinking {
@@ -98,8 +105,22 @@ enum Kind {
 const REASONING: &str = "\"reasoning_content\":\"";
 const DETAIL: &str = "\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text\":\"";
 
+/// Most bytes of the sources of one answer that are kept for its end.
+const MOST_CITED: usize = 1 << 20;
+
 const TAIL: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
 const TAIL_WITH_USAGE: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
+
+impl Choice {
+    /// Takes a source of a block whose words are the characters `place` of the choice's.
+    fn annotate(&mut self, Source { url, title, span }: &Source, place: (u64, u64)) {
+        if !self.annotations.is_empty() {
+            self.annotations.push(b',');
+        }
+        let (url, title) = (Text::from_escaped(url.as_str()), Text::from_escaped(title.as_str()));
+        write_annotation(&url, Some(&title), placed(*span, place), &mut JsonWriter::new(&mut self.annotations));
+    }
+}
 
 impl Writer {
     /// A stream as `reply` wants it.
@@ -173,7 +194,7 @@ impl Writer {
         }
         let block = match head {
             Head::Text => {
-                let kind = Kind::Text { start: choice.chars };
+                let kind = Kind::Text { start: choice.chars, end: None };
                 let prefix = self.prefix(candidate, "\"content\":\"");
                 if gap {
                     out.extend_from_slice(&prefix);
@@ -316,8 +337,12 @@ impl Writer {
         };
         let candidate = at.candidate;
         let sources = std::mem::take(&mut at.sources);
-        if let Kind::Text { start } = at.kind {
-            return self.annotations(candidate, start, &sources, out);
+        if let (Kind::Text { start, end }, Some(choice)) =
+            (&mut at.kind, self.choices.iter_mut().find(|choice| choice.index == candidate))
+        {
+            *end = Some(choice.chars);
+            let place = (*start, choice.chars);
+            return sources.iter().for_each(|source| choice.annotate(source, place));
         }
         if let Kind::Custom { id, name, input, signature } = std::mem::replace(&mut at.kind, Kind::Hidden) {
             let index = self.next_index(candidate);
@@ -384,30 +409,33 @@ impl Writer {
         true
     }
 
-    /// A source with a URL is an annotation; providers may name it before the words.
-    fn citation(&mut self, block: u32, citation: &Citation<'_>) {
-        let at = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at));
-        if let (Some(at), Some(url)) = (at, &citation.url) {
-            let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
-            at.sources.push(Source { url: url.escaped().to_owned(), title, span: citation.span });
+    /// A source with a URL is an annotation; providers may name it before the words, or when they are over.
+    fn citation(&mut self, block: u32, citation: &Citation<'_>, lost: &mut dyn FnMut(Field)) {
+        let Self { blocks, choices, .. } = self;
+        let at = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at));
+        let (Some(at), Some(url)) = (at, &citation.url) else { return };
+        let Some(choice) = choices.iter_mut().find(|choice| choice.index == at.candidate) else { return };
+        let title = citation.title.as_ref().map(Text::escaped).unwrap_or_default();
+        choice.cited = choice.cited.saturating_add(url.escaped().len() + title.len() + size_of::<Source>());
+        let (url, title) = (url.escaped().to_owned(), title.to_owned());
+        let source = Source { url, title, span: citation.span };
+        match at.kind {
+            _ if choice.cited > MOST_CITED => lost(Field::Citations),
+            Kind::Text { end: None, .. } => at.sources.push(source),
+            Kind::Text { start, end: Some(end) } => choice.annotate(&source, (start, end)),
+            _ => lost(Field::Citations),
         }
     }
 
-    /// The sources of a text that is complete.
-    fn annotations(&self, candidate: u32, start: u64, sources: &[Source], out: &mut Vec<u8>) {
-        if sources.is_empty() {
-            return;
+    /// The sources of an answer that is complete.
+    fn annotations(&self, candidate: u32, annotations: &[u8], out: &mut Vec<u8>) {
+        if !annotations.is_empty() {
+            self.open_delta(candidate, out);
+            out.extend_from_slice(b"\"annotations\":[");
+            out.extend_from_slice(annotations);
+            out.push(b']');
+            out.extend_from_slice(self.tail);
         }
-        let end = self.choices.iter().find(|choice| choice.index == candidate).map_or(start, |choice| choice.chars);
-        self.open_delta(candidate, out);
-        let mut w = JsonWriter::new(out);
-        w.key("annotations").open_array();
-        for Source { url, title, span } in sources {
-            let (url, title) = (Text::from_escaped(url.as_str()), Text::from_escaped(title.as_str()));
-            write_annotation(&url, Some(&title), span.unwrap_or((start, end)), &mut w);
-        }
-        w.close_array();
-        out.extend_from_slice(self.tail);
     }
 
     fn logprobs(&mut self, candidate: u32, raw: &Json<'_>, out: &mut Vec<u8>) {
@@ -426,7 +454,7 @@ impl Writer {
         let at = self.choice(candidate, out);
         let Some(choice) = self.choices.get_mut(at).filter(|choice| !choice.finished) else { return };
         choice.finished = true;
-        let said = choice.said;
+        let (said, annotations) = (choice.said, std::mem::take(&mut choice.annotations));
         if let Stop::Refusal { explanation: Some(words), .. } = stop {
             let mut prefix = self.prefix(candidate, "\"refusal\":\"");
             out.append(&mut prefix);
@@ -436,6 +464,7 @@ impl Writer {
         }
         match write_stop(stop, said) {
             Ok(word) => {
+                self.annotations(candidate, &annotations, out);
                 self.open_delta(candidate, out);
                 out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":\"");
                 out.extend_from_slice(word.as_bytes());
@@ -488,7 +517,7 @@ impl StreamWriter for Writer {
             Event::TextDelta { block, text } => self.text_delta(*block, text, out),
             Event::ArgumentsDelta { block, fragment } => self.arguments_delta(*block, fragment, out),
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out),
-            Event::Citation { block, citation } => self.citation(*block, citation),
+            Event::Citation { block, citation } => self.citation(*block, citation, lost),
             Event::Logprobs { candidate, raw } => self.logprobs(*candidate, raw, out),
             Event::BlockStop { block } => self.block_stop(*block, out),
             Event::Apart { candidate } => {

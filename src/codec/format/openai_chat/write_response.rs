@@ -8,7 +8,7 @@ use crate::Format;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
-    Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop,
+    Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop, placed,
 };
 use crate::json::{Json, Kind, Text, Writer};
 use crate::seal::Seal;
@@ -198,16 +198,16 @@ fn text_block<'r>(
     message: &mut Message<'r>,
     losses: &mut Losses,
 ) {
-    let spanless = citations.iter().any(|citation| citation.url.is_some() && citation.span.is_none());
-    let start = if spanless { message.chars() } else { 0 };
+    let cited = citations.iter().any(|citation| citation.url.is_some());
+    let start = if cited { message.chars() } else { 0 };
     if !text.is_empty() {
         message.content.push(text.by_ref());
     }
-    let end = if spanless { message.chars() } else { 0 };
+    let end = if cited { message.chars() } else { 0 };
     for citation in citations {
         match &citation.url {
             Some(url) => {
-                let span = citation.span.unwrap_or((start, end));
+                let span = placed(citation.span, (start, end));
                 message.sources.push((url, citation.title.as_ref(), span));
             }
             None => losses.dropped(Field::Citations, at, "only sources with a URL can be annotations"),

@@ -2,7 +2,7 @@
 
 use super::wire::{OWN, code_points};
 use crate::format::Reply;
-use crate::hub::{Citation, Flavor, Opaque, OpaqueKind, ThinkingKind, split_namespace};
+use crate::hub::{Citation, Flavor, Opaque, OpaqueKind, ThinkingKind, placed, split_namespace};
 use crate::json::write::join_lines;
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 use crate::seal::Seal;
@@ -100,7 +100,7 @@ pub(super) fn annotation(citation: &Citation<'_>, span: (u64, u64)) -> Option<St
         w.json(&citation.raw);
     } else {
         let url = citation.url.as_ref()?;
-        let (start, end) = citation.span.unwrap_or(span);
+        let (start, end) = placed(citation.span, span);
         w.open_object().key("type").plain("url_citation").key("start_index").number(start);
         w.key("end_index").number(end).key("url").text(url);
         w.key("title").text(citation.title.as_ref().unwrap_or(&Text::EMPTY)).close_object();

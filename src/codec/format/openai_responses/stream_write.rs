@@ -86,7 +86,7 @@ impl StreamWriter for Writer {
             Event::TextDelta { block, text } => self.text(*block, text, out),
             Event::ArgumentsDelta { block, fragment } => self.arguments(*block, fragment, out),
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out, lost),
-            Event::Citation { block, citation } => self.citation(*block, citation),
+            Event::Citation { block, citation } => self.citation(*block, citation, lost),
             Event::Logprobs { candidate: 0, raw } => self.logprobs(raw),
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
@@ -288,14 +288,18 @@ impl Writer {
         }
     }
 
-    fn citation(&mut self, number: u32, citation: &Citation<'_>) {
+    /// A source of words that are done comes too late: they were told whole.
+    fn citation(&mut self, number: u32, citation: &Citation<'_>, lost: &mut dyn FnMut(Field)) {
         if citation.format != OWN && citation.url.is_none() {
             return;
         }
         let bytes = citation.raw.as_str().len() + citation.cited_text.as_ref().map_or(0, |text| text.escaped().len());
-        if let Some(block) = self.block(number) {
-            block.sources.push(citation.clone().into_owned());
-            self.out.keep(bytes);
+        match self.block(number) {
+            Some(block) if matches!(block.kind, Kind::Words { .. }) => {
+                block.sources.push(citation.clone().into_owned());
+                self.out.keep(bytes);
+            }
+            _ => lost(Field::Citations),
         }
     }
 

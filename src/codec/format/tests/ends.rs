@@ -1,0 +1,249 @@
+//! How answers end, whole and streamed, and what is told beside their words.
+
+use serde_json::{Value, json};
+
+use super::answers::{data, deltas, named, streamed, whole};
+use crate::format::wire;
+use crate::hub::{FaultKind, Field};
+use crate::{Format, Opening, Seen};
+
+use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
+
+fn candidate(fields: Value) -> Value {
+    json!({"candidates": [fields]})
+}
+
+fn words(text: &str) -> Value {
+    json!({"parts": [{"text": text}]})
+}
+
+/// The word with which a stream for a client of `to` says why it ended.
+fn end_of(to: Format, events: &[Value]) -> Value {
+    let found = events.iter().rev().find_map(|event| match to {
+        C => event["choices"][0]["finish_reason"].as_str(),
+        A => event["delta"]["stop_reason"].as_str(),
+        R => event["response"]["incomplete_details"]["reason"].as_str(),
+        G => event["candidates"][0]["finishReason"].as_str(),
+    });
+    json!(found)
+}
+
+#[test]
+fn an_answer_that_a_filter_breaks_off_is_filtered() {
+    let blocked = json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}});
+    for begin in [
+        json!({"content": words("a")}),
+        json!({"content": words("a"), "finishReason": "STOP"}),
+        json!({"content": {"parts": [{"text": "a"}, {"functionCall": {"name": "f", "willContinue": true}}]}}),
+    ] {
+        let stream = data(&[candidate(begin.clone()), blocked.clone()]);
+        for (to, word) in [(C, "content_filter"), (A, "refusal"), (R, "content_filter"), (G, "PROHIBITED_CONTENT")] {
+            let (events, outcome) = streamed((G, to), &stream);
+            assert!(outcome.complete, "{to:?} {begin}: {outcome:?}");
+            assert_eq!(end_of(to, &events), word, "{begin}: {events:?}");
+        }
+    }
+    let mut both = candidate(json!({"content": words("a"), "finishReason": "STOP"}));
+    both["promptFeedback"] = blocked["promptFeedback"].clone();
+    assert_eq!(whole((G, C), &both).unwrap().0["choices"][0]["finish_reason"], "content_filter");
+}
+
+#[test]
+fn words_of_a_filter_outlast_its_bare_name() {
+    let said = candidate(json!({"content": words("a"), "finishReason": "SAFETY", "finishMessage": "why words"}));
+    let stream = data(&[said, candidate(json!({"finishReason": "SAFETY"}))]);
+    for to in Format::ALL {
+        let (events, _) = streamed((G, to), &stream);
+        assert!(json!(events).to_string().contains("why words"), "{to:?}: {events:?}");
+    }
+}
+
+/// A reason that nobody knows ends an answer in words; where there are none, it is why there is none.
+#[test]
+fn an_unknown_reason_ends_words_and_is_no_answer_by_itself() {
+    let thought = json!({"text": "hm", "thought": true});
+    let call = json!({"functionCall": {"name": "f", "args": {}}});
+    for (parts, is_answer) in [
+        (json!([thought]), false),
+        (json!([]), false),
+        (json!([thought, {"text": "a"}]), true),
+        (json!([thought, call]), true),
+    ] {
+        let body = candidate(json!({"content": {"parts": parts}, "finishReason": "OTHER"}));
+        for to in [A, C, R] {
+            let answer = whole((G, to), &body);
+            assert_eq!(answer.is_ok(), is_answer, "{to:?} {parts}");
+            if let Err(fault) = answer {
+                assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_failed")), "{to:?}");
+                assert!(fault.message.contains("OTHER"), "{}", fault.message);
+            }
+            let (events, outcome) = streamed((G, to), &data(&[body.clone()]));
+            assert_eq!((outcome.complete, outcome.fault.is_none()), (is_answer, is_answer), "{to:?}: {events:?}");
+        }
+        // The provider's own clients know its words.
+        assert_eq!(whole((G, G), &body).unwrap().0["candidates"][0]["finishReason"], "OTHER");
+    }
+    let mut opening = Opening::new(G);
+    let bare = data(&[candidate(json!({"finishReason": "OTHER"}))]);
+    assert!(matches!(opening.chunk(bare.as_bytes()), Seen::Failed(_)));
+    let steered = json!({"id": "r", "status": "incomplete", "incomplete_details": {"reason": "steered"}, "output": []});
+    for to in Format::ALL {
+        assert!(whole((R, to), &steered).is_ok(), "{to:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_say_why_it_ended_is_reported() {
+    let message = |content: Value| {
+        json!({"id": "m", "type": "message", "role": "assistant", "model": "c",
+        "content": content, "stop_reason": null, "usage": {"input_tokens": 1, "output_tokens": 1}})
+    };
+    let chat = |content: Value| {
+        json!({"id": "c", "choices": [{"index": 0, "finish_reason": null,
+        "message": {"role": "assistant", "content": content}}]})
+    };
+    for (from, said, silent) in [
+        (A, message(json!([{"type": "text", "text": "a"}])), Some(message(json!([])))),
+        (G, candidate(json!({"content": words("a")})), Some(candidate(json!({"content": {"parts": []}})))),
+        (C, chat(json!("a")), None),
+    ] {
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            assert!(whole((from, to), &said).unwrap().1.contains(&Field::StopReason), "{from:?} {to:?}");
+            if let Some(silent) = &silent {
+                assert_eq!(whole((from, to), silent).unwrap_err().status, 502, "{from:?} {to:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn probabilities_of_a_response_have_the_vendors_shape() {
+    let token = |bytes: Value| {
+        let mut token = json!({"token": "A", "logprob": -1, "top_logprobs": [{"token": "B", "logprob": -2}]});
+        if bytes != json!(0) {
+            token["bytes"] = bytes.clone();
+            token["top_logprobs"][0]["bytes"] = bytes;
+        }
+        token
+    };
+    let bare = json!([token(json!(0))]);
+    for (told, kept) in [(json!([65]), json!([65])), (Value::Null, json!([])), (json!(0), json!([]))] {
+        let logprobs = json!({"content": [token(told)], "refusal": null});
+        let message = json!({"role": "assistant", "content": "A"});
+        let body = json!({"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}]});
+        let part = whole((C, R), &body).unwrap().0["output"][0]["content"][0]["logprobs"].clone();
+        assert_eq!(part, json!([token(kept.clone())]), "{body}");
+        let chunk = json!({"id": "c", "choices": [{"index": 0, "delta": message, "finish_reason": "stop", "logprobs": logprobs}]});
+        let (events, _) = streamed((C, R), &data(&[chunk]));
+        let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap().clone();
+        assert_eq!(of("response.output_text.delta")["logprobs"], bare);
+        assert_eq!(of("response.output_text.done")["logprobs"], bare);
+        assert_eq!(of("response.content_part.done")["part"]["logprobs"], json!([token(kept)]));
+    }
+    let refused = json!({"content": null, "refusal": [token(json!([65]))]});
+    let message = json!({"role": "assistant", "content": null, "refusal": "A"});
+    let body =
+        json!({"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": refused}]});
+    assert!(whole((C, R), &body).unwrap().1.contains(&Field::Logprobs));
+    let chunk =
+        json!({"id": "c", "choices": [{"index": 0, "delta": message, "finish_reason": "stop", "logprobs": refused}]});
+    assert!(streamed((C, R), &data(&[chunk])).1.dropped.contains(&Field::Logprobs));
+}
+
+/// Some servers answer a request for a stream with one error, under the stream's name.
+#[test]
+fn an_error_in_place_of_a_stream_is_told() {
+    let body = json!({"error": {"message": "quota words", "code": 429}});
+    for from in Format::ALL {
+        for text in [body.to_string(), format!("\n{}\n", serde_json::to_string_pretty(&body).unwrap())] {
+            for to in Format::ALL {
+                let (events, outcome) = streamed((from, to), &text);
+                let (kind, words) = outcome.fault.unwrap();
+                assert_eq!((kind, words.as_str()), (FaultKind::RateLimit, "quota words"), "{from:?} {to:?} {events:?}");
+                assert!(json!(events).to_string().contains("quota words"), "{events:?}");
+            }
+            let mut opening = Opening::new(from);
+            for byte in text.as_bytes() {
+                assert_eq!(*opening.chunk(&[*byte]), Seen::Lifecycle);
+            }
+            let Seen::Failed(fault) = opening.finish() else { panic!("{from:?}") };
+            assert_eq!((fault.kind, fault.message.as_ref()), (FaultKind::RateLimit, "quota words"), "{from:?}");
+        }
+    }
+}
+
+#[test]
+fn errors_under_a_success_are_told_in_whichever_shape() {
+    for (from, body, words) in [
+        (G, json!([{"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}]), "busy"),
+        (G, json!({"error": "boom"}), "boom"),
+        (G, json!({"detail": "gone"}), "gone"),
+        (A, json!({"error": "boom"}), "boom"),
+        (A, json!({"detail": "gone"}), "gone"),
+        (C, json!({"error": "boom"}), "boom"),
+        (R, json!({"detail": "gone"}), "gone"),
+    ] {
+        assert!(wire(from).tells_error(body.to_string().as_bytes()), "{from:?} {body}");
+        for to in Format::ALL {
+            let fault = whole((from, to), &body).unwrap_err();
+            assert!(fault.message.contains(words), "{from:?} {to:?} {body}: {}", fault.message);
+        }
+    }
+}
+
+#[test]
+fn counts_that_are_none_do_not_spoil_an_answer() {
+    for odd in [json!(-1), json!("10"), json!(null), json!(1.5)] {
+        let usage = json!({"input_tokens": odd, "output_tokens": 7});
+        let body = json!({"id": "m", "type": "message", "role": "assistant", "model": "c",
+            "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": usage});
+        assert_eq!(whole((A, C), &body).unwrap().0["usage"]["completion_tokens"], 7, "{odd}");
+        let start = json!({"type": "message_start", "message": {"id": "m", "model": "c", "usage": usage}});
+        let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage});
+        let (events, outcome) = streamed((A, C), &named(&[start, end, json!({"type": "message_stop"})]));
+        assert!(outcome.complete && outcome.usage.unwrap().output() == 7, "{odd}: {events:?}");
+    }
+}
+
+#[test]
+fn a_search_result_that_names_an_address_is_a_source() {
+    let source = |address: &str| {
+        let citation = json!({"type": "search_result_location", "source": address, "title": "T", "cited_text": "x",
+            "search_result_index": 0, "start_block_index": 0, "end_block_index": 1});
+        let body = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "a", "citations": [citation]}],
+            "usage": {"input_tokens": 1, "output_tokens": 1}});
+        whole((A, C), &body).unwrap()
+    };
+    let (answer, lost) = source("https://a.b/c");
+    let found = &answer["choices"][0]["message"]["annotations"][0]["url_citation"]["url"];
+    assert_eq!((found, lost.is_empty()), (&json!("https://a.b/c"), true), "{answer}");
+    assert!(source("shelf 7").1.contains(&Field::Citations));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_the_providers_fault() {
+    for from in Format::ALL {
+        let mut out = Vec::new();
+        let reply = std::sync::Arc::new(super::answers::reply());
+        let mut transcoder = crate::Transcoder::new(from, C, reply, crate::Undo::default());
+        transcoder.chunk(b"data: {\"x\":\"\xff\"}\n\n", &mut out);
+        let events = super::answers::frames(&out);
+        assert_eq!(events.last().unwrap()["error"]["code"], "stream_malformed", "{from:?}: {events:?}");
+        assert_eq!(crate::hub::Fault::from(crate::frame::sse::FrameError::NotUtf8).status, 502);
+        assert!(deltas(&events).iter().all(|delta| delta.is_null()));
+    }
+}
+
+#[test]
+fn a_call_in_a_namespace_goes_by_a_name_that_a_client_can_say() {
+    let call =
+        json!({"type": "function_call", "id": "fc", "call_id": "c", "namespace": "ns", "name": "f", "arguments": "{}"});
+    let body = json!({"id": "r", "status": "completed", "output": [call]});
+    for to in [A, C, G] {
+        let (answer, _) = whole((R, to), &body).unwrap();
+        assert!(answer.to_string().contains("\"ns__f\""), "{answer}");
+        let (events, _) = streamed((R, to), &named(&[json!({"type": "response.completed", "response": body})]));
+        assert!(json!(events).to_string().contains("\"ns__f\""), "{events:?}");
+    }
+}
