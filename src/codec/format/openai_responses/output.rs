@@ -44,8 +44,25 @@ pub(super) struct Part {
     pub text: String,
     /// Annotations, as JSON values between commas.
     pub annotations: String,
-    /// Log probabilities, as JSON values between commas.
-    pub logprobs: String,
+    /// Log probabilities of the words.
+    pub logprobs: Logprobs,
+}
+
+/// Log probabilities, as JSON values between commas.
+#[derive(Debug, Default)]
+pub(super) struct Logprobs {
+    /// As a part has them: every token with its bytes, none where they are not known.
+    pub part: String,
+    /// As events have them: without bytes.
+    pub event: String,
+}
+
+impl Logprobs {
+    /// Adds `more`.
+    pub(super) fn push(&mut self, more: &Self) {
+        push(&mut self.part, &more.part);
+        push(&mut self.event, &more.event);
+    }
 }
 
 impl Part {
@@ -58,7 +75,7 @@ impl Part {
         } else {
             w.key("type").plain("output_text").key("text").text(&text);
             list("annotations", &self.annotations, w);
-            list("logprobs", &self.logprobs, w);
+            list("logprobs", &self.logprobs.part, w);
         }
         w.close_object();
     }
@@ -86,7 +103,7 @@ pub(super) fn list(key: &str, values: &str, w: &mut Writer<'_>) {
 }
 
 pub(super) fn push(values: &mut String, value: &str) {
-    if !values.is_empty() {
+    if !values.is_empty() && !value.is_empty() {
         values.push(',');
     }
     values.push_str(value);
@@ -109,39 +126,60 @@ pub(super) fn annotation(citation: &Citation<'_>, span: (u64, u64)) -> Option<St
     String::from_utf8(out).ok()
 }
 
-/// The entries of log probabilities: `content` of an object, without its brackets.
-pub(super) fn logprob_entries(raw: &Json<'_>) -> Option<String> {
-    let mut found = None;
-    let mut cursor = raw.cursor();
-    if cursor.peek() != Ok(Kind::Object) {
-        return None;
+/// Log probabilities in this format's shape, and whether they tell of words of refusal too, which have no place for them.
+pub(super) fn logprobs(raw: &Json<'_>) -> (Option<Logprobs>, bool) {
+    let (mut found, mut refusal) = (Logprobs::default(), false);
+    if raw.kind() != Kind::Object {
+        return (None, false);
     }
-    cursor
-        .object::<JsonError>(|key, value| {
-            if key == "content" && value.peek()? == Kind::Array {
-                found = Some(inner(&value.json()?)?);
+    let read = raw.cursor().object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "content" if value.peek()? == Kind::Array => {
+                let mut list = value.clone();
+                found.part = entries(&mut list, true, true)?;
+                found.event = entries(&mut value.clone(), false, true)?;
+            }
+            "refusal" => refusal = !value.clone().json()?.is_empty(),
+            _ => {}
+        }
+        value.skip()
+    });
+    (Some(found).filter(|found| read.is_ok() && !found.part.is_empty()), refusal)
+}
+
+/// The entries of a list, between commas; with their bytes if `bytes`, and with what else was likely if `outer`.
+fn entries(tokens: &mut Cursor<'_>, bytes: bool, outer: bool) -> Result<String, JsonError> {
+    let mut all = Vec::new();
+    let mut w = Writer::new(&mut all);
+    tokens.array::<JsonError>(|_, value| {
+        if value.peek()? != Kind::Object {
+            w.json(&value.json()?);
+            return Ok(());
+        }
+        let (mut own_bytes, mut rivals) = (None, None);
+        w.open_object();
+        value.object::<JsonError>(|key, value| {
+            match key.as_ref() {
+                "bytes" => own_bytes = Some(value.json()?).filter(|bytes| bytes.kind() == Kind::Array),
+                "top_logprobs" if outer && value.peek()? == Kind::Array => rivals = Some(entries(value, bytes, false)?),
+                "top_logprobs" => value.skip()?,
+                _ => {
+                    w.key(Text::from_plain(&key).escaped()).json(&value.json()?);
+                }
             }
             Ok(())
-        })
-        .ok()?;
-    found.filter(|entries| !entries.is_empty())
-}
-
-/// The elements of an array, between commas, in this format's shape.
-fn inner(array: &Json<'_>) -> Result<String, JsonError> {
-    let mut out = Vec::new();
-    let mut w = Writer::new(&mut out);
-    array.cursor().array::<JsonError>(|_, value| {
-        w.json(&value.json()?);
+        })?;
+        if bytes {
+            w.key("bytes").json(&own_bytes.unwrap_or(Json::from_valid("[]")));
+        }
+        if let Some(rivals) = rivals.or((outer && bytes).then(String::new)) {
+            list("top_logprobs", &rivals, &mut w);
+        }
+        w.close_object();
         Ok(())
     })?;
-    join_lines(&mut out);
-    Ok(String::from_utf8(out).unwrap_or_default())
-}
-
-/// Adds entries of log probabilities.
-pub(super) fn add_logprobs(part: &mut Part, entries: &str) {
-    push(&mut part.logprobs, entries);
+    join_lines(&mut all);
+    Ok(String::from_utf8(all).unwrap_or_default())
 }
 
 impl Item {

@@ -1,7 +1,7 @@
 //! The items of a stream for a client: begun, growing, done, and kept until the end repeats them.
 
 use super::envelope::{self, State};
-use super::output::{self, Body, Identity, Item, Part, words_of};
+use super::output::{self, Body, Identity, Item, Logprobs, Part, words_of};
 use crate::format::Reply;
 use crate::hub::{Flavor, ThinkingKind};
 use crate::json::{Text, Writer as JsonWriter, write};
@@ -141,7 +141,7 @@ impl Out {
 
     /// Writes a delta and keeps its words.
     pub(super) fn delta(&mut self, prefix: &[u8], place: Place, text: &Text<'_>, out: &mut Vec<u8>) {
-        self.delta_with(prefix, place, (text, ""), out);
+        self.delta_with(prefix, place, (text, &Logprobs::default()), out);
     }
 
     /// As [`delta`](Self::delta), with the log probabilities of its words, between commas.
@@ -149,7 +149,7 @@ impl Out {
         &mut self,
         prefix: &[u8],
         (at, part): Place,
-        (text, logprobs): (&Text<'_>, &str),
+        (text, logprobs): (&Text<'_>, &Logprobs),
         out: &mut Vec<u8>,
     ) {
         let Some(slot) = self.slots.get_mut(at) else { return };
@@ -159,9 +159,7 @@ impl Out {
                 if let Some(part) = parts.get_mut(part) {
                     part.text.push_str(text.escaped());
                     is_words = !part.refusal;
-                    if !logprobs.is_empty() {
-                        output::add_logprobs(part, logprobs);
-                    }
+                    part.logprobs.push(logprobs);
                 }
             }
             Body::Reasoning { text: all, .. } | Body::Call { input: all, .. } => all.push_str(text.escaped()),
@@ -173,7 +171,7 @@ impl Out {
         out.push(b'"');
         if is_words {
             out.extend_from_slice(b",\"logprobs\":[");
-            out.extend_from_slice(logprobs.as_bytes());
+            out.extend_from_slice(logprobs.event.as_bytes());
             out.push(b']');
         }
         out.extend_from_slice(b",\"sequence_number\":");
@@ -233,7 +231,7 @@ impl Out {
                 w.key("refusal").text(&text);
             } else {
                 w.key("text").text(&text);
-                output::list("logprobs", &part.logprobs, w);
+                output::list("logprobs", &part.logprobs.event, w);
             }
         });
         self.of_item("response.content_part.done", at, out, |w| {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::envelope::State;
-use super::output::{self, Body, Identity};
+use super::output::{self, Body, Identity, Logprobs};
 use super::stop::{Said, is_coarser};
 use super::stream_out::{Out, Place};
 use super::wire::OWN;
@@ -36,8 +36,8 @@ pub(super) struct Writer {
     ids: Distinct,
     usage: Option<Usage>,
     stop: Stop<'static>,
-    /// Probabilities, between commas, of the words that come next.
-    logprobs: String,
+    /// Probabilities of the words that come next.
+    logprobs: Logprobs,
 }
 
 /// A block of the hub, as it is written here.
@@ -87,14 +87,14 @@ impl StreamWriter for Writer {
             Event::ArgumentsDelta { block, fragment } => self.arguments(*block, fragment, out),
             Event::Opaque { block, opaque } => self.opaque(*block, opaque, out, lost),
             Event::Citation { block, citation } => self.citation(*block, citation, lost),
-            Event::Logprobs { candidate: 0, raw } => self.logprobs(raw),
+            Event::Logprobs { candidate: 0, raw } => self.logprobs(raw, lost),
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
             Event::Fault(fault) => self.say(fault, out),
             Event::End => {
-                if !self.logprobs.is_empty() {
+                if !self.logprobs.part.is_empty() {
                     // Of no words.
                     lost(Field::Logprobs);
                 }
@@ -137,7 +137,7 @@ impl Writer {
             gave_up: None,
             usage: None,
             stop: Stop::EndTurn,
-            logprobs: String::new(),
+            logprobs: Logprobs::default(),
         }
     }
 
@@ -219,7 +219,7 @@ impl Writer {
             *said = true;
             let logprobs = match kind {
                 Kind::Words { refusal: false } => std::mem::take(&mut self.logprobs),
-                _ => String::new(),
+                _ => Logprobs::default(),
             };
             self.out.delta_with(prefix, *place, (text, &logprobs), out);
         }
@@ -304,10 +304,14 @@ impl Writer {
     }
 
     /// Probabilities stand with the words that follow, or at the end of those that came.
-    fn logprobs(&mut self, raw: &Json<'_>) {
-        if let Some(entries) = output::logprob_entries(raw) {
-            self.out.keep(entries.len());
-            output::push(&mut self.logprobs, &entries);
+    fn logprobs(&mut self, raw: &Json<'_>, lost: &mut dyn FnMut(Field)) {
+        let (found, refusal) = output::logprobs(raw);
+        if let Some(found) = found {
+            self.out.keep(found.part.len() + found.event.len());
+            self.logprobs.push(&found);
+        }
+        if refusal {
+            lost(Field::Logprobs);
         }
     }
 
@@ -318,10 +322,8 @@ impl Writer {
         match std::mem::replace(&mut block.kind, Kind::Hidden) {
             Kind::Words { .. } => {
                 let sources = std::mem::take(&mut block.sources);
-                if let Some(part) = place.and_then(|place| self.out.part(place)).filter(|part| !part.refusal)
-                    && !self.logprobs.is_empty()
-                {
-                    output::add_logprobs(part, &std::mem::take(&mut self.logprobs));
+                if let Some(part) = place.and_then(|place| self.out.part(place)).filter(|part| !part.refusal) {
+                    part.logprobs.push(&std::mem::take(&mut self.logprobs));
                 }
                 match place {
                     Some(place) => self.end_words(place, &sources, out),

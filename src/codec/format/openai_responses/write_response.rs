@@ -182,13 +182,14 @@ impl Pen<'_> {
             Body::Message(parts) => parts.iter_mut().find(|part| !part.refusal),
             _ => None,
         });
-        match (output::logprob_entries(raw), parts) {
-            (Some(entries), Some(part)) => output::add_logprobs(part, &entries),
-            (Some(_), None) => {
-                let place = Place::Pointer("".into());
-                self.losses.add(Field::Logprobs, Action::Dropped, place, "probabilities without words");
-            }
-            (None, _) => {}
+        let (found, refusal) = output::logprobs(raw);
+        let unsaid = found.is_some() && parts.is_none();
+        if let (Some(found), Some(part)) = (found, parts) {
+            part.logprobs.push(&found);
+        }
+        if refusal || unsaid {
+            let reason = "only probabilities of words have a place";
+            self.losses.add(Field::Logprobs, Action::Dropped, Place::Pointer("".into()), reason);
         }
     }
 }

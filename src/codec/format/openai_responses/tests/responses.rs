@@ -343,11 +343,15 @@ fn sources_with_a_url_are_annotations() {
 #[test]
 fn probabilities_stand_with_the_words() {
     let mut response = answer(vec![text("w")], Stop::EndTurn);
-    response.candidates[0].logprobs =
-        Some(Json::from_valid(r#"{"content":[{"token":"w","logprob":-0.5}],"refusal":null}"#));
+    response.candidates[0].logprobs = Some(Json::from_valid(
+        r#"{"content":[{"token":"w","logprob":-0.5,"bytes":[119],"top_logprobs":[]}],"refusal":null}"#,
+    ));
     let written = OpenaiResponses.write_response(&response, &reply(), &mut Losses::default()).unwrap();
     let whole: Value = serde_json::from_slice(&written).unwrap();
-    assert_eq!(whole["output"][0]["content"][0]["logprobs"], json!([{"token": "w", "logprob": -0.5}]));
+    assert_eq!(
+        whole["output"][0]["content"][0]["logprobs"],
+        json!([{"token": "w", "logprob": -0.5, "bytes": [119], "top_logprobs": []}])
+    );
     let back = OpenaiResponses.read_response(&written).unwrap();
     assert_eq!(back.candidates[0].logprobs, response.candidates[0].logprobs);
 }
