@@ -1,7 +1,8 @@
 //! Token counts, read and written.
 
+use crate::format::loose::{loose_count, loose_text};
 use crate::hub::Usage;
-use crate::json::{Cursor, JsonError, Text, Writer};
+use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 
 /// What the provider said so far, field by field. A later value replaces an earlier one; `null` and absence do not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,15 +22,18 @@ impl Counts {
     /// Takes over the numbers of the `usage` object at `cursor`; returns its `service_tier`.
     pub(super) fn merge<'a>(&mut self, cursor: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
         let mut tier = None;
+        if cursor.peek()? != Kind::Object {
+            return cursor.skip().map(|()| tier);
+        }
         cursor.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "input_tokens" => number(value, &mut self.input)?,
                 "output_tokens" => number(value, &mut self.output)?,
                 "cache_read_input_tokens" => number(value, &mut self.cache_read)?,
                 "cache_creation_input_tokens" => number(value, &mut self.cache_write)?,
-                "service_tier" => tier = value.nullable(Cursor::text)?,
+                "service_tier" => tier = loose_text(value)?,
                 "cache_creation" | "output_tokens_details" | "server_tool_use" => {
-                    value.nullable(|value| self.merge_details(value))?;
+                    self.merge_details(value)?;
                 }
                 _ => value.skip()?,
             }
@@ -39,6 +43,9 @@ impl Counts {
     }
 
     fn merge_details(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        if cursor.peek()? != Kind::Object {
+            return cursor.skip();
+        }
         cursor.object(|key, value| match key.as_ref() {
             "ephemeral_5m_input_tokens" => number(value, &mut self.cache_write_5m),
             "ephemeral_1h_input_tokens" => number(value, &mut self.cache_write_1h),
@@ -74,9 +81,7 @@ impl Counts {
 }
 
 fn number(value: &mut Cursor<'_>, into: &mut Option<u64>) -> Result<(), JsonError> {
-    if let Some(number) = value.nullable(Cursor::u64)? {
-        *into = Some(number);
-    }
+    *into = loose_count(value)?.or(*into);
     Ok(())
 }
 
