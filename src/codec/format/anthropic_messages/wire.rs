@@ -150,6 +150,12 @@ pub(super) fn read_citation<'a>(value: &mut Cursor<'a>) -> Result<Citation<'a>, 
                 }
             }
             "cited_text" => citation.cited_text = value.nullable(Cursor::text)?,
+            // What the client named a search result by, which may be its address.
+            "source" if value.peek()? == Kind::String => {
+                let source = value.text()?;
+                let is_address = ["http://", "https://"].iter().any(|scheme| source.plain().starts_with(scheme));
+                citation.url = citation.url.take().or(is_address.then_some(source));
+            }
             _ => value.skip()?,
         }
         Ok(())
