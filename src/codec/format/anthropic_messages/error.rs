@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::format::loose::loose_count;
 use crate::hub::{Fault, FaultKind, THREAD_UNSUPPORTED};
 use crate::json::{Cursor, JsonError, Kind, Writer};
 
@@ -56,6 +57,8 @@ struct Said<'a> {
     message: Option<Cow<'a, str>>,
     code: Option<Cow<'a, str>>,
     param: Option<Cow<'a, str>>,
+    /// A code that is a status.
+    status: Option<u16>,
 }
 
 impl<'a> Said<'a> {
@@ -76,6 +79,10 @@ impl<'a> Said<'a> {
                 }
                 "message" | "detail" if is_text && self.message.is_none() => self.message = Some(value.string()?),
                 "code" if is_text => self.code = Some(value.string()?),
+                "code" => {
+                    let code = loose_count(value)?.and_then(|code| u16::try_from(code).ok());
+                    self.status = code.filter(|code| (400..600).contains(code)).or(self.status);
+                }
                 "param" if is_text => self.param = Some(value.string()?),
                 _ => value.skip()?,
             }
@@ -84,7 +91,7 @@ impl<'a> Said<'a> {
     }
 
     fn into_fault(self, status: Option<u16>) -> Fault<'a> {
-        let status = status.filter(|status| *status >= 400);
+        let status = status.filter(|status| *status >= 400).or(self.status);
         let by_type = self.kind.as_deref().and_then(|kind| TYPES.iter().find(|(name, _)| *name == kind));
         let kind = match (by_type, status) {
             // The type says nothing that the status does not say better.
@@ -105,6 +112,13 @@ impl<'a> Said<'a> {
             retry_after_s: None,
         }
     }
+}
+
+/// True for a body that says what went wrong, in whichever shape.
+pub(super) fn tells(body: &[u8]) -> bool {
+    let mut said = Said::default();
+    let read = Cursor::over_bytes(body).and_then(|mut cursor| said.read(&mut cursor));
+    read.is_ok() && said.message.is_some_and(|words| !words.is_empty())
 }
 
 /// The beginning of a body that is neither JSON nor a page.

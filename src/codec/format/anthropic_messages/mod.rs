@@ -220,6 +220,10 @@ impl WireFormat for AnthropicMessages {
     fn is_error(&self, body: &[u8]) -> bool {
         error::is_envelope(body)
     }
+
+    fn tells_error(&self, body: &[u8]) -> bool {
+        error::tells(body)
+    }
     fn write_error(&self, fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>) {
         error::write(fault, request_id)
     }

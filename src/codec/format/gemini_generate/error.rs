@@ -52,6 +52,13 @@ pub(super) fn read(status: u16, body: &[u8]) -> Fault<'_> {
     fault
 }
 
+/// True for a body that says what went wrong, in whichever shape.
+pub(super) fn tells(body: &[u8]) -> bool {
+    let mut said = Said::default();
+    let read = Cursor::over_bytes(body).and_then(|mut cursor| said.read_body(&mut cursor));
+    read.is_ok() && said.message.is_some_and(|words| !words.is_empty())
+}
+
 /// Reads the `error` of an event of a stream, which tells its status itself.
 pub(super) fn read_event<'a>(cursor: &mut Cursor<'a>) -> Result<Fault<'a>, JsonError> {
     let mut said = Said::default();
@@ -77,7 +84,7 @@ impl<'a> Said<'a> {
             Kind::Array => cursor.array(|_, element| self.read_body(element)),
             Kind::Object => cursor.object(|key, value| match key.as_ref() {
                 "error" => self.read_error(value),
-                "message" if value.peek()? == Kind::String => {
+                "message" | "detail" if value.peek()? == Kind::String => {
                     self.message = self.message.take().or(Some(value.string()?));
                     Ok(())
                 }
