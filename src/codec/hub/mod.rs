@@ -30,5 +30,5 @@ pub use request::{
 };
 pub use response::{Candidate, Response, Stop, Usage};
 pub use tool::{
-    Flavor, Tool, ToolMode, ToolPolicy, arguments, in_namespace, restricts, split_namespace, why_no_object,
+    Flavor, Tool, ToolMode, ToolPolicy, arguments, flat_name, in_namespace, restricts, split_namespace, why_no_object,
 };

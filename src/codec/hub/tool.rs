@@ -104,6 +104,12 @@ pub fn split_namespace(name: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// A hub name as a format without namespaces says it, where nothing else stands in for it.
+#[must_use]
+pub fn flat_name(name: &str) -> Cow<'_, str> {
+    if name.contains(NAMESPACE_END) { Cow::Owned(name.replace(NAMESPACE_END, "__")) } else { Cow::Borrowed(name) }
+}
+
 /// The format of a custom tool's input, if it restricts it: any text is none.
 #[must_use]
 pub fn restricts<'j, 'a>(format: Option<&'j Json<'a>>) -> Option<&'j Json<'a>> {

@@ -3,7 +3,7 @@
 use super::depth::Depth;
 use super::wire::OWN;
 use crate::hub::ids::Distinct;
-use crate::hub::{Flavor, Head, Opaque, OpaqueKind};
+use crate::hub::{Flavor, Head, Opaque, OpaqueKind, flat_name};
 use crate::json::write::{escape_into, one_line, push_escaped, push_json, push_number};
 use crate::json::{Json, Text, Writer};
 use crate::seal::Seal;
@@ -228,7 +228,7 @@ fn begin_event(name: &str, index: u64, out: &mut Vec<u8>) {
 fn tool_use(id: &str, name: &str) -> String {
     let mut out = Vec::with_capacity(64);
     let mut json = Writer::new(&mut out);
-    json.open_object().key("type").plain("tool_use").key("id").plain(id).key("name").plain(name);
+    json.open_object().key("type").plain("tool_use").key("id").plain(id).key("name").plain(&flat_name(name));
     json.key("input").verbatim("{}").close_object();
     String::from_utf8(out).unwrap_or_default()
 }

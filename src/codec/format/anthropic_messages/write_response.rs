@@ -8,7 +8,7 @@ use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
     Action, Block, BlockKind, Candidate, Citation, Extra, Fault, FaultKind, Field, Flavor, Losses, Place, Response,
-    Stop,
+    Stop, flat_name,
 };
 use crate::json::{Json, Kind, Text, Writer};
 
@@ -119,7 +119,14 @@ impl Pen<'_> {
             BlockKind::Redacted => self.redacted(block),
             BlockKind::ToolCall { id, name, arguments, flavor } => {
                 let id = self.ids.next(id);
-                self.json.open_object().key("type").plain("tool_use").key("id").plain(&id).key("name").plain(name);
+                self.json
+                    .open_object()
+                    .key("type")
+                    .plain("tool_use")
+                    .key("id")
+                    .plain(&id)
+                    .key("name")
+                    .plain(&flat_name(name));
                 self.json.key("input");
                 self.input(arguments, *flavor, block.at)?;
                 self.opaque_left(block, 0);

@@ -1,6 +1,6 @@
 //! Parts of an answer for a client, written.
 
-use crate::hub::Flavor;
+use crate::hub::{Flavor, flat_name};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// The arguments of a call as the format wants them: an object. `None` where they are none.
@@ -23,7 +23,7 @@ pub(super) fn call(
     json: &mut Writer<'_>,
 ) {
     json.open_object().key("functionCall").open_object();
-    json.key("id").plain(id).key("name").plain(name).key("args").json(arguments).close_object();
+    json.key("id").plain(id).key("name").plain(&flat_name(name)).key("args").json(arguments).close_object();
     if let Some(signature) = signature {
         json.key("thoughtSignature").text(signature);
     }

@@ -10,7 +10,7 @@ use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexa
 use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
-use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage, placed};
+use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage, flat_name, placed};
 use crate::json::{Json, Text, Writer as JsonWriter, write};
 
 /// Writes a stream.
@@ -238,7 +238,7 @@ impl Writer {
     }
 
     fn call_start(&mut self, candidate: u32, (id, name, flavor): (&str, &str, Flavor), out: &mut Vec<u8>) -> Block {
-        let id = self.ids.next(id);
+        let (id, name) = (self.ids.next(id), &*flat_name(name));
         let choice = self.choices.iter_mut().find(|choice| choice.index == candidate);
         let signature = choice.and_then(|choice| choice.signature.take());
         if flavor == Flavor::Custom {

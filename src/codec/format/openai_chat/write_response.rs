@@ -8,7 +8,8 @@ use crate::Format;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
-    Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop, placed,
+    Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop,
+    flat_name, placed,
 };
 use crate::json::{Json, Kind, Text, Writer};
 use crate::seal::Seal;
@@ -265,11 +266,17 @@ fn call((block, signature): (&Block<'_>, Option<&Opaque<'_>>), ids: &mut Distinc
     w.open_object().key("id").plain(&ids.next(id));
     match flavor {
         Flavor::Custom => {
-            w.key("type").plain("custom").key("custom").open_object().key("name").plain(name);
+            w.key("type").plain("custom").key("custom").open_object().key("name").plain(&flat_name(name));
             w.key("input").json(arguments).close_object();
         }
         Flavor::Function => {
-            w.key("type").plain("function").key("function").open_object().key("name").plain(name).key("arguments");
+            w.key("type")
+                .plain("function")
+                .key("function")
+                .open_object()
+                .key("name")
+                .plain(&flat_name(name))
+                .key("arguments");
             // Arguments that were cut are kept as the text that they are.
             if arguments.kind() == Kind::String {
                 w.json(arguments);
