@@ -142,6 +142,7 @@ static SPEC: Spec = Spec {
         (Field::Logprobs, "of another format: what the format has a place for"),
         (Field::Safety, "another vendor's ratings are dropped"),
         (Field::ToolCall, "what a call says beside its name and arguments is dropped"),
+        (Field::Tier, "a tier that the format has no word for is dropped"),
         (Field::UsageDetail, "requests of the provider's own tools are not told"),
         (Field::Unknown, "dropped"),
     ],

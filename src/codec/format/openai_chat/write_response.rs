@@ -5,6 +5,7 @@ use super::stream_write::write_annotation;
 use super::usage;
 use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
+use crate::format::told::is_usual_tier;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
@@ -42,15 +43,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
             losses.add(Field::UsageDetail, Action::Dropped, at, "requests of the provider's own tools are not told");
         }
     }
-    match response.tier.as_ref().map(Text::escaped) {
-        Some("standard") => {
-            w.key("service_tier").plain("default");
-        }
-        Some("batch") | None => {}
-        Some(tier) => {
-            w.key("service_tier").text(&Text::from_escaped(tier));
-        }
-    }
+    tier(response, losses, &mut w);
     for extra in &response.extras {
         if response.format == OWN {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
@@ -61,6 +54,24 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     w.close_object();
     Ok(out)
 }
+
+fn tier(response: &Response<'_>, losses: &mut Losses, w: &mut Writer<'_>) {
+    let Some(tier) = &response.tier else { return };
+    match tier.escaped() {
+        "standard" => w.key("service_tier").plain("default"),
+        word if response.format == OWN || TIERS.contains(&word) => w.key("service_tier").text(tier),
+        word => {
+            if !is_usual_tier(word) {
+                let place = Place::Pointer(std::borrow::Cow::Borrowed("/service_tier"));
+                losses.add(Field::Tier, Action::Dropped, place, "the format has no word for this tier");
+            }
+            w
+        }
+    };
+}
+
+/// The tiers that the format's types know.
+const TIERS: [&str; 6] = ["auto", "default", "flex", "scale", "priority", "fast"];
 
 /// URL, title and span of a source.
 type Annotation<'r> = (&'r Text<'r>, Option<&'r Text<'r>>, (u64, u64));

@@ -244,6 +244,21 @@ fn a_call_in_a_namespace_goes_by_a_name_that_a_client_can_say() {
         let (answer, _) = whole((R, to), &body).unwrap();
         assert!(answer.to_string().contains("\"ns__f\""), "{answer}");
         let (events, _) = streamed((R, to), &named(&[json!({"type": "response.completed", "response": body})]));
+
+#[test]
+fn a_tier_is_told_in_words_that_the_client_knows() {
+    for (tier, told, lost) in [
+        ("default", json!("default"), false),
+        ("priority", json!("priority"), false),
+        ("ultrafast", Value::Null, true),
+        ("auto", json!("auto"), false),
+    ] {
+        let message = json!({"type": "message", "id": "m", "content": [{"type": "output_text", "text": "a"}]});
+        let body = json!({"id": "r", "status": "completed", "output": [message], "service_tier": tier});
+        let (answer, losses) = whole((R, C), &body).unwrap();
+        assert_eq!((&answer["service_tier"], losses.contains(&Field::Tier)), (&told, lost), "{tier}");
+    }
+}
         assert!(json!(events).to_string().contains("\"ns__f\""), "{events:?}");
     }
 }
