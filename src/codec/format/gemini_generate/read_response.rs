@@ -36,7 +36,11 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     }
     if let Some(mut candidates) = chunk.candidates {
         answers::<JsonError>(&mut candidates, |answer| {
-            response.candidates.push(candidate(answer, &response.id)?);
+            let mut candidate = candidate(answer, &response.id)?;
+            if let Some(word) = &chunk.blocked {
+                candidate.stop = stop::broken_off(Some(candidate.stop), word);
+            }
+            response.candidates.push(candidate);
             Ok(())
         })?;
     }

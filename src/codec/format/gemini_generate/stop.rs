@@ -52,6 +52,22 @@ pub(super) fn read<'a>(word: &Text<'a>, message: Option<Text<'a>>, called: bool)
     }
 }
 
+/// The end of an answer whose prompt was refused when some of it had come: that broke it off.
+pub(super) fn broken_off<'a>(stop: Option<Stop<'a>>, word: &Text<'a>) -> Stop<'a> {
+    match stop {
+        Some(stop @ (Stop::Filtered(_) | Stop::Refusal { .. } | Stop::Failed(_))) => stop,
+        _ => Stop::Filtered(word.clone()),
+    }
+}
+
+/// The end of an answer that says twice why: a filter's bare name does not take back its words.
+pub(super) fn again<'a>(before: Option<Stop<'a>>, stop: Stop<'a>) -> Stop<'a> {
+    match (before, stop) {
+        (Some(before @ Stop::Refusal { explanation: Some(_), .. }), Stop::Filtered(_)) => before,
+        (_, stop) => stop,
+    }
+}
+
 /// Reads a `promptFeedback.blockReason`: the prompt was refused and there is no answer.
 pub(super) fn blocked<'a>(word: &Text<'a>) -> Stop<'a> {
     Stop::PromptFiltered(word.clone())

@@ -32,8 +32,8 @@ pub(super) struct Reader {
     /// Next hub block.
     next: u32,
     talks: Vec<Talk>,
-    /// The prompt was refused.
-    blocked: Option<Stop<'static>>,
+    /// The prompt was refused; the vendor's word.
+    blocked: Option<Text<'static>>,
     last: Last,
     told: Told,
 }
@@ -68,19 +68,25 @@ impl StreamReader for Reader {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let complete = self.talks.iter().all(|talk| talk.finish.is_some());
-        if !complete || (self.talks.is_empty() && self.blocked.is_none()) {
+        let ended = !self.talks.is_empty() && self.talks.iter().all(|talk| talk.finish.is_some());
+        if !ended && self.blocked.is_none() {
             let message = "the provider closed the stream before the answer was complete";
             sink(Event::Fault(Fault::new(FaultKind::StreamIncomplete, message)));
             return;
         }
+        let blocked = self.blocked.take();
         for talk in &mut self.talks {
+            if let Some(word) = &blocked {
+                // A call that was not whole stays so.
+                talk.end_partial(false, &mut self.next, sink);
+                talk.finish = Some(stop::broken_off(talk.finish.take(), word));
+            }
             talk.close(sink, &mut self.next);
             let stop = talk.finish.take().unwrap_or(Stop::EndTurn);
             sink(Event::Stop { candidate: talk.index, stop });
         }
-        if let Some(stop) = self.blocked.take().filter(|_| self.talks.is_empty()) {
-            sink(Event::Stop { candidate: 0, stop });
+        if let Some(word) = blocked.filter(|_| self.talks.is_empty()) {
+            sink(Event::Stop { candidate: 0, stop: stop::blocked(&word) });
         }
         sink(Event::End);
     }
@@ -128,7 +134,7 @@ impl Reader {
         self.told.all(chunk.extras.iter().map(|extra| extra.field), sink);
         if let Some(word) = &chunk.blocked {
             self.last.keeps = true;
-            self.blocked = Some(stop::blocked(word).into_owned());
+            self.blocked = Some(word.clone().into_owned());
         }
         // Before the first words: some formats tell at their beginning what the prompt was.
         if let Some(mut cursor) = chunk.usage {
@@ -202,7 +208,8 @@ impl Reader {
         if let Some(word) = answer.finish {
             // An end that is none of a limit's is the end of a call as well.
             talk.end_partial(word.escaped() != "MAX_TOKENS", next, sink);
-            talk.finish = Some(stop::read(&word, answer.message, talk.called()).into_owned());
+            let stop = stop::read(&word, answer.message, talk.called()).into_owned();
+            talk.finish = Some(stop::again(talk.finish.take(), stop));
         } else if matches!(talk.finish, Some(Stop::EndTurn)) && talk.called() {
             talk.finish = Some(Stop::ToolUse);
         }
