@@ -11,6 +11,7 @@
 //!
 //! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
 
+mod document;
 mod fit;
 pub mod format;
 pub mod frame;

@@ -3,6 +3,7 @@
 use memchr::memmem;
 
 use crate::Format;
+use crate::document::Document;
 use crate::format::{StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Head, Stop};
@@ -15,7 +16,9 @@ use crate::translate::read_whole;
 /// sources, state and a reason to stop are: an answer that is complete and empty is one. A reason that says that the provider
 /// failed is a failure. While there is no content, a failed stream has told its client nothing, and another can take its
 /// place unseen.
+    provider: Format,
 pub struct Opening {
+    document: Document,
     framer: Framer,
     reader: Box<dyn StreamReader>,
     seen: Seen,
@@ -69,7 +72,9 @@ impl Opening {
     /// The beginning of a stream of `provider`.
     #[must_use]
     pub fn new(provider: Format) -> Self {
+            provider,
         Self {
+            document: Document::default(),
             framer: Framer::new(EVENT_LIMIT),
             reader: wire(provider).stream_reader(),
             seen: Seen::Lifecycle,
@@ -79,7 +84,10 @@ impl Opening {
 
     /// Takes the stream's next bytes, cut anywhere, and says what is known with them.
     pub fn chunk(&mut self, chunk: &[u8]) -> &Seen {
-        let Self { framer, reader, seen, spoke } = self;
+        let Self { framer, document, reader, seen, spoke, .. } = self;
+        if !*spoke {
+            document.push(chunk);
+        }
         let read = framer.push::<Fault<'static>>(chunk, |frame| {
             if !*spoke && frame.data.trim() == LAST {
                 return Err(empty());
@@ -97,6 +105,11 @@ impl Opening {
     }
 
     /// The provider closed the stream: what its beginning is, now that it is all. Never [`Seen::Lifecycle`].
+        // Some servers answer with an error under a stream's name.
+        let document = self.document.take().filter(|_| !self.spoke);
+        if let Some(fault) = document.and_then(|document| whole_fault(self.provider, &document)) {
+            return Seen::Failed(fault);
+        }
     pub fn finish(mut self) -> Seen {
         // A last event whose closing empty line is missing is whole if it reads as such.
         self.chunk(b"\n\n");
@@ -138,13 +151,6 @@ fn note(seen: &mut Seen, event: &Event<'_>) {
         | Event::Dropped { .. }
         | Event::End => {}
     }
-}
-
-/// As the writers of whole answers say it.
-fn gave_up(word: &Text<'_>) -> Fault<'static> {
-    let mut fault = Fault::new(FaultKind::Api, format!("the provider gave the answer up: {}", word.plain()));
-    fault.status = 502;
-    fault.with_code("upstream_failed")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Format;
+use crate::document::Document;
 use crate::format::{Reply, StreamWriter, Undo, WireFormat, wire};
 use crate::frame::sse::{Alike, EVENT_LIMIT, Found, FrameError, Framer};
 use crate::hub::{Event, Fault, FaultKind};
@@ -22,6 +23,7 @@ use crate::undo::UndoStage;
 /// A fault, ours or the provider's, becomes the client format's own error, once; after it nothing is written.
 pub struct Transcoder {
     framer: Framer,
+    document: Document,
     rewriter: Rewriter,
 }
 
@@ -56,6 +58,7 @@ impl Transcoder {
                 provider: wire(provider),
                 reading: Reading::new(wire(provider).stream_reader()),
                 stages: Stages {
+            document: Document::default(),
                     undo: UndoStage::new(undo),
                     writer: wire(client).stream_writer(reply),
                     outcome: Outcome::default(),
@@ -66,7 +69,7 @@ impl Transcoder {
 
     /// Rewrites `chunk`; appends what the client shall see to `out`.
     pub fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        let Self { framer, rewriter } = self;
+        let Self { framer, document, rewriter } = self;
         if rewriter.is_over() {
             return;
         }
@@ -76,6 +79,9 @@ impl Transcoder {
     }
 
     /// The provider answered with `body` in whole although a stream was asked for: writes it as one, in place of
+        if rewriter.stages.outcome.events == 0 {
+            document.push(chunk);
+        }
     /// [`chunk`](Self::chunk) and [`finish`](Self::finish).
     pub fn whole(&mut self, body: &[u8], out: &mut Vec<u8>) {
         let Rewriter { provider, stages, .. } = &mut self.rewriter;
@@ -88,7 +94,11 @@ impl Transcoder {
 
     /// The provider closed the stream: ends it for the client, as complete if it was, as broken if not.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let Self { framer, rewriter } = self;
+        let document = self.document.take().filter(|_| self.outcome().events == 0 && !self.outcome().is_over());
+        if let Some(document) = document {
+            return self.whole(&document, out);
+        }
+        let Self { framer, rewriter, .. } = self;
         if rewriter.is_over() {
             return;
         }
@@ -353,8 +363,9 @@ fn incomplete() -> Fault<'static> {
 
 impl From<FrameError> for Fault<'static> {
     fn from(error: FrameError) -> Self {
-        Fault::new(FaultKind::Api, format!("The provider's stream cannot be read: {error}"))
-            .with_code("stream_malformed")
+        let mut fault = Fault::new(FaultKind::Api, format!("The provider's stream cannot be read: {error}"));
+        fault.status = 502;
+        fault.with_code("stream_malformed")
     }
 }
 

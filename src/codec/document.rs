@@ -1,0 +1,39 @@
+//! A stream that is none: one JSON document under a stream's name.
+
+use crate::json::Cursor;
+
+/// Most bytes of such a document that are kept; an error is short.
+const MOST: usize = 64 << 10;
+
+/// The beginning of a stream, as long as it may be one JSON document: no line of an event begins like one.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    bytes: Vec<u8>,
+    /// It is none.
+    over: bool,
+}
+
+impl Document {
+    /// Takes the stream's next bytes, cut anywhere.
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        if self.over {
+            return;
+        }
+        let new = if self.bytes.is_empty() { chunk.trim_ascii_start() } else { chunk };
+        self.over = self.bytes.len() + new.len() > MOST
+            || self.bytes.first().or(new.first()).is_some_and(|first| !matches!(first, b'{' | b'['));
+        if self.over {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(new);
+        }
+    }
+
+    /// The document, if all that came is one.
+    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut cursor = Cursor::over_bytes(&bytes).ok()?;
+        let whole = !bytes.is_empty() && cursor.skip().and_then(|()| cursor.finish()).is_ok();
+        whole.then_some(bytes)
+    }
+}
