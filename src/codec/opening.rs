@@ -7,7 +7,6 @@ use crate::document::Document;
 use crate::format::{StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Head, Stop};
-use crate::json::Text;
 use crate::translate::read_whole;
 
 /// Reads the beginning of a provider's stream until its first content.
@@ -16,10 +15,10 @@ use crate::translate::read_whole;
 /// sources, state and a reason to stop are: an answer that is complete and empty is one. A reason that says that the provider
 /// failed is a failure. While there is no content, a failed stream has told its client nothing, and another can take its
 /// place unseen.
-    provider: Format,
 pub struct Opening {
-    document: Document,
+    provider: Format,
     framer: Framer,
+    document: Document,
     reader: Box<dyn StreamReader>,
     seen: Seen,
     /// An event came that says anything.
@@ -72,10 +71,10 @@ impl Opening {
     /// The beginning of a stream of `provider`.
     #[must_use]
     pub fn new(provider: Format) -> Self {
-            provider,
         Self {
-            document: Document::default(),
+            provider,
             framer: Framer::new(EVENT_LIMIT),
+            document: Document::default(),
             reader: wire(provider).stream_reader(),
             seen: Seen::Lifecycle,
             spoke: false,
@@ -105,12 +104,12 @@ impl Opening {
     }
 
     /// The provider closed the stream: what its beginning is, now that it is all. Never [`Seen::Lifecycle`].
+    pub fn finish(mut self) -> Seen {
         // Some servers answer with an error under a stream's name.
         let document = self.document.take().filter(|_| !self.spoke);
         if let Some(fault) = document.and_then(|document| whole_fault(self.provider, &document)) {
             return Seen::Failed(fault);
         }
-    pub fn finish(mut self) -> Seen {
         // A last event whose closing empty line is missing is whole if it reads as such.
         self.chunk(b"\n\n");
         let Self { reader, seen, .. } = &mut self;
@@ -133,7 +132,7 @@ fn note(seen: &mut Seen, event: &Event<'_>) {
     }
     match event {
         Event::TextDelta { text: words, .. } | Event::ArgumentsDelta { fragment: words, .. } if words.is_empty() => {}
-        Event::Stop { stop: Stop::Failed(word), .. } => *seen = Seen::Failed(gave_up(word)),
+        Event::Stop { stop: Stop::Failed(word), .. } => *seen = Seen::Failed(Stop::gave_up(word)),
         Event::TextDelta { .. }
         | Event::ArgumentsDelta { .. }
         | Event::Opaque { .. }

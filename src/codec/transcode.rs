@@ -9,7 +9,7 @@ use crate::Format;
 use crate::document::Document;
 use crate::format::{Reply, StreamWriter, Undo, WireFormat, wire};
 use crate::frame::sse::{Alike, EVENT_LIMIT, Found, FrameError, Framer};
-use crate::hub::{Event, Fault, FaultKind};
+use crate::hub::{Event, Fault, FaultKind, Stop};
 use crate::json::contents_len;
 use crate::outcome::Outcome;
 use crate::reading::Reading;
@@ -37,6 +37,10 @@ struct Rewriter {
 
 /// What stands behind the reader.
 struct Stages {
+    /// The client knows the provider's own words.
+    own: bool,
+    /// Answers that said something.
+    said: Vec<u32>,
     undo: UndoStage,
     writer: Box<dyn StreamWriter>,
     outcome: Outcome,
@@ -54,11 +58,13 @@ impl Transcoder {
     pub fn new(provider: Format, client: Format, reply: Arc<Reply>, undo: Undo) -> Self {
         Self {
             framer: Framer::new(EVENT_LIMIT),
+            document: Document::default(),
             rewriter: Rewriter {
                 provider: wire(provider),
                 reading: Reading::new(wire(provider).stream_reader()),
                 stages: Stages {
-            document: Document::default(),
+                    own: provider == client,
+                    said: Vec::new(),
                     undo: UndoStage::new(undo),
                     writer: wire(client).stream_writer(reply),
                     outcome: Outcome::default(),
@@ -73,15 +79,15 @@ impl Transcoder {
         if rewriter.is_over() {
             return;
         }
+        if rewriter.stages.outcome.events == 0 {
+            document.push(chunk);
+        }
         if let Err(fault) = framer.push_alike::<Fault<'static>>(chunk, |found| rewriter.found(&found, out)) {
             self.fail(fault, out);
         }
     }
 
     /// The provider answered with `body` in whole although a stream was asked for: writes it as one, in place of
-        if rewriter.stages.outcome.events == 0 {
-            document.push(chunk);
-        }
     /// [`chunk`](Self::chunk) and [`finish`](Self::finish).
     pub fn whole(&mut self, body: &[u8], out: &mut Vec<u8>) {
         let Rewriter { provider, stages, .. } = &mut self.rewriter;
@@ -162,12 +168,26 @@ impl Rewriter {
 }
 
 impl Stages {
+    /// Makes of a reason that nobody knows what it comes to for the answer that it ends.
+    fn settle(&mut self, event: &mut Event<'_>) {
+        match event {
+            Event::BlockStart { candidate, head, .. } if head.is_said() && !self.said.contains(candidate) => {
+                self.said.push(*candidate);
+            }
+            Event::Stop { candidate, stop } if !self.own => {
+                *stop = std::mem::replace(stop, Stop::EndTurn).settled(self.said.contains(candidate));
+            }
+            _ => {}
+        }
+    }
+
     /// Hands `event` on; nothing comes after the end.
-    fn event(&mut self, event: Event<'_>, out: &mut Vec<u8>) {
+    fn event(&mut self, mut event: Event<'_>, out: &mut Vec<u8>) {
         if self.outcome.is_over() {
             return;
         }
-        let Self { undo, writer, outcome } = self;
+        self.settle(&mut event);
+        let Self { undo, writer, outcome, .. } = self;
         undo.event(event, &mut |event| {
             outcome.note(&event);
             writer.event(&event, out, &mut |field| outcome.note_dropped(field));

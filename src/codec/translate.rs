@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::Format;
 use crate::fit::fit;
 use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, WireFormat, trim, wire};
-use crate::hub::{Block, BlockKind, Effort, Fault, FaultKind, Field, Losses, ReasoningForm, Request, Response, Stop};
-use crate::json::{JsonError, Problem};
+use crate::hub::{
+    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Losses, ReasoningForm, Request, Response, Stop,
+};
+use crate::json::{Json, JsonError, Problem};
 use crate::outcome::Outcome;
 use crate::undo::undo_response;
 
@@ -129,6 +131,9 @@ pub fn translate_response(
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut losses = Losses::default();
     let mut response = read_whole(wire(provider), body, &mut |field, at, reason| losses.dropped(field, at, reason))?;
+    for candidate in &mut response.candidates {
+        settle(candidate, provider != client, &mut losses);
+    }
     undo_response(undo, &mut response);
     let written = wire(client).write_response(&response, reply, &mut losses)?;
     losses.resolve(body);
@@ -138,6 +143,21 @@ pub fn translate_response(
         outcome.note_dropped(loss.field);
     }
     Ok(TranslatedResponse { body: written, losses, outcome })
+}
+
+/// Says what an end comes to that is told in words of the provider's own, or not at all, for a `foreign` client.
+fn settle(candidate: &mut Candidate<'_>, foreign: bool, losses: &mut Losses) {
+    let untold = |extra: &Extra<'_>| extra.field == Field::StopReason && extra.value == Json::NULL;
+    let at = candidate.extras.iter().find(|extra| untold(extra)).map(|extra| extra.at);
+    candidate.extras.retain(|extra| !untold(extra));
+    if !foreign {
+        return;
+    }
+    if let Some(at) = at {
+        losses.dropped(Field::StopReason, at, "the answer does not say why it ended");
+    }
+    let said = candidate.blocks.iter().any(|block| block.kind.is_said());
+    candidate.stop = std::mem::replace(&mut candidate.stop, Stop::EndTurn).settled(said);
 }
 
 /// Takes the class of something lost, where it stood, and why.

@@ -172,6 +172,12 @@ pub enum BlockKind<'a> {
 }
 
 impl BlockKind<'_> {
+    /// True for what an answer is made of: words for the client, and calls of its tools.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Refusal { .. } | Self::ToolCall { .. })
+    }
+
     /// What a block counts as in a loss report.
     #[must_use]
     pub fn class(&self) -> Field {

@@ -103,6 +103,17 @@ pub enum Event<'a> {
     End,
 }
 
+impl Head<'_> {
+    /// True for what an answer is made of: words for the client, and calls of its tools.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        match self {
+            Self::Text | Self::Refusal | Self::ToolCall { .. } => true,
+            Self::Thinking(_) | Self::Redacted | Self::ServerTool { .. } => false,
+        }
+    }
+}
+
 /// What a streamed block is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Head<'a> {

@@ -28,6 +28,7 @@ pub use request::{
     Asked, CacheSpec, Effort, Identity, Limits, Origin, OutputSpec, Reasoning, ReasoningForm, Request, Sampling, State,
     StreamSpec, THREAD_UNSUPPORTED, Tier, Verbosity,
 };
+pub(crate) use response::is_clients;
 pub use response::{Candidate, Response, Stop, Usage};
 pub use tool::{
     Flavor, Tool, ToolMode, ToolPolicy, arguments, flat_name, in_namespace, restricts, split_namespace, why_no_object,

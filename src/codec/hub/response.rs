@@ -157,6 +157,24 @@ impl Stop<'_> {
         Fault::new(FaultKind::ContentFilter, message).with_code("content_filter")
     }
 
+    /// What a client is told where the provider gave the answer up; `word` is the vendor's.
+    #[must_use]
+    pub fn gave_up(word: &Text<'_>) -> Fault<'static> {
+        let mut fault = Fault::new(FaultKind::Api, format!("The provider gave the answer up: {}", word.plain()));
+        fault.status = 502;
+        fault.with_code("upstream_failed")
+    }
+
+    /// What it comes to for an answer of words (or none, unless `said`): a reason that no rule knows ends what was said, and
+    /// where nothing was said it is why.
+    #[must_use]
+    pub fn settled(self, said: bool) -> Self {
+        match self {
+            Self::Other(word) if !said && !is_clients(&word) => Self::Failed(word),
+            stop => stop,
+        }
+    }
+
     /// A bounded label.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -174,4 +192,9 @@ impl Stop<'_> {
             Self::Other(_) => "other",
         }
     }
+}
+
+/// True for a reason that is the client's own doing: it ends an answer of no words too.
+pub(crate) fn is_clients(word: &Text<'_>) -> bool {
+    matches!(word.escaped(), "steered" | "max_messages")
 }

@@ -1,11 +1,13 @@
 //! A provider's whole answer, read.
 
+use std::borrow::Cow;
+
 use super::read_block::read_block;
 use super::stop::Ending;
 use super::usage::Counts;
 use super::wire::{OWN, extra, type_of};
-use crate::hub::{Block, BlockKind, Candidate, Field, Response, Usage};
-use crate::json::{Cursor, JsonError, Problem, Text, late_member};
+use crate::hub::{Block, BlockKind, Candidate, Extra, Field, Response, Stop, Usage};
+use crate::json::{Cursor, Json, JsonError, Problem, Text, late_member};
 
 /// Reads an answer.
 pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
@@ -55,8 +57,15 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
         return Err(JsonError { offset: at, problem: Problem::Syntax("a message with `content`") });
     };
     let called = blocks.iter().any(|block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. }));
-    let stop = ending.into_stop(called);
-    response.candidates.push(Candidate { index: 0, blocks, stop, logprobs: None, extras: Vec::new() });
+    let untold = ending.reason.is_none();
+    let stop = match ending.into_stop(called) {
+        _ if untold && blocks.is_empty() => Stop::Failed(Text::from_escaped("it has neither words nor a reason")),
+        stop => stop,
+    };
+    // Without a reason the answer is not known to be whole.
+    let key = Cow::Borrowed("stop_reason");
+    let extras = untold.then_some(Extra { field: Field::StopReason, key, value: Json::NULL, at }).into_iter().collect();
+    response.candidates.push(Candidate { index: 0, blocks, stop, logprobs: None, extras });
     Ok(response)
 }
 

@@ -368,8 +368,8 @@ impl Writer {
 
     fn end(&mut self, out: &mut Vec<u8>) {
         if let Some(Stop::Failed(word)) = &self.stop {
-            let message = format!("the provider gave the answer up: {}", word.plain());
-            return self.fault(&Fault::new(FaultKind::Api, message), out);
+            let fault = Stop::gave_up(word);
+            return self.fault(&fault, out);
         }
         self.message_start(out);
         // Arguments that were cut are only excusable in an answer that was cut.

@@ -17,7 +17,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let nothing = Candidate { index: 0, blocks: Vec::new(), stop: Stop::EndTurn, logprobs: None, extras: Vec::new() };
     let answer = response.candidates.first().unwrap_or(&nothing);
     if let Stop::Failed(word) = &answer.stop {
-        return Err(upstream(format!("the provider gave the answer up: {}", word.plain())));
+        return Err(Stop::gave_up(word));
     }
     report(response, answer, losses);
     let mut out = Vec::with_capacity(1024);

@@ -101,11 +101,15 @@ fn candidate<'a>(answer: Answer<'a>, response_id: &Text<'a>) -> Result<Candidate
         Some(mut raw) => logprobs::read(&mut raw)?,
         None => None,
     };
-    // Without a reason the answer is not known to be whole.
     let stop = match &answer.finish {
         Some(word) => stop::read(word, answer.message, calls > 0),
-        None if calls > 0 => Stop::ToolUse,
-        None => Stop::EndTurn,
+        None if blocks.is_empty() => Stop::Failed(Text::from_escaped("it has neither words nor a reason")),
+        None => {
+            // Without a reason the answer is not known to be whole.
+            let key = Cow::Borrowed("finishReason");
+            extras.push(Extra { field: Field::StopReason, key, value: Json::NULL, at: 0 });
+            if calls > 0 { Stop::ToolUse } else { Stop::EndTurn }
+        }
     };
     Ok(Candidate { index: u64::from(answer.index), blocks, stop, logprobs, extras })
 }

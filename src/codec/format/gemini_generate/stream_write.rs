@@ -400,13 +400,11 @@ impl Writer {
             self.choice(0);
         }
         let failed = self.choices.iter().find_map(|choice| match &choice.stop {
-            Some(stop @ Stop::Failed(word)) if stop::word(stop).is_none() => Some(word.plain().into_owned()),
+            Some(stop @ Stop::Failed(word)) if stop::word(stop).is_none() => Some(Stop::gave_up(word)),
             _ => None,
         });
-        if let Some(word) = failed {
-            let mut fault = Fault::new(FaultKind::Api, format!("the provider gave the answer up: {word}"));
-            fault.status = 502;
-            return self.fault(&fault.with_code("upstream_failed"), out);
+        if let Some(fault) = failed {
+            return self.fault(&fault, out);
         }
         let is_first = !self.begun;
         self.open(out);

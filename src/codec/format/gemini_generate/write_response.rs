@@ -8,8 +8,7 @@ use super::{logprobs, stop, usage};
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
-    Action, Block, BlockKind, Candidate, Citation, Extra, Fault, FaultKind, Field, Losses, Opaque, Place, Response,
-    Source, Stop,
+    Action, Block, BlockKind, Candidate, Citation, Extra, Fault, Field, Losses, Opaque, Place, Response, Source, Stop,
 };
 use crate::json::{Json, Text, Writer};
 use crate::seal::Seal;
@@ -20,9 +19,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
         if let Stop::Failed(word) = &candidate.stop
             && stop::word(&candidate.stop).is_none()
         {
-            let mut fault = Fault::new(FaultKind::Api, format!("the provider gave the answer up: {}", word.plain()));
-            fault.status = 502;
-            return Err(fault.with_code("upstream_failed"));
+            return Err(Stop::gave_up(word));
         }
     }
     let is_own = response.format == OWN;

@@ -134,6 +134,11 @@ fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Ca
     extras.append(&mut said.extras);
     let blocks = blocks(said, &format!("{id}/{index}"), &mut extras)?;
     let calls = blocks.iter().any(|block| matches!(block.kind, BlockKind::ToolCall { .. }));
+    if finish.is_none() && failed.is_none() {
+        // Without a reason the answer is not known to be whole.
+        let key = Cow::Borrowed("finish_reason");
+        extras.push(Extra { field: Field::StopReason, key, value: Json::NULL, at: 0 });
+    }
     let stop = match failed {
         Some(words) => Stop::Failed(words),
         None => finish.map_or(Stop::EndTurn, |word| read_stop(&word, matched)),

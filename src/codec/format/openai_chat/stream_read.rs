@@ -124,12 +124,6 @@ fn incomplete() -> Fault<'static> {
         .with_code("stream_incomplete")
 }
 
-fn gave_up(word: &Text<'_>) -> Fault<'static> {
-    let mut fault = Fault::new(FaultKind::Api, format!("The provider failed: {}", word.plain()));
-    fault.status = 502;
-    fault.with_code("upstream_failed")
-}
-
 fn malformed(error: &JsonError) -> Fault<'static> {
     let mut fault = Fault::new(FaultKind::Api, format!("A chunk of the provider's stream cannot be read: {error}"));
     fault.status = 502;
@@ -343,7 +337,7 @@ impl Reader {
             return sink(Event::Fault(incomplete()));
         }
         let failed = self.choices.iter().find_map(|choice| match &choice.finish {
-            Some(Stop::Failed(word)) => Some(gave_up(word)),
+            Some(Stop::Failed(word)) => Some(Stop::gave_up(word)),
             _ => None,
         });
         if let Some(fault) = failed {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::Format;
-use crate::hub::{CacheMark, Extra, Fault, FaultKind, Field, Opaque, OpaqueKind, Stop};
+use crate::hub::{CacheMark, Extra, Fault, Field, Opaque, OpaqueKind, Stop, is_clients};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 use crate::seal::Seal;
 
@@ -85,18 +85,13 @@ pub(super) fn derive_stop(stop: Stop<'_>, calls: bool) -> Stop<'_> {
 ///
 /// The stop is a failure, which the format says as an error.
 pub(super) fn write_stop(stop: &Stop<'_>, said_anything: bool) -> Result<&'static str, Fault<'static>> {
-    let failed = |word: &Text<'_>| {
-        let mut fault = Fault::new(FaultKind::Api, format!("The provider failed: {}", word.plain()));
-        fault.status = 502;
-        Err(fault.with_code("upstream_failed"))
-    };
     match stop {
         Stop::EndTurn | Stop::StopSequence(_) => Ok("stop"),
         Stop::ToolUse => Ok("tool_calls"),
         Stop::MaxTokens | Stop::ContextWindow | Stop::Pause | Stop::Compaction => Ok("length"),
         Stop::Refusal { .. } | Stop::Filtered(_) | Stop::PromptFiltered(_) => Ok("content_filter"),
-        Stop::Other(_) if said_anything => Ok("stop"),
-        Stop::Other(word) | Stop::Failed(word) => failed(word),
+        Stop::Other(word) if said_anything || is_clients(word) => Ok("stop"),
+        Stop::Other(word) | Stop::Failed(word) => Err(Stop::gave_up(word)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why an answer ended: `status`, `incomplete_details` and `error` of a response.
 
 use super::wire::{loose_text, placed};
-use crate::hub::{Fault, FaultKind, Stop};
+use crate::hub::{Fault, Stop, is_clients};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 
 /// What a response says about its end.
@@ -91,11 +91,6 @@ impl Said {
     ///
     /// The stop is a failure, which the format says as an error.
     pub(super) fn of(stop: &Stop<'_>, said_anything: bool) -> Result<Self, Fault<'static>> {
-        let failed = |word: &Text<'_>| {
-            let mut fault = Fault::new(FaultKind::Api, format!("The provider failed: {}", word.plain()));
-            fault.status = 502;
-            Err(fault.with_code("upstream_failed"))
-        };
         match stop {
             Stop::EndTurn | Stop::StopSequence(_) | Stop::ToolUse => Ok(Self::Completed),
             Stop::MaxTokens | Stop::ContextWindow | Stop::Pause | Stop::Compaction => {
@@ -106,7 +101,7 @@ impl Said {
             Stop::Other(word) if word.escaped() == "steered" => Ok(Self::Incomplete("steered")),
             Stop::Other(word) if word.escaped() == "max_messages" => Ok(Self::Incomplete("max_messages")),
             Stop::Other(_) if said_anything => Ok(Self::Completed),
-            Stop::Other(word) | Stop::Failed(word) => failed(word),
+            Stop::Other(word) | Stop::Failed(word) => Err(Stop::gave_up(word)),
         }
     }
 
@@ -132,7 +127,7 @@ impl Said {
 pub(super) fn is_coarser(stop: &Stop<'_>) -> bool {
     match stop {
         Stop::Pause | Stop::Compaction | Stop::ContextWindow => true,
-        Stop::Other(word) => !matches!(word.escaped(), "steered" | "max_messages"),
+        Stop::Other(word) => !is_clients(word),
         // Which of the stop texts it was, and of what sort the refusal.
         Stop::StopSequence(said) | Stop::Refusal { category: said, .. } => said.is_some(),
         _ => false,
