@@ -6,7 +6,7 @@ use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Losses};
 use crate::outcome::Outcome;
 use crate::reshape::Collector;
-use crate::translate::TranslatedResponse;
+use crate::translate::{TranslatedResponse, settle};
 use crate::undo::UndoStage;
 
 /// Longest stream that is gathered, in bytes.
@@ -98,8 +98,11 @@ impl Gatherer {
         if !stages.outcome.complete {
             return Err(malformed("The provider's stream ended before the answer was complete".to_owned()));
         }
-        let response = stages.collector.finish(provider);
+        let mut response = stages.collector.finish(provider);
         let mut losses = Losses::default();
+        for candidate in &mut response.candidates {
+            settle(candidate, provider != client, &mut losses);
+        }
         let body = wire(client).write_response(&response, reply, &mut losses)?;
         // What was lost stood in events, which have no place in a document.
         losses.resolve(b"");

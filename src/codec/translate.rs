@@ -146,7 +146,7 @@ pub fn translate_response(
 }
 
 /// Says what an end comes to that is told in words of the provider's own, or not at all, for a `foreign` client.
-fn settle(candidate: &mut Candidate<'_>, foreign: bool, losses: &mut Losses) {
+pub(crate) fn settle(candidate: &mut Candidate<'_>, foreign: bool, losses: &mut Losses) {
     let untold = |extra: &Extra<'_>| extra.field == Field::StopReason && extra.value == Json::NULL;
     let at = candidate.extras.iter().find(|extra| untold(extra)).map(|extra| extra.at);
     candidate.extras.retain(|extra| !untold(extra));

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::answers::{data, deltas, named, streamed, whole};
+use super::answers::{data, deltas, named, reply, streamed, whole};
 use crate::format::wire;
 use crate::hub::{FaultKind, Field};
-use crate::{Format, Opening, Seen};
+use crate::{Format, Gatherer, Opening, Seen, Undo};
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -77,7 +77,11 @@ fn an_unknown_reason_ends_words_and_is_no_answer_by_itself() {
                 assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_failed")), "{to:?}");
                 assert!(fault.message.contains("OTHER"), "{}", fault.message);
             }
-            let (events, outcome) = streamed((G, to), &data(&[body.clone()]));
+            let stream = data(std::slice::from_ref(&body));
+            let mut gatherer = Gatherer::new(G, Undo::default());
+            gatherer.chunk(stream.as_bytes()).unwrap();
+            assert_eq!(gatherer.finish(to, &reply()).is_ok(), is_answer, "{to:?} {parts}");
+            let (events, outcome) = streamed((G, to), &stream);
             assert_eq!((outcome.complete, outcome.fault.is_none()), (is_answer, is_answer), "{to:?}: {events:?}");
         }
         // The provider's own clients know its words.
