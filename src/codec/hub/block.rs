@@ -277,10 +277,9 @@ impl<T: Copy> Begins<T> {
 
     /// The block in which the characters `span` of all words begin, and the same counted from its beginning.
     #[must_use]
-    pub fn home(&self, span: Option<(u64, u64)>) -> Option<(T, Option<(u64, u64)>)> {
-        let (from, to) = span?;
+    pub fn home(&self, (from, to): (u64, u64)) -> Option<(T, (u64, u64))> {
         let (block, begin) = self.list.iter().rev().find(|(_, begin)| *begin <= from)?;
-        Some((*block, Some((from - begin, to.saturating_sub(*begin)))))
+        Some((*block, (from - begin, to.saturating_sub(*begin))))
     }
 }
 

@@ -125,8 +125,8 @@ fn cite<'a>(blocks: &mut [Block<'a>], sources: Vec<Citation<'a>>) {
         }
     }
     for citation in sources {
-        let home = begins.home(citation.span).or(last.map(|last| (last, None)));
-        let Some((at, span)) = home else { return };
+        let home = citation.span.and_then(|span| begins.home(span)).map(|(at, span)| (at, Some(span)));
+        let Some((at, span)) = home.or(last.map(|last| (last, None))) else { return };
         if let Some(Block { kind: BlockKind::Text { citations, .. }, .. }) = blocks.get_mut(at) {
             citations.push(Citation { span, ..citation });
         }

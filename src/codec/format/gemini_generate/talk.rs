@@ -316,7 +316,8 @@ impl Talk {
         let mut seen = Vec::new();
         let mut more = false;
         let mut cite = |citation: Citation<'_>| {
-            let (block, span) = begins.home(citation.span).unwrap_or((last, None));
+            let home = citation.span.and_then(|span| begins.home(span));
+            let (block, span) = home.map_or((last, None), |(block, span)| (block, Some(span)));
             sink(Event::Citation { block, citation: Citation { span, ..citation } });
         };
         for raw in grounding {

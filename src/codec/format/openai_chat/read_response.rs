@@ -209,7 +209,8 @@ pub(super) fn cite<'a>(
     }
     match first {
         Some(first) => answer::citations(annotations, &mut |citation| {
-            let (at, span) = begins.home(citation.span).unwrap_or((first, None));
+            let home = citation.span.and_then(|span| begins.home(span));
+            let (at, span) = home.map_or((first, None), |(at, span)| (at, Some(span)));
             if let Some(Block { kind: BlockKind::Text { citations, .. }, .. }) = blocks.get_mut(at) {
                 citations.push(Citation { span, ..citation });
             }
