@@ -59,12 +59,13 @@ pub(super) fn frames(stream: &[u8]) -> Vec<Value> {
 
 /// Events without names, as most formats have them.
 pub(super) fn data(list: &[Value]) -> String {
-    list.iter().map(|data| format!("data: {data}\n\n")).collect()
+    list.iter().flat_map(|data| ["data: ".to_owned(), data.to_string(), "\n\n".to_owned()]).collect()
 }
 
 /// Events named by their `type`.
 pub(super) fn named(list: &[Value]) -> String {
-    list.iter().map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap())).collect()
+    let event = |event: &Value| format!("event: {}\n", event["type"].as_str().unwrap());
+    list.iter().flat_map(|one| [event(one), data(std::slice::from_ref(one))]).collect()
 }
 
 /// The words of a chat message, whole or in pieces, and each source with the words that it covers.
@@ -109,7 +110,7 @@ fn gemini_sources(answer: &Value) -> Vec<(String, String)> {
         let at = |key: &str| usize::try_from(support["segment"][key].as_u64().unwrap()).unwrap();
         let chunk = usize::try_from(support["groundingChunkIndices"][0].as_u64().unwrap()).unwrap();
         let url = grounding["groundingChunks"][chunk]["web"]["uri"].as_str().unwrap().to_owned();
-        (url, text[at("startIndex")..at("endIndex")].to_owned())
+        (url, text.get(at("startIndex")..at("endIndex")).unwrap().to_owned())
     };
     supports.map(source).collect()
 }
@@ -303,7 +304,7 @@ fn an_answer_without_an_answer_is_an_error_in_words() {
         }
         let usage = json!({"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3});
         let count = json!({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage});
-        for begin in ["".to_owned(), data(&[count])] {
+        for begin in [String::new(), data(&[count])] {
             let (events, outcome) = streamed((C, to), &format!("{begin}data: [DONE]\n\n"));
             let fault = outcome.fault.as_ref().map(|(kind, _)| *kind);
             assert_eq!((fault, outcome.complete), (Some(FaultKind::StreamIncomplete), false), "{to:?}: {events:?}");

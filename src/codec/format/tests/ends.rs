@@ -226,8 +226,8 @@ fn a_search_result_that_names_an_address_is_a_source() {
 fn bytes_that_are_no_text_are_the_providers_fault() {
     for from in Format::ALL {
         let mut out = Vec::new();
-        let reply = std::sync::Arc::new(super::answers::reply());
-        let mut transcoder = crate::Transcoder::new(from, C, reply, crate::Undo::default());
+        let reply = std::sync::Arc::new(reply());
+        let mut transcoder = crate::Transcoder::new(from, C, reply, Undo::default());
         transcoder.chunk(b"data: {\"x\":\"\xff\"}\n\n", &mut out);
         let events = super::answers::frames(&out);
         assert_eq!(events.last().unwrap()["error"]["code"], "stream_malformed", "{from:?}: {events:?}");
