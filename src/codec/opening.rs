@@ -219,4 +219,38 @@ mod tests {
             r#"data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a"}}]}"#;
         check(Format::OpenaiChat, word, "lc");
     }
+
+    #[test]
+    fn what_passes_is_an_answer_or_may_be_one() {
+        use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
+        for (format, body, fault) in [
+            (
+                C,
+                r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#,
+                None,
+            ),
+            (C, "\n {\"choices\":[{\"message\":{\"content\":null}}]}\r\n", None),
+            (C, r#"{"id":"x","choices":[]}"#, Some(502)),
+            (C, r#"{"error":{"message":"quota","code":429}}"#, Some(429)),
+            (C, r#"{"choices":[{"message":{"content":"half"#, Some(502)),
+            (C, "<html></html>", Some(502)),
+            (C, "null", Some(502)),
+            (C, "", Some(502)),
+            (A, r#"{"type":"message","role":"assistant","content":[],"stop_reason":"end_turn","usage":{}}"#, None),
+            (A, r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#, Some(529)),
+            (R, r#"{"object":"response","status":"queued","output":[],"error":null}"#, None),
+            (
+                R,
+                r#"{"object":"response","status":"failed","output":[],"error":{"code":"server_error","message":"m"}}"#,
+                None,
+            ),
+            (R, r#"{"error":{"message":"no","type":"server_error"}}"#, Some(500)),
+            (G, r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}"#, None),
+            (G, r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#, None),
+            (G, r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#, Some(503)),
+            (G, r#"{"usageMetadata":{"promptTokenCount":1}}"#, Some(502)),
+        ] {
+            assert_eq!(passing_fault(format, body.as_bytes()).map(|fault| fault.status), fault, "{format:?} {body}");
+        }
+    }
 }
