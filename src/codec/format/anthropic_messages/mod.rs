@@ -115,7 +115,10 @@ const SPEC: Spec = Spec {
         (Field::Temperature, "1 at most; dropped where the model chooses its words by itself"),
         (Field::Text, "white space alone is left out"),
         (Field::Thinking, "thinking that another provider signed, or nobody, is left out"),
-        (Field::Tool, "a tool of free text is a function with one text, `input`"),
+        (
+            Field::Tool,
+            "a tool of free text is a function with one text, `input`; a choice at the top of a schema is told in words",
+        ),
         (Field::ToolCall, "only the assistant's"),
         (Field::ToolChoice, "dropped where there are no tools; a set of allowed tools is not said"),
         (Field::ToolName, "in 64 letters, digits, `_` and `-`: another name stands in, and is given back"),

@@ -113,7 +113,10 @@ static SPEC: Spec = Spec {
         (Field::Seed, "dropped where the server refuses it"),
         (Field::Store, "what another provider keeps cannot be asked for"),
         (Field::Temperature, "dropped where the model chooses its words by itself"),
-        (Field::Tool, "a custom tool is a function where the server knows none"),
+        (
+            Field::Tool,
+            "a custom tool is a function where the server knows none; a choice at the top of a schema is told in words",
+        ),
         (Field::ToolCall, "only the assistant's; members that the format lacks are dropped"),
         (Field::ToolChoice, "dropped where there are no tools; no set of allowed tools with `none` or a tool by name"),
         (Field::TopP, "dropped where the model chooses its words by itself"),
