@@ -69,6 +69,7 @@ impl Reading {
     /// The next frame is not read, nor is what looks like it.
     pub(crate) fn pass(&mut self) {
         self.alike = None;
+        self.reader.pass();
     }
 
     /// The stream is over.

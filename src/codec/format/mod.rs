@@ -173,6 +173,9 @@ pub trait StreamReader: Send + Sync {
     /// was handed on before.
     fn end(&mut self, sink: &mut dyn FnMut(Event<'_>));
 
+    /// A frame was not handed over, which tells nothing but that there is an answer.
+    fn pass(&mut self) {}
+
     /// What a next frame can be told by that is the last one but for its words and its counts.
     ///
     /// Asked only where the last frame handed on nothing but one delta, and usage.

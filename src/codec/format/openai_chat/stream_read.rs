@@ -31,6 +31,8 @@ pub(super) struct Reader {
     /// Number of the next block.
     next: u32,
     choices: Vec<Choice>,
+    /// There is an answer of which not all was handed over.
+    unread: bool,
     told: Told,
 }
 
@@ -111,11 +113,15 @@ impl StreamReader for Reader {
         if self.over {
             return;
         }
-        if self.choices.iter().all(|choice| choice.finish.is_some()) {
+        if !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some()) {
             return self.finish(sink);
         }
         self.over = true;
         sink(Event::Fault(incomplete()));
+    }
+
+    fn pass(&mut self) {
+        self.unread = true;
     }
 }
 
@@ -333,8 +339,11 @@ impl Reader {
     /// The stream is complete, unless there was no answer in it: closes what is open and says why each answer ended.
     fn finish(&mut self, sink: Sink<'_>) {
         self.over = true;
-        if self.choices.is_empty() {
+        if self.choices.is_empty() && !self.unread {
             return sink(Event::Fault(incomplete()));
+        }
+        if !self.started {
+            self.start(Text::EMPTY, Text::EMPTY, None, sink);
         }
         let failed = self.choices.iter().find_map(|choice| match &choice.finish {
             Some(Stop::Failed(word)) => Some(Stop::gave_up(word)),
@@ -343,6 +352,9 @@ impl Reader {
         if let Some(fault) = failed {
             // What is open stays open: a call that was closed would look complete.
             return sink(Event::Fault(fault));
+        }
+        if self.choices.is_empty() {
+            self.choices.push(Choice::default());
         }
         for choice in &mut self.choices {
             if let Some((_, block)) = choice.open.take() {
