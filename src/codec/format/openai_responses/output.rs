@@ -126,6 +126,18 @@ pub(super) fn annotation(citation: &Citation<'_>, span: (u64, u64)) -> Option<St
     String::from_utf8(out).ok()
 }
 
+/// True for an item of a provider's that has an id: nobody could refer to one without, and the vendor's SDKs want one.
+pub(super) fn has_id(raw: &Json<'_>) -> bool {
+    let mut found = false;
+    let read = raw.cursor().object::<JsonError>(|key, value| {
+        if key == "id" && value.peek()? == Kind::String {
+            found |= !value.clone().text()?.is_empty();
+        }
+        value.skip()
+    });
+    read.is_ok() && found
+}
+
 /// Log probabilities in this format's shape, and whether they tell of words of refusal too, which have no place for them.
 pub(super) fn logprobs(raw: &Json<'_>) -> (Option<Logprobs>, bool) {
     let (mut found, mut refusal) = (Logprobs::default(), false);

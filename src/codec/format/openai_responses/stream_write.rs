@@ -113,7 +113,9 @@ impl StreamWriter for Writer {
 fn unsayable(event: &Event<'_>) -> Option<Field> {
     match event {
         Event::BlockStart { candidate: 1.., .. } => Some(Field::N),
-        Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
+        Event::BlockStart { head: Head::ServerTool { format, raw }, .. } if *format != OWN || !output::has_id(raw) => {
+            Some(Field::ServerTool)
+        }
         Event::Citation { citation, .. } if citation.format != OWN && citation.url.is_none() => Some(Field::Citations),
         Event::Stop { candidate: 0, stop } if is_coarser(stop) => Some(Field::StopReason),
         Event::Usage(usage) if usage::tells_more(usage) => Some(Field::UsageDetail),
@@ -175,7 +177,9 @@ impl Writer {
         if candidate == 0 && !matches!(kind, Kind::Words { .. }) {
             self.leave_message(out);
         }
-        if let (0, Head::ServerTool { format: OWN, raw }) = (candidate, head) {
+        if let (0, Head::ServerTool { format: OWN, raw }) = (candidate, head)
+            && output::has_id(raw)
+        {
             self.out.keep(raw.as_str().len());
             let at = self.begin_item("it_", Body::Raw(one_line(raw.as_str())), out);
             self.out.end(at, "completed", out);
