@@ -104,6 +104,8 @@ const FOUND: &[&str] = &[
     "data: 012345678901234567\r\n\r\n",
     // The same in a whole answer under a stream's name.
     "{\"id\":\"r\",\"object\":\"response\",\"status\":\"completed\",\"model\":\"m\",\"output\":[{\"call_id\":\"c\",\"output\":\"40 C\",\"type\":\"function_call_output\"}]}",
+    // A server's own item that holds what reasoning has when it is done.
+    "{\"id\":\"r\",\"object\":\"response\",\"status\":\"completed\",\"model\":\"m\",\"output\":[{\"id\":\"i\",\"encrypted_content\":\"Uw==\",\"type\":\"compaction\"}]}",
     // A server's own item without the id by which it is known.
     "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"model\":\"m\"}}\n\ndata: \
      {\"type\":\"response.output_item.done\",\"output_index\":0,\"item\":{\"type\":\"local_shell_call\",\"status\":\"completed\",\"action\":{}}}\n\n",

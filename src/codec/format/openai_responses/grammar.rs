@@ -149,8 +149,10 @@ impl Grammar {
         let json = said.item.as_ref().ok_or("no item")?;
         let id = string(json, "id").filter(|id| !id.is_empty()).ok_or("an item without id")?;
         want(self.items.iter().all(|item| item.id != id), "an id of its own for every item")?;
-        want(field(json, "encrypted_content").is_none(), "nothing sealed before the item is done")?;
         let kind = string(json, "type").ok_or("an item without type")?;
+        // A server's own item is whole as it begins, whatever it holds.
+        let open = kind != "reasoning" || field(json, "encrypted_content").is_none();
+        want(open, "nothing sealed before the item is done")?;
         self.items.push(Item { id, kind, ..Item::default() });
         Ok(())
     }
