@@ -1,7 +1,5 @@
 //! Request bodies of every size, framing and protocol, and the bounds on them.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::client::{Ask, Client, Sent};
@@ -10,7 +8,6 @@ use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::http1::Ended;
 use crate::support::provider::Provider;
-use crate::support::{PATIENCE, within};
 
 async fn house(extra: &str) -> (Provider, Provider, Edge) {
     let chat = Provider::always(Wire::Chat.reply(false)).await;
@@ -213,14 +210,10 @@ async fn all_requests_together_hold_a_bounded_number_of_bytes() {
     assert_eq!(small.status, 200, "small ones still fit: {}", small.text());
     slow.raw(&ask.body[800_000..]).await.expect("open");
     assert_eq!(slow.response().await.status, 200);
-    // The answer is read before its request is forgotten.
-    let given_back = async {
-        while edge.metric("gateway_buffered_request_bytes", &[]).await > 0.0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    within(PATIENCE, "what was held to be given back", given_back).await;
+    let given_back = async || edge.metric_becomes("gateway_buffered_request_bytes", &[], 0.0).await;
+    given_back().await;
     assert_eq!(ask.clone().send(edge.addr).await.status, 200);
+    given_back().await;
     let mut announcing = Vec::new();
     for _ in 0..3 {
         let mut client = Client::connect(edge.addr).await;

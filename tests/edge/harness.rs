@@ -1,7 +1,5 @@
 //! The harness against itself: a scripted fault is what it says, and the client sees it.
 
-use std::time::Duration;
-
 use crate::support::client::{Ask, Client, Response, Sent};
 use crate::support::client_h2::H2Client;
 use crate::support::formats::{Fold, Wire};
@@ -10,7 +8,7 @@ use crate::support::http1::{Ended, Piece};
 use crate::support::provider::{Provider, Speaks, refused};
 use crate::support::script::{End, Framed, Reply};
 use crate::support::tls::Authority;
-use crate::support::{sse, within};
+use crate::support::{PATIENCE, sse, within};
 
 const STREAM: &str = "data: {\"a\":1}\n\ndata: {\"b\":2}\n\ndata: [DONE]\n\n";
 
@@ -83,7 +81,7 @@ async fn a_pause_waits_for_its_gate_and_a_leaving_client_is_seen() {
     gate.open();
     assert!(client.until_events(&mut framing, &mut body, 3).await);
     drop(client);
-    within(Duration::from_secs(5), "the provider to see it", provider.left(0)).await;
+    within(PATIENCE, "the provider to see it", provider.left(0)).await;
 }
 
 #[tokio::test]

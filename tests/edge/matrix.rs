@@ -16,7 +16,7 @@ use crate::support::gate::Gate;
 use crate::support::http1::Ended;
 use crate::support::provider::{Provider, Speaks, refused};
 use crate::support::script::{End, Framed, Reply};
-use crate::support::within;
+use crate::support::{PATIENCE, within};
 
 /// The longest silence that the edge bears, in each case's provider.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -337,7 +337,7 @@ async fn a_client_that_leaves_ends_its_request_upstream_at_once() {
         }
         let left = Instant::now();
         drop(asking);
-        let seen = within(Duration::from_secs(5), what, provider.left(0)).await;
+        let seen = within(PATIENCE, what, provider.left(0)).await;
         slowest.push(seen.saturating_duration_since(left));
     }
     // Most are seen within a few milliseconds; one may meet a machine that is busy with something else.

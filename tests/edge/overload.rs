@@ -39,25 +39,12 @@ fn limited(provider: &Provider, more: &str) -> Conf {
     Conf::open().provider_at("up", "openai", &provider.url(), more).model("m", "up/gpt")
 }
 
-/// Waits until a gauge is exactly this.
-async fn until(edge: &Edge, family: &str, labels: &[&str], wanted: f64) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let value = edge.metric(family, labels).await;
-        if (value - wanted).abs() < 0.5 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{family} {labels:?} stays {value}, not {wanted}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 type Waiting = Client<tokio::net::TcpStream>;
 
 /// Sends a request that is to wait, and waits until it does: then `count` do.
 async fn queue(edge: &Edge, ask: Ask, count: usize) -> Waiting {
     let client = ask.open(edge.addr).await;
-    until(edge, WAITING, &[], count as f64).await;
+    edge.metric_becomes(WAITING, &[], count as f64).await;
     client
 }
 
@@ -125,7 +112,7 @@ async fn a_full_provider_refuses_in_each_format_and_health_is_answered() {
         assert_eq!(Ask::get(path).send(edge.addr).await.status, 200, "{path}");
     }
     assert_eq!(edge.admin("GET", "/health/ready").await.status, 200);
-    assert!(edge.metric("gateway_shed_total", &["scope=\"provider\"", "reason=\"full\""]).await > 3.5);
+    edge.metric_reaches("gateway_shed_total", &["scope=\"provider\"", "reason=\"full\""], 4.0).await;
     let limit = limit_of(&edge, "provider").await;
     assert_eq!((&limit["name"], &limit["limit"], &limit["in_use"]), (&json!("up"), &json!(1), &json!(1)));
     assert_eq!(limit["refused"], 4, "{limit}");
@@ -133,7 +120,7 @@ async fn a_full_provider_refuses_in_each_format_and_health_is_answered() {
     assert!(line.contains("\"shed\":\"full\"") && line.contains("\"status\":503"), "{line}");
     gates[0].open();
     assert_eq!(running.response().await.status, 200);
-    until(&edge, IN_USE, &["up"], 0.0).await;
+    edge.metric_becomes(IN_USE, &["up"], 0.0).await;
     assert_eq!(provider.requests().len(), 1, "what is refused is never sent");
 }
 
@@ -215,7 +202,7 @@ async fn who_is_still_being_written_to_keeps_its_place() {
     assert!(matches!(within(PATIENCE, "a piece", slow.piece(&mut framing)).await, Piece::Data(_)));
     assert_eq!(ask().send(edge.addr).await.status, 429, "its only place is taken");
     drop(slow);
-    until(&edge, IN_USE, &["client"], 0.0).await;
+    edge.metric_becomes(IN_USE, &["client"], 0.0).await;
     assert_eq!(ask().send(edge.addr).await.status, 200);
 }
 
@@ -259,12 +246,12 @@ async fn who_leaves_while_waiting_makes_room_at_once() {
     let waiting = queue(&edge, Wire::Chat.ask("m", false), 1).await;
     check_refusals(&refused(&edge, None).await, 503, "provider_limit");
     drop(waiting);
-    until(&edge, WAITING, &[], 0.0).await;
+    edge.metric_becomes(WAITING, &[], 0.0).await;
     let h2 = H2Client::connect(edge.addr).await;
     let asked = tokio::spawn(async move { h2.ask(&Wire::Chat.ask("m", false)).await });
-    until(&edge, WAITING, &[], 1.0).await;
+    edge.metric_becomes(WAITING, &[], 1.0).await;
     asked.abort();
-    until(&edge, WAITING, &[], 0.0).await;
+    edge.metric_becomes(WAITING, &[], 0.0).await;
     edge.log_line("who left", |line| line.contains("client left")).await;
     let mut next = queue(&edge, Wire::Messages.ask("m", false), 1).await;
     gates[0].open();
@@ -291,9 +278,9 @@ async fn who_leaves_in_the_middle_of_an_upload_makes_room_too() {
         let head = format!("POST /v1/files HTTP/1.1\r\nhost: e\r\ncontent-length: {length}\r\n\r\n");
         waiting.raw(head.as_bytes()).await.expect("sent");
         waiting.raw(&vec![b'x'; sent]).await.expect("sent");
-        until(&edge, WAITING, &[], 1.0).await;
+        edge.metric_becomes(WAITING, &[], 1.0).await;
         drop(waiting);
-        until(&edge, WAITING, &[], 0.0).await;
+        edge.metric_becomes(WAITING, &[], 0.0).await;
     }
     // What was read while it waited is sent all the same, and once.
     for (at, size) in SIZES.into_iter().enumerate() {
@@ -302,7 +289,7 @@ async fn who_leaves_in_the_middle_of_an_upload_makes_room_too() {
         let ask = Ask::post("/v1/files", body.clone());
         let addr = edge.addr;
         let waiting = tokio::spawn(async move { ask.send(addr).await });
-        until(&edge, WAITING, &[], 1.0).await;
+        edge.metric_becomes(WAITING, &[], 1.0).await;
         gates[at].open();
         assert_eq!(running.response().await.status, 200);
         assert_eq!(within(PATIENCE, "its turn", waiting).await.expect("no panic").status, 200, "{size}");
@@ -331,7 +318,7 @@ async fn a_body_that_ends_while_it_waits_is_waited_with() {
     let h2 = H2Client::connect(edge.addr).await;
     let trailed = Ask::post("/v1/files", "a body with trailers").sent(Sent::Chunked(100));
     let waiting = tokio::spawn(async move { h2.ask_trailed(&trailed).await });
-    until(&edge, WAITING, &[], 1.0).await;
+    edge.metric_becomes(WAITING, &[], 1.0).await;
     // Whatever the edge does beside it, it can still do.
     assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
     gates[0].open();
@@ -357,12 +344,12 @@ async fn an_upload_that_goes_wrong_while_it_waits_is_told_so() {
     ] {
         let mut client = Client::connect(edge.addr).await;
         client.raw(format!("{head}{rest}").as_bytes()).await.expect("sent");
-        until(&edge, WAITING, &[], 1.0).await;
+        edge.metric_becomes(WAITING, &[], 1.0).await;
         client.raw(later.as_bytes()).await.expect("sent");
         let answer = within(PATIENCE, "what is wrong", client.response()).await;
         assert_eq!(answer.status, status, "{rest:?}: {}", answer.text());
         edge.metric_reaches("gateway_errors_total", &[&format!("error_type=\"{code}\"")], 1.0).await;
-        until(&edge, WAITING, &[], 0.0).await;
+        edge.metric_becomes(WAITING, &[], 0.0).await;
     }
     gates[0].open();
     assert_eq!(running.response().await.status, 200);
@@ -385,14 +372,14 @@ async fn what_is_cut_gives_its_place_back() {
     let edge = Edge::start(&conf).await;
     let ask = || Wire::Messages.ask("m", true).header("x-api-key", "key-of-web");
     assert!(ask().send(edge.addr).await.text().contains("error"), "the provider cut it");
-    until(&edge, IN_USE, &[], 0.0).await;
+    edge.metric_becomes(IN_USE, &[], 0.0).await;
     let mut client = ask().open(edge.addr).await;
     let (_, mut framing) = client.head().await;
     assert!(client.until_events(&mut framing, &mut Vec::new(), 2).await);
     // All requests, the client's, the model's and the provider's.
-    until(&edge, IN_USE, &[], 4.0).await;
+    edge.metric_becomes(IN_USE, &[], 4.0).await;
     drop(client);
-    until(&edge, IN_USE, &[], 0.0).await;
+    edge.metric_becomes(IN_USE, &[], 0.0).await;
     assert_eq!(of("web").send(edge.addr).await.status, 200);
 }
 
@@ -478,7 +465,7 @@ async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
     for count in 1..=3 {
         running.push(queue(&edge, Wire::Chat.ask_bytes(big.clone()), count).await);
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let refusal = loop {
         let mut client = Wire::Chat.ask("m", false).open(edge.addr).await;
         let answer = tokio::time::timeout(Duration::from_millis(100), client.response()).await;
@@ -494,7 +481,7 @@ async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
     for client in &mut running {
         assert_eq!(client.response().await.status, 200, "what was taken in is served");
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while Wire::Chat.ask("m", false).send(edge.addr).await.status != 200 {
         assert!(Instant::now() < deadline, "{} bytes, and it refuses", edge.resident());
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -505,7 +492,7 @@ async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
 async fn an_adaptive_limit_follows_what_the_provider_says() {
     let provider = Provider::always(Reply::json(503, "{}")).await;
     let edge = Edge::start(&limited(&provider, "adaptive: {min: 2}, breaker: {failures: 1000}")).await;
-    until(&edge, "gateway_concurrency_limit", &["up"], 20.0).await;
+    edge.metric_becomes("gateway_concurrency_limit", &["up"], 20.0).await;
     assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 503);
-    until(&edge, "gateway_concurrency_limit", &["up"], 18.0).await;
+    edge.metric_becomes("gateway_concurrency_limit", &["up"], 18.0).await;
 }

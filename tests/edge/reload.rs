@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::PATIENCE;
 use crate::support::client::Ask;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
@@ -31,7 +32,7 @@ fn conf(provider: &Provider, model: &str) -> Conf {
 
 /// Waits until a model answers with this status.
 async fn until(edge: &Edge, model: &str, status: u16) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let response = Wire::Chat.ask(model, false).send(edge.addr).await;
         if response.status == status {

@@ -312,7 +312,7 @@ async fn a_client_that_leaves_a_held_stream_ends_it_upstream() {
     let client = Wire::Chat.ask("m", true).open(edge.addr).await;
     provider.request(0).await;
     drop(client);
-    within(Duration::from_secs(5), "the provider to see it", provider.left(0)).await;
+    within(PATIENCE, "the provider to see it", provider.left(0)).await;
 }
 
 #[tokio::test]

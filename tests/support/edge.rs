@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::PATIENCE;
 use super::client::{Ask, Response};
 use super::provider::Provider;
 
@@ -177,7 +178,7 @@ impl Edge {
 
     /// The first line of its log that fits, waited for.
     pub async fn log_line(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let log = self.log();
             if let Some(line) = log.lines().find(|line| fits(line)) {
@@ -209,14 +210,25 @@ impl Edge {
 
     /// Waits until a metric is at least this.
     pub async fn metric_reaches(&self, family: &str, labels: &[&str], least: f64) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        self.metric_comes(family, labels, &format!("{least} or more"), |value| value >= least).await;
+    }
+
+    /// Waits until a metric is exactly this. An answer is read before its exchange is counted and what it held is given
+    /// back, so what is told of it is never there at once.
+    pub async fn metric_becomes(&self, family: &str, labels: &[&str], wanted: f64) {
+        self.metric_comes(family, labels, &wanted.to_string(), |value| (value - wanted).abs() < 0.5).await;
+    }
+
+    async fn metric_comes(&self, family: &str, labels: &[&str], wanted: &str, fits: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let text = self.metrics().await;
-            if sum(&text, family, labels) >= least {
+            let value = sum(&text, family, labels);
+            if fits(value) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{family} {labels:?} did not reach {least}:\n{text}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(Instant::now() < deadline, "{family} {labels:?} is {value}, not {wanted}:\n{text}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
