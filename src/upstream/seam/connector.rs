@@ -11,11 +11,13 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector as Plain;
 use pingora_core::connectors::http::custom::{Connection, Connector};
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 
-use super::plain;
+use super::idle::Idle;
 use super::session::SeamSession;
+use super::{plain, versions};
 
 /// Connects sessions of the seam, over HTTP/1.1 and HTTP/2, and keeps their connections.
 pub struct Seam(Arc<Roads>);
@@ -23,6 +25,8 @@ pub struct Seam(Arc<Roads>);
 /// The connections of the seam.
 pub(super) struct Roads {
     plain: Plain,
+    /// Connections of HTTP/1.1; those of HTTP/2 carry several requests at once, and are Pingora's to keep.
+    idle: Arc<Idle>,
     /// Peers, by their hash, that agreed on HTTP/2 and then asked for HTTP/1.1. Pingora's own note of them does not keep
     /// it from taking another stream of the connection that stands.
     downgraded: RwLock<AHashSet<u64>>,
@@ -32,7 +36,8 @@ impl Seam {
     /// A connector with these options.
     #[must_use]
     pub fn new(options: ConnectorOptions) -> Self {
-        Self(Arc::new(Roads { plain: Plain::new(Some(options)), downgraded: RwLock::default() }))
+        let idle = Idle::new(options.keepalive_pool_size);
+        Self(Arc::new(Roads { plain: Plain::new(Some(options)), idle, downgraded: RwLock::default() }))
     }
 }
 
@@ -43,23 +48,37 @@ impl Roads {
     ///
     /// No connection could be made.
     pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(SeamSession, bool)> {
-        let wanted = self.peer(peer);
+        let key = peer.reuse_hash();
+        let (_, oldest) = versions(peer);
+        let kept = if oldest == 1 { self.idle.take(key) } else { None };
+        if let Some(stream) = kept {
+            let session = HttpSession::H1(Http1Session::new_with_options(stream, peer));
+            return Ok((SeamSession::new(session, peer, key, self), true));
+        }
+        let wanted = self.peer(peer, key);
         let (session, reused) = self.plain.get_http_session(&wanted).await?;
         // Over TLS the provider chooses the version, and Pingora takes what it is given.
-        if wanted.options.alpn.get_min_http_version() == 2 && matches!(session, HttpSession::H1(_)) {
+        if oldest == 2 && matches!(session, HttpSession::H1(_)) {
             return Err(Error::explain(ErrorType::HandshakeError, "the provider does not agree to HTTP/2").into_up());
         }
-        Ok((SeamSession::new(session, peer, self), reused))
+        Ok((SeamSession::new(session, peer, key, self), reused))
     }
 
     /// Ends a session with `peer`; its connection is kept if it can carry another.
     pub(super) async fn close(&self, session: SeamSession, peer: &HttpPeer, idle: Option<Duration>) {
-        let peer = self.peer(peer);
-        if session.is_downgraded() {
-            self.downgrade(&peer);
+        let key = session.key;
+        if session.is_downgraded() && versions(peer).1 == 1 {
+            self.downgraded.write().unwrap_or_else(PoisonError::into_inner).insert(key);
         }
-        if let Some(session) = session.into_reusable().await {
-            self.plain.release_http_session(session, &peer, idle).await;
+        match session.into_reusable().await {
+            Some(HttpSession::H1(mut session)) => {
+                session.respect_keepalive();
+                if let Some(stream) = session.reuse().await {
+                    self.idle.keep(key, stream, idle);
+                }
+            }
+            Some(session) => self.plain.release_http_session(session, &self.peer(peer, key), idle).await,
+            None => {}
         }
     }
 
@@ -69,23 +88,16 @@ impl Roads {
         self.close(session, peer, peer.options.idle_timeout).await;
     }
 
-    /// The peer as Pingora's connector takes it.
-    fn peer(&self, marked: &HttpPeer) -> HttpPeer {
+    /// The peer with this hash as Pingora's connector takes it.
+    fn peer(&self, marked: &HttpPeer, key: u64) -> HttpPeer {
         let mut peer = plain(marked);
         if peer.options.alpn.get_max_http_version() == 2 {
             let downgraded = self.downgraded.read().unwrap_or_else(PoisonError::into_inner);
-            if downgraded.contains(&peer.reuse_hash()) {
+            if downgraded.contains(&key) {
                 peer.options.set_http_version(1, 1);
             }
         }
         peer
-    }
-
-    /// From now on `peer` is asked by HTTP/1.1, if it may be.
-    fn downgrade(&self, peer: &HttpPeer) {
-        if peer.options.alpn.get_min_http_version() == 1 {
-            self.downgraded.write().unwrap_or_else(PoisonError::into_inner).insert(peer.reuse_hash());
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod connector;
 mod cork;
 mod early;
 mod hold;
+mod idle;
 mod join;
 mod race;
 mod session;
@@ -273,16 +274,22 @@ pub fn take(peer: &mut HttpPeer) {
     peer.group_key ^= GROUP;
 }
 
-/// The peer as it was before [`take`], but for the pool that its connections belong to.
-fn plain(peer: &HttpPeer) -> HttpPeer {
-    let mut peer = peer.clone();
-    if let ALPN::Custom(name) = &peer.options.alpn {
-        let (most, least) = match name.protocol() {
+/// The newest and the oldest version of HTTP that `peer` may be asked by.
+fn versions(peer: &HttpPeer) -> (u8, u8) {
+    match &peer.options.alpn {
+        ALPN::Custom(name) => match name.protocol() {
             b"tidegate/2" => (2, 2),
             b"tidegate/2,1" => (2, 1),
             _ => (1, 1),
-        };
-        peer.options.set_http_version(most, least);
+        },
+        alpn => (alpn.get_max_http_version(), alpn.get_min_http_version()),
     }
+}
+
+/// The peer as it was before [`take`], but for the pool that its connections belong to.
+fn plain(peer: &HttpPeer) -> HttpPeer {
+    let (most, least) = versions(peer);
+    let mut peer = peer.clone();
+    peer.options.set_http_version(most, least);
     peer
 }

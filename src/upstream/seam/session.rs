@@ -60,6 +60,8 @@ enum Parts {
 /// A session of the seam around one of Pingora's.
 pub struct SeamSession {
     pub(super) inner: HttpSession,
+    /// The hash of the peer that its connection leads to.
+    pub(super) key: u64,
     roads: Arc<Roads>,
     /// The peer, where it is another than the one that was asked for.
     pub(super) moved: Option<Box<HttpPeer>>,
@@ -100,11 +102,12 @@ pub struct SeamSession {
 }
 
 impl SeamSession {
-    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, roads: &Arc<Roads>) -> Self {
+    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, key: u64, roads: &Arc<Roads>) -> Self {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course::patient(Format::DEFAULT, forever);
         Self {
             inner,
+            key,
             roads: Arc::clone(roads),
             moved: None,
             tls: peer.is_tls(),
