@@ -87,7 +87,8 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
             }
             Err(rejection) => Err(rejection),
         },
-        Place::Service(asked) => services::take_in(edge, session, exchange, (asked, &keys)).await,
+        // Boxed: an upload needs 11 KB that every request would have in its future.
+        Place::Service(asked) => Box::pin(services::take_in(edge, session, exchange, (asked, &keys))).await,
         Place::Api(_, operation, line) => {
             let asked = Asked { format, operation, line, keys };
             take_in(edge, session, exchange, asked).await

@@ -15,6 +15,7 @@ use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 
+use super::gather::gathering;
 use super::idle::Idle;
 use super::session::SeamSession;
 use super::{plain, versions};
@@ -47,7 +48,7 @@ impl Roads {
     /// # Errors
     ///
     /// No connection could be made.
-    pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(SeamSession, bool)> {
+    pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(Box<SeamSession>, bool)> {
         let key = peer.reuse_hash();
         let (_, oldest) = versions(peer);
         let kept = if oldest == 1 { self.idle.take(key) } else { None };
@@ -55,17 +56,26 @@ impl Roads {
             let session = HttpSession::H1(Http1Session::new_with_options(stream, peer));
             return Ok((SeamSession::new(session, peer, key, self), true));
         }
-        let wanted = self.peer(peer, key);
-        let (session, reused) = self.plain.get_http_session(&wanted).await?;
+        // Boxed, as is what ends a session: a connection is made for few of the requests that would each have its 9 KB.
+        let (session, reused) = Box::pin(self.connect(peer, key)).await?;
         // Over TLS the provider chooses the version, and Pingora takes what it is given.
-        if oldest == 2 && matches!(session, HttpSession::H1(_)) {
-            return Err(Error::explain(ErrorType::HandshakeError, "the provider does not agree to HTTP/2").into_up());
-        }
+        let session = match session {
+            HttpSession::H1(_) if oldest == 2 => {
+                let words = "the provider does not agree to HTTP/2";
+                return Err(Error::explain(ErrorType::HandshakeError, words).into_up());
+            }
+            HttpSession::H1(session) => HttpSession::H1(gathering(session, peer)),
+            session => session,
+        };
         Ok((SeamSession::new(session, peer, key, self), reused))
     }
 
+    async fn connect(&self, peer: &HttpPeer, key: u64) -> Result<(HttpSession, bool)> {
+        self.plain.get_http_session(&self.peer(peer, key)).await
+    }
+
     /// Ends a session with `peer`; its connection is kept if it can carry another.
-    pub(super) async fn close(&self, session: SeamSession, peer: &HttpPeer, idle: Option<Duration>) {
+    pub(super) async fn close(&self, session: Box<SeamSession>, peer: &HttpPeer, idle: Option<Duration>) {
         let key = session.key;
         if session.is_downgraded() && versions(peer).1 == 1 {
             self.downgraded.write().unwrap_or_else(PoisonError::into_inner).insert(key);
@@ -77,13 +87,16 @@ impl Roads {
                     self.idle.keep(key, stream, idle);
                 }
             }
-            Some(session) => self.plain.release_http_session(session, &self.peer(peer, key), idle).await,
+            Some(session) => {
+                let peer = self.peer(peer, key);
+                Box::pin(self.plain.release_http_session(session, &peer, idle)).await;
+            }
             None => {}
         }
     }
 
     /// Ends a session with `peer` whose answer nobody wants: HTTP/1.1 closes the connection, HTTP/2 resets the stream.
-    pub(super) async fn cancel(&self, mut session: SeamSession, peer: &HttpPeer) {
+    pub(super) async fn cancel(&self, mut session: Box<SeamSession>, peer: &HttpPeer) {
         session.fail();
         self.close(session, peer, peer.options.idle_timeout).await;
     }
@@ -119,7 +132,7 @@ impl Connector for Seam {
             return Err(Error::explain(ErrorType::InternalError, "the seam is for HTTP peers"));
         };
         let (session, reused) = self.0.open(peer).await?;
-        Ok((Connection::Session(Box::new(session)), reused))
+        Ok((Connection::Session(session), reused))
     }
 
     async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<Box<SeamSession>> {
@@ -135,10 +148,10 @@ impl Connector for Seam {
     ) {
         // Pingora releases every session, also one that failed in the middle, and as one with the peer that it asked for.
         match session.moved.take() {
-            Some(peer) => self.0.close(*session, &peer, peer.options.idle_timeout).await,
+            Some(peer) => self.0.close(session, &peer, peer.options.idle_timeout).await,
             None => {
                 let Some(peer) = http_peer(peer) else { return };
-                self.0.close(*session, peer, idle).await;
+                self.0.close(session, peer, idle).await;
             }
         }
     }

@@ -14,8 +14,8 @@
 //! were configured. The seam's connections are pooled apart from those of the plain way.
 
 mod connector;
-mod cork;
 mod early;
+mod gather;
 mod hold;
 mod idle;
 mod join;

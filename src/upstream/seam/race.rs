@@ -66,7 +66,7 @@ pub enum Fate {
 type Said = Result<u16>;
 
 /// What the second attempt came to, with its session if there is one.
-type Other = (Option<(SeamSession, Box<HttpPeer>)>, Said);
+type Other = (Option<(Box<SeamSession>, Box<HttpPeer>)>, Said);
 
 /// How a race ends.
 enum End {
@@ -75,7 +75,7 @@ enum End {
     /// The first is the answer, beside a second that came to this, or to nothing yet.
     First(Said, Option<Other>),
     /// The second is, beside a first that came to this, or to nothing yet.
-    Second(SeamSession, Box<HttpPeer>, Option<Said>),
+    Second(Box<SeamSession>, Box<HttpPeer>, Option<Said>),
 }
 
 impl SeamSession {

@@ -21,8 +21,8 @@ use tidegate_codec::Format;
 use tokio::sync::mpsc;
 
 use super::connector::Roads;
-use super::cork;
 use super::early::Early;
+use super::gather;
 use super::hold::Kind;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, Cut, HEARTBEAT, LINGER, LOOKS, STREAM_TOO_LONG, heed};
@@ -70,8 +70,6 @@ pub struct SeamSession {
     /// The request's body, until all of it was written.
     parts: Option<Parts>,
     writer: Option<Writer>,
-    /// The socket keeps the head until the body's end.
-    corked: bool,
     /// All of the request was written.
     sent: bool,
     /// When that was, or when the last piece of it was written.
@@ -102,10 +100,10 @@ pub struct SeamSession {
 }
 
 impl SeamSession {
-    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, key: u64, roads: &Arc<Roads>) -> Self {
+    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, key: u64, roads: &Arc<Roads>) -> Box<Self> {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course::patient(Format::DEFAULT, forever);
-        Self {
+        Box::new(Self {
             inner,
             key,
             roads: Arc::clone(roads),
@@ -114,7 +112,6 @@ impl SeamSession {
             course,
             parts: None,
             writer: None,
-            corked: false,
             sent: false,
             since: clock::now(),
             stuck: false,
@@ -129,7 +126,7 @@ impl SeamSession {
             failed: false,
             downgraded: false,
             void: None,
-        }
+        })
     }
 
     /// The head of the answer, once it is there.
@@ -165,15 +162,22 @@ impl SeamSession {
         }
         self.suit(&mut head)?;
         self.inner.set_read_timeout(None);
-        self.corked = self.course.body.is_some() && cork::put(&self.inner);
-        self.inner.write_request_header(head).await?;
+        let body_is_here = self.course.body.is_some();
+        if body_is_here {
+            gather::wait(&self.inner, true);
+        }
+        let written = self.inner.write_request_header(head).await;
+        if body_is_here {
+            gather::wait(&self.inner, false);
+        }
+        written?;
         self.since = clock::now();
         Ok(())
     }
 
-    /// Becomes `other`, and gives the session that it was.
-    pub(super) fn become_other(&mut self, other: Self) -> Self {
-        let mut was = std::mem::replace(self, other);
+    /// Becomes another, and gives the session that it was.
+    pub(super) fn become_other(&mut self, mut was: Box<Self>) -> Box<Self> {
+        std::mem::swap(self, &mut was);
         self.writer = was.writer.take();
         self.void = match was.parts.take() {
             Some(Parts::Coming(parts)) => Some(parts),
@@ -222,14 +226,14 @@ impl SeamSession {
     }
 
     /// The inner session, if its connection may be used again; any other is closed.
-    pub(super) async fn into_reusable(mut self) -> Option<HttpSession> {
+    pub(super) async fn into_reusable(mut self: Box<Self>) -> Option<HttpSession> {
         let done = self.sent && !self.failed && self.inner.response_header().is_some();
         // Of an HTTP/2 connection only the stream ends with it: what is dropped unfinished is reset.
         if matches!(self.inner, HttpSession::H2(_)) || (done && self.inner.response_done()) {
             return Some(self.inner);
         }
         if !self.failed {
-            self.say_goodbye().await;
+            Box::pin(self.say_goodbye()).await;
         }
         None
     }
@@ -361,9 +365,6 @@ impl SeamSession {
             Some(Part::End) => {
                 self.parts = None;
                 let ended = self.inner.finish_request_body().await;
-                if std::mem::take(&mut self.corked) {
-                    cork::pull(&self.inner);
-                }
                 self.sent = ended.is_ok();
                 self.since = clock::now();
                 ended
