@@ -4,11 +4,15 @@ use crate::json::Cursor;
 
 /// Most bytes of such a document that are kept; an error is short.
 const MOST: usize = 64 << 10;
+/// What some servers begin a text with.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The beginning of a stream, as long as it may be one JSON document: no line of an event begins like one.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     bytes: Vec<u8>,
+    /// Something came.
+    begun: bool,
     /// It is none.
     over: bool,
 }
@@ -19,6 +23,8 @@ impl Document {
         if self.over {
             return;
         }
+        let chunk = if self.begun { chunk } else { chunk.strip_prefix(BOM).unwrap_or(chunk) };
+        self.begun |= !chunk.is_empty();
         let new = if self.bytes.is_empty() { chunk.trim_ascii_start() } else { chunk };
         self.over = self.bytes.len() + new.len() > MOST
             || self.bytes.first().or(new.first()).is_some_and(|first| !matches!(first, b'{' | b'['));

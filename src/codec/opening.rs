@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use crate::Format;
 use crate::document::Document;
-use crate::format::{StreamReader, wire};
+use crate::format::{ERROR_WORD, StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Head, Stop};
 use crate::translate::read_whole;
@@ -44,10 +44,21 @@ pub fn whole_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
 pub fn passing_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
     let trimmed = body.trim_ascii();
     let has = |word: &&str| memmem::find(trimmed, word.as_bytes()).is_some();
+    let words = wire(provider).spec().answer_words;
     let plausible = trimmed.first() == Some(&b'{')
         && trimmed.last() == Some(&b'}')
-        && wire(provider).spec().answer_words.iter().all(has);
+        && words.iter().all(has)
+        && (words.contains(&ERROR_WORD) || !may_say_error(trimmed));
     if plausible { None } else { whole_fault(provider, body) }
+}
+
+/// Whether anything in `body` is called an error and is not null: some servers put one beside the empty shape of an answer.
+fn may_say_error(body: &[u8]) -> bool {
+    memmem::find_iter(body, ERROR_WORD.as_bytes()).any(|at| {
+        let value = body.get(at + ERROR_WORD.len()..).unwrap_or_default().trim_ascii_start();
+        let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
+        !value.starts_with(b"null")
+    })
 }
 
 /// What the beginning of a stream is.
@@ -105,10 +116,9 @@ impl Opening {
 
     /// The provider closed the stream: what its beginning is, now that it is all. Never [`Seen::Lifecycle`].
     pub fn finish(mut self) -> Seen {
-        // Some servers answer with an error under a stream's name.
-        let document = self.document.take().filter(|_| !self.spoke);
-        if let Some(fault) = document.and_then(|document| whole_fault(self.provider, &document)) {
-            return Seen::Failed(fault);
+        // Some servers answer with one document under a stream's name: an error, or the whole answer.
+        if let Some(document) = self.document.take().filter(|_| !self.spoke) {
+            return whole_fault(self.provider, &document).map_or(Seen::Content, Seen::Failed);
         }
         // A last event whose closing empty line is missing is whole if it reads as such.
         self.chunk(b"\n\n");
@@ -200,6 +210,10 @@ mod tests {
         check(format, ": a comment\n\n|data: [DONE]\n\n", "lff");
         check(format, &format!("{role}\n\n|data: {{\"error\":{{\"message\":\"no\",\"code\":502}}}}\n\n"), "lff");
         check(format, "data: {nonsense\n\n", "ff");
+        // One document under a stream's name.
+        let answer = r#"{"id":"c","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+        check(format, &format!("\u{feff}{answer}"), "lc");
+        check(format, r#"{"error":{"message":"no","code":502}}"#, "lf");
         let created = r#"data: {"type":"response.created","sequence_number":0,"response":{"id":"r","model":"m","status":"in_progress","output":[]}}"#;
         let failed = r#"data: {"type":"response.failed","sequence_number":1,"response":{"id":"r","status":"failed","error":{"code":"server_error","message":"no"},"output":[]}}"#;
         check(Format::OpenaiResponses, &format!("{created}\n\n|{failed}\n\n"), "lff");
@@ -233,6 +247,23 @@ mod tests {
             (C, r#"{"id":"x","choices":[]}"#, Some(502)),
             (C, r#"{"error":{"message":"quota","code":429}}"#, Some(429)),
             (C, r#"{"choices":[{"message":{"content":"half"#, Some(502)),
+            (C, r#"{"id":"x","choices":[],"message":"","error":{"message":"quota","code":429}}"#, Some(429)),
+            (
+                C,
+                r#"{"choices":[{"message":{"content":"an \"error\": x"},"finish_reason":"stop"}],"error" : null}"#,
+                None,
+            ),
+            (
+                A,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"busy","param":"content"}}"#,
+                Some(529),
+            ),
+            (
+                A,
+                r#"{"content":[{"type":"tool_use","id":"t","name":"f","input":{"error":1}}],"stop_reason":"tool_use"}"#,
+                None,
+            ),
+            (R, r#"{"error":{"message":"no","type":"server_error","param":"output"}}"#, Some(500)),
             (C, "<html></html>", Some(502)),
             (C, "null", Some(502)),
             (C, "", Some(502)),

@@ -20,11 +20,12 @@ pub fn replay(response: &Response<'_>, sink: &mut dyn FnMut(Event<'_>)) {
     for candidate in &response.candidates {
         let index = u32::try_from(candidate.index).unwrap_or(u32::MAX);
         dropped(&candidate.extras, sink);
-        for block in &candidate.blocks {
-            replay_block(block, (next, index), response.format, sink).then(|| next += 1);
-        }
+        // As streams have them: before the words that they are of.
         if let Some(raw) = &candidate.logprobs {
             sink(Event::Logprobs { candidate: index, raw: raw.by_ref() });
+        }
+        for block in &candidate.blocks {
+            replay_block(block, (next, index), response.format, sink).then(|| next += 1);
         }
         sink(Event::Stop { candidate: index, stop: candidate.stop.clone() });
     }

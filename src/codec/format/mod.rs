@@ -225,6 +225,9 @@ fn stop_place(response: &Response<'_>, candidate: usize) -> Place {
     Place::Pointer(wire(response.format).stop_pointer(stop, candidate))
 }
 
+/// The name that all formats give to what went wrong.
+pub const ERROR_WORD: &str = "\"error\"";
+
 /// What a format is, as data.
 #[derive(Debug)]
 pub struct Spec {
@@ -251,7 +254,7 @@ pub struct Spec {
     pub beta_header: Option<&'static str>,
     /// Header in which the vendor's SDKs look for the id of a request, beside `x-request-id`.
     pub request_id_header: Option<&'static str>,
-    /// Words that a whole answer of a model has, whatever else is in it.
+    /// Words that a whole answer of a model has, whatever else is in it; [`ERROR_WORD`] where it names its error, or none.
     pub answer_words: &'static [&'static str],
     /// A key that is refused may be called a bad request (400), which only the body tells.
     pub bad_key_is_bad_request: bool,

@@ -8,6 +8,8 @@ use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
 /// Most sources that are taken of one answer.
 const MOST: usize = 512;
+/// Most bytes of the answer's words that are repeated beside its sources: their places say which they are.
+const MOST_REPEATED: usize = 256 << 10;
 
 /// A source of an answer.
 #[derive(Debug, Clone)]
@@ -73,20 +75,26 @@ pub(super) fn read_grounding<'a>(
     let mut used = vec![false; chunks.len()];
     let mut left = MOST;
     for support in &supports {
+        if left == 0 {
+            more = true;
+            break;
+        }
         let span = support.bytes.and_then(|bytes| place.span(bytes, support.part));
         for index in support.chunks.iter().filter_map(|index| usize::try_from(*index).ok()) {
             let (Some(chunk), Some(seen)) = (chunks.get(index), used.get_mut(index)) else { continue };
             *seen = true;
-            left = left.saturating_sub(1);
-            if left > 0 {
+            more |= left == 0;
+            if let Some(fewer) = left.checked_sub(1) {
+                left = fewer;
                 each(chunk.citation(span));
             }
         }
     }
-    for (chunk, _) in chunks.iter().zip(&used).filter(|(_, used)| !**used).take(left) {
+    let mut unused = chunks.iter().zip(&used).filter(|(_, used)| !**used).map(|(chunk, _)| chunk);
+    for chunk in unused.by_ref().take(left) {
         each(chunk.citation(None));
     }
-    Ok(more)
+    Ok(more || unused.next().is_some())
 }
 
 impl<'a> Chunk<'a> {
@@ -159,20 +167,21 @@ fn read_support(cursor: &mut Cursor<'_>) -> Result<Support, JsonError> {
     Ok(support)
 }
 
-/// Reads a `citationMetadata`: words that stand in a known work.
+/// Reads a `citationMetadata`: words that stand in a known work. Returns whether there are more than are taken.
 pub(super) fn read_citations<'a>(
     cursor: &mut Cursor<'a>,
     place: Place<'_>,
     each: &mut dyn FnMut(Citation<'a>),
-) -> Result<(), JsonError> {
-    let mut left = MOST;
+) -> Result<bool, JsonError> {
+    let (mut left, mut more) = (MOST, false);
     fields::<JsonError>(cursor, |name, _, value| {
         if !matches!(name, "citationSources" | "citations") || value.peek()? != Kind::Array {
             return value.skip();
         }
         value.array(|_, element| {
             let raw = element.clone().json()?;
-            if element.peek()? != Kind::Object {
+            more |= left == 0;
+            if element.peek()? != Kind::Object || left == 0 {
                 return element.skip();
             }
             let (mut from, mut to, mut url, mut title) = (0, None, None, None);
@@ -187,13 +196,12 @@ pub(super) fn read_citations<'a>(
                 Ok(())
             })?;
             let span = to.and_then(|to| place.span((from, to), 0));
-            left = left.saturating_sub(1);
-            if left > 0 {
-                each(Citation { url, title, cited_text: None, span, raw, format: OWN });
-            }
+            left -= 1;
+            each(Citation { url, title, cited_text: None, span, raw, format: OWN });
             Ok(())
         })
-    })
+    })?;
+    Ok(more)
 }
 
 /// Sources on their way to a client.
@@ -215,20 +223,21 @@ struct Source {
 }
 
 impl Sources {
-    /// Takes a source of a block that begins at character `begin` of the answer's text; `false` for one without an address,
-    /// which cannot be said.
+    /// Takes a source of a block that begins at character `begin` of the answer's text; `false` for one that cannot be said:
+    /// it has no address, or is one too many.
     pub(super) fn take(&mut self, citation: &Citation<'_>, begin: u64) -> bool {
         let own = citation.format == OWN && citation.raw.kind() == Kind::Object;
         if citation.url.is_none() && !own {
             return false;
         }
-        if self.list.len() < MOST {
-            let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
-            let url = citation.url.as_ref().map(|url| url.escaped().to_owned()).unwrap_or_default();
-            let raw = (own && url.is_empty()).then(|| citation.raw.clone().into_owned());
-            let span = citation.span.map(|(from, to)| (begin.saturating_add(from), begin.saturating_add(to)));
-            self.list.push(Source { url, title, own, raw, span });
+        if self.list.len() >= MOST {
+            return false;
         }
+        let title = citation.title.as_ref().map(|title| title.escaped().to_owned()).unwrap_or_default();
+        let url = citation.url.as_ref().map(|url| url.escaped().to_owned()).unwrap_or_default();
+        let raw = (own && url.is_empty()).then(|| citation.raw.clone().into_owned());
+        let span = citation.span.map(|(from, to)| (begin.saturating_add(from), begin.saturating_add(to)));
+        self.list.push(Source { url, title, own, raw, span });
         true
     }
 
@@ -274,11 +283,17 @@ impl Sources {
             json.key("title").text(&Text::from_escaped(chunk.title.as_str())).close_object().close_object();
         }
         json.close_array().key("groundingSupports").open_array();
+        let mut repeated = 0_usize;
         for (source, chunk) in self.list.iter().zip(index) {
             let Some((from, to)) = source.span.and_then(|span| bytes_of(text, span)) else { continue };
             json.open_object().key("segment").open_object();
             json.key("startIndex").number(from as u64).key("endIndex").number(to as u64);
-            json.key("text").plain(text.get(from..to).unwrap_or_default()).close_object();
+            let words = text.get(from..to).unwrap_or_default();
+            repeated = repeated.saturating_add(words.len());
+            if repeated <= MOST_REPEATED {
+                json.key("text").plain(words);
+            }
+            json.close_object();
             json.key("groundingChunkIndices").open_array().number(chunk as u64).close_array().close_object();
         }
         json.close_array().close_object();
@@ -320,6 +335,47 @@ mod tests {
         let segment = &written["groundingMetadata"]["groundingSupports"][0]["segment"];
         assert_eq!((segment["startIndex"].as_u64(), segment["endIndex"].as_u64()), (Some(0), Some(14)));
         assert_eq!(segment["text"], "北京 is big.");
+    }
+
+    #[test]
+    fn sources_are_bounded_and_what_is_left_out_is_told() {
+        let text = "x".repeat(1_000);
+        let chunk = |at: usize| format!(r#"{{"web":{{"uri":"https://a/{at}"}}}}"#);
+        let chunks: Vec<String> = (0..=MOST).map(chunk).collect();
+        for (count, more) in [(MOST, false), (MOST + 1, true)] {
+            let metadata = format!(r#"{{"groundingChunks":[{}]}}"#, chunks[..count].join(","));
+            let mut seen = Vec::new();
+            let place = Place { text: &text, parts: &[0] };
+            let told =
+                read_grounding(&mut Cursor::over(&metadata), place, &mut |citation| seen.push(citation)).unwrap();
+            assert_eq!((told, seen.len()), (more, MOST));
+            let all: Vec<String> = (0..count).map(|at| at.to_string()).collect();
+            let support = format!(r#"{{"segment":{{"endIndex":1000}},"groundingChunkIndices":[{}]}}"#, all.join(","));
+            let metadata =
+                format!(r#"{{"groundingChunks":[{}],"groundingSupports":[{support}]}}"#, chunks[..count].join(","));
+            let mut seen = Vec::new();
+            let told =
+                read_grounding(&mut Cursor::over(&metadata), place, &mut |citation| seen.push(citation)).unwrap();
+            assert_eq!((told, seen.len()), (more, MOST));
+            let works = vec![r#"{"endIndex":1000,"uri":"https://a"}"#; count];
+            let metadata = format!(r#"{{"citationSources":[{}]}}"#, works.join(","));
+            let mut seen = Vec::new();
+            let told =
+                read_citations(&mut Cursor::over(&metadata), place, &mut |citation| seen.push(citation)).unwrap();
+            assert_eq!((told, seen.len()), (more, MOST));
+            let mut sources = Sources::default();
+            let taken = (0..count).filter(|_| sources.take(&seen[0], 0)).count();
+            assert_eq!(taken, MOST);
+            let mut out = Vec::new();
+            let mut json = Writer::new(&mut out);
+            json.open_object();
+            sources.write(&text, &mut json);
+            json.close_object();
+            let written: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let supports = written["groundingMetadata"]["groundingSupports"].as_array().unwrap();
+            let said = supports.iter().filter(|support| support["segment"].get("text").is_some()).count();
+            assert_eq!((supports.len(), said), (MOST, MOST_REPEATED / 1_000));
+        }
     }
 
     #[test]

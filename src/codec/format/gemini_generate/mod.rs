@@ -99,8 +99,8 @@ const SPEC: Spec = Spec {
     version_header: None,
     beta_header: None,
     request_id_header: None,
-    // https://ai.google.dev/gemini-api/docs/troubleshooting: 400 with the reason `API_KEY_INVALID`.
     answer_words: &["\"candidates\""],
+    // https://ai.google.dev/gemini-api/docs/troubleshooting: 400 with the reason `API_KEY_INVALID`.
     bad_key_is_bad_request: true,
     source: "API v1beta of November 2026; SDK google-genai 3.4",
     request_losses: &[

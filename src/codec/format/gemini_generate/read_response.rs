@@ -93,7 +93,11 @@ fn candidate<'a>(answer: Answer<'a>, response_id: &Text<'a>) -> Result<Candidate
             }
         }
         if let Some(mut citations) = answer.citations {
-            read_citations(&mut citations, place, &mut |citation| sources.push(citation))?;
+            let at = citations.offset();
+            if read_citations(&mut citations, place, &mut |citation| sources.push(citation))? {
+                let key = Cow::Borrowed("citationMetadata");
+                extras.push(Extra { field: Field::Citations, key, value: Json::NULL, at });
+            }
         }
     }
     cite(&mut blocks, sources);

@@ -332,7 +332,7 @@ impl Talk {
             more |= read.unwrap_or(true);
         }
         if let Some(raw) = citations {
-            let _ = read_citations(&mut raw.cursor(), place, &mut cite);
+            more |= read_citations(&mut raw.cursor(), place, &mut cite).unwrap_or(true);
         }
         if more {
             lost(sink, Field::Citations);

@@ -141,7 +141,11 @@ fn candidate<'a>(value: &mut Cursor<'a>, position: usize, id: &str) -> Result<Ca
     }
     let stop = match failed {
         Some(words) => Stop::Failed(words),
-        None => finish.map_or(Stop::EndTurn, |word| read_stop(&word, matched)),
+        None => match finish {
+            Some(word) => read_stop(&word, matched),
+            None if blocks.is_empty() => Stop::Failed(Text::from_escaped("it has neither words nor a reason")),
+            None => Stop::EndTurn,
+        },
     };
     Ok(Candidate { index, stop: derive_stop(stop, calls), blocks, logprobs, extras })
 }

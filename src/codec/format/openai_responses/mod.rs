@@ -40,8 +40,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Facts, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter, Target,
-    WireFormat,
+    ERROR_WORD, Facts, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader,
+    StreamWriter, Target, WireFormat,
 };
 use crate::Format;
 use crate::frame::sse::Frame;
@@ -96,7 +96,7 @@ static SPEC: Spec = Spec {
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,
-    answer_words: &["\"output\""],
+    answer_words: &["\"object\"", "\"output\"", ERROR_WORD],
     bad_key_is_bad_request: false,
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[

@@ -302,6 +302,9 @@ fn an_answer_without_an_answer_is_an_error_in_words() {
             assert!(fault.message.contains("`candidates`"), "{to:?}: {}", fault.message);
             assert!(crate::whole_fault(G, body.to_string().as_bytes()).is_some());
         }
+        let nothing = json!({"id": "c", "choices": [{"message": {"content": null}, "finish_reason": null}]});
+        let told = whole((C, to), &nothing).unwrap_err();
+        assert!(to == C || told.message.contains("neither words nor a reason"), "{to:?}: {}", told.message);
         let usage = json!({"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3});
         let count = json!({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage});
         for begin in [String::new(), data(&[count])] {

@@ -173,6 +173,22 @@ fn an_error_in_place_of_a_stream_is_told() {
     }
 }
 
+/// And some with the whole answer.
+#[test]
+fn an_answer_in_place_of_a_stream_is_told_as_one() {
+    let logprobs = json!({"content": [{"token": "A", "logprob": -1, "bytes": [65], "top_logprobs": []}]});
+    let message = json!({"role": "assistant", "content": "A"});
+    let body = json!({"id": "c", "choices": [
+        {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}]});
+    for text in [body.to_string(), format!("\u{feff}{body}")] {
+        for to in [A, G, R] {
+            let (events, outcome) = streamed((C, to), &text);
+            assert!(outcome.complete && outcome.fault.is_none(), "{to:?}: {events:?}");
+            assert_eq!(outcome.dropped.contains(&Field::Logprobs), to == A, "{to:?}: {events:?}");
+        }
+    }
+}
+
 #[test]
 fn errors_under_a_success_are_told_in_whichever_shape() {
     for (from, body, words) in [
