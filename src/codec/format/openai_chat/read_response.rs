@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::answer::{self, CallPiece, Part, Said};
-use super::wire::{code_points, derive_stop, keep, loose_count, loose_text, read_stop};
+use super::wire::{derive_stop, keep, loose_count, loose_text, read_stop};
 use super::{details, usage};
 use crate::Format;
 use crate::format::openai_error;
@@ -207,7 +207,7 @@ pub(super) fn cite<'a>(
     let mut first = None;
     for (at, block) in blocks.iter().enumerate() {
         if let BlockKind::Text { text, .. } = &block.kind {
-            begins.push(at, code_points(text));
+            begins.push(at, text.code_points());
             first = first.or(Some(at));
         }
     }

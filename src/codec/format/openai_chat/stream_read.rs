@@ -46,8 +46,10 @@ struct Choice {
     /// Anything of the answer itself was seen.
     said: bool,
     finish: Option<Stop<'static>>,
-    /// The text that came last, and how many there were.
-    text: Option<(u32, usize)>,
+    /// Code points of all texts so far.
+    points: u64,
+    /// The text that came last, and where it begins in all of them.
+    text: Option<(u32, u64)>,
     /// Sound was reported as lost.
     silent: bool,
 }
@@ -466,8 +468,8 @@ impl Talk<'_, '_> {
     }
 
     fn annotations(&mut self, list: &mut Cursor<'_>) -> Result<(), JsonError> {
-        // The places are those in all of the content, of which nothing is kept: they are known in the first text.
-        let Some((block, texts)) = self.choice.text else {
+        // The places are those in all of the content, and only the text that came last can still be said to have a source.
+        let Some((block, begin)) = self.choice.text else {
             let mut any = false;
             list.array::<JsonError>(|_, value| {
                 any = true;
@@ -479,8 +481,11 @@ impl Talk<'_, '_> {
             return Ok(());
         };
         answer::citations(list, &mut |citation| {
-            let span = citation.span.filter(|_| texts == 1);
-            (self.sink)(Event::Citation { block, citation: Citation { span, ..citation } });
+            let span = citation.span.map(|(from, to)| Some((from.checked_sub(begin)?, to.saturating_sub(begin))));
+            (self.sink)(match span {
+                Some(None) => Event::Dropped { field: Field::Citations },
+                span => Event::Citation { block, citation: Citation { span: span.flatten(), ..citation } },
+            });
         })
     }
 
@@ -494,6 +499,9 @@ impl Talk<'_, '_> {
     fn grow(&mut self, kind: Open, text: Text<'_>) {
         if !text.is_empty() {
             let block = self.open(kind);
+            if kind == Open::Text {
+                self.choice.points = self.choice.points.saturating_add(text.code_points());
+            }
             (self.sink)(Event::TextDelta { block, text });
         }
     }
@@ -512,7 +520,7 @@ impl Talk<'_, '_> {
         });
         self.choice.open = Some((kind, block));
         if kind == Open::Text {
-            self.choice.text = Some((block, self.choice.text.map_or(1, |(_, texts)| texts.saturating_add(1))));
+            self.choice.text = Some((block, self.choice.points));
         }
         block
     }

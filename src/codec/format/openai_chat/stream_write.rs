@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::details::{self, Words};
-use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
+use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -294,7 +294,7 @@ impl Writer {
                 if let (Kind::Text { .. }, Some(choice)) =
                     (&at.kind, choices.iter_mut().find(|choice| choice.index == at.candidate))
                 {
-                    choice.chars = choice.chars.saturating_add(code_points(text));
+                    choice.chars = choice.chars.saturating_add(text.code_points());
                 }
                 out.extend_from_slice(&at.prefix);
                 write::push_escaped(text.escaped(), out);

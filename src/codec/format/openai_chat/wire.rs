@@ -129,33 +129,6 @@ pub(super) fn write_call_signature(opaque: &Opaque<'_>, seal: Option<&Seal>, w: 
     w.close_object().close_object();
 }
 
-/// Number of Unicode code points of escaped contents.
-pub(super) fn code_points(text: &Text<'_>) -> u64 {
-    let mut rest = text.escaped().as_bytes();
-    if memchr::memchr(b'\\', rest).is_none() {
-        return rest.iter().fold(0, |count, byte| count + u64::from(byte & 0xC0 != 0x80));
-    }
-    let (mut count, mut high) = (0_u64, false);
-    while let Some((&byte, behind)) = rest.split_first() {
-        let (width, low, next_high) = match (byte, behind.first()) {
-            (b'\\', Some(b'u')) => {
-                let half = behind.get(1..3).unwrap_or_default();
-                let is = |low: u8, high: u8| matches!(half, [b'd' | b'D', second] if (low..=high).contains(&second.to_ascii_lowercase()));
-                let second_half = is(b'c', b'f');
-                (6, second_half && high, is(b'8', b'9') || is(b'a', b'b'))
-            }
-            (b'\\', _) => (2, false, false),
-            // The later bytes of a character that takes several.
-            (0x80..=0xBF, _) => (1, true, false),
-            _ => (1, false, false),
-        };
-        count += u64::from(!low);
-        high = next_high;
-        rest = rest.get(width..).unwrap_or_default();
-    }
-    count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,24 +137,6 @@ mod tests {
     fn reads_times() {
         for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("5s", Some(5)), ("x", None), ("", None)] {
             assert_eq!(seconds(ttl), value, "{ttl}");
-        }
-    }
-
-    #[test]
-    fn counting_agrees_with_decoding() {
-        let pieces =
-            ["a", "é", "北", "🙂", "\\n", "\\\\", "\\u00e9", "\\uD83D", "\\uDE42", "\\ud83d\\ude42", "\\u0041"];
-        for number in 0..pieces.len().pow(4) {
-            let pick = |place: u32| pieces[number / pieces.len().pow(place) % pieces.len()];
-            let text = Text::from_escaped([pick(0), pick(1), pick(2), pick(3)].concat());
-            assert_eq!(code_points(&text), text.plain().chars().count() as u64, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn counts_code_points() {
-        for (escaped, count) in [("", 0), ("aé北😀", 4), (r"a\n\u5317\ud83d\ude00", 4)] {
-            assert_eq!(code_points(&Text::from_escaped(escaped)), count, "{escaped}");
         }
     }
 }

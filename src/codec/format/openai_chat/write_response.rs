@@ -3,7 +3,7 @@
 use super::details::{self, Words};
 use super::stream_write::write_annotation;
 use super::usage;
-use super::wire::{code_points, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
+use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
 use crate::format::told::is_usual_tier;
 use crate::format::{Reply, stop_place};
@@ -96,7 +96,7 @@ impl Message<'_> {
     /// Code points of `content` so far.
     fn chars(&mut self) -> u64 {
         let (pieces, chars) = self.counted;
-        let more = self.content.iter().skip(pieces).map(code_points);
+        let more = self.content.iter().skip(pieces).map(Text::code_points);
         self.counted = (self.content.len(), more.fold(chars, u64::saturating_add));
         self.counted.1
     }

@@ -1,6 +1,6 @@
 //! The items of an answer, written: whole in an answer, begun and whole in a stream.
 
-use super::wire::{OWN, code_points};
+use super::wire::OWN;
 use crate::format::Reply;
 use crate::hub::{Citation, Flavor, Opaque, OpaqueKind, ThinkingKind, placed, split_namespace};
 use crate::json::write::join_lines;
@@ -89,7 +89,7 @@ impl Part {
 
     /// The characters of the words.
     pub(super) fn span(&self) -> (u64, u64) {
-        (0, code_points(&Text::from_escaped(self.text.as_str())))
+        (0, Text::from_escaped(self.text.as_str()).code_points())
     }
 }
 

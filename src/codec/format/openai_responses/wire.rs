@@ -104,17 +104,6 @@ pub(super) fn read_annotation<'a>(value: &mut Cursor<'a>) -> Result<Option<Citat
     Ok(Some(citation))
 }
 
-/// Number of Unicode code points of escaped contents.
-pub(super) fn code_points(text: &Text<'_>) -> u64 {
-    let escaped = text.escaped();
-    let count = if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
-        escaped.bytes().filter(|byte| byte & 0xC0 != 0x80).count()
-    } else {
-        text.plain().chars().count()
-    };
-    u64::try_from(count).unwrap_or(u64::MAX)
-}
-
 /// True for an item of a tool that the provider (or a program of the vendor's) runs: a call or its result.
 pub(super) fn is_server_item(kind: &str) -> bool {
     kind.ends_with("_call")
@@ -128,12 +117,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_times_and_counts_code_points() {
+    fn reads_times() {
         for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("x", None), ("", None)] {
             assert_eq!(seconds(ttl), value, "{ttl}");
-        }
-        for (escaped, count) in [("", 0), ("aé北😀", 4), (r"a\n\u5317\ud83d\ude00", 4)] {
-            assert_eq!(code_points(&Text::from_escaped(escaped)), count, "{escaped}");
         }
     }
 }

@@ -292,6 +292,29 @@ fn words_that_come_whole_are_told_behind_their_sources() {
 }
 
 #[test]
+fn a_source_of_a_later_text_is_placed_in_it() {
+    let delta = |delta: Value| json!({"id": "c", "choices": [{"index": 0, "delta": delta}]});
+    let source = |from: u64| {
+        let place = json!({"url": "https://u", "title": "t", "start_index": from, "end_index": from + 1});
+        delta(json!({"annotations": [{"type": "url_citation", "url_citation": place}]}))
+    };
+    let texts = [json!({"content": "añc"}), json!({"reasoning_content": "r"}), json!({"content": "def"})].map(delta);
+    for (from, place) in [(4, Some((1, 2))), (0, None)] {
+        let end = json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+        let all = [&texts[..], &[source(from), end]].concat();
+        let (events, outcome) = streamed((C, R), &format!("{}data: [DONE]\n\n", data(&all)));
+        let told = events.iter().find(|event| event["type"] == "response.output_text.annotation.added");
+        let told = told.map(|event| (&event["annotation"]["start_index"], &event["annotation"]["end_index"]));
+        assert_eq!(
+            told,
+            place.map(|(from, to)| (json!(from), json!(to))).as_ref().map(|(from, to)| (from, to)),
+            "{events:?}"
+        );
+        assert_eq!(outcome.dropped.contains(&Field::Citations), place.is_none());
+    }
+}
+
+#[test]
 fn an_answer_without_an_answer_is_an_error_in_words() {
     let usage = json!({"promptTokenCount": 4, "totalTokenCount": 4});
     let gemini = [json!({"candidates": [], "usageMetadata": usage}), json!({"usageMetadata": usage})];
