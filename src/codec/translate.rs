@@ -35,11 +35,15 @@ pub fn translate_request(
 ) -> Result<TranslatedRequest, Fault<'static>> {
     let told = |refusal: crate::hub::Refusal| refusal.into_fault(body);
     let mut request = wire(from).read_request(body, head).map_err(told)?;
-    if from != to {
-        request.offer_found_tools();
-    }
     // Most requests are about as long in another format.
     let mut outgoing = Outgoing { body: Vec::with_capacity(body.len() + 256), ..Outgoing::default() };
+    if from != to {
+        request.offer_found_tools();
+        let losses = &mut outgoing.losses;
+        request.leave_out_hosted(to, &mut |at| {
+            losses.dropped(Field::ServerTool, at, "only providers of its own format run this tool: it is left out");
+        });
+    }
     fit(&mut request, target.facts, &mut outgoing.losses);
     wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
     let ends = (wire(from), wire(to));

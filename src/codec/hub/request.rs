@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::block::{Block, BlockKind, CacheMark, Extra, Turn};
 use super::error::Refusal;
 use super::loss::Field;
-use super::tool::{Tool, ToolPolicy};
+use super::tool::{Tool, ToolMode, ToolPolicy};
 use crate::Format;
 use crate::json::{Json, Text};
 
@@ -122,6 +122,26 @@ impl Request<'_> {
         let mut known: BTreeSet<String> = self.tools.iter().filter_map(Tool::name).map(str::to_owned).collect();
         let found = std::mem::take(&mut self.found_tools).into_iter();
         self.tools.extend(found.filter(|tool| tool.name().is_some_and(|name| known.insert(name.to_owned()))));
+    }
+
+    /// Leaves out tools that only providers of another format than `to` run, where the client has tools of its own beside
+    /// them and asks for none of those by name: agents offer such tools with every request, and can do without. The place
+    /// of each goes to `left_out`.
+    pub fn leave_out_hosted(&mut self, to: Format, left_out: &mut dyn FnMut(usize)) {
+        let goes_on = match &self.tool_policy.mode {
+            Some(ToolMode::Named { name, .. }) => self.tools.iter().any(|tool| tool.name() == Some(name.as_ref())),
+            _ => self.tools.iter().any(|tool| tool.name().is_some()),
+        };
+        if !goes_on {
+            return;
+        }
+        self.tools.retain(|tool| match tool {
+            Tool::Server { format, by_client: false, at, .. } if *format != to => {
+                left_out(*at);
+                false
+            }
+            _ => true,
+        });
     }
 
     /// Whether `wanted` holds for a part of the request, in a tool's result too.

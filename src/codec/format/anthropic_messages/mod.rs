@@ -108,7 +108,8 @@ const SPEC: Spec = Spec {
         (Field::SearchResult, "of another format: dropped"),
         (
             Field::ServerTool,
-            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+            "left out beside the client's own tools, and refused where it is alone or asked for by name; what it did before, and how \
+             often it may be called, is dropped",
         ),
         (Field::Stop, "texts of white space only are dropped"),
         (Field::Strict, "objects are closed to other properties; off where one says that it is open"),

@@ -136,7 +136,8 @@ const SPEC: Spec = Spec {
         (Field::Seed, "a second one is dropped"),
         (
             Field::ServerTool,
-            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+            "left out beside the client's own tools, and refused where it is alone or asked for by name; what it did before, and how \
+             often it may be called, is dropped",
         ),
         (Field::Stop, "five texts at most, none of them empty"),
         (Field::Store, "answers are not stored"),

@@ -96,7 +96,8 @@ static SPEC: Spec = Spec {
         (Field::Strict, "off where the schema is not closed"),
         (
             Field::ServerTool,
-            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+            "left out beside the client's own tools, and refused where it is alone or asked for by name; what it did before, and how \
+             often it may be called, is dropped",
         ),
         (Field::Beta, "dropped; a thread is refused"),
         (Field::FrequencyPenalty, "dropped where the model chooses its words by itself"),

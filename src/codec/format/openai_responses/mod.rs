@@ -133,7 +133,8 @@ static SPEC: Spec = Spec {
         (Field::ToolChoice, "dropped where there are no tools"),
         (
             Field::ServerTool,
-            "refused, and so is what asks for one; what it did before, and how often it may be called, is dropped",
+            "left out beside the client's own tools, and refused where it is alone or asked for by name; what it did before, and how \
+             often it may be called, is dropped",
         ),
         (Field::Store, "not stored unless asked; what another provider keeps cannot be asked for"),
         (Field::Modalities, "dropped"),

@@ -313,22 +313,25 @@ pub(super) fn unsigned(seal: &Seal) -> String {
 }
 
 /// What an answer is called and who gave it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Identity {
     /// The id, escaped.
     pub id: String,
     /// Seconds since 1970.
     pub created: u64,
+    /// What no other answer has: some servers name theirs by few numbers, and clients know items by their ids.
+    seed: String,
 }
 
 impl Identity {
     /// Of an answer with the provider's id `id`.
     pub(super) fn new(id: &Text<'_>, created: Option<u64>, reply: &Reply) -> Self {
-        Self { id: reply.id(id, "resp_").escaped().to_owned(), created: created.unwrap_or(reply.created) }
+        let id = reply.id(id, "resp_").escaped().to_owned();
+        Self { id, created: created.unwrap_or(reply.created), seed: reply.seed.clone() }
     }
 
     /// The id of the item at `at`, which begins with `prefix`.
     pub(super) fn item_id(&self, prefix: &str, at: usize) -> String {
-        crate::hub::ids::derived(prefix, &format!("{}/{at}", self.id))
+        crate::hub::ids::derived(prefix, &format!("{}/{at}{}", self.id, self.seed))
     }
 }

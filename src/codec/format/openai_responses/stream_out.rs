@@ -70,7 +70,7 @@ impl Out {
     /// Writes an event that holds the response object.
     pub(super) fn response(&mut self, name: &str, reply: &Reply, state: State<'_>, out: &mut Vec<u8>) {
         let items = self.items();
-        let identity = Identity { id: self.identity.id.clone(), created: self.identity.created };
+        let identity = self.identity.clone();
         self.event(name, out, |w| {
             w.key("response").open_object();
             envelope::write(&identity, reply, state, &items, w);

@@ -292,6 +292,19 @@ fn words_that_come_whole_are_told_behind_their_sources() {
 }
 
 #[test]
+fn items_of_two_answers_have_ids_of_their_own() {
+    let body = json!({"id": "chatcmpl-42", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}]});
+    let ids = ["one", "two"].map(|seed| {
+        let reply = Reply { seed: seed.to_owned(), ..reply() };
+        let done = translate_response(C, R, body.to_string().as_bytes(), &reply, &Undo::default()).unwrap();
+        let written: Value = serde_json::from_slice(&done.body).unwrap();
+        written["output"][0]["id"].as_str().unwrap().to_owned()
+    });
+    assert_ne!(ids[0], ids[1], "some servers name their answers by few numbers");
+}
+
+#[test]
 fn a_source_of_a_later_text_is_placed_in_it() {
     let delta = |delta: Value| json!({"id": "c", "choices": [{"index": 0, "delta": delta}]});
     let source = |from: u64| {

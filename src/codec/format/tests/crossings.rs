@@ -387,6 +387,42 @@ fn what_only_its_own_provider_can_do_is_refused_by_name() {
 }
 
 #[test]
+fn a_tool_that_others_cannot_run_is_left_out_beside_the_clients_own() {
+    let schema = json!({"type": "object", "properties": {}});
+    let gemini = |tools: Value| json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}], "tools": tools});
+    let search = json!({"type": "web_search_20250305", "name": "web_search"});
+    let own = json!({"name": "f", "input_schema": schema});
+    for (from, body) in [
+        (A, messages(&json!({"tools": [search, own], "tool_choice": {"type": "any"}}))),
+        (A, messages(&json!({"tools": [search, own], "tool_choice": {"type": "tool", "name": "f"}}))),
+        (
+            R,
+            json!({"model": "m", "input": "q", "tool_choice": "auto", "tools": [
+                {"type": "function", "name": "f", "parameters": schema, "strict": false},
+                {"type": "web_search", "external_web_access": true}]}),
+        ),
+        (G, gemini(json!([{"functionDeclarations": [{"name": "f"}]}, {"googleSearch": {}}]))),
+        (G, gemini(json!([{"functionDeclarations": [{"name": "f"}], "codeExecution": {}}]))),
+    ] {
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            let (written, lost) = sent((from, to), &body, &Facts::default()).unwrap();
+            assert!(lost.contains("dropped:/tools"), "{from:?} {to:?}: {lost}");
+            let tools = written["tools"].to_string();
+            assert!(tools.contains(r#""name":"f""#) && !tools.contains("earch"), "{from:?} {to:?}: {tools}");
+        }
+    }
+    for tools in [
+        json!({"tools": [search, own], "tool_choice": {"type": "tool", "name": "web_search"}}),
+        json!({"tools": [{"type": "bash_20250124", "name": "bash"}, own]}),
+    ] {
+        for to in OTHERS {
+            let fault = sent((A, to), &messages(&tools), &Facts::default()).unwrap_err();
+            assert_eq!((fault.status, fault.code.as_deref()), (400, Some("unsupported_tool")), "{to:?} {tools}");
+        }
+    }
+}
+
+#[test]
 fn a_tool_whose_schema_its_vendor_keeps_is_refused_as_such() {
     let tool = |from: Format, tool: Value| match from {
         A => messages(&json!({"tools": [tool]})),
