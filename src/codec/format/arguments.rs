@@ -9,6 +9,20 @@ use crate::json::{Json, JsonError, Kind, Text};
 const NOTHING: &str = r#"{"type":"object","properties":{}}"#;
 /// Most schemas that are told of one property.
 const MOST_MEANINGS: usize = 16;
+/// Deepest choice within a choice, or reference to a reference, that is read.
+const DEEPEST: usize = 32;
+/// How often definitions that were read are named again, and names that they require then.
+const MOST_AGAIN: usize = 1 << 16;
+/// Keywords by which a schema says more of properties than is gathered.
+const UNGATHERED: [&str; 8] =
+    ["$dynamicRef", "$recursiveRef", "dependencies", "dependentSchemas", "else", "if", "patternProperties", "then"];
+/// Keywords that shut out properties beside those that are known.
+const CLOSING: [&str; 2] = ["additionalProperties", "unevaluatedProperties"];
+/// Why a choice among schemas is sent as one.
+const TOLD: &str = "arguments are one object: a choice among schemas is told in words";
+/// Why it is sent open.
+const OPENED: &str = "arguments are one object: a choice among schemas is told in words, and not all of its properties \
+    could be gathered, so that others are let in";
 
 /// The schema of a function's arguments, with `"type":"object"` and without choices among schemas at its top; and what
 /// changed by that, for a report.
@@ -18,8 +32,7 @@ pub(super) fn of_object<'a>(schema: Option<&'a Json<'a>>) -> (Json<'a>, Option<&
     };
     let Ok(top) = Top::read(schema) else { return (schema.by_ref(), None) };
     if !top.choices.is_empty() {
-        let reason = "arguments are one object: a choice among schemas is told in words";
-        return top.flat().map_or_else(|_| (schema.by_ref(), None), |flat| (flat, Some(reason)));
+        return top.flat().map_or_else(|_| (schema.by_ref(), None), |(flat, reason)| (flat, Some(reason)));
     }
     if top.kind.as_ref().is_some_and(|kind| kind.as_str() == "\"object\"") {
         return (schema.by_ref(), None);
@@ -60,36 +73,49 @@ impl<'a> Top<'a> {
         Ok(top)
     }
 
-    /// One object with the properties of all schemas that hold or may hold; the choice is told in the description.
-    fn flat(&self) -> Result<Json<'static>, JsonError> {
-        let mut all = Properties::default();
-        let mut definitions = BTreeMap::new();
-        for (key, value) in &self.members {
-            match (key.as_str(), value.kind()) {
-                ("properties" | "required", _) => all.add(key, value, true)?,
-                ("$defs" | "definitions", Kind::Object) => value.cursor().object::<JsonError>(|name, value| {
-                    definitions.insert(format!("\"#/{key}/{name}\""), value.json()?.into_owned());
-                    Ok(())
-                })?,
-                _ => {}
-            }
-        }
-        for (key, list) in &self.choices {
-            all.choice(list, key == "allOf", &definitions)?;
-        }
+    /// One object with the properties of all schemas that hold or may hold, and why; the choice is told in the
+    /// description. Where properties stay ungathered no other is shut out.
+    fn flat(&self) -> Result<(Json<'static>, &'static str), JsonError> {
+        let (all, required) = self.gathered()?;
         let mut out = String::from(r#"{"type":"object""#);
         member("properties", &all.json(), &mut out);
-        if !all.required.is_empty() {
-            let names: Vec<&str> = all.required.iter().map(String::as_str).collect();
+        if !required.is_empty() {
+            let names: Vec<&str> = required.iter().map(String::as_str).collect();
             member("required", &format!("[{}]", names.join(",")), &mut out);
         }
         member("description", &self.description(), &mut out);
-        let told = ["properties", "required", "description"];
-        for (key, value) in self.members.iter().filter(|(key, _)| !told.contains(&key.as_str())) {
+        let is_closing = |key: &str| CLOSING.contains(&key);
+        let is_opened = all.is_partial || (all.is_open && !self.members.iter().any(|(key, _)| is_closing(key)));
+        let told = ["properties", "required", "description", "$ref"];
+        let is_left = |key: &str| told.contains(&key) || (is_opened && is_closing(key));
+        for (key, value) in self.members.iter().filter(|(key, _)| !is_left(key)) {
             member(key, value.as_str(), &mut out);
         }
+        if is_opened {
+            member("additionalProperties", "true", &mut out);
+        }
         out.push('}');
-        Ok(Json::from_valid(out))
+        Ok((Json::from_valid(out), if all.is_partial { OPENED } else { TOLD }))
+    }
+
+    /// The properties of all the schemas, and what is required.
+    fn gathered(&self) -> Result<(Properties<'_>, BTreeSet<String>), JsonError> {
+        let (mut all, mut required) = (Properties::default(), BTreeSet::new());
+        let is_definition = |key: &str| key == "$defs" || key == "definitions";
+        for (key, value) in
+            self.members.iter().filter(|(key, value)| is_definition(key) && value.kind() == Kind::Object)
+        {
+            all.define(key, value)?;
+        }
+        for (key, value) in &self.members {
+            if matches!(key.as_str(), "properties" | "required" | "$ref") {
+                required.extend(all.keyword(key, value, DEEPEST)?);
+            }
+        }
+        for (key, list) in &self.choices {
+            required.extend(all.keyword(key, list, DEEPEST)?);
+        }
+        Ok((all, required))
     }
 
     /// The description with the choice in it.
@@ -97,7 +123,8 @@ impl<'a> Top<'a> {
         let said = self.members.iter().find(|(key, value)| key == "description" && value.kind() == Kind::String);
         let said = said.map_or("", |(_, value)| value.as_str().trim_matches('"'));
         let between = if said.is_empty() { "" } else { "\\n\\n" };
-        let choices = self.choices.iter().map(|(key, list)| format!("\"{key}\":{}", list.as_str()));
+        let referred = self.members.iter().filter(|(key, _)| key == "$ref");
+        let choices = referred.chain(&self.choices).map(|(key, value)| format!("\"{key}\":{}", value.as_str()));
         let choices = format!("Must be valid by {{{}}}", choices.collect::<Vec<_>>().join(","));
         format!("\"{said}{between}{}\"", Text::from_plain(&choices).escaped())
     }
@@ -105,81 +132,117 @@ impl<'a> Top<'a> {
 
 /// Properties of several schemas.
 #[derive(Default)]
-struct Properties {
-    /// By the key as it is written: all that is said of each.
+struct Properties<'s> {
+    /// By the key, unescaped: all that is said of each.
     list: Vec<(String, Vec<Json<'static>>)>,
     places: BTreeMap<String, usize>,
-    /// As they are written.
-    required: BTreeSet<String>,
-    /// Of the schema that is read.
-    requires: BTreeSet<String>,
+    /// By the reference to each.
+    definitions: BTreeMap<String, Json<'s>>,
+    /// What each definition that was read requires.
+    known: BTreeMap<String, BTreeSet<String>>,
+    /// What was taken of [`MOST_AGAIN`].
+    again: usize,
+    /// There is something that was not gathered.
+    is_partial: bool,
+    /// One of the schemas says that other properties may be.
+    is_open: bool,
 }
 
-impl Properties {
-    fn add(&mut self, key: &str, value: &Json<'_>, is_always: bool) -> Result<(), JsonError> {
-        match (key, value.kind()) {
-            ("properties", Kind::Object) => value.cursor().object::<JsonError>(|name, value| {
-                let value = value.json()?;
-                let place = *self.places.entry(name.clone().into_owned()).or_insert(self.list.len());
-                if place == self.list.len() {
-                    self.list.push((name.into_owned(), Vec::new()));
-                }
-                if let Some((_, meanings)) = self.list.get_mut(place)
-                    && meanings.len() <= MOST_MEANINGS
-                    && !meanings.iter().any(|known| known.as_str() == value.as_str())
-                {
-                    meanings.push(value.into_owned());
-                }
-                Ok(())
-            }),
-            ("required", Kind::Array) => value.cursor().array::<JsonError>(|_, name| {
-                let name = name.json()?;
-                let names = if is_always { &mut self.required } else { &mut self.requires };
-                names.insert(name.as_str().to_owned());
-                Ok(())
-            }),
-            _ => Ok(()),
+impl<'s> Properties<'s> {
+    fn define(&mut self, key: &str, definitions: &'s Json<'_>) -> Result<(), JsonError> {
+        definitions.cursor().object::<JsonError>(|name, value| {
+            let name = name.replace('~', "~0").replace('/', "~1");
+            self.definitions.insert(format!("#/{key}/{name}"), value.json()?);
+            Ok(())
+        })
+    }
+
+    /// Adds the properties of `schema`, which is `depth` steps above the deepest that is read; returns what it requires,
+    /// as it is written.
+    fn schema(&mut self, schema: &Json<'_>, depth: usize) -> Result<BTreeSet<String>, JsonError> {
+        let mut required = BTreeSet::new();
+        if schema.kind() != Kind::Object {
+            return Ok(required);
         }
+        if depth == 0 {
+            self.is_partial = true;
+            return Ok(required);
+        }
+        schema.cursor().object::<JsonError>(|key, value| {
+            required.extend(self.keyword(&key, &value.json()?, depth - 1)?);
+            Ok(())
+        })?;
+        Ok(required)
+    }
+
+    /// Adds what a keyword says of properties; returns what it requires.
+    fn keyword(&mut self, key: &str, value: &Json<'_>, depth: usize) -> Result<BTreeSet<String>, JsonError> {
+        match (key, value.kind()) {
+            ("properties", Kind::Object) => self.properties(value)?,
+            ("required", Kind::Array) => return names(value),
+            ("allOf" | "anyOf" | "oneOf", Kind::Array) => return self.choice(value, key == "allOf", depth),
+            ("$ref", Kind::String) => return self.referred(&value.cursor().string()?, depth),
+            ("additionalProperties", _) => self.is_open |= value.as_str() != "false",
+            (key, _) => self.is_partial |= UNGATHERED.contains(&key),
+        }
+        Ok(BTreeSet::new())
+    }
+
+    fn properties(&mut self, properties: &Json<'_>) -> Result<(), JsonError> {
+        properties.cursor().object::<JsonError>(|name, value| {
+            let value = value.json()?;
+            let place = *self.places.entry(name.clone().into_owned()).or_insert(self.list.len());
+            if place == self.list.len() {
+                self.list.push((name.into_owned(), Vec::new()));
+            }
+            if let Some((_, meanings)) = self.list.get_mut(place)
+                && meanings.len() <= MOST_MEANINGS
+                && !meanings.iter().any(|known| known.as_str() == value.as_str())
+            {
+                meanings.push(value.into_owned());
+            }
+            Ok(())
+        })
     }
 
     /// Adds the schemas of `list`; what each of them requires, or any where `all` of them hold, is required.
-    fn choice(
-        &mut self,
-        list: &Json<'_>,
-        all: bool,
-        definitions: &BTreeMap<String, Json<'static>>,
-    ) -> Result<(), JsonError> {
+    fn choice(&mut self, list: &Json<'_>, all: bool, depth: usize) -> Result<BTreeSet<String>, JsonError> {
         let mut common: Option<BTreeSet<String>> = None;
         list.cursor().array::<JsonError>(|_, schema| {
-            let schema = schema.json()?;
-            self.requires.clear();
-            self.schema(&schema, definitions)?;
-            let requires = std::mem::take(&mut self.requires);
-            common = Some(match common.take() {
-                None => requires,
-                Some(known) if all => known.union(&requires).cloned().collect(),
-                Some(known) => known.intersection(&requires).cloned().collect(),
-            });
+            let mut requires = self.schema(&schema.json()?, depth)?;
+            match &mut common {
+                None => common = Some(requires),
+                Some(known) if all => known.extend(requires),
+                Some(known) => {
+                    requires.retain(|name| known.contains(name));
+                    *known = requires;
+                }
+            }
             Ok(())
         })?;
-        self.required.extend(common.unwrap_or_default());
-        Ok(())
+        Ok(common.unwrap_or_default())
     }
 
-    fn schema(&mut self, schema: &Json<'_>, definitions: &BTreeMap<String, Json<'static>>) -> Result<(), JsonError> {
-        if schema.kind() != Kind::Object {
-            return Ok(());
-        }
-        let mut referred = None;
-        schema.cursor().object::<JsonError>(|key, value| {
-            let value = value.json()?;
-            if key == "$ref" {
-                referred = definitions.get(value.as_str());
+    /// Adds the definition that `reference` names; the properties of one that was read are there.
+    fn referred(&mut self, reference: &str, depth: usize) -> Result<BTreeSet<String>, JsonError> {
+        if let Some(known) = self.known.get(reference) {
+            let again = self.again + known.len() + 1;
+            if again > MOST_AGAIN {
+                self.is_partial = true;
+                return Ok(BTreeSet::new());
             }
-            self.add(&key, &value, false)
-        })?;
-        let Some(referred) = referred.filter(|schema| schema.kind() == Kind::Object) else { return Ok(()) };
-        referred.cursor().object::<JsonError>(|key, value| self.add(&key, &value.json()?, false))
+            self.again = again;
+            return Ok(known.clone());
+        }
+        let Some(schema) = self.definitions.get(reference).cloned() else {
+            self.is_partial = true;
+            return Ok(BTreeSet::new());
+        };
+        // One that refers to itself requires nothing by that.
+        self.known.insert(reference.to_owned(), BTreeSet::new());
+        let required = self.schema(&schema, depth)?;
+        self.known.insert(reference.to_owned(), required.clone());
+        Ok(required)
     }
 
     fn json(&self) -> String {
@@ -195,6 +258,16 @@ impl Properties {
         };
         format!("{{{}}}", self.list.iter().map(one).collect::<Vec<_>>().join(","))
     }
+}
+
+/// The names of `required`, as they are written.
+fn names(required: &Json<'_>) -> Result<BTreeSet<String>, JsonError> {
+    let mut names = BTreeSet::new();
+    required.cursor().array::<JsonError>(|_, name| {
+        names.insert(name.json()?.as_str().to_owned());
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -219,6 +292,77 @@ mod tests {
             (Some(r#"{"type":"string"}"#), r#"{"type":"object"}"#, true),
         ] {
             check(schema, expected, changed);
+        }
+    }
+
+    /// The properties and the required names that are written of `schema`, and what it says of other properties.
+    fn gathered(schema: &str) -> [String; 3] {
+        let read = Json::from_valid(schema);
+        let (written, change) = of_object(Some(&read));
+        assert!(change.is_some(), "{schema}");
+        let written: serde_json::Value = serde_json::from_str(written.as_str()).unwrap();
+        ["properties", "required", "additionalProperties"].map(|key| written[key].to_string())
+    }
+
+    #[test]
+    fn choices_in_choices_and_references_to_references_are_gathered() {
+        for (schema, expected) in [
+            (
+                r##"{"anyOf":[{"allOf":[{"$ref":"#/$defs/B"},{"properties":{"a":{}},"required":["a"]}]},{"$ref":"#/$defs/C"}],"$defs":{"B":{"properties":{"b":{}},"required":["b"]},"C":{"$ref":"#/$defs/B"}},"additionalProperties":false}"##,
+                [r#"{"a":{},"b":{}}"#, r#"["b"]"#, "false"],
+            ),
+            (
+                r#"{"allOf":[{"oneOf":[{"properties":{"a":{}},"required":["a"]},{"properties":{"b":{}},"required":["a","b"]}]},{"required":["c"]}]}"#,
+                [r#"{"a":{},"b":{}}"#, r#"["a","c"]"#, "null"],
+            ),
+            (
+                r##"{"$ref":"#/definitions/x~1y","anyOf":[{"required":["a"]},{"allOf":[{"required":["a"]}]}],"definitions":{"x/y":{"properties":{"a":{}}}},"additionalProperties":false}"##,
+                [r#"{"a":{}}"#, r#"["a"]"#, "false"],
+            ),
+            // It says nothing of itself.
+            (
+                r##"{"allOf":[{"$ref":"#/$defs/n"}],"$defs":{"n":{"allOf":[{"$ref":"#/$defs/n"},{"properties":{"a":{}},"required":["a"]}]}},"additionalProperties":false}"##,
+                [r#"{"a":{}}"#, r#"["a"]"#, "false"],
+            ),
+        ] {
+            assert_eq!(gathered(schema), expected, "{schema}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_were_not_gathered_are_not_shut_out() {
+        let deep = format!("{}{{}}{}", r#"{"allOf":["#.repeat(40), "]}".repeat(40));
+        for branch in [
+            r##"{"$ref":"#/$defs/none"}"##,
+            r##"{"$ref":"#/properties/a"}"##,
+            r#"{"if":{"required":["a"]},"then":{"properties":{"b":{}}}}"#,
+            r#"{"patternProperties":{"^x":{}}}"#,
+            deep.as_str(),
+        ] {
+            for closed in [r#","additionalProperties":false"#, r#","unevaluatedProperties":false"#, ""] {
+                let schema = format!(r#"{{"properties":{{"a":{{}}}},"anyOf":[{branch}]{closed}}}"#);
+                assert_eq!(gathered(&schema), [r#"{"a":{}}"#, "null", "true"], "{schema}");
+            }
+        }
+        let open = r#"{"anyOf":[{"properties":{"a":{}},"additionalProperties":{"type":"string"}}]}"#;
+        assert_eq!(gathered(open)[2], "true");
+    }
+
+    /// Work grows with the text, not with its square: this would take minutes.
+    #[test]
+    fn a_definition_is_read_once_however_often_it_is_named() {
+        let list = |one: &dyn Fn(usize) -> String| (0..20_000).map(one).collect::<Vec<_>>().join(",");
+        let references = list(&|_| r##"{"$ref":"#/$defs/x"}"##.to_owned());
+        let (properties, names) = (list(&|n| format!("\"p{n}\":{{}}")), list(&|n| format!("\"p{n}\"")));
+        for key in ["allOf", "anyOf", "oneOf"] {
+            for (required, expected) in [("", ["p0", "null"]), (names.as_str(), ["p0", "true"])] {
+                let schema = format!(
+                    r#"{{"{key}":[{references}],"$defs":{{"x":{{"properties":{{{properties}}},"required":[{required}]}}}}}}"#
+                );
+                let [written, _, open] = gathered(&schema);
+                assert_eq!(written.matches("{}").count(), 20_000, "{key}");
+                assert_eq!((written.contains(expected[0]), open.as_str()), (true, expected[1]), "{key}");
+            }
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn fitted(schema: &Json<'_>) -> Option<Fitted> {
         Pen { out: String::with_capacity(schema.as_str().len() + 64), closed: false, was_open: false, told: false };
     pen.schema(&mut schema.cursor()).ok()?;
     let Pen { out, closed, was_open, told } = pen;
-    (closed || told).then(|| Fitted { schema: Json::from_valid(out), closed, was_open, told })
+    (closed || told || was_open).then(|| Fitted { schema: Json::from_valid(out), closed, was_open, told })
 }
 
 struct Pen {
@@ -45,13 +45,15 @@ impl Pen {
         }
         let bounds = bounds_of(cursor)?;
         self.told |= !bounds.keys.is_empty();
-        let (mut is_object, mut is_closed, mut is_described, mut first) = (false, false, false, true);
+        let (mut is_object, mut is_closed, mut is_described, mut refers, mut first) =
+            (false, false, false, false, true);
         self.out.push('{');
         cursor.object::<JsonError>(|key, value| {
             if bounds.keys.contains(key.as_ref()) {
                 return value.skip();
             }
             self.key(&key, &mut first);
+            refers |= key == "$ref";
             match key.as_ref() {
                 "type" => {
                     is_object |= says_object(value)?;
@@ -82,7 +84,10 @@ impl Pen {
             self.key("description", &mut first);
             self.out.extend(["\"", &bounds.words, "\""]);
         }
-        if is_object && !is_closed {
+        if is_object && !is_closed && refers {
+            // What it refers to has properties that would be shut out.
+            self.was_open = true;
+        } else if is_object && !is_closed {
             self.closed = true;
             self.key("additionalProperties", &mut first);
             self.out.push_str("false");

@@ -307,3 +307,26 @@ fn arguments_are_one_object_and_no_choice() {
     let expected = json!({"type": "object", "properties": {}});
     assert_eq!((&written["tools"][0]["function"]["parameters"], lost.is_empty()), (&expected, false));
 }
+
+#[test]
+fn a_choice_whose_arguments_are_gathered_is_held_to_and_no_other() {
+    let definitions = json!({"B": {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"],
+        "additionalProperties": false}, "C": {"$ref": "#/$defs/B"}});
+    let own = json!({"properties": {"a": {"type": "string"}}, "required": ["a"]});
+    let mut schema = json!({"anyOf": [{"allOf": [{"$ref": "#/$defs/B"}, own]}, {"$ref": "#/$defs/C"}],
+        "$defs": definitions});
+    let both = json!({"b": {"type": "string"}, "a": {"type": "string"}});
+    let (function, lost) = tool((C, A), &schema, true, &Facts::default());
+    assert_eq!((&function["input_schema"]["properties"], &function["strict"]), (&both, &json!(true)), "{lost}");
+    let named = json!({"$ref": "#/$defs/B", "$defs": schema["$defs"]});
+    let (function, lost) = tool((C, A), &named, true, &Facts::default());
+    assert_eq!((&function["input_schema"]["additionalProperties"], &function["strict"]), (&json!(null), &json!(null)));
+    assert!(lost.contains("converted:/tools/0"), "{lost}");
+    schema["anyOf"][1]["$ref"] = json!("#/$defs/none");
+    schema["additionalProperties"] = json!(false);
+    for (way, key, strict) in [((C, A), "input_schema", json!(null)), ((A, C), "parameters", json!(false))] {
+        let (function, lost) = tool(way, &schema, true, &Facts::default());
+        assert_eq!((&function[key]["additionalProperties"], &function["strict"]), (&json!(true), &strict), "{way:?}");
+        assert!(lost.contains("converted:/tools/0"), "{lost}");
+    }
+}
