@@ -8,6 +8,8 @@ use crate::json::{Cursor, Json, JsonError, Kind};
 const ROOM: usize = 256 << 10;
 /// Steps of a reference that is no name of a definition.
 const MOST_STEPS: usize = 8;
+/// The words of `type`.
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 /// So much text is looked through for the price of one byte that is written.
 const LOOKED_THROUGH: usize = 64;
 
@@ -54,15 +56,23 @@ pub(super) struct Referred<'r> {
     pub cursor: Cursor<'r>,
     /// Bytes of the schema.
     pub length: usize,
-    /// Its type, where it says one.
-    pub kind: Option<String>,
+    /// Its type, where it says one. Any other text could be long, and it is written wherever there is no room.
+    pub kind: Option<&'static str>,
 }
 
 /// What the references of one document stand for; each is looked up once.
 #[derive(Debug)]
 pub(super) struct Definitions<'r> {
     root: &'r Json<'r>,
-    known: Option<BTreeMap<String, Option<Referred<'r>>>>,
+    known: Option<Known<'r>>,
+}
+
+#[derive(Debug)]
+struct Known<'r> {
+    /// The document itself.
+    root: Option<Referred<'r>>,
+    /// By the reference.
+    found: BTreeMap<String, Option<Referred<'r>>>,
 }
 
 impl<'r> Definitions<'r> {
@@ -74,12 +84,15 @@ impl<'r> Definitions<'r> {
     /// What `reference` stands for: `#/$defs/name`, or a pointer to anywhere in the document.
     pub(super) fn find(&mut self, reference: &str, room: &mut Room) -> Option<Referred<'r>> {
         let root = self.root;
-        let known = self.known.get_or_insert_with(|| named(root).unwrap_or_default());
-        if let Some(found) = known.get(reference) {
+        let known = self.known.get_or_insert_with(|| Known {
+            root: referred(&mut root.cursor()).ok(),
+            found: named(root).unwrap_or_default(),
+        });
+        if let Some(found) = known.found.get(reference) {
             return found.clone();
         }
-        let found = walk(root, reference, room);
-        known.insert(reference.to_owned(), found.clone());
+        let found = known.root.clone().and_then(|root| walk(root, reference, room));
+        known.found.insert(reference.to_owned(), found.clone());
         found
     }
 }
@@ -100,9 +113,13 @@ fn named<'r>(root: &'r Json<'r>) -> Result<BTreeMap<String, Option<Referred<'r>>
     Ok(all)
 }
 
-fn walk<'r>(root: &'r Json<'r>, reference: &str, room: &mut Room) -> Option<Referred<'r>> {
-    let mut found = referred(&mut root.cursor()).ok()?;
-    for (at, step) in reference.strip_prefix('#')?.split('/').skip(1).enumerate() {
+/// What `reference` leads to from the document `found`; each step takes room before it looks.
+fn walk<'r>(mut found: Referred<'r>, reference: &str, room: &mut Room) -> Option<Referred<'r>> {
+    let steps = reference.strip_prefix('#')?;
+    if !steps.is_empty() && !steps.starts_with('/') {
+        return None;
+    }
+    for (at, step) in steps.split('/').skip(1).enumerate() {
         if at >= MOST_STEPS || !room.take(found.length / LOOKED_THROUGH + 1) {
             return None;
         }
@@ -141,10 +158,40 @@ fn referred<'r>(value: &mut Cursor<'r>) -> Result<Referred<'r>, JsonError> {
     if text.kind() == Kind::Object {
         text.cursor().object::<JsonError>(|key, value| {
             if key == "type" && value.peek()? == Kind::String {
-                kind = Some(value.string()?.into_owned());
+                let said = value.string()?;
+                kind = TYPES.into_iter().find(|word| *word == said);
             }
             Ok(())
         })?;
     }
     Ok(Referred { cursor, length: text.as_str().len(), kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is looked through has a price, whatever comes of it: this would take minutes.
+    #[test]
+    fn thousands_of_references_to_nothing_share_one_room() {
+        let root = Json::from_valid(format!(r#"{{"x":"{}"}}"#, "a".repeat(1 << 20)));
+        let (mut definitions, mut room) = (Definitions::of(&root), Room::default());
+        for n in 0..100_000 {
+            assert!(definitions.find(&format!("#/q/{n}"), &mut room).is_none());
+            assert!(definitions.find(&format!("q{n}"), &mut room).is_none());
+        }
+        assert!(room.left() < root.as_str().len() / LOOKED_THROUGH + 1, "{room:?}");
+    }
+
+    #[test]
+    fn references_are_the_document_or_lead_into_it() {
+        let root = Json::from_valid(r#"{"type":"object","a":[{"b/~":{"type":"array"}}]}"#);
+        let (mut definitions, mut room) = (Definitions::of(&root), Room::default());
+        for (reference, length) in
+            [("#", Some(48)), ("#/a/0/b~1~0", Some(16)), ("#a", None), ("", None), ("#/a/1", None)]
+        {
+            let found = definitions.find(reference, &mut room);
+            assert_eq!(found.map(|found| found.length), length, "{reference}");
+        }
+    }
 }

@@ -303,7 +303,7 @@ impl<'r> Scribe<'r> {
                         self.gather(&target, all, true)?;
                     }
                 }
-                Err(kind) => all.add_kind(&kind),
+                Err(kind) => all.add_kind(kind),
             }
         }
         inner
@@ -333,7 +333,7 @@ impl<'r> Scribe<'r> {
         let mut target = match self.open(reference) {
             Ok(target) => target,
             Err(kind) => {
-                let kind = Said { kind: Some(Text::from_plain(&kind).escaped().to_owned()), ..Said::default() };
+                let kind = Said { kind: Some(kind.to_owned()), ..Said::default() };
                 return self.single(&mut Json::EMPTY_OBJECT.cursor(), kind);
             }
         };
@@ -346,7 +346,7 @@ impl<'r> Scribe<'r> {
     }
 
     /// What `reference` stands for; where that is not written out, the type that is said in its place.
-    fn open(&mut self, reference: &str) -> Result<Cursor<'r>, String> {
+    fn open(&mut self, reference: &str) -> Result<Cursor<'r>, &'static str> {
         let found = self.definitions.find(reference, &mut self.room);
         let within = self.path.iter().filter(|above| *above == reference).count();
         let follows = self.depth < DEEPEST && within < WITHIN_ITSELF;
@@ -354,7 +354,7 @@ impl<'r> Scribe<'r> {
             Some(found) if follows && self.room.take(found.length) => Ok(found.cursor),
             found => {
                 self.lose("$ref");
-                Err(found.and_then(|found| found.kind).unwrap_or_else(|| "object".to_owned()))
+                Err(found.and_then(|found| found.kind).unwrap_or("object"))
             }
         }
     }

@@ -330,3 +330,13 @@ fn a_choice_whose_arguments_are_gathered_is_held_to_and_no_other() {
         assert!(lost.contains("converted:/tools/0"), "{lost}");
     }
 }
+
+#[test]
+fn a_type_that_is_none_is_not_written_for_each_reference_to_it() {
+    let references = (0..200).map(|n| (format!("p{n}"), json!({"$ref": "#/$defs/x"})));
+    let schema = json!({"type": "object", "properties": references.collect::<serde_json::Map<_, _>>(),
+        "$defs": {"x": {"type": "a".repeat(20_000)}}});
+    let (written, lost) = dialect(&schema);
+    assert_eq!(written["properties"]["p199"], json!({"type": "OBJECT"}));
+    assert!(written.to_string().len() < 400_000 && lost.contains("converted:/tools/0"), "{lost}");
+}
