@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::schema_read::json_schema;
-use super::wire::{count, fields, keep, loose_text, whole};
+use super::wire::{count, fields, keep, keep_unwritable, loose_text, whole};
 use crate::hub::{Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
@@ -31,7 +31,10 @@ pub(super) fn read_config<'a>(request: &mut Request<'a>, cursor: &mut Cursor<'a>
                 form.at = value.offset();
                 form.mime = loose_text(value)?;
             }
-            "responseSchema" => form.schema = value.nullable(Cursor::json)?,
+            "responseSchema" => {
+                form.schema_at = value.offset();
+                form.schema = value.nullable(Cursor::json)?;
+            }
             "responseJsonSchema" => form.json_schema = value.nullable(Cursor::json)?,
             name => keep(extras, class_of(name), dotted(&key), value)?,
         }
@@ -71,12 +74,17 @@ struct Form<'a> {
     mime: Option<Text<'a>>,
     at: usize,
     schema: Option<Json<'a>>,
+    schema_at: usize,
     json_schema: Option<Json<'a>>,
 }
 
 impl<'a> Form<'a> {
     fn apply(self, request: &mut Request<'a>) {
-        let schema = self.json_schema.or_else(|| self.schema.map(|schema| json_schema(&schema)));
+        let schema = self.json_schema.or_else(|| {
+            let (schema, unwritable) = json_schema(&self.schema?);
+            keep_unwritable(&mut request.extras, Field::Output, unwritable, self.schema_at);
+            Some(schema)
+        });
         let mime = self.mime.as_ref().map_or("", Text::escaped).replace("\\/", "/");
         match (mime.as_str(), schema) {
             ("application/json", None) => request.output = OutputSpec::JsonObject,

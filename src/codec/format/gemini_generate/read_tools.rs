@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::schema_read::of_arguments;
-use super::wire::{OWN, fields, keep, word};
+use super::wire::{OWN, fields, keep, keep_unwritable, word};
 use crate::hub::{Extra, Field, Flavor, Tool, ToolMode, ToolPolicy};
 use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
 
@@ -46,12 +46,15 @@ fn read_functions<'a>(cursor: &mut Cursor<'a>, tools: &mut Vec<Tool<'a>>) -> Res
 fn read_function<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
     let at = cursor.offset();
     let (mut name, mut description, mut own, mut standard) = (None, None, None, None);
-    let mut extras = Vec::new();
+    let (mut own_at, mut extras) = (at, Vec::new());
     fields::<JsonError>(cursor, |field, key, value| {
         match field {
             "name" => name = value.nullable(Cursor::string)?,
             "description" => description = value.nullable(Cursor::text)?,
-            "parameters" => own = value.nullable(Cursor::json)?,
+            "parameters" => {
+                own_at = value.offset();
+                own = value.nullable(Cursor::json)?;
+            }
             "parametersJsonSchema" => standard = value.nullable(Cursor::json)?,
             "response" | "responseJsonSchema" | "behavior" => keep(&mut extras, Field::Tool, key, value)?,
             _ => keep(&mut extras, Field::Unknown, key, value)?,
@@ -59,7 +62,11 @@ fn read_function<'a>(cursor: &mut Cursor<'a>) -> Result<Tool<'a>, JsonError> {
         Ok(())
     })?;
     let name = name.ok_or(JsonError { offset: at, problem: Problem::Syntax("a function declaration with `name`") })?;
-    let schema = standard.or_else(|| own.map(|schema| of_arguments(&schema)));
+    let schema = standard.or_else(|| {
+        let (schema, unwritable) = of_arguments(&own?);
+        keep_unwritable(&mut extras, Field::Tool, unwritable, own_at);
+        Some(schema)
+    });
     Ok(Tool::Function { name, description, schema, strict: None, cache: None, extras, at })
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::wire::OWN;
+use super::wire::{OWN, SCHEMA};
 use crate::Format;
 use crate::format::wire;
 use crate::hub::error::dotted;
@@ -52,7 +52,8 @@ impl Report<'_> {
 
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
-        let gone = |extra: &&Extra<'_>| !self.is_own() || extra.field == Field::OpaqueState;
+        let gone =
+            |extra: &&Extra<'_>| !self.is_own() || extra.field == Field::OpaqueState || extra.key.starts_with(SCHEMA);
         let gone: Vec<_> = extras.iter().filter(gone).collect();
         self.lost(gone);
     }

@@ -9,30 +9,48 @@ use std::collections::BTreeMap;
 use super::wire::{camel, word};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
-/// `schema` as JSON Schema; one that cannot be read stays as it is.
-pub(super) fn json_schema<'a>(schema: &Json<'a>) -> Json<'a> {
+/// `schema` as JSON Schema, and a keyword whose value makes none; one that cannot be read stays as it is.
+pub(super) fn json_schema<'a>(schema: &Json<'a>) -> (Json<'a>, Option<&'static str>) {
     translated(schema, true)
 }
 
 /// The schema of a function's arguments, as [`json_schema`]: they are an object, never nothing.
-pub(super) fn of_arguments<'a>(schema: &Json<'a>) -> Json<'a> {
+pub(super) fn of_arguments<'a>(schema: &Json<'a>) -> (Json<'a>, Option<&'static str>) {
     translated(schema, false)
 }
 
-fn translated<'a>(schema: &Json<'a>, nullable: bool) -> Json<'a> {
-    let mut out = String::with_capacity(schema.as_str().len() + 32);
+fn translated<'a>(schema: &Json<'a>, nullable: bool) -> (Json<'a>, Option<&'static str>) {
+    let mut out = Out { text: String::with_capacity(schema.as_str().len() + 32), lost: None };
     match write_one(&mut schema.cursor(), nullable, &mut out) {
-        Ok(()) => Json::from_valid(out),
-        Err(_) => schema.clone(),
+        Ok(()) => (Json::from_valid(out.text), out.lost),
+        Err(_) => (schema.clone(), None),
     }
 }
 
-fn write_schema(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+/// What is written.
+#[derive(Debug, Default)]
+struct Out {
+    text: String,
+    /// A keyword that was left out.
+    lost: Option<&'static str>,
+}
+
+impl Out {
+    fn push(&mut self, letter: char) {
+        self.text.push(letter);
+    }
+
+    fn push_str(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+}
+
+fn write_schema(cursor: &mut Cursor<'_>, out: &mut Out) -> Result<(), JsonError> {
     write_one(cursor, true, out)
 }
 
 /// `nullable` is false where "or nothing" cannot be said.
-fn write_one(cursor: &mut Cursor<'_>, nullable: bool, out: &mut String) -> Result<(), JsonError> {
+fn write_one(cursor: &mut Cursor<'_>, nullable: bool, out: &mut Out) -> Result<(), JsonError> {
     if cursor.peek()? != Kind::Object {
         out.push_str(cursor.json()?.as_str());
         return Ok(());
@@ -56,6 +74,9 @@ fn write_one(cursor: &mut Cursor<'_>, nullable: bool, out: &mut String) -> Resul
 
 /// The words of `type`, each at its number.
 const TYPES: [&str; 8] = ["TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"];
+
+/// Keywords of whole numbers, which are 64-bit ones: strings in the vendor's JSON.
+const COUNTS: [&str; 6] = ["minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"];
 
 /// What one field of a schema says about others.
 #[derive(Debug, Default)]
@@ -99,7 +120,7 @@ impl Traits {
         name: &str,
         value: &mut Cursor<'_>,
         first: &mut bool,
-        out: &mut String,
+        out: &mut Out,
     ) -> Result<(), JsonError> {
         let kind = value.peek()?;
         let is_word = matches!(kind, Kind::String | Kind::Number);
@@ -114,6 +135,7 @@ impl Traits {
             "nullable" | "propertyOrdering" => return value.skip(),
             "type" if is_word && self.kind.is_empty() => return value.skip(),
             "example" => return example(value, first, out),
+            name if kind == Kind::String && COUNTS.contains(&name) => return write_count(name, value, first, out),
             "format" if kind == Kind::String && value.clone().string()? == "enum" => return value.skip(),
             _ => write_key(name, first, out),
         }
@@ -129,17 +151,13 @@ impl Traits {
             "items" | "additionalProperties" => write_schema(value, out)?,
             "anyOf" | "oneOf" if kind == Kind::Array => write_list(value, self.nullable, out)?,
             "allOf" | "prefixItems" if kind == Kind::Array => write_list(value, false, out)?,
-            // 64-bit numbers are strings in the vendor's JSON.
-            "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" => {
-                out.push_str(value.json()?.as_str().trim_matches('"'));
-            }
             _ => out.push_str(value.json()?.as_str()),
         }
         Ok(())
     }
 
     /// Types are in capitals; clients write them either way.
-    fn write_type(&self, out: &mut String) {
+    fn write_type(&self, out: &mut Out) {
         let word = Text::from_plain(&self.kind);
         if self.nullable && self.kind != "null" {
             out.push_str(&format!("[\"{}\",\"null\"]", word.escaped()));
@@ -149,7 +167,7 @@ impl Traits {
     }
 
     /// The vendor's values are strings, whatever the type.
-    fn write_enum(&self, value: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+    fn write_enum(&self, value: &mut Cursor<'_>, out: &mut Out) -> Result<(), JsonError> {
         let (mut any, mut any_null) = (false, false);
         out.push('[');
         value.array::<JsonError>(|_, value| {
@@ -170,8 +188,7 @@ impl Traits {
 
     /// What the string `json` says as a value of the type, where that is no string.
     fn of_type<'j>(&self, json: &'j Json<'_>) -> Option<&'j str> {
-        let inside = json.as_str().strip_prefix('"')?.strip_suffix('"')?;
-        let kind = Cursor::over(inside).json().ok().filter(|json| json.as_str() == inside)?.kind();
+        let (inside, kind) = inside(json)?;
         let fits = match self.kind.as_str() {
             "integer" | "number" => kind == Kind::Number,
             "boolean" => kind == Kind::Bool,
@@ -181,14 +198,14 @@ impl Traits {
     }
 
     /// Properties, those with a place in the order by it.
-    fn write_properties(&self, cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+    fn write_properties(&self, cursor: &mut Cursor<'_>, out: &mut Out) -> Result<(), JsonError> {
         if self.order.is_empty() {
             return write_named(cursor, out);
         }
-        let mut written: Vec<(usize, String)> = Vec::new();
+        let mut written: Vec<(usize, Out)> = Vec::new();
         cursor.object::<JsonError>(|key, value| {
             let place = self.order.get(key.as_ref()).copied().unwrap_or(usize::MAX);
-            let mut one = String::new();
+            let mut one = Out::default();
             write_key(&key, &mut true, &mut one);
             write_schema(value, &mut one)?;
             written.push((place, one));
@@ -198,22 +215,45 @@ impl Traits {
         out.push('{');
         for (index, (_, one)) in written.iter().enumerate() {
             out.push_str(if index > 0 { "," } else { "" });
-            out.push_str(one);
+            out.push_str(&one.text);
+            out.lost = out.lost.or(one.lost);
         }
         out.push('}');
         Ok(())
     }
 }
 
-/// `#/defs/name`, as the dialect has it, is `#/$defs/name`.
-fn write_reference(value: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
-    let said = value.text()?;
-    let (begin, name) = said.escaped().strip_prefix("#/defs/").map_or(("", said.escaped()), |name| ("#/$defs/", name));
-    out.extend(["\"", begin, name, "\""]);
+/// The JSON that the string `json` holds, and its kind.
+fn inside<'j>(json: &'j Json<'_>) -> Option<(&'j str, Kind)> {
+    let inside = json.as_str().strip_prefix('"')?.strip_suffix('"')?;
+    let kind = Cursor::over(inside).json().ok().filter(|json| json.as_str() == inside)?.kind();
+    Some((inside, kind))
+}
+
+/// A number in a string; any other string would be no JSON without its quotes, and no count with them.
+fn write_count(name: &str, value: &mut Cursor<'_>, first: &mut bool, out: &mut Out) -> Result<(), JsonError> {
+    let json = value.json()?;
+    match inside(&json) {
+        Some((number, Kind::Number)) => {
+            write_key(name, first, out);
+            out.push_str(number);
+        }
+        _ => out.lost = out.lost.or(COUNTS.into_iter().find(|count| *count == name)),
+    }
     Ok(())
 }
 
-fn example(value: &mut Cursor<'_>, first: &mut bool, out: &mut String) -> Result<(), JsonError> {
+/// `#/defs/name`, as the dialect has it, is `#/$defs/name`.
+fn write_reference(value: &mut Cursor<'_>, out: &mut Out) -> Result<(), JsonError> {
+    let said = value.text()?;
+    let (begin, name) = said.escaped().strip_prefix("#/defs/").map_or(("", said.escaped()), |name| ("#/$defs/", name));
+    for part in ["\"", begin, name, "\""] {
+        out.push_str(part);
+    }
+    Ok(())
+}
+
+fn example(value: &mut Cursor<'_>, first: &mut bool, out: &mut Out) -> Result<(), JsonError> {
     write_key("examples", first, out);
     out.push('[');
     out.push_str(value.json()?.as_str());
@@ -222,7 +262,7 @@ fn example(value: &mut Cursor<'_>, first: &mut bool, out: &mut String) -> Result
 }
 
 /// Names of properties are names, whatever they read.
-fn write_named(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
+fn write_named(cursor: &mut Cursor<'_>, out: &mut Out) -> Result<(), JsonError> {
     let mut first = true;
     out.push('{');
     cursor.object::<JsonError>(|key, value| {
@@ -233,7 +273,7 @@ fn write_named(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonErro
     Ok(())
 }
 
-fn write_list(cursor: &mut Cursor<'_>, or_null: bool, out: &mut String) -> Result<(), JsonError> {
+fn write_list(cursor: &mut Cursor<'_>, or_null: bool, out: &mut Out) -> Result<(), JsonError> {
     let mut any = false;
     out.push('[');
     cursor.array::<JsonError>(|_, element| {
@@ -249,7 +289,7 @@ fn write_list(cursor: &mut Cursor<'_>, or_null: bool, out: &mut String) -> Resul
     Ok(())
 }
 
-fn write_key(key: &str, first: &mut bool, out: &mut String) {
+fn write_key(key: &str, first: &mut bool, out: &mut Out) {
     if !std::mem::replace(first, false) {
         out.push(',');
     }
@@ -293,9 +333,14 @@ mod tests {
                 r#"{"properties":{"c":{},"b":{},"a":{}},"propertyOrdering":["b","a","b","c"]}"#,
                 r#"{"properties":{"b":{},"a":{},"c":{}}}"#,
             ),
+            (r#"{"minItems":"-1.5e3","maxItems":2}"#, r#"{"minItems":-1.5e3,"maxItems":2}"#),
+            (
+                r#"{"minItems":"abc","maxItems":"01","minLength":"","maxLength":"1 ","type":"STRING"}"#,
+                r#"{"type":"string"}"#,
+            ),
             (r#"{"any_of":[{"type":"NUMBER","example":1.0}]}"#, r#"{"anyOf":[{"type":"number","examples":[1.0]}]}"#),
         ] {
-            assert_eq!(json_schema(&Json::from_valid(own)).as_str(), standard);
+            assert_eq!(json_schema(&Json::from_valid(own)).0.as_str(), standard);
         }
     }
 
@@ -306,6 +351,6 @@ mod tests {
         let names = list(&|n| format!("\"p{n}\""));
         let (up, down) = (list(&|n| format!("\"p{n}\":{{}}")), list(&|n| format!("\"p{}\":{{}}", 199_999 - n)));
         let own = Json::from_valid(format!("{{\"properties\":{{{down}}},\"propertyOrdering\":[{names}]}}"));
-        assert_eq!(json_schema(&own).as_str(), format!("{{\"properties\":{{{up}}}}}"));
+        assert_eq!(json_schema(&own).0.as_str(), format!("{{\"properties\":{{{up}}}}}"));
     }
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::Format;
 use crate::hub::media::decode_text;
 use crate::hub::{Extra, Field, Opaque, OpaqueKind};
-use crate::json::{Cursor, JsonError, Kind, Text, Writer};
+use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 use crate::seal::{Opened, Seal};
 
 pub(super) use crate::format::loose::loose_text;
@@ -17,9 +17,11 @@ pub(super) use crate::format::loose::loose_text;
 pub(super) const OWN: Format = Format::GeminiGenerate;
 
 /// Objects whose unknown fields are kept with a dotted key.
-const NESTED: [&str; 4] = ["generationConfig.", "toolConfig.", "functionCallingConfig.", MEDIA];
+const NESTED: [&str; 5] = ["generationConfig.", "toolConfig.", "functionCallingConfig.", MEDIA, SCHEMA];
 /// How the keys of members of `inlineData` and `fileData` begin.
 pub(super) const MEDIA: &str = "media.";
+/// How the keys of what cannot be written of a schema begin.
+pub(super) const SCHEMA: &str = "schema.";
 
 /// A key in the spelling of the vendor's own JSON: its servers read `snake_case` as well as `camelCase`.
 pub(super) fn camel(key: &str) -> Cow<'_, str> {
@@ -96,6 +98,13 @@ pub(super) fn keep<'a>(
         extras.push(Extra { field, key, value: json, at });
     }
     Ok(())
+}
+
+/// Keeps `keyword` of the schema at `at` for the report: its value means nothing.
+pub(super) fn keep_unwritable(extras: &mut Vec<Extra<'_>>, field: Field, keyword: Option<&str>, at: usize) {
+    let extra =
+        |keyword| Extra { field, key: format!("{SCHEMA}{keyword}").into(), value: Json::from_valid("true"), at };
+    extras.extend(keyword.map(extra));
 }
 
 /// Writes the fields of `extras` that stand in the object itself.

@@ -340,3 +340,22 @@ fn a_type_that_is_none_is_not_written_for_each_reference_to_it() {
     assert_eq!(written["properties"]["p199"], json!({"type": "OBJECT"}));
     assert!(written.to_string().len() < 400_000 && lost.contains("converted:/tools/0"), "{lost}");
 }
+
+#[test]
+fn a_bound_that_is_no_number_is_left_out_and_told_of() {
+    let own = json!({"type": "OBJECT", "properties": {"a": {"type": "ARRAY", "items": {}, "minItems": "abc", "maxItems": "7"}}});
+    let expected = json!({"type": "object", "properties": {"a": {"type": "array", "items": {}, "maxItems": 7}}});
+    for (to, key) in [(C, "parameters"), (R, "parameters"), (A, "input_schema")] {
+        let (function, lost) = tool((G, to), &own, false, &Facts::default());
+        assert_eq!(function[key], expected, "{to:?}");
+        assert!(lost.ends_with("dropped:/tools/0/functionDeclarations/0/parameters"), "{to:?} {lost}");
+    }
+    let (again, lost) = sent((G, G), &with_tool(G, &own, false), &Facts::default()).unwrap();
+    assert_eq!(again["tools"][0]["functionDeclarations"][0], json!({"name": "f", "parametersJsonSchema": expected}));
+    assert_eq!(lost, "dropped:/tools/0/functionDeclarations/0/parameters");
+    let body = json!({"contents": [{"parts": [{"text": "q"}]}],
+        "generationConfig": {"responseMimeType": "application/json", "responseSchema": own}});
+    let (body, lost) = sent((G, C), &body, &Facts::default()).unwrap();
+    assert_eq!(body["response_format"]["json_schema"]["schema"], expected);
+    assert_eq!(lost, "dropped:/generationConfig/responseSchema");
+}
