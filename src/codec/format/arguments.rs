@@ -121,12 +121,12 @@ impl<'a> Top<'a> {
     /// The description with the choice in it.
     fn description(&self) -> String {
         let said = self.members.iter().find(|(key, value)| key == "description" && value.kind() == Kind::String);
-        let said = said.map_or("", |(_, value)| value.as_str().trim_matches('"'));
+        let said = said.and_then(|(_, value)| value.cursor().text().ok()).unwrap_or(Text::EMPTY);
         let between = if said.is_empty() { "" } else { "\\n\\n" };
         let referred = self.members.iter().filter(|(key, _)| key == "$ref");
         let choices = referred.chain(&self.choices).map(|(key, value)| format!("\"{key}\":{}", value.as_str()));
         let choices = format!("Must be valid by {{{}}}", choices.collect::<Vec<_>>().join(","));
-        format!("\"{said}{between}{}\"", Text::from_plain(&choices).escaped())
+        format!("\"{}{between}{}\"", said.escaped(), Text::from_plain(&choices).escaped())
     }
 }
 
@@ -364,6 +364,15 @@ mod tests {
                 assert_eq!((written.contains(expected[0]), open.as_str()), (true, expected[1]), "{key}");
             }
         }
+    }
+
+    #[test]
+    fn a_description_keeps_its_quotes() {
+        check(
+            Some(r#"{"description":"say \"hi\"","anyOf":[]}"#),
+            r#"{"type":"object","properties":{},"description":"say \"hi\"\n\nMust be valid by {\"anyOf\":[]}"}"#,
+            true,
+        );
     }
 
     #[test]
