@@ -22,7 +22,7 @@ const REFUSED: [&str; 13] = [
 ];
 
 /// True for the schema of an object that is closed, and so are all in it: each says `"additionalProperties":false` and
-/// requires every property that it has.
+/// requires every property that it has, and no other.
 pub(super) fn is_closed(schema: &Json<'_>) -> bool {
     let read = One::read(&mut schema.cursor());
     read.is_ok_and(|one| one.fits() && one.is_object && !one.has_choice)
@@ -55,7 +55,8 @@ impl One {
     }
 
     fn fits(&self) -> bool {
-        let open = self.is_object && !(self.is_closed && self.properties.is_subset(&self.required));
+        // A name without a property is refused as well.
+        let open = (self.is_object && !self.is_closed) || self.properties != self.required;
         !self.unfit && !open && (self.has_items || !self.is_array)
     }
 
@@ -131,6 +132,8 @@ mod tests {
             r#"{"type":"object"}"#.to_owned(),
             r#"{"type":"object","properties":{"a":{},"b":{}},"required":["a"],"additionalProperties":false}"#
                 .to_owned(),
+            r#"{"type":"object","properties":{"a":{}},"required":["a","z"],"additionalProperties":false}"#.to_owned(),
+            within(r#"{"type":"string","required":["z"]}"#),
             r#"{"type":"object","properties":{"a":{}},"required":["a"],"additionalProperties":{"type":"string"}}"#
                 .to_owned(),
             r#"{"type":"object","properties":{"additionalProperties":{},"required":{}}}"#.to_owned(),
