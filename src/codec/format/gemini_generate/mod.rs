@@ -34,6 +34,7 @@ mod read_response;
 mod read_tools;
 mod report;
 mod schema_gather;
+mod schema_range;
 mod schema_read;
 mod schema_refs;
 mod schema_strip;

@@ -90,6 +90,8 @@ impl Gathered {
                     Ok(())
                 })?;
             }
+            // Their place is for what other schemas say.
+            ("properties" | "required", _) => self.note(&format!("and {key}: {}", value.as_str())),
             _ if !self.members.add(key, value) => self.note(&format!("and {key}: {}", value.as_str())),
             _ => {}
         }
@@ -109,8 +111,7 @@ impl Gathered {
         let required = Json::from_valid(format!("[{}]", required.join(",")));
         for (key, whole) in [("properties", self.properties.json()), ("required", required)] {
             let place = self.members.places.get(key).and_then(|at| self.members.list.get_mut(*at));
-            // Something else may stand there, such as `null`.
-            if let Some((_, value)) = place.filter(|(_, value)| value.as_str() == Json::EMPTY_OBJECT.as_str()) {
+            if let Some((_, value)) = place {
                 *value = whole;
             }
         }

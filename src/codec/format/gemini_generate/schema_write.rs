@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::schema_gather::Gathered;
+use super::schema_range::End;
 use super::schema_refs::{Definitions, Room};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
@@ -89,8 +90,8 @@ struct Said {
     /// Told in words.
     notes: Vec<String>,
     values: Option<String>,
-    minimum: Option<String>,
-    maximum: Option<String>,
+    least: End,
+    greatest: End,
     has_items: bool,
 }
 
@@ -163,11 +164,13 @@ impl<'r> Scribe<'r> {
                 let json = value.json()?;
                 self.values(&mut Json::from_valid(format!("[{}]", json.as_str())).cursor(), said)
             }
-            "minimum" => keep_number(value, &mut said.minimum),
-            "maximum" => keep_number(value, &mut said.maximum),
-            "exclusiveMinimum" | "exclusiveMaximum" if value.peek()? == Kind::Number => {
-                self.exclusive(key, value, said)
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" if value.peek()? == Kind::Null => {
+                value.skip()
             }
+            "minimum" if value.peek()? == Kind::Number => keep_number(value, &mut said.least.inclusive),
+            "maximum" if value.peek()? == Kind::Number => keep_number(value, &mut said.greatest.inclusive),
+            "exclusiveMinimum" if value.peek()? == Kind::Number => keep_number(value, &mut said.least.exclusive),
+            "exclusiveMaximum" if value.peek()? == Kind::Number => keep_number(value, &mut said.greatest.exclusive),
             "properties" if value.peek()? == Kind::Object => self.properties(value, first),
             "items" if value.peek()? == Kind::Object => {
                 said.has_items = true;
@@ -196,7 +199,7 @@ impl<'r> Scribe<'r> {
     }
 
     fn said(&mut self, said: Said, first: &mut bool) {
-        let Said { kind, nullable, description, notes, values, minimum, maximum, has_items } = said;
+        let Said { kind, nullable, description, mut notes, values, least, greatest, has_items } = said;
         if kind.as_deref() == Some("array") && !has_items {
             // A list must say what it is of.
             self.lose("items");
@@ -208,6 +211,8 @@ impl<'r> Scribe<'r> {
             self.key("type", first);
             let _ = write!(self.out, "\"{}\"", kind.to_ascii_uppercase());
         }
+        let minimum = self.end(least, kind.as_deref(), ("exclusiveMinimum", 1), &mut notes);
+        let maximum = self.end(greatest, kind.as_deref(), ("exclusiveMaximum", -1), &mut notes);
         if nullable {
             self.key("nullable", first);
             self.out.push_str("true");
@@ -226,30 +231,17 @@ impl<'r> Scribe<'r> {
         }
     }
 
-    /// An exclusive bound of whole numbers is the next one; of others it is told as an inclusive one.
-    fn exclusive(&mut self, key: &str, value: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError> {
-        let number = value.number()?;
-        let lower = key == "exclusiveMinimum";
-        let next = number.as_str().parse::<i64>().ok().and_then(|whole| whole.checked_add(if lower { 1 } else { -1 }));
-        let bound = match next {
-            // The type may come later, but a bound that is whole is one of whole numbers nearly always; a fraction
-            // between is told in words.
-            Some(next) => {
-                said.notes.push(format!("{key}: {}", number.as_str()));
-                next.to_string()
+    /// The number to write for one end of the range; an exclusive bound is told in words beside it.
+    fn end(&mut self, end: End, kind: Option<&str>, words: (&str, i64), notes: &mut Vec<String>) -> Option<String> {
+        let (exclusive, step) = words;
+        let stated = end.stated(step, kind == Some("integer"))?;
+        if let Some(number) = stated.instead_of {
+            if !stated.is_exact {
+                self.lose(exclusive);
             }
-            None => {
-                self.lose(key);
-                said.notes.push(format!("{key}: {}", number.as_str()));
-                number.as_str().to_owned()
-            }
-        };
-        if lower {
-            said.minimum = Some(bound);
-        } else {
-            said.maximum = Some(bound);
+            notes.push(format!("{exclusive}: {number}"));
         }
-        Ok(())
+        Some(stated.number)
     }
 
     /// One of several schemas. `null` among them makes the whole nullable.
@@ -433,11 +425,8 @@ fn read_type(value: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError> {
 }
 
 fn keep_number(value: &mut Cursor<'_>, into: &mut Option<String>) -> Result<(), JsonError> {
-    if value.peek()? == Kind::Number {
-        into.get_or_insert(value.number()?.as_str().to_owned());
-        return Ok(());
-    }
-    value.skip()
+    into.get_or_insert(value.number()?.as_str().to_owned());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -495,6 +484,52 @@ mod tests {
         check(
             r#"{"allOf":[{"properties":{"a":{"type":"string"}}},{"properties":{"a":{"type":"number"}}}]}"#,
             r#"{"properties":{"a":{"type":"STRING"}},"description":"and a: {\"type\":\"number\"}"}"#,
+            &["allOf"],
+        );
+    }
+
+    #[test]
+    fn the_sharper_bound_stands() {
+        let told = |bound: &str| format!(r#","description":"{bound}""#);
+        for (schema, written, words, lost) in [
+            (r#""type":"integer","minimum":5,"exclusiveMinimum":0"#, r#""minimum":5"#, "", false),
+            (r#""exclusiveMinimum":5,"minimum":5,"type":"integer""#, r#""minimum":6"#, "exclusiveMinimum: 5", false),
+            (r#""type":"integer","maximum":3,"exclusiveMaximum":9"#, r#""maximum":3"#, "", false),
+            (r#""type":"integer","maximum":9,"exclusiveMaximum":9"#, r#""maximum":8"#, "exclusiveMaximum: 9", false),
+            (r#""type":"number","minimum":0,"exclusiveMinimum":0"#, r#""minimum":0"#, "exclusiveMinimum: 0", true),
+            (r#""type":"number","maximum":0.5,"exclusiveMaximum":1"#, r#""maximum":0.5"#, "", false),
+            (
+                r#""type":"number","minimum":-1,"exclusiveMinimum":0.5"#,
+                r#""minimum":0.5"#,
+                "exclusiveMinimum: 0.5",
+                true,
+            ),
+            (
+                r#""type":"integer","exclusiveMinimum":9223372036854775807"#,
+                r#""minimum":9223372036854775807"#,
+                "exclusiveMinimum: 9223372036854775807",
+                true,
+            ),
+        ] {
+            let kind = if schema.contains("number") { "NUMBER" } else { "INTEGER" };
+            let words = if words.is_empty() { String::new() } else { told(words) };
+            let key = if schema.contains("Minimum") { "exclusiveMinimum" } else { "exclusiveMaximum" };
+            let lost: &[&str] = if lost { &[key] } else { &[] };
+            check(&format!("{{{schema}}}"), &format!(r#"{{"type":"{kind}",{written}{words}}}"#), lost);
+        }
+        check(r#"{"type":"integer","minimum":null,"exclusiveMaximum":null}"#, r#"{"type":"INTEGER"}"#, &[]);
+        check(
+            r#"{"type":"integer","minimum":"1"}"#,
+            r#"{"type":"INTEGER","description":"minimum: \"1\""}"#,
+            &["minimum"],
+        );
+    }
+
+    #[test]
+    fn nothing_stands_where_properties_are_gathered() {
+        check(
+            r#"{"properties":null,"required":null,"allOf":[{"properties":{"a":{}},"required":["a"]}]}"#,
+            r#"{"properties":{"a":{}},"required":["a"],"description":"and properties: null\nand required: null"}"#,
             &["allOf"],
         );
     }
