@@ -11,8 +11,8 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     bytes: Vec<u8>,
-    /// Something came.
-    begun: bool,
+    /// So much of [`BOM`] came, or could have come.
+    mark: usize,
     /// It is none.
     over: bool,
 }
@@ -23,8 +23,7 @@ impl Document {
         if self.over {
             return;
         }
-        let chunk = if self.begun { chunk } else { chunk.strip_prefix(BOM).unwrap_or(chunk) };
-        self.begun |= !chunk.is_empty();
+        let chunk = self.behind_mark(chunk);
         let new = if self.bytes.is_empty() { chunk.trim_ascii_start() } else { chunk };
         self.over = self.bytes.len() + new.len() > MOST
             || self.bytes.first().or(new.first()).is_some_and(|first| !matches!(first, b'{' | b'['));
@@ -33,6 +32,16 @@ impl Document {
         } else {
             self.bytes.extend_from_slice(new);
         }
+    }
+
+    fn behind_mark<'c>(&mut self, mut chunk: &'c [u8]) -> &'c [u8] {
+        while let Some((_, rest)) = chunk.split_first().filter(|(first, _)| BOM.get(self.mark) == Some(first)) {
+            (chunk, self.mark) = (rest, self.mark + 1);
+        }
+        if !chunk.is_empty() {
+            self.mark = BOM.len();
+        }
+        chunk
     }
 
     /// The document, if all that came is one.

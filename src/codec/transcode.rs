@@ -204,7 +204,9 @@ impl Stages {
 /// Usage, stop reason and end are picked up; a frame that cannot hold them is not parsed. Only the beginning of an
 /// unfinished event is held back, so that a cut stream can still end in an error that the client understands.
 pub struct Watch {
+    format: Format,
     framer: Framer,
+    document: Document,
     wire: &'static dyn WireFormat,
     reading: Reading,
     reply: Arc<Reply>,
@@ -226,7 +228,9 @@ impl Watch {
     #[must_use]
     pub fn new(format: Format, reply: Arc<Reply>) -> Self {
         Self {
+            format,
             framer: Framer::new(EVENT_LIMIT),
+            document: Document::default(),
             wire: wire(format),
             reading: Reading::new(wire(format).stream_reader()),
             reply,
@@ -240,6 +244,9 @@ impl Watch {
     pub fn chunk(&mut self, chunk: Bytes) -> Bytes {
         if self.blind {
             return chunk;
+        }
+        if self.outcome.events == 0 {
+            self.document.push(&chunk);
         }
         let read = self.push(&chunk);
         if read.is_err() {
@@ -283,6 +290,9 @@ impl Watch {
         if self.blind {
             return Bytes::new();
         }
+        if let Some(document) = self.document.take().filter(|_| self.outcome.events == 0) {
+            return self.whole(&document);
+        }
         // What was not finished is not handed on where an error follows.
         let given = self.outcome.events;
         let _ = self.push(b"\n\n");
@@ -294,6 +304,16 @@ impl Watch {
             return Bytes::from(std::mem::take(&mut self.held));
         }
         self.error(incomplete(), given)
+    }
+
+    /// What came was no stream, and clients read nothing in its lines: tells as one what it says.
+    fn whole(&mut self, document: &[u8]) -> Bytes {
+        self.held.clear();
+        let mut out = Vec::new();
+        let mut transcoder = Transcoder::new(self.format, self.format, Arc::clone(&self.reply), Undo::default());
+        transcoder.whole(document, &mut out);
+        self.outcome = transcoder.outcome().clone();
+        Bytes::from(out)
     }
 
     /// The stream cannot go on: what tells the client so, unless it was over, or lacks nothing but its last word.

@@ -125,14 +125,15 @@ impl Request<'_> {
     }
 
     /// Leaves out tools that only providers of another format than `to` run, where the client has tools of its own beside
-    /// them and asks for none of those by name: agents offer such tools with every request, and can do without. The place
+    /// them and asks for none of those by name or in a way that the hub has no word for: agents offer such tools with every request, and can do without. The place
     /// of each goes to `left_out`.
     pub fn leave_out_hosted(&mut self, to: Format, left_out: &mut dyn FnMut(usize)) {
+        let asks_otherwise = self.extras.iter().any(|extra| extra.field == Field::ToolChoice);
         let goes_on = match &self.tool_policy.mode {
             Some(ToolMode::Named { name, .. }) => self.tools.iter().any(|tool| tool.name() == Some(name.as_ref())),
             _ => self.tools.iter().any(|tool| tool.name().is_some()),
         };
-        if !goes_on {
+        if !goes_on || asks_otherwise {
             return;
         }
         self.tools.retain(|tool| match tool {

@@ -411,6 +411,15 @@ fn a_tool_that_others_cannot_run_is_left_out_beside_the_clients_own() {
             assert!(tools.contains(r#""name":"f""#) && !tools.contains("earch"), "{from:?} {to:?}: {tools}");
         }
     }
+    let hosted = json!({"type": "web_search"});
+    for choice in [hosted.clone(), json!({"type": "allowed_tools", "mode": "auto", "tools": [hosted]})] {
+        let function = json!({"type": "function", "name": "f", "parameters": schema, "strict": false});
+        let body = json!({"model": "m", "input": "q", "tool_choice": choice, "tools": [function, hosted]});
+        for to in [A, C, G] {
+            let fault = sent((R, to), &body, &Facts::default()).unwrap_err();
+            assert_eq!((fault.status, fault.code.as_deref()), (400, Some("unsupported_tool")), "{to:?} {choice}");
+        }
+    }
     for tools in [
         json!({"tools": [search, own], "tool_choice": {"type": "tool", "name": "web_search"}}),
         json!({"tools": [{"type": "bash_20250124", "name": "bash"}, own]}),

@@ -1,11 +1,14 @@
 //! How answers end, whole and streamed, and what is told beside their words.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::answers::{data, deltas, named, reply, streamed, whole};
+use super::answers::{data, deltas, frames, named, reply, streamed, whole};
 use crate::format::wire;
 use crate::hub::{FaultKind, Field};
-use crate::{Format, Gatherer, Opening, Seen, Undo};
+use crate::{Format, Gatherer, Opening, Seen, Undo, Watch};
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -186,6 +189,14 @@ fn an_answer_in_place_of_a_stream_is_told_as_one() {
             assert!(outcome.complete && outcome.fault.is_none(), "{to:?}: {events:?}");
             assert_eq!(outcome.dropped.contains(&Field::Logprobs), to == A, "{to:?}: {events:?}");
         }
+        // Also to a client of its own format, whom the lines of a document tell nothing.
+        for text in [text.clone(), format!("{text}\n\n")] {
+            let mut watch = Watch::new(C, Arc::new(reply()));
+            let given: Vec<Bytes> = text.bytes().map(|byte| watch.chunk(Bytes::from(vec![byte]))).collect();
+            let events = frames(&[given.concat(), watch.finish().to_vec()].concat());
+            assert!(watch.outcome().complete && events.len() > 1, "{events:?}");
+            assert!(json!(events).to_string().contains(r#""content":"A""#), "{events:?}");
+        }
     }
 }
 
@@ -242,10 +253,10 @@ fn a_search_result_that_names_an_address_is_a_source() {
 fn bytes_that_are_no_text_are_the_providers_fault() {
     for from in Format::ALL {
         let mut out = Vec::new();
-        let reply = std::sync::Arc::new(reply());
+        let reply = Arc::new(reply());
         let mut transcoder = crate::Transcoder::new(from, C, reply, Undo::default());
         transcoder.chunk(b"data: {\"x\":\"\xff\"}\n\n", &mut out);
-        let events = super::answers::frames(&out);
+        let events = frames(&out);
         assert_eq!(events.last().unwrap()["error"]["code"], "stream_malformed", "{from:?}: {events:?}");
         assert_eq!(crate::hub::Fault::from(crate::frame::sse::FrameError::NotUtf8).status, 502);
         assert!(deltas(&events).iter().all(|delta| delta.is_null()));
