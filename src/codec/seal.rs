@@ -4,7 +4,8 @@
 //! envelope says whose it is, so that it is handed back to its maker only, and is signed, so that a client can
 //! neither forge nor alter one. The same key on every replica makes envelopes good at all of them.
 //!
-//! `tg1.` + base64url( maker, kind, payload, 16 bytes of HMAC-SHA256 )
+//! `tg1.` + base64url( maker, kind, payload, 16 bytes of HMAC-SHA256 ); with a lower-case letter for the maker, words of
+//! reasoning stand before the payload.
 
 use std::sync::LazyLock;
 
@@ -33,6 +34,15 @@ impl std::fmt::Debug for Seal {
     }
 }
 
+/// Reasoning that was shown, in the envelope of its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Thought {
+    /// Its words, plain.
+    pub words: String,
+    /// Characters of text between it and where its envelope stands.
+    pub behind: u64,
+}
+
 /// What a value from a client turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
@@ -54,7 +64,18 @@ impl Seal {
     /// Puts `opaque` into an envelope; the result needs no JSON escape.
     #[must_use]
     pub fn wrap(&self, opaque: &Opaque<'_>) -> String {
-        let mut bytes = vec![maker_tag(opaque.maker), opaque.kind.tag()];
+        self.wrap_thought(opaque, &Thought::default())
+    }
+
+    /// Puts `opaque` into an envelope, and what is known of its reasoning beside it.
+    #[must_use]
+    pub fn wrap_thought(&self, opaque: &Opaque<'_>, thought: &Thought) -> String {
+        let maker = maker_tag(opaque.maker);
+        let mut bytes = vec![maker, opaque.kind.tag()];
+        if *thought != Thought::default() {
+            bytes = vec![maker.to_ascii_lowercase(), opaque.kind.tag()];
+            bytes.extend_from_slice(format!("{} {} {}", thought.behind, thought.words.len(), thought.words).as_bytes());
+        }
         bytes.extend_from_slice(opaque.data.plain().as_bytes());
         let tag = self.tag(&bytes);
         bytes.extend_from_slice(&tag);
@@ -75,21 +96,33 @@ impl Seal {
     /// Opens `value` if it is an envelope.
     #[must_use]
     pub fn open(&self, value: &str) -> Opened {
-        let Some(encoded) = value.strip_prefix(PREFIX) else { return Opened::Bare };
-        self.open_envelope(encoded).map_or(Opened::Forged, Opened::Ours)
+        self.open_thought(value).0
     }
 
-    fn open_envelope(&self, encoded: &str) -> Option<Opaque<'static>> {
+    /// Opens `value` if it is an envelope; what is known of the reasoning stands beside it.
+    #[must_use]
+    pub fn open_thought(&self, value: &str) -> (Opened, Thought) {
+        let Some(encoded) = value.strip_prefix(PREFIX) else { return (Opened::Bare, Thought::default()) };
+        match self.open_envelope(encoded) {
+            Some((opaque, thought)) => (Opened::Ours(opaque), thought),
+            None => (Opened::Forged, Thought::default()),
+        }
+    }
+
+    fn open_envelope(&self, encoded: &str) -> Option<(Opaque<'static>, Thought)> {
         let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (signed, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
         let mut mac = self.mac();
         mac.update(signed);
         mac.verify_truncated_left(tag).ok()?;
         let (head, payload) = signed.split_at_checked(2)?;
-        let maker = Format::ALL.into_iter().find(|format| head.first() == Some(&maker_tag(*format)))?;
+        let tag = head.first()?;
+        let maker = Format::ALL.into_iter().find(|format| tag.to_ascii_uppercase() == maker_tag(*format))?;
         let kind = OpaqueKind::ALL.into_iter().find(|kind| head.get(1) == Some(&kind.tag()))?;
-        let data = std::str::from_utf8(payload).ok()?;
-        Some(Opaque { kind, maker, data: Text::from_plain(data).into_owned() })
+        let payload = std::str::from_utf8(payload).ok()?;
+        let (thought, data) =
+            if tag.is_ascii_lowercase() { thought_in(payload)? } else { (Thought::default(), payload) };
+        Some((Opaque { kind, maker, data: Text::from_plain(data).into_owned() }, thought))
     }
 
     fn mac(&self) -> Hmac<Sha256> {
@@ -108,7 +141,15 @@ impl Seal {
     }
 }
 
-/// One letter a format; part of what is signed, so it may never change.
+/// What stands before the state in an envelope with a lower-case letter: `behind`, the bytes of the words, the words.
+fn thought_in(payload: &str) -> Option<(Thought, &str)> {
+    let (behind, rest) = payload.split_once(' ')?;
+    let (bytes, rest) = rest.split_once(' ')?;
+    let (words, data) = rest.split_at_checked(bytes.parse().ok()?)?;
+    Some((Thought { words: words.to_owned(), behind: behind.parse().ok()? }, data))
+}
+
+/// One capital letter a format; part of what is signed, so it may never change.
 fn maker_tag(format: Format) -> u8 {
     match format {
         Format::AnthropicMessages => b'A',
@@ -136,7 +177,13 @@ mod tests {
         for data in ["", "Eo4BCkYIBRgCKkD+/=", "line\n\"quoted\" 北"] {
             let wrapped = seal.wrap(&opaque(data));
             assert!(wrapped.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
-            assert_eq!(seal.open(&wrapped), Opened::Ours(opaque(data)));
+            assert_eq!(seal.open_thought(&wrapped), (Opened::Ours(opaque(data)), Thought::default()));
+            for (words, behind) in [("", 1), ("7 words\n\"北\" ", 0), (" ", u64::MAX)] {
+                let thought = Thought { words: words.to_owned(), behind };
+                let wrapped = seal.wrap_thought(&opaque(data), &thought);
+                assert_eq!(seal.open(&wrapped), Opened::Ours(opaque(data)));
+                assert_eq!(seal.open_thought(&wrapped), (Opened::Ours(opaque(data)), thought));
+            }
             assert_eq!(Seal::new([8; 32]).open(&wrapped), Opened::Forged);
         }
         assert_eq!(seal.open("EqQBCgIYAhIM"), Opened::Bare);

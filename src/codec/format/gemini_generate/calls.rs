@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::part_write;
+use super::thoughts::Carried;
 use super::wire::is_own;
 use crate::hub::{Flavor, Opaque};
 use crate::json::{Json, Text};
@@ -24,7 +25,7 @@ pub(super) struct Call {
     /// Arguments so far, escaped.
     text: String,
     /// The state that stands at it.
-    pub states: Vec<Opaque<'static>>,
+    pub states: Vec<Carried>,
     /// It is the first of its answer.
     pub first: bool,
     complete: bool,
@@ -37,7 +38,7 @@ impl Call {
         choice: usize,
         (id, name): (String, String),
         flavor: Flavor,
-        (states, first): (Vec<Opaque<'static>>, bool),
+        (states, first): (Vec<Carried>, bool),
     ) -> Self {
         Self { block, choice, id, name, flavor, text: String::new(), states, first, complete: false }
     }
@@ -89,7 +90,7 @@ impl Calls {
         if is_own(&opaque) {
             call.states.clear();
         }
-        call.states.push(opaque);
+        call.states.push(Carried::new(opaque, String::new()));
     }
 
     /// The call is complete.

@@ -2,6 +2,7 @@
 
 use super::grounding::Sources;
 use super::stop;
+use super::thoughts::{Carried, LIMIT, Pending};
 use super::wire::is_own;
 use crate::hub::{Citation, Opaque, Stop};
 use crate::json::{Text, Writer};
@@ -16,6 +17,8 @@ pub(super) struct Signature {
     pub opaque: Opaque<'static>,
     /// It is of reasoning that was shown: only a call may take it.
     pub of_words: bool,
+    /// That reasoning, escaped; nothing where there was more than is kept.
+    pub words: String,
 }
 
 impl Signature {
@@ -30,9 +33,6 @@ impl Signature {
     }
 }
 
-/// Most bytes of state that stand at a call beside where they stood before it.
-const PENDING_LIMIT: usize = 1 << 20;
-
 /// One of the answers.
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -46,7 +46,11 @@ pub(super) struct Choice {
     pub signature: Option<Signature>,
     /// Other providers' state since the last call that stands somewhere already. It stands at the next call too, which
     /// every client brings back.
-    pending: Vec<Opaque<'static>>,
+    pending: Pending,
+    /// The reasoning that goes on, escaped, until its state comes.
+    thought: String,
+    /// Characters of text since there is pending state.
+    said: u64,
     /// A call had no object for its arguments.
     pub malformed: bool,
     called: bool,
@@ -65,7 +69,9 @@ impl Choice {
             stop: None,
             sources: Sources::default(),
             signature: None,
-            pending: Vec::new(),
+            pending: Pending::default(),
+            thought: String::new(),
+            said: 0,
             malformed: false,
             called: false,
             text: String::new(),
@@ -75,18 +81,30 @@ impl Choice {
     }
 
     /// Notes state that stands somewhere.
-    pub(super) fn note_state(&mut self, opaque: Opaque<'static>) {
-        let bytes: usize = self.pending.iter().map(|opaque| opaque.data.escaped().len()).sum();
-        if !is_own(&opaque) && bytes + opaque.data.escaped().len() <= PENDING_LIMIT {
-            self.pending.push(opaque);
-        }
+    pub(super) fn note_state(&mut self, signature: Signature) {
+        self.pending.note(&signature.opaque, &Text::from_escaped(signature.words), self.said);
     }
 
     /// The state that stands at a call that begins.
-    pub(super) fn states(&mut self) -> Vec<Opaque<'static>> {
-        let mut states = std::mem::take(&mut self.pending);
-        states.extend(self.signature.take().map(|signature| signature.opaque));
+    pub(super) fn states(&mut self) -> Vec<Carried> {
+        let mut states = self.pending.take(self.said);
+        self.said = 0;
+        let carried =
+            |Signature { opaque, words, .. }| Carried::new(opaque, Text::from_escaped(words).into_plain().into_owned());
+        states.extend(self.signature.take().map(carried));
         states
+    }
+
+    /// Keeps a piece of reasoning.
+    pub(super) fn think(&mut self, text: &Text<'_>) {
+        if self.thought.len() <= LIMIT {
+            self.thought.push_str(text.escaped());
+        }
+    }
+
+    /// The reasoning so far; what comes is another's.
+    pub(super) fn thought(&mut self) -> String {
+        Some(std::mem::take(&mut self.thought)).filter(|thought| thought.len() <= LIMIT).unwrap_or_default()
     }
 
     /// A call comes; whether it is the first.
@@ -96,6 +114,9 @@ impl Choice {
 
     /// Keeps text, for the places of sources in it.
     pub(super) fn note(&mut self, text: &Text<'_>) {
+        if !self.pending.is_empty() {
+            self.said += text.code_points();
+        }
         if self.text.len() + text.escaped().len() <= TEXT_LIMIT {
             self.text.push_str(text.escaped());
         } else {

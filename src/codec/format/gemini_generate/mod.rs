@@ -45,6 +45,7 @@ mod stream_write;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod thoughts;
 mod usage;
 mod wire;
 mod write_config;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::read_media::{read_file, read_inline};
+use super::thoughts::Carried;
 use super::wire::{OWN, Signed, fields, keep, loose_text, open};
 use crate::hub::{Block, BlockKind, Extra, Field, Flavor, Opaque, OpaqueKind, ThinkingKind};
 use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
@@ -15,8 +16,10 @@ pub(super) struct Part<'a> {
     pub block: Block<'a>,
     /// The tool that a result is of.
     pub tool: Option<Cow<'a, str>>,
+    /// It is reasoning that came with a call, which stood so many characters of text before that.
+    pub behind: Option<u64>,
     /// Another provider's states that the part carried; they stand before the part.
-    before: Vec<Block<'a>>,
+    before: Vec<(Block<'a>, u64)>,
 }
 
 /// Reads an array of parts, or one part, or a string.
@@ -41,12 +44,12 @@ pub(super) fn read_parts<'a>(
 
 impl<'a> Part<'a> {
     fn new(block: Block<'a>, tool: Option<Cow<'a, str>>) -> Self {
-        Self { block, tool, before: Vec::new() }
+        Self { block, tool, behind: None, before: Vec::new() }
     }
 
     fn give(mut self, each: &mut dyn FnMut(Part<'a>)) {
-        for before in std::mem::take(&mut self.before) {
-            each(Part::new(before, None));
+        for (block, behind) in std::mem::take(&mut self.before) {
+            each(Part { behind: Some(behind), ..Part::new(block, None) });
         }
         each(self);
     }
@@ -118,7 +121,7 @@ impl<'a> Fields<'a> {
         let mut tool = None;
         let opened = self.signature.take().map(|(value, at)| (open(&value, seal), value, at));
         let is_secret = matches!(&opened, Some((Signed::Ours(states), ..))
-            if matches!(states.as_slice(), [Opaque { kind: OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning, .. }]));
+            if matches!(states.as_slice(), [Carried { opaque, .. }] if is_reasoning(opaque.kind)));
         let kind = match self.data.take() {
             Some(("functionCall", mut value)) => read_call(&mut value, &mut self.extras, seal.is_some())?,
             Some(("functionResponse", mut value)) => {
@@ -159,11 +162,12 @@ impl<'a> Fields<'a> {
                 block.opaque.push(Opaque { kind: signature, maker: OWN, data });
             }
             Some((Signed::Ours(states), ..)) => {
-                for opaque in states.into_iter().filter(|opaque| opaque.kind != OpaqueKind::Unsigned) {
-                    if is_passenger(&block.kind, &opaque) {
-                        before.push(alone(opaque, at));
+                for carried in states.into_iter().filter(|carried| carried.opaque.kind != OpaqueKind::Unsigned) {
+                    if is_passenger(&block.kind, &carried.opaque) {
+                        let behind = carried.thought.behind;
+                        before.push((alone(carried, at), behind));
                     } else {
-                        block.opaque.push(opaque);
+                        block.opaque.push(carried.opaque);
                     }
                 }
             }
@@ -172,8 +176,13 @@ impl<'a> Fields<'a> {
                 block.extras.push(Extra { field: Field::OpaqueState, key, value: Json::NULL, at });
             }
         }
-        Ok(Part { block, tool, before })
+        Ok(Part { before, ..Part::new(block, tool) })
     }
+}
+
+/// True for state that is all there is of its reasoning, unless that was shown.
+fn is_reasoning(kind: OpaqueKind) -> bool {
+    matches!(kind, OpaqueKind::RedactedData | OpaqueKind::EncryptedReasoning)
 }
 
 /// True for state that came before words or a call, and travelled with them because it has no words of its own.
@@ -185,11 +194,12 @@ fn is_passenger(kind: &BlockKind<'_>, opaque: &Opaque<'_>) -> bool {
     carries && opaque.kind != OpaqueKind::ThoughtSignature
 }
 
-/// The block that `opaque` was.
-fn alone(opaque: Opaque<'_>, at: usize) -> Block<'_> {
-    let kind = match opaque.kind {
-        OpaqueKind::ThinkingSignature => BlockKind::Thinking { text: Text::EMPTY, kind: ThinkingKind::Summary },
-        _ => BlockKind::Redacted,
+/// The block that `carried` was.
+fn alone<'a>(Carried { opaque, thought }: Carried, at: usize) -> Block<'a> {
+    let kind = if thought.words.is_empty() && opaque.kind != OpaqueKind::ThinkingSignature {
+        BlockKind::Redacted
+    } else {
+        BlockKind::Thinking { text: Text::from_plain(&thought.words).into_owned(), kind: ThinkingKind::Summary }
     };
     Block { opaque: vec![opaque], ..Block::new(kind, at) }
 }

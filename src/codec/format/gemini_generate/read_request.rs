@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::read_config::read_config;
 use super::read_part::{Part, read_parts};
 use super::read_tools::{read_tool_config, read_tools};
+use super::thoughts::put_back;
 use super::wire::{OWN, fields, keep, loose_text};
 use crate::format::RequestHead;
 use crate::hub::ids::derived;
@@ -21,15 +22,16 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     request.stream = head.line.stream.map(|_| StreamSpec { include_usage: true, obfuscation: None });
     let mut cursor = Cursor::over_bytes(body)?;
     let mut has_contents = false;
+    let mut places = Places::new();
     fields::<Refusal>(&mut cursor, |name, key, value| {
         has_contents |= name == "contents";
-        field(&mut request, name, key, value, head.seal)
+        field(&mut request, name, key, value, (head.seal, &mut places))
     })?;
     cursor.finish()?;
     if !has_contents || request.turns.is_empty() {
         return Err(Refusal::of("contents", "a request needs at least one content"));
     }
-    request.turns = joined(request.turns);
+    request.turns = joined(request.turns, &places);
     link(&mut request.turns);
     Ok(request)
 }
@@ -39,12 +41,12 @@ fn field<'a>(
     name: &str,
     key: Cow<'a, str>,
     value: &mut Cursor<'a>,
-    seal: &Seal,
+    (seal, places): (&Seal, &mut Places),
 ) -> Result<(), Refusal> {
     match name {
         // The path names the model; some clients say it twice.
         "model" => value.skip()?,
-        "contents" => read_contents(request, value, seal)?,
+        "contents" => read_contents(request, value, seal, places)?,
         "systemInstruction" => read_instruction(request, value, seal)?,
         "tools" => {
             if let Some(tools) = value.nullable(read_tools)? {
@@ -86,15 +88,20 @@ fn class_of(name: &str) -> Field {
     }
 }
 
-fn read_contents<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal: &Seal) -> Result<(), JsonError> {
+fn read_contents<'a>(
+    request: &mut Request<'a>,
+    value: &mut Cursor<'a>,
+    seal: &Seal,
+    places: &mut Places,
+) -> Result<(), JsonError> {
     match value.peek()? {
         Kind::Null => value.skip(),
         Kind::Array => value.array(|_, element| {
-            request.turns.push(read_turn(element, seal)?);
+            request.turns.push(read_turn(element, seal, places)?);
             Ok(())
         }),
         Kind::Object | Kind::String => {
-            request.turns.push(read_turn(value, seal)?);
+            request.turns.push(read_turn(value, seal, places)?);
             Ok(())
         }
         Kind::Number | Kind::Bool => Err(value.wrong("an array of contents")),
@@ -102,7 +109,7 @@ fn read_contents<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal: &S
 }
 
 /// One content. Results without an id keep the tool's name as their id until [`link`] finds their calls.
-fn read_turn<'a>(value: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, JsonError> {
+fn read_turn<'a>(value: &mut Cursor<'a>, seal: &Seal, places: &mut Places) -> Result<Turn<'a>, JsonError> {
     let mut turn = Turn::new(Role::User, Vec::new(), value.offset());
     if value.peek()? == Kind::String {
         turn.blocks.push(Block::text(value.text()?, turn.at));
@@ -118,7 +125,10 @@ fn read_turn<'a>(value: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, JsonEr
                     _ => Role::User,
                 }
             }
-            "parts" => read_parts(value, Some(seal), &mut |part| blocks.push(named(part)))?,
+            "parts" => read_parts(value, Some(seal), &mut |part| {
+                places.extend(part.behind.and_then(|behind| Some((place_key(&part.block)?, behind))));
+                blocks.push(named(part));
+            })?,
             _ => keep(extras, Field::Unknown, key, value)?,
         }
         Ok(())
@@ -148,15 +158,22 @@ fn read_instruction<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal:
         read_parts(value, Some(seal), &mut |part| turn.blocks.push(part.block))?;
         turn
     } else {
-        read_turn(value, seal)?
+        read_turn(value, seal, &mut Places::new())?
     };
     request.instructions.extend(blocks);
     request.extras.extend(extras.into_iter().map(|extra| Extra { field: Field::Instructions, ..extra }));
     Ok(())
 }
 
+/// Where reasoning that came with a call stood: characters of text between it and the call.
+type Places = BTreeMap<(usize, String), u64>;
+
+fn place_key(block: &Block<'_>) -> Option<(usize, String)> {
+    block.opaque.first().map(|opaque| (block.at, opaque.data.escaped().to_owned()))
+}
+
 /// Joins what the model said in one go: clients keep the pieces of a stream as parts or contents of their own.
-fn joined(turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
+fn joined<'a>(turns: Vec<Turn<'a>>, places: &Places) -> Vec<Turn<'a>> {
     let mut merged: Vec<Turn<'_>> = Vec::with_capacity(turns.len());
     let mut seen = Seen::new();
     for mut turn in turns {
@@ -170,17 +187,36 @@ fn joined(turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
         }
         match merged.last_mut() {
             Some(last) if is_model && goes_on => {
-                turn.blocks.into_iter().for_each(|block| join(&mut last.blocks, block));
+                append(&mut last.blocks, turn.blocks, places);
             }
             _ if is_model => {
                 let mut whole = Turn::new(turn.role, Vec::with_capacity(turn.blocks.len()), turn.at);
-                turn.blocks.into_iter().for_each(|block| join(&mut whole.blocks, block));
+                append(&mut whole.blocks, turn.blocks, places);
                 merged.push(whole);
             }
             _ => merged.push(turn),
         }
     }
     merged
+}
+
+/// Appends `more`, and puts the reasoning that came with its calls where it stood.
+fn append<'a>(blocks: &mut Vec<Block<'a>>, more: Vec<Block<'a>>, places: &Places) {
+    let mut passengers = Vec::new();
+    for block in more {
+        let place = if places.is_empty() { None } else { place_key(&block).and_then(|key| places.get(&key)) };
+        match place {
+            Some(behind) => passengers.push((block, *behind)),
+            None if matches!(block.kind, BlockKind::ToolCall { .. }) => {
+                put_back(blocks, std::mem::take(&mut passengers));
+                blocks.push(block);
+            }
+            None => {
+                blocks.extend(passengers.drain(..).map(|(block, _)| block));
+                join(blocks, block);
+            }
+        }
+    }
 }
 
 /// How often state of other providers came since the last call.
@@ -191,8 +227,11 @@ fn once(blocks: &mut Vec<Block<'_>>, seen: &mut Seen) {
     let is_call = |block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. });
     let calls: BTreeSet<usize> = blocks.iter().filter(|block| is_call(block)).map(|block| block.at).collect();
     blocks.retain_mut(|block| {
-        // What a call carries is of its own part.
+        // What a call carries is of its own part; what came with it finds its place later.
         let at_call = calls.contains(&block.at);
+        if at_call && !is_call(block) {
+            return true;
+        }
         let any = !block.opaque.is_empty();
         block.opaque.retain(|opaque| opaque.maker == OWN || is_new(opaque, at_call, seen));
         if is_call(block) {

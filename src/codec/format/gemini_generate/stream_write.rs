@@ -258,13 +258,19 @@ impl Writer {
         }
         slot.said = true;
         let at_choice = slot.choice;
-        if let (Kind::Text, Some(choice)) = (slot.kind, self.choices.get_mut(at_choice)) {
-            choice.note(text);
-            if let Some(Signature { opaque, .. }) = choice.signature.take_if(|signature| signature.fits_words()) {
-                let signed = signature(&opaque, &self.reply.seal).into_owned();
-                choice.note_state(opaque);
-                return self.part(at_choice, out, |json| super::part_write::words(text, false, Some(&signed), json));
+        match (slot.kind, self.choices.get_mut(at_choice)) {
+            (Kind::Thinking, Some(choice)) => choice.think(text),
+            (_, Some(choice)) => {
+                if let Some(waiting) = choice.signature.take_if(|signature| signature.fits_words()) {
+                    let signed = signature(&waiting.opaque, &self.reply.seal).into_owned();
+                    choice.note_state(waiting);
+                    choice.note(text);
+                    return self
+                        .part(at_choice, out, |json| super::part_write::words(text, false, Some(&signed), json));
+                }
+                choice.note(text);
             }
+            (_, None) => {}
         }
         self.open(out);
         if let Some(Block { prefix, suffix, .. }) = at(&self.blocks, block) {
@@ -318,9 +324,9 @@ impl Writer {
             Kind::Call => self.calls.sign(block, opaque),
             // The provider's own stands at the part that follows, if that is a call. Another's stands at a call too, and at
             // words that follow if it has none.
-            Kind::Redacted => self.wait(choice, Signature { opaque, of_words: false }, out),
-            Kind::Text if own => self.wait(choice, Signature { opaque, of_words: false }, out),
-            Kind::Thinking if !own => self.wait(choice, Signature { opaque, of_words: said }, out),
+            Kind::Redacted => self.wait(choice, opaque, false, out),
+            Kind::Text if own => self.wait(choice, opaque, false, out),
+            Kind::Thinking if !own => self.wait(choice, opaque, said, out),
             Kind::Text | Kind::Thinking => {
                 let value = signature(&opaque, &self.reply.seal).into_owned();
                 let thought = kind == Kind::Thinking;
@@ -331,10 +337,11 @@ impl Writer {
     }
 
     /// Holds a signature back until the part that it belongs to comes.
-    fn wait(&mut self, choice: usize, signature: Signature, out: &mut Vec<u8>) {
+    fn wait(&mut self, choice: usize, opaque: Opaque<'static>, of_words: bool, out: &mut Vec<u8>) {
         self.flush_signature(choice, out);
         if let Some(choice) = self.choices.get_mut(choice) {
-            choice.signature = Some(signature);
+            let words = if of_words { choice.thought() } else { String::new() };
+            choice.signature = Some(Signature { opaque, of_words, words });
         }
     }
 
@@ -348,7 +355,7 @@ impl Writer {
         let Some(at) = self.choices.get_mut(choice) else { return };
         let Some(waiting) = at.signature.take() else { return };
         let (foreign, value) = (waiting.is_foreign(), signature(&waiting.opaque, &self.reply.seal).into_owned());
-        at.note_state(waiting.opaque);
+        at.note_state(waiting);
         self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, foreign, Some(&value), json));
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::thoughts::{Carried, MOST};
 use crate::Format;
 use crate::hub::media::decode_text;
 use crate::hub::{Extra, Field, Opaque, OpaqueKind};
@@ -131,7 +132,7 @@ pub(super) enum Signed {
     /// The provider's own.
     Bare,
     /// Envelopes of ours.
-    Ours(Vec<Opaque<'static>>),
+    Ours(Vec<Carried>),
     /// Looks like envelopes, and one is none.
     Forged,
 }
@@ -145,11 +146,16 @@ const BETWEEN: char = ' ';
 pub(super) fn open(value: &Text<'_>, seal: Option<&Seal>) -> Signed {
     let Some(seal) = seal.filter(|_| value.escaped().starts_with(ENVELOPE_BASE64)) else { return Signed::Bare };
     let Some(envelopes) = decode_text(&standard_alphabet(value.by_ref())) else { return Signed::Bare };
-    let opened = |envelope: &str| match seal.open(envelope) {
-        Opened::Ours(opaque) => Some(opaque),
-        Opened::Bare | Opened::Forged => None,
+    let opened = |envelope: &str| match seal.open_thought(envelope) {
+        (Opened::Ours(opaque), thought) => Some(Carried { opaque, thought }),
+        (Opened::Bare | Opened::Forged, _) => None,
     };
-    envelopes.plain().split(BETWEEN).map(opened).collect::<Option<Vec<_>>>().map_or(Signed::Forged, Signed::Ours)
+    let envelopes = envelopes.plain();
+    // More than were ever put into one slot, with room for those of a call itself.
+    if envelopes.split(BETWEEN).nth(2 * MOST).is_some() {
+        return Signed::Forged;
+    }
+    envelopes.split(BETWEEN).map(opened).collect::<Option<Vec<_>>>().map_or(Signed::Forged, Signed::Ours)
 }
 
 /// How base64 of an envelope begins.
@@ -165,17 +171,17 @@ pub(super) fn signature<'o>(opaque: &'o Opaque<'_>, seal: &Seal) -> Text<'o> {
 
 /// All of `states` as the value of one `thoughtSignature`; `None` where there are none. Of this provider's own there can
 /// only be one.
-pub(super) fn signatures(states: &[Opaque<'_>], seal: &Seal) -> Option<Text<'static>> {
-    let first = states.first()?;
+pub(super) fn signatures(states: &[Carried], seal: &Seal) -> Option<Text<'static>> {
+    let Carried { opaque: first, .. } = states.first()?;
     if is_own(first) {
         return Some(signature(first, seal).into_owned());
     }
     let mut envelopes = String::new();
-    for opaque in states {
+    for Carried { opaque, thought } in states {
         if !envelopes.is_empty() {
             envelopes.push(BETWEEN);
         }
-        envelopes.push_str(&seal.wrap(opaque));
+        envelopes.push_str(&seal.wrap_thought(opaque, thought));
     }
     Some(Text::from_escaped(STANDARD.encode(envelopes)))
 }
@@ -262,11 +268,15 @@ mod tests {
             data: Text::from_escaped("Eo4BCkY+/="),
         };
         let value = signature(&foreign, &seal).into_owned();
-        assert_eq!(open(&value, Some(&seal)), Signed::Ours(vec![foreign.clone()]));
+        let carried = Carried::new(foreign.clone(), String::new());
+        let ours = |many: usize| Signed::Ours(vec![carried.clone(); many]);
+        assert_eq!(open(&value, Some(&seal)), ours(1));
         let url_safe = value.escaped().replace('+', "-").replace('/', "_").replace('=', "");
-        assert_eq!(open(&Text::from_escaped(url_safe), Some(&seal)), Signed::Ours(vec![foreign.clone()]));
-        let both = signatures(&[foreign.clone(), foreign.clone()], &seal).unwrap();
-        assert_eq!(open(&both, Some(&seal)), Signed::Ours(vec![foreign.clone(), foreign]));
+        assert_eq!(open(&Text::from_escaped(url_safe), Some(&seal)), ours(1));
+        for (many, expected) in [(2, ours(2)), (MOST + 1, ours(MOST + 1)), (2 * MOST + 1, Signed::Forged)] {
+            let all = signatures(&vec![carried.clone(); many], &seal).unwrap();
+            assert_eq!(open(&all, Some(&seal)), expected, "{many}");
+        }
         assert_eq!(open(&value, Some(&Seal::new([8; 32]))), Signed::Forged);
         for own in ["CiQB0e2Kb", "", "dGcxLg=="] {
             let expected = if own == "dGcxLg==" { Signed::Forged } else { Signed::Bare };

@@ -3,6 +3,7 @@
 use super::choice::write_finish;
 use super::grounding::Sources;
 use super::part_write;
+use super::thoughts::{Carried, Pending};
 use super::wire::{OWN, is_own, signature, signatures, unsigned, write_extras};
 use super::{logprobs, stop, usage};
 use crate::format::{Reply, stop_place};
@@ -97,7 +98,9 @@ struct Pen<'p> {
     calls: u32,
     malformed: bool,
     /// Other providers' state since the last call. It stands at the next call too, which every client brings back.
-    pending: Vec<Opaque<'static>>,
+    pending: Pending,
+    /// Characters of text so far.
+    said: u64,
     /// The next block is a call.
     call_follows: bool,
     sources: Sources,
@@ -112,7 +115,8 @@ impl<'p> Pen<'p> {
             is_own,
             calls: 0,
             malformed: false,
-            pending: Vec::new(),
+            pending: Pending::default(),
+            said: 0,
             call_follows: false,
             sources: Sources::default(),
         }
@@ -124,7 +128,7 @@ impl<'p> Pen<'p> {
         let mut waiting: Option<Waiting<'_>> = None;
         for (at, block) in candidate.blocks.iter().enumerate() {
             if let Some(left) = waiting.take_if(|waiting| !waiting.fits(block)) {
-                self.note_state(left.opaque);
+                self.pending.note(left.opaque, &Text::EMPTY, self.said);
                 left.write(&self.reply.seal, json);
             }
             let next = candidate.blocks.get(at + 1);
@@ -132,7 +136,7 @@ impl<'p> Pen<'p> {
             match wordless(block) {
                 Some(opaque) => {
                     if let Some(left) = waiting.replace(Waiting { opaque, foreign: !is_own(opaque) }) {
-                        self.note_state(left.opaque);
+                        self.pending.note(left.opaque, &Text::EMPTY, self.said);
                         left.write(&self.reply.seal, json);
                     }
                     self.opaque_left(block, 1);
@@ -165,12 +169,6 @@ impl<'p> Pen<'p> {
         json.close_object();
     }
 
-    fn note_state(&mut self, opaque: &Opaque<'_>) {
-        if !is_own(opaque) {
-            self.pending.push(opaque.clone().into_owned());
-        }
-    }
-
     fn block(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>, text: &mut String, json: &mut Writer<'_>) {
         let first = block.opaque.first();
         let seal = &self.reply.seal;
@@ -185,12 +183,14 @@ impl<'p> Pen<'p> {
                     part_write::words(words, false, signature.as_ref(), json);
                 }
                 if let Some(waiting) = waiting {
-                    self.note_state(waiting);
+                    self.pending.note(waiting, &Text::EMPTY, self.said);
                 }
+                self.said += words.code_points();
             }
             BlockKind::Refusal { text: words } => {
                 self.losses.converted(Field::Refusal, block.at, "words of refusal are a text part");
                 text.push_str(&words.plain());
+                self.said += words.code_points();
                 part_write::words(words, false, None, json);
             }
             BlockKind::Thinking { text: words, .. } => {
@@ -238,22 +238,21 @@ impl<'p> Pen<'p> {
     }
 
     fn thought(&mut self, words: &Text<'_>, state: Option<&Opaque<'_>>, json: &mut Writer<'_>) {
+        let noted = state.is_some_and(|opaque| self.pending.note(opaque, words, self.said));
         // A call that follows at once is the better place.
-        let here = state.filter(|opaque| is_own(opaque) || !self.call_follows);
+        let here = state.filter(|_| !(noted && self.call_follows));
         if !words.is_empty() || here.is_some() {
             let value = here.map(|opaque| signature(opaque, &self.reply.seal));
             part_write::words(words, true, value.as_ref(), json);
-        }
-        if let Some(opaque) = state {
-            self.note_state(opaque);
         }
     }
 
     /// What stands at a call, and how much of its block's own state that is.
     fn state_of_call(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>) -> (Option<Text<'static>>, usize) {
-        let mut states = std::mem::take(&mut self.pending);
-        states.extend(waiting.into_iter().chain(&block.opaque).map(|opaque| opaque.clone().into_owned()));
-        let carried = if states.first().is_some_and(is_own) { 1 } else { block.opaque.len() };
+        let mut states = self.pending.take(self.said);
+        let others = waiting.into_iter().chain(&block.opaque).map(|opaque| opaque.clone().into_owned());
+        states.extend(others.map(|opaque| Carried::new(opaque, String::new())));
+        let carried = if states.first().is_some_and(|first| is_own(&first.opaque)) { 1 } else { block.opaque.len() };
         let mark = || (!self.is_own && self.calls == 0).then(|| unsigned(&self.reply.seal));
         (signatures(&states, &self.reply.seal).or_else(mark), carried)
     }

@@ -310,6 +310,29 @@ fn streamed_parts(message: &Value) -> Vec<Value> {
     parts.flat_map(|parts| parts.as_array().cloned().unwrap_or_default()).collect()
 }
 
+/// What a Messages target gets of the model's turn when a client of this format brings `parts` back.
+fn brought_back(parts: &[Value]) -> Value {
+    let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
+        {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
+    let reply = reply();
+    let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
+    let facts = Facts::default();
+    let target = Target { model: "c", facts: &facts, api_version: None };
+    let body = history.to_string();
+    let (from, to) = (Format::GeminiGenerate, Format::AnthropicMessages);
+    let done = translate_request(from, to, body.as_bytes(), &head, &target).unwrap();
+    let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
+    body["messages"][1]["content"].clone()
+}
+
+/// The parts that a client of this format sees of `content`, whole and streamed.
+fn seen_parts(content: &Value) -> [Vec<Value>; 2] {
+    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
+        "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let seen = translated(Format::AnthropicMessages, Format::GeminiGenerate, &message).unwrap();
+    [seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone(), streamed_parts(&message)]
+}
+
 #[test]
 fn state_without_words_travels_with_the_part_that_follows() {
     let call = json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}});
@@ -323,26 +346,50 @@ fn state_without_words_travels_with_the_part_that_follows() {
         json!([hidden, text, hidden, call]),
         json!([hidden, silent, text, call]),
     ] {
-        let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
-            "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
-        let seen = translated(Format::AnthropicMessages, Format::GeminiGenerate, &message).unwrap();
-        let whole = seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone();
         let pending = content[1]["type"] == "thinking";
-        for parts in [whole, streamed_parts(&message)] {
+        for parts in seen_parts(&content) {
             let unsaid = |part: &&Value| part["text"] == "" && part.get("thoughtSignature").is_some();
             assert_eq!(parts.iter().filter(unsaid).count(), usize::from(pending), "{parts:?}");
-            let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
-                {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
-            let reply = reply();
-            let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
-            let facts = Facts::default();
-            let target = Target { model: "c", facts: &facts, api_version: None };
-            let body = history.to_string();
-            let (from, to) = (Format::GeminiGenerate, Format::AnthropicMessages);
-            let done = translate_request(from, to, body.as_bytes(), &head, &target).unwrap();
-            let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
-            assert_eq!(body["messages"][1]["content"], content, "{parts:?}");
+            assert_eq!(brought_back(&parts), content, "{parts:?}");
         }
+    }
+}
+
+#[test]
+fn a_client_that_keeps_calls_and_no_thoughts_brings_the_thoughts_back_as_they_were() {
+    let call = json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}});
+    let text = |words: &str| json!({"type": "text", "text": words});
+    let (look, more) = (text("Let me \"look\", 北."), text("\nAnd more."));
+    let one = json!({"type": "thinking", "thinking": "I need the\n\"weather\" 北.", "signature": "EqQBCgIYAhIM+/="});
+    let two = json!({"type": "thinking", "thinking": "Which town?", "signature": "ErQC"});
+    let silent = json!({"type": "thinking", "thinking": "", "signature": "EsQD"});
+    let hidden = json!({"type": "redacted_thinking", "data": "c2VjcmV0"});
+    for content in [
+        json!([one, call]),
+        json!([one, look, call]),
+        json!([look, one, call]),
+        json!([one, two, call]),
+        json!([one, look, two, call]),
+        json!([one, look, two, more, call]),
+        json!([hidden, one, look, call]),
+        json!([one, hidden, look, call]),
+        json!([one, silent, look, two, more, call]),
+        json!([silent, one, call]),
+    ] {
+        for parts in seen_parts(&content) {
+            assert_eq!(brought_back(&parts), content, "all kept: {parts:?}");
+            let thoughtless: Vec<Value> = parts.iter().filter(|part| part["thought"] != true).cloned().collect();
+            assert_eq!(brought_back(&thoughtless), content, "no thoughts: {parts:?}");
+            let worded = parts.iter().filter(|part| part["thought"] != true || part["text"] != "").cloned();
+            assert_eq!(brought_back(&worded.collect::<Vec<_>>()), content, "no empty thoughts: {parts:?}");
+        }
+    }
+    // Words that the client changed are its own; what was thought before them stands before them.
+    for (words, expected) in [("Hm.", json!([one, text("Hm."), call])), ("", json!([one, call]))] {
+        let [parts, _] = seen_parts(&json!([one, look, call]));
+        let mut parts: Vec<Value> = parts.into_iter().filter(|part| part["thought"] != true).collect();
+        parts[0]["text"] = json!(words);
+        assert_eq!(brought_back(&parts), expected, "{words}");
     }
 }
 

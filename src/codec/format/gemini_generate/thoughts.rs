@@ -1,0 +1,139 @@
+//! Reasoning of other providers that travels with the call it led to: every client brings its calls back, and many leave
+//! out thoughts.
+
+use super::wire::is_own;
+use crate::hub::{Block, BlockKind, Opaque};
+use crate::json::Text;
+use crate::seal::Thought;
+
+/// Most bytes of state and of its words that stand at a call beside where they stood before it.
+pub(super) const LIMIT: usize = 1 << 20;
+
+/// Most states at one call: each is looked for in all that was said before it.
+pub(super) const MOST: usize = 32;
+
+/// State at a call, with the reasoning that was shown for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// The state.
+    pub opaque: Opaque<'static>,
+    /// Its words, and where it stood.
+    pub thought: Thought,
+}
+
+impl Carried {
+    /// State of reasoning with `words`, directly before its call.
+    pub(super) fn new(opaque: Opaque<'static>, words: String) -> Self {
+        Self { opaque, thought: Thought { words, behind: 0 } }
+    }
+}
+
+/// Other providers' state since the last call that stands somewhere already.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// With the characters of text before each.
+    states: Vec<(Carried, u64)>,
+    bytes: usize,
+}
+
+impl Pending {
+    /// True where there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Notes state, with its words, that stands behind `said` characters of text; `false` where it will not stand at a call.
+    pub(super) fn note(&mut self, opaque: &Opaque<'_>, words: &Text<'_>, said: u64) -> bool {
+        let bytes = self.bytes + opaque.data.escaped().len() + words.escaped().len();
+        if is_own(opaque) || bytes > LIMIT || self.states.len() >= MOST {
+            return false;
+        }
+        self.bytes = bytes;
+        self.states.push((Carried::new(opaque.clone().into_owned(), words.plain().into_owned()), said));
+        true
+    }
+
+    /// What stands at a call that comes behind `said` characters of text.
+    pub(super) fn take(&mut self, said: u64) -> Vec<Carried> {
+        self.bytes = 0;
+        let states = std::mem::take(&mut self.states).into_iter();
+        let placed = states.map(|(mut state, before)| {
+            state.thought.behind = said.saturating_sub(before);
+            state
+        });
+        placed.collect()
+    }
+}
+
+/// Puts the reasoning that came with a call, in its order, where it stood in `blocks`, which end before that call: each
+/// before so many of the last characters of text. What the client brought back itself is there once.
+pub(super) fn put_back<'a>(blocks: &mut Vec<Block<'a>>, mut passengers: Vec<(Block<'a>, u64)>) {
+    let is_call = |block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. });
+    let begin = blocks.iter().rposition(is_call).map_or(0, |call| call + 1);
+    // What came later stands there.
+    let mut limit = blocks.len();
+    while let Some((block, behind)) = passengers.pop() {
+        // Of equal ones the first came back themselves.
+        let equal = passengers.iter().filter(|(before, _)| before.opaque == block.opaque).count();
+        let came = blocks.get(begin..limit).unwrap_or_default().iter().enumerate();
+        if let Some((at, _)) = came.filter(|(_, kept)| kept.opaque == block.opaque).skip(equal).last() {
+            limit = begin + at;
+            continue;
+        }
+        let at = place(blocks, begin, limit, behind);
+        limit = at - usize::from(take_words(blocks, at, &block));
+        blocks.insert(limit, block);
+    }
+}
+
+/// Where `behind` characters of text are left in `blocks` from `begin` on, but not behind `limit`; a text that goes beyond
+/// is parted.
+fn place(blocks: &mut Vec<Block<'_>>, begin: usize, limit: usize, mut behind: u64) -> usize {
+    let mut at = blocks.len();
+    while behind > 0 && at > begin {
+        at -= 1;
+        let Some(Block { kind: BlockKind::Text { text, .. }, .. }) = blocks.get(at) else { continue };
+        let points = text.code_points();
+        if points > behind && at < limit {
+            part(blocks, at, points - behind);
+            return at + 1;
+        }
+        behind = behind.saturating_sub(points);
+    }
+    at.min(limit)
+}
+
+/// Parts the text at `at` behind its first `points` characters; what stands beside it goes with the rest.
+fn part(blocks: &mut Vec<Block<'_>>, at: usize, points: u64) {
+    let Some(block) = blocks.get_mut(at) else { return };
+    let BlockKind::Text { text, .. } = &mut block.kind else { return };
+    let plain = text.plain();
+    let points = usize::try_from(points).unwrap_or(usize::MAX);
+    let cut = plain.char_indices().nth(points).map_or(plain.len(), |(cut, _)| cut);
+    let (first, rest) = plain.split_at_checked(cut).unwrap_or((&plain, ""));
+    let (first, rest) = (Text::from_plain(first).into_owned(), Text::from_plain(rest).into_owned());
+    *text = first;
+    let mut rest = Block::text(rest, block.at);
+    std::mem::swap(&mut rest.opaque, &mut block.opaque);
+    std::mem::swap(&mut rest.extras, &mut block.extras);
+    blocks.insert(at + 1, rest);
+}
+
+/// Takes the words of `thought` from what the client kept of it before `at`, without its state; true where that was all
+/// of its block, which is gone.
+fn take_words(blocks: &mut Vec<Block<'_>>, at: usize, thought: &Block<'_>) -> bool {
+    let BlockKind::Thinking { text: words, .. } = &thought.kind else { return false };
+    let before = at.checked_sub(1).and_then(|before| blocks.get_mut(before)).filter(|block| block.opaque.is_empty());
+    let Some(Block { kind: BlockKind::Thinking { text, .. }, .. }) = before else { return false };
+    if words.is_empty() {
+        return false;
+    }
+    let rest = text.plain().strip_suffix(words.plain().as_ref()).map(|rest| Text::from_plain(rest).into_owned());
+    let is_all = rest.as_ref().is_some_and(Text::is_empty);
+    if is_all {
+        blocks.remove(at - 1);
+    } else if let Some(rest) = rest {
+        *text = rest;
+    }
+    is_all
+}
