@@ -47,7 +47,7 @@ pub(super) struct Choice {
     /// Other providers' state since the last call that stands somewhere already. It stands at the next call too, which
     /// every client brings back.
     pending: Pending,
-    /// The reasoning that goes on, escaped, until its state comes.
+    /// Reasoning since the last words or call, escaped, whose state did not come yet: it may stand at a later block.
     thought: String,
     /// Characters of text since there is pending state.
     said: u64,
@@ -89,6 +89,7 @@ impl Choice {
     pub(super) fn states(&mut self) -> Vec<Carried> {
         let mut states = self.pending.take(self.said);
         self.said = 0;
+        self.thought.clear();
         let carried =
             |Signature { opaque, words, .. }| Carried::new(opaque, Text::from_escaped(words).into_plain().into_owned());
         states.extend(self.signature.take().map(carried));
@@ -114,6 +115,7 @@ impl Choice {
 
     /// Keeps text, for the places of sources in it.
     pub(super) fn note(&mut self, text: &Text<'_>) {
+        self.thought.clear();
         if !self.pending.is_empty() {
             self.said += text.code_points();
         }

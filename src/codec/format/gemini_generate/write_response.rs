@@ -101,6 +101,8 @@ struct Pen<'p> {
     pending: Pending,
     /// Characters of text so far.
     said: u64,
+    /// Reasoning since the last words or call whose state did not come yet: it may stand at a later block.
+    shown: Text<'static>,
     /// The next block is a call.
     call_follows: bool,
     sources: Sources,
@@ -117,6 +119,7 @@ impl<'p> Pen<'p> {
             malformed: false,
             pending: Pending::default(),
             said: 0,
+            shown: Text::EMPTY,
             call_follows: false,
             sources: Sources::default(),
         }
@@ -172,6 +175,9 @@ impl<'p> Pen<'p> {
     fn block(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>, text: &mut String, json: &mut Writer<'_>) {
         let first = block.opaque.first();
         let seal = &self.reply.seal;
+        if !matches!(block.kind, BlockKind::Thinking { .. }) {
+            self.shown = Text::EMPTY;
+        }
         let own = |opaque: &Opaque<'_>| signature(opaque, seal).into_owned();
         let mut carried = 0;
         match &block.kind {
@@ -238,7 +244,11 @@ impl<'p> Pen<'p> {
     }
 
     fn thought(&mut self, words: &Text<'_>, state: Option<&Opaque<'_>>, json: &mut Writer<'_>) {
-        let noted = state.is_some_and(|opaque| self.pending.note(opaque, words, self.said));
+        self.shown.push(words);
+        let noted = state.is_some_and(|opaque| {
+            let shown = std::mem::take(&mut self.shown);
+            self.pending.note(opaque, if words.is_empty() { &Text::EMPTY } else { &shown }, self.said)
+        });
         // A call that follows at once is the better place.
         let here = state.filter(|_| !(noted && self.call_follows));
         if !words.is_empty() || here.is_some() {

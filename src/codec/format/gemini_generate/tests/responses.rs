@@ -394,6 +394,49 @@ fn a_client_that_keeps_calls_and_no_thoughts_brings_the_thoughts_back_as_they_we
 }
 
 #[test]
+fn encrypted_reasoning_comes_back_with_its_summary_and_before_the_words() {
+    let reasoning = |id: &str, summary: &[&str]| {
+        let summary: Vec<Value> = summary.iter().map(|text| json!({"type": "summary_text", "text": text})).collect();
+        json!({"type": "reasoning", "id": id, "summary": summary, "encrypted_content": format!("gAAA{id}")})
+    };
+    let words = json!([{"type": "output_text", "text": "Let me look.", "annotations": []}]);
+    let message =
+        json!({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": words});
+    let call = json!({"type": "function_call", "id": "fc_1", "call_id": "toolu_1", "name": "f", "arguments": "{}"});
+    for (output, expected) in [
+        (json!([reasoning("a", &["One.", "Two."]), message, call]), json!([["One.Two.", "gAAAa"], "message"])),
+        (json!([reasoning("a", &[]), message, call]), json!([["", "gAAAa"], "message"])),
+        (json!([reasoning("a", &["One."]), reasoning("b", &[]), call]), json!([["One.", "gAAAa"], ["", "gAAAb"]])),
+    ] {
+        let whole =
+            json!({"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": output});
+        let seen = translated(Format::OpenaiResponses, Format::GeminiGenerate, &whole).unwrap();
+        let mut parts = seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone();
+        parts.retain(|part| part["thought"] != true);
+        let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
+            {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
+        let reply = reply();
+        let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
+        let facts = Facts::default();
+        let target = Target { model: "o", facts: &facts, api_version: None };
+        let (from, to) = (Format::GeminiGenerate, Format::OpenaiResponses);
+        let done = translate_request(from, to, history.to_string().as_bytes(), &head, &target).unwrap();
+        let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
+        let items: Vec<Value> = body["input"].as_array().unwrap()[1..]
+            .iter()
+            .map(|item| match item["type"].as_str() {
+                Some("reasoning") => {
+                    json!([item["summary"][0]["text"].as_str().unwrap_or_default(), item["encrypted_content"]])
+                }
+                kind => json!(kind.unwrap_or("message")),
+            })
+            .filter(|item| !item.as_str().is_some_and(|kind| kind.starts_with("function_call")))
+            .collect();
+        assert_eq!(json!(items), expected, "{parts:?}");
+    }
+}
+
+#[test]
 fn trap_d1_a_call_that_nobody_signed_is_known_when_the_conversation_moves_to_this_vendor() {
     let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let message = json!({"role": "assistant", "content": null, "tool_calls": [call("a"), call("b")]});
