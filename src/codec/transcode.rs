@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::format::{Reply, StreamWriter, Undo, WireFormat, wire};
 use crate::frame::sse::{Alike, EVENT_LIMIT, Found, FrameError, Framer};
 use crate::hub::{Event, Fault, FaultKind, Stop};
-use crate::json::contents_len;
+use crate::json::{Text, contents_len};
 use crate::outcome::Outcome;
 use crate::reading::Reading;
 use crate::reshape::replay;
@@ -211,6 +211,7 @@ pub struct Watch {
     reading: Reading,
     reply: Arc<Reply>,
     outcome: Outcome,
+    begun: Option<Box<Begun>>,
     /// The beginning of an unfinished event, held back.
     held: Vec<u8>,
     /// The stream cannot be read; it is passed on unseen.
@@ -235,6 +236,7 @@ impl Watch {
             reading: Reading::new(wire(format).stream_reader()),
             reply,
             outcome: Outcome::default(),
+            begun: None,
             held: Vec::new(),
             blind: false,
         }
@@ -269,7 +271,7 @@ impl Watch {
     }
 
     fn push(&mut self, chunk: &[u8]) -> Result<(), Fault<'static>> {
-        let Self { framer, wire, reading, outcome, .. } = self;
+        let Self { framer, wire, reading, outcome, begun, .. } = self;
         framer.push_alike(chunk, |found| {
             outcome.events += 1;
             match &found {
@@ -279,7 +281,12 @@ impl Watch {
                     reading.pass();
                     Ok(words(frame.data, wire.words()).map(|words| Alike { words, counts: None }))
                 }
-                found => reading.found(found, &mut |event| passed(outcome, &event)),
+                found => reading.found(found, &mut |event| {
+                    if let Event::Start { id, model, created } = &event {
+                        *begun = Some(Box::new(Begun::new(id, model, *created)));
+                    }
+                    passed(outcome, &event);
+                }),
             }
         })
     }
@@ -364,7 +371,7 @@ impl Watch {
         // What could not be read may have been handed on to the middle of an event.
         let mut out = if self.blind { b"\n\n".to_vec() } else { Vec::new() };
         let mut writer = self.wire.stream_writer(Arc::clone(&self.reply));
-        writer.resume(given);
+        writer.resume(given, self.begun.as_ref().map(|begun| begun.event()).as_ref());
         writer.event(&Event::Fault(fault), &mut out, &mut |_| {});
         Bytes::from(out)
     }
@@ -376,6 +383,23 @@ impl Watch {
         let mut whole = std::mem::take(&mut self.held);
         whole.extend_from_slice(&chunk);
         Bytes::from(whole)
+    }
+}
+
+/// How the answer began that is passed on.
+struct Begun {
+    id: Text<'static>,
+    model: Text<'static>,
+    created: Option<u64>,
+}
+
+impl Begun {
+    fn new(id: &Text<'_>, model: &Text<'_>, created: Option<u64>) -> Self {
+        Self { id: id.clone().into_owned(), model: model.clone().into_owned(), created }
+    }
+
+    fn event(&self) -> Event<'_> {
+        Event::Start { id: self.id.by_ref(), model: self.model.by_ref(), created: self.created }
     }
 }
 

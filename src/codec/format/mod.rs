@@ -212,10 +212,10 @@ pub trait StreamWriter: Send + Sync {
     /// The fault with which the writer itself ended the stream, if it did: what came could not be said in its format.
     fn gave_up(&self) -> Option<&Fault<'static>>;
 
-    /// The client has had `events` events of the stream already, which were not written here: where a format numbers its
-    /// events, it goes on behind them.
-    fn resume(&mut self, events: u64) {
-        let _ = events;
+    /// The client has had `events` events of the stream already, which were not written here, and `start` among them: where
+    /// a format numbers its events, or names the answer in the last one, it goes on behind them.
+    fn resume(&mut self, events: u64, start: Option<&Event<'_>>) {
+        let _ = (events, start);
     }
 }
 

@@ -66,8 +66,16 @@ impl StreamWriter for Writer {
         self.gave_up.as_deref()
     }
 
-    fn resume(&mut self, events: u64) {
+    fn resume(&mut self, events: u64, start: Option<&Event<'_>>) {
         self.out.resume(events);
+        if let Some(Event::Start { id, model, created }) = start {
+            self.out.identity = Identity::new(id, *created, &self.reply);
+            self.begun = true;
+            // The name that the client was told.
+            if !model.is_empty() {
+                self.reply = Arc::new(Reply { model: model.plain().into_owned(), ..Reply::clone(&self.reply) });
+            }
+        }
     }
 
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {

@@ -424,8 +424,17 @@ fn trap_b12_the_error_behind_a_stream_that_is_passed_on_goes_on_with_its_numbers
         passed.extend_from_slice(&watch.finish());
         let text = String::from_utf8(passed).unwrap();
         let last: serde_json::Value = serde_json::from_str(text.rsplit_once("data: ").unwrap().1.trim()).unwrap();
-        assert_eq!((&last["type"], &last["sequence_number"]), (&json!("error"), &json!(number)), "{len}");
+        assert_eq!((&last["type"], &last["sequence_number"]), (&json!("response.failed"), &json!(number)), "{len}");
+        let response = &last["response"];
+        let begun: serde_json::Value = serde_json::from_str(CREATED).unwrap();
+        for key in ["id", "model", "created_at"] {
+            assert_eq!(response[key], begun["response"][key], "{key}");
+        }
+        assert_eq!(response["error"]["message"].as_str().unwrap().split(':').next(), Some("stream_incomplete"));
     }
+    let mut watch = crate::transcode::Watch::new(Format::OpenaiResponses, Arc::new(reply()));
+    let first = String::from_utf8(watch.finish().to_vec()).unwrap();
+    assert!(first.contains(r#"{"type":"error","#), "nothing began: {first}");
 }
 
 #[test]
