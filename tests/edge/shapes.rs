@@ -117,6 +117,19 @@ async fn a_success_that_is_no_answer_moves_on_to_the_next_target() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_under_a_streams_name_is_told_as_a_stream() {
+    for (client, upstream) in PAIRS {
+        for size in [7, usize::MAX] {
+            let mut reply = upstream.reply(false);
+            reply.headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
+            let (response, _edge) = ask(client, upstream, true, reply.cut_every(size)).await;
+            let shown = format!("{client:?} of {upstream:?}: {}", response.text());
+            assert_eq!(client.text(&client.read(&response, true)), "Hello, 北🙂!", "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_under_a_wrong_name_leaves_by_event() {
     for (client, upstream) in PAIRS {
         let gate = Gate::new();
