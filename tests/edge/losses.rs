@@ -74,6 +74,34 @@ async fn what_a_whole_answer_loses_is_in_its_head_however_the_answer_comes() {
 }
 
 #[tokio::test]
+async fn a_tool_that_a_later_target_can_run_is_left_out_before_unless_losses_are_refused() {
+    let chat = Provider::always(Wire::Chat.reply(false)).await;
+    let messages = Provider::always(Wire::Messages.reply(false)).await;
+    let conf = Conf::open()
+        .provider("oa", "openai", &chat)
+        .provider("an", "anthropic", &messages)
+        .model("lax", "{targets: [oa/gpt-4.1, an/claude-sonnet-4-5]}")
+        .model("strict", "{targets: [oa/gpt-4.1, an/claude-sonnet-4-5], on_loss: refuse}");
+    let edge = Edge::start(&conf).await;
+    let own = json!({"name": "f", "input_schema": {"type": "object", "properties": {}}});
+    let hosted = json!({"type": "web_search_20250305", "name": "web_search"});
+    for (model, tools, asked) in [
+        ("lax", json!([own, hosted]), [1, 0]),
+        ("strict", json!([own, hosted]), [0, 1]),
+        // Without it there is nothing that the first could do for the client.
+        ("lax", json!([hosted]), [0, 1]),
+    ] {
+        let before = [chat.requests().len(), messages.requests().len()];
+        let body =
+            json!({"model": model, "max_tokens": 9, "tools": tools, "messages": [{"role": "user", "content": "hi"}]});
+        let response = Wire::Messages.ask_with(body).send(edge.addr).await;
+        assert_eq!(response.status, 200, "{model}: {}", response.text());
+        let after = [chat.requests().len(), messages.requests().len()];
+        assert_eq!([after[0] - before[0], after[1] - before[1]], asked, "{model}: {tools}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_lost_is_nothing_said() {
     let (_, _, edge) = house().await;
     // The recorded answers have a field that nobody knows.
