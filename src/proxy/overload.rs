@@ -114,7 +114,7 @@ pub(super) async fn step(
     sending: &mut Sending,
 ) -> pingora::Result<Result<Option<Step>, Rejection>> {
     for _ in 0..MOST_WAITS {
-        let Some((at, pool)) = sending.plan.worth_a_wait(&sending.admitted.snapshot) else { return Ok(Ok(None)) };
+        let Some((at, pool)) = sending.plan.wait_at(&sending.admitted.snapshot) else { return Ok(Ok(None)) };
         let permit = match place(session, trail, &mut sending.admitted, (Scope::Provider, pool.bulkhead())).await? {
             Ok(permit) => permit,
             Err(rejection) => return Ok(Err(rejection)),

@@ -22,8 +22,9 @@ pub struct Plan {
     left: usize,
     /// Times that it began again.
     round: u32,
-    /// An attempt was made.
+    /// An attempt was made; and whether one was before the last.
     begun: bool,
+    before: bool,
     /// Steers consistent hashing.
     key: u64,
 }
@@ -45,7 +46,7 @@ impl Plan {
     /// A plan of `route` with at most `attempts` attempts, in the order of these positions (`None` for the written one);
     /// `key` leads it where others with the same key went.
     pub fn new(route: Arc<Route>, order: Option<Box<[usize]>>, attempts: usize, key: u64) -> Self {
-        Self { route, order, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, key }
+        Self { route, order, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, before: false, key }
     }
 
     /// The next endpoint, of the current target if it has one that was not tried, else of the next target. What is full is
@@ -69,12 +70,28 @@ impl Plan {
     }
 
     /// The first target that would take the request if it were not full: its place, and where to wait for it.
-    pub fn worth_a_wait(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
+    fn worth_a_wait(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
+        self.find_pool(snapshot, |pool, target, tried| pool.is_worth_a_wait(&target.model, tried))
+    }
+
+    /// Where to wait for a place: at the first target that would take the request, or, where nothing does and no attempt was
+    /// made, at the first that is full, as [`Self::next`] would make an attempt there if it were not.
+    pub fn wait_at(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
+        let full = |pool: &Pool, _: &Target, tried: &[EndpointId]| pool.is_full(tried);
+        self.worth_a_wait(snapshot).or_else(|| if self.begun { None } else { self.find_pool(snapshot, full) })
+    }
+
+    /// The first pool of the targets from the current one on that is `wanted`, and its target's place.
+    fn find_pool(
+        &self,
+        snapshot: &Snapshot,
+        wanted: impl Fn(&Pool, &Target, &[EndpointId]) -> bool,
+    ) -> Option<(usize, Arc<Pool>)> {
         let places = if self.left == 0 { 0..0 } else { self.at..self.route.targets.len() };
         places.into_iter().find_map(|at| {
             let target = self.target(at)?;
             let pool = snapshot.pools.get(&target.provider)?;
-            pool.is_worth_a_wait(&target.model, self.tried(at)).then(|| (at, Arc::clone(pool)))
+            wanted(pool, target, self.tried(at)).then(|| (at, Arc::clone(pool)))
         })
     }
 
@@ -90,10 +107,11 @@ impl Plan {
         (self.at > 0).then(|| (name(first), name(now)))
     }
 
-    /// Tries the current endpoint once more: a pooled connection had died.
+    /// Tries the current endpoint once more: the last attempt did not reach it, and is as if it had not been made.
     pub fn again(&mut self) {
         self.tried.pop();
         self.left += 1;
+        self.begun = self.before;
     }
 
     /// Nothing more is tried.
@@ -189,7 +207,7 @@ impl Plan {
         }
         self.tried.push(step.lease.id());
         self.left -= 1;
-        self.begun = true;
+        self.before = std::mem::replace(&mut self.begun, true);
         Some(step)
     }
 }

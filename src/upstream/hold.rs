@@ -160,6 +160,11 @@ impl Hold {
         !self.troubled.load(Ordering::Acquire)
     }
 
+    /// The end of what it is held for; 0 while it is not.
+    pub(super) fn until(&self) -> u64 {
+        self.until.load(Ordering::Acquire)
+    }
+
     /// When it failed last; 0 for never.
     pub(super) fn last_failed(&self) -> u64 {
         self.last_failed.load(Ordering::Acquire)

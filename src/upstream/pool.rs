@@ -109,6 +109,14 @@ impl Pool {
         self.is_open(model, tried, |_| true)
     }
 
+    /// Whether it works on as many requests as it may, and an endpoint is left that was not tried.
+    pub fn is_full(&self, tried: &[EndpointId]) -> bool {
+        self.fellows.make_room();
+        let left = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.state.id);
+        let mut left = self.endpoints().iter().filter(left).peekable();
+        left.peek().is_some() && (self.fellows.bulkhead.is_full() || left.all(|endpoint| endpoint.room() == 0))
+    }
+
     fn is_open(&self, model: &str, tried: &[EndpointId], also: impl Fn(&Endpoint) -> bool) -> bool {
         let now = elapsed_ms(self.began);
         let believed = self.fellows.checks_are_believed();
@@ -435,7 +443,7 @@ impl Lease {
     pub fn model_failed(&self, model: &str) {
         let state = &self.endpoint.state;
         let now = state.now();
-        let Some(trouble) = state.models.of(model, now) else { return };
+        let trouble = state.models.of(model, now);
         if self.trip(&trouble.hold, Some(model), now) {
             log::warn!("{} {}: requests for {model} fail; it is left alone there", state.provider, state.label);
         }

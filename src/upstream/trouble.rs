@@ -38,6 +38,11 @@ impl Trouble {
     pub(super) fn gate(&self, now: u64) -> Gate {
         if self.cools_until.load(Ordering::Acquire) > now { Gate::Held } else { self.hold.gate(|| now) }
     }
+
+    /// Until when it matters: the end of what it is held for, or its last failure.
+    fn matters_until(&self) -> u64 {
+        self.cools_until.load(Ordering::Acquire).max(self.hold.until()).max(self.hold.last_failed())
+    }
 }
 
 /// A model in trouble as an operator sees it.
@@ -71,27 +76,26 @@ impl Troubles {
         self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).map(Arc::clone)
     }
 
-    /// The trouble of `model`, which failed now, made if it has none; `None` when there are too many already.
-    pub(super) fn of(&self, model: &str, now: u64) -> Option<Arc<Trouble>> {
+    /// The trouble of `model`, which failed now, made if it has none. Where there are too many it takes the place of the one
+    /// that is over first: names that somebody invents are answered badly for ever, and would keep all others out.
+    pub(super) fn of(&self, model: &str, now: u64) -> Arc<Trouble> {
         self.last.fetch_max(now.max(1), Ordering::AcqRel);
         if let Some(trouble) = self.find(model) {
-            return Some(trouble);
+            return trouble;
         }
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        if models.len() >= MOST {
-            return None;
+        if models.len() >= MOST && !models.contains_key(model) {
+            let first = models.iter().min_by_key(|(_, trouble)| trouble.matters_until()).map(|(name, _)| name.clone());
+            first.and_then(|name| models.remove(&name));
         }
-        let trouble = models.entry(model.into()).or_default();
-        let trouble = Arc::clone(trouble);
+        let trouble = Arc::clone(models.entry(model.into()).or_default());
         self.count.store(models.len(), Ordering::Release);
-        Some(trouble)
+        trouble
     }
 
     /// The provider asks to leave `model` alone until then.
     pub(super) fn cool(&self, model: &str, until: u64, now: u64) {
-        if let Some(trouble) = self.of(model, now) {
-            trouble.cools_until.fetch_max(until, Ordering::AcqRel);
-        }
+        self.of(model, now).cools_until.fetch_max(until, Ordering::AcqRel);
     }
 
     /// `model` answered: its troubles are over, but for a rate limit, which an answer on its way before knows nothing of.
@@ -124,6 +128,7 @@ impl Troubles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Breaker;
 
     #[test]
     fn a_cool_down_ends_by_itself_and_is_never_shortened() {
@@ -167,5 +172,19 @@ mod tests {
             troubles.cool(&format!("m{number}"), 500, 1);
         }
         assert_eq!(troubles.count.load(Ordering::Relaxed), MOST);
+    }
+
+    #[test]
+    fn names_whose_trouble_is_over_first_make_place_for_others() {
+        let troubles = Troubles::default();
+        troubles.cool("long", 60_000, 1);
+        for number in 0..MOST {
+            troubles.cool(&format!("m{number}"), 500 + number as u64, 1);
+        }
+        let held = |model: &str| troubles.gate(model, || 2) == Gate::Held;
+        assert!(held("long") && !held("m0") && held("m1"));
+        let breaker = Breaker { failures: 1, ..Breaker::default() };
+        troubles.of("real", 600).hold.failed(600, &breaker, || true);
+        assert!(held("real") && held("long") && !held("m1") && held("m2"));
     }
 }

@@ -125,6 +125,30 @@ async fn a_full_provider_refuses_in_each_format_and_health_is_answered() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_left_alone_is_waited_for_where_nothing_else_is_there() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let provider = Provider::start(move |request| match request.number {
+        0 => Reply::json(429, r#"{"error":{"message":"slow down"}}"#),
+        _ => Wire::Chat.reply(false).hold(&held),
+    })
+    .await;
+    let conf =
+        Conf::open().provider_at("up", "openai", &provider.url(), "max_concurrent: 1, queue: {size: 9, wait: 60s}");
+    let edge = Edge::start(&conf.model("m", "{targets: [up/gpt], retries: {rounds: 0}}")).await;
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 429);
+    // It is the only one, and asked all the same.
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    provider.request(1).await;
+    let mut waits = queue(&edge, Wire::Chat.ask("m", false), 1).await;
+    gate.open();
+    for client in [&mut running, &mut waits] {
+        let response = client.response().await;
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+}
+
+#[tokio::test]
 async fn a_clients_and_a_models_limit_refuse_with_429() {
     let gates = gates(2);
     let provider = held(&gates).await;
