@@ -161,8 +161,8 @@ pub struct Sending {
     pub follows: bool,
     /// The attempt was paid for by the budget.
     pub paid: bool,
-    /// Pooled connections met that had died.
-    pub stale: usize,
+    /// A pooled connection had died: what follows makes its own.
+    pub fresh: bool,
     /// Status of the last failed attempt; `None` if it had none.
     pub failed_status: Option<u16>,
     /// Why a target was passed over that cannot be told the request: the first of them.

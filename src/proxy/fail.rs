@@ -19,8 +19,6 @@ use crate::routing::Failure;
 use crate::upstream::framing;
 use crate::upstream::seam::{DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
 
-/// Times that one attempt may meet a pooled connection that had died.
-const MAX_STALE: usize = 2;
 /// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
 /// network. One that ends later may well have been read, and worked on.
 const STALE_SHOWS: Duration = Duration::from_millis(250);
@@ -36,10 +34,20 @@ pub(super) fn client_abort(error: &Error) -> Abort {
 }
 
 /// True if `error` is only that the client has gone after the whole answer, which may be seen before the end of the
-/// provider's connection is.
+/// provider's connection is; or that something of the request was not passed on, which is said once the answer is over.
 pub(super) fn had_it_all(exchange: &Exchange, error: &Error) -> bool {
+    if is_unsent_rest(exchange, error) {
+        return true;
+    }
     let unread = matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout);
     *error.esource() == ErrorSource::Downstream && !unread && pieces::is_over(exchange)
+}
+
+/// True for what Pingora's loop says at its end, when all of the answer went out, of a request that it could not pass on to
+/// its end: the provider had answered already, or trailers followed the body.
+fn is_unsent_rest(exchange: &Exchange, error: &Error) -> bool {
+    let is_loops_own = *error.etype() == ErrorType::WriteError && *error.esource() == ErrorSource::Unset;
+    is_loops_own && matches!(exchange.phase, Phase::Receiving(_))
 }
 
 /// A connection to the endpoint stands.
@@ -66,6 +74,10 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     hedge::settle(exchange);
     note(exchange, &error);
     let mut error = error;
+    if is_unsent_rest(exchange, &error) {
+        error.set_retry(false);
+        return error;
+    }
     let by_client = *error.esource() == ErrorSource::Downstream || by_body(exchange, &error);
     if !untouched || by_client {
         let ours = matches!(error.etype(), ErrorType::Custom(STREAM_TOO_LONG));
@@ -89,9 +101,9 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
         stale && attempt.as_ref().is_some_and(|attempt| clock::now().duration_since(attempt.started) < STALE_SHOWS);
     let another = if std::mem::take(&mut sending.follows) {
         true
-    } else if stale && !sending.spent && sending.stale < MAX_STALE {
-        // It never reached the provider, so nobody pays for it.
-        sending.stale += 1;
+    } else if stale && !sending.spent && !sending.fresh {
+        // It never reached the provider, so nobody pays for it. Where one has died the others may have as well.
+        sending.fresh = true;
         sending.plan.again();
         true
     } else {
@@ -158,7 +170,7 @@ fn is_timeout(error: &Error) -> bool {
 }
 
 fn note(exchange: &mut Exchange, error: &Error) {
-    if had_it_all(exchange, error) {
+    if had_it_all(exchange, error) || by_body(exchange, error) {
         return;
     }
     let label = refuse::fault_of(error, None).map_or("client_gone", |(_, label)| label);
@@ -225,6 +237,9 @@ fn client_fault(error: &Error) -> Option<(Fault<'static>, &'static str)> {
 async fn break_off(session: &mut Session, by_client: bool, error: &Error, exchange: &mut Exchange) -> FailToProxy {
     if !matches!(exchange.phase, Phase::Receiving(_)) {
         // A rejection of ours was written whole while an attempt was prepared.
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    }
+    if is_unsent_rest(exchange, error) {
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     }
     if by_client {

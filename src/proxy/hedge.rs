@@ -142,7 +142,7 @@ impl Backup {
                 return Err("failed");
             }
         };
-        seam::take(&mut peer);
+        seam::take(&mut peer, false);
         let ids = (request_id.as_str(), traceparent.as_deref());
         let head = send::own_head(&admitted, (Operation::Generate, attempt), &headers, ids);
         let mut head = Box::new(head.map_err(|_| "failed")?);

@@ -111,7 +111,7 @@ fn set_out((session, trail): (&Session, &mut Trail), sending: &mut Sending, mut 
     if let Some(course) = &mut attempt.course {
         tell_last_word(course, &mut attempt.last_word);
         late::allow(trail, &mut attempt);
-        seam::take(peer);
+        seam::take(peer, sending.fresh);
     }
     hedge::arm((session, trail), sending, &mut attempt, peer);
     sending.attempt = Some(attempt);
@@ -178,7 +178,7 @@ fn begin(exchange: &mut Exchange) {
                 wait: Duration::ZERO,
                 follows: false,
                 paid: false,
-                stale: 0,
+                fresh: false,
                 failed_status: None,
                 refused: None,
                 verdict: None,

@@ -295,6 +295,33 @@ async fn a_stale_pooled_connection_costs_the_client_nothing() {
 }
 
 #[tokio::test]
+async fn kept_connections_that_all_died_cost_nothing() {
+    let gate = Gate::new();
+    let (held, used) = (gate.clone(), std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    // Each connection bears one request: what is kept of it is dead, and nothing tells.
+    let provider = Provider::start(move |request| {
+        let is_new = used.lock().expect("no panic").insert(request.connection);
+        if is_new { Wire::Chat.reply(false).hold(&held) } else { Reply::no_answer(End::Reset) }
+    })
+    .await;
+    let conf = Conf::open().provider("up", "openai", &provider);
+    let edge = Edge::start(&conf.model("m", "{targets: [up/model-1], retries: {rounds: 0}}")).await;
+    let addr = edge.addr;
+    let first: Vec<_> =
+        (0..8).map(|_| tokio::spawn(async move { Wire::Chat.ask("m", false).send(addr).await.status })).collect();
+    provider.request(7).await;
+    gate.open();
+    for asked in first {
+        assert_eq!(asked.await.expect("no panic"), 200);
+    }
+    for client in [Wire::Chat, Wire::Messages].into_iter().cycle().take(8) {
+        let response = client.ask("m", false).send(edge.addr).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    assert!(edge.metric("gateway_upstream_ejections_total", &[]).await < 0.5);
+}
+
+#[tokio::test]
 async fn what_a_provider_has_worked_on_is_not_asked_again_unpaid() {
     let embeddings = Ask::post("/v1/embeddings", br#"{"model":"m","input":"x"}"#.to_vec());
     for ask in [Wire::Chat.ask("m", false), Wire::Chat.ask("m", true), Wire::Messages.ask("m", false), embeddings] {

@@ -18,7 +18,7 @@ use pingora_core::{Error, ErrorType, Result};
 use super::gather::gathering;
 use super::idle::Idle;
 use super::session::SeamSession;
-use super::{plain, versions};
+use super::{plain, versions, wants_fresh};
 
 /// Connects sessions of the seam, over HTTP/1.1 and HTTP/2, and keeps their connections.
 pub struct Seam(Arc<Roads>);
@@ -51,7 +51,15 @@ impl Roads {
     pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(Box<SeamSession>, bool)> {
         let key = peer.reuse_hash();
         let (_, oldest) = versions(peer);
-        let kept = if oldest == 1 { self.idle.take(key) } else { None };
+        let kept = match oldest {
+            // The others were kept when the one that had died was, or before.
+            1 if wants_fresh(peer) => {
+                self.idle.forget(key);
+                None
+            }
+            1 => self.idle.take(key),
+            _ => None,
+        };
         if let Some(stream) = kept {
             let session = HttpSession::H1(Http1Session::new_with_options(stream, peer));
             return Ok((SeamSession::new(session, peer, key, self), true));
