@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 use tidegate_codec::{Format, Outcome, hub};
 
@@ -104,7 +104,10 @@ fn token_span(exchange: &Exchange, outcome: &Outcome, latency: Duration) -> Opti
 
 fn note_error(error: Option<&Error>, trail: &mut Trail) {
     let Some(error) = error else { return };
-    if *error.esource() == ErrorSource::Downstream {
+    // Where no provider was asked nothing of a provider's broke.
+    let ours = matches!(error.etype(), ErrorType::HTTPStatus(_) | ErrorType::Custom(_) | ErrorType::InternalError);
+    let unasked = trail.attempts.is_empty() && !ours;
+    if *error.esource() == ErrorSource::Downstream || unasked {
         trail.aborted.get_or_insert(fail::client_abort(error));
         trail.error.get_or_insert("client_gone");
     } else if let Some((_, label)) = refuse::fault_of(error, None) {

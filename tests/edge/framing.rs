@@ -201,6 +201,10 @@ async fn trap_trailers_of_a_request_end_its_body() {
         }
         assert_eq!(Ask::get("/health").send(edge.addr).await.status, 200);
         assert_eq!(provider.requests().len(), 4);
+        edge.metric_reaches("gateway_requests_total", &["provider=\"p\""], 4.0).await;
+        for blamed in ["gateway_upstream_errors_total", "gateway_upstream_ejections_total", "gateway_errors_total"] {
+            assert!(edge.metric(blamed, &[]).await < 0.5, "{blamed}: {client:?} {upstream:?}");
+        }
     }
 }
 
