@@ -63,6 +63,13 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
     let mut error = error;
     let Some(sending) = exchange.sending() else { return error };
     if let Some(attempt) = sending.attempt.take() {
+        // Only what fails at once is worth that: where an address is silent another target may be faster.
+        let silent = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+        if !silent && sending.plan.next_address(attempt.lease.id(), attempt.lease.addresses()) {
+            attempt.lease.leave_address();
+            error.set_retry(true);
+            return error;
+        }
         attempt.lease.connect_failed();
     }
     error.set_retry(retry::follows(sending, Failure::Connect));

@@ -18,6 +18,8 @@ pub struct Plan {
     at: usize,
     /// Endpoints of the current target that were tried.
     tried: Vec<EndpointId>,
+    /// The endpoint to which no connection could be made last, and how many of its addresses were tried.
+    addresses: Option<(EndpointId, usize)>,
     /// Attempts that are left.
     left: usize,
     /// Times that it began again.
@@ -46,7 +48,18 @@ impl Plan {
     /// A plan of `route` with at most `attempts` attempts, in the order of these positions (`None` for the written one);
     /// `key` leads it where others with the same key went.
     pub fn new(route: Arc<Route>, order: Option<Box<[usize]>>, attempts: usize, key: u64) -> Self {
-        Self { route, order, at: 0, tried: Vec::new(), left: attempts, round: 0, begun: false, before: false, key }
+        Self {
+            route,
+            order,
+            at: 0,
+            tried: Vec::new(),
+            addresses: None,
+            left: attempts,
+            round: 0,
+            begun: false,
+            before: false,
+            key,
+        }
     }
 
     /// The next endpoint, of the current target if it has one that was not tried, else of the next target. What is full is
@@ -112,6 +125,17 @@ impl Plan {
         self.tried.pop();
         self.left += 1;
         self.begun = self.before;
+    }
+
+    /// Tries the current endpoint once more where its name has `addresses` and not all of them were tried.
+    pub fn next_address(&mut self, endpoint: EndpointId, addresses: usize) -> bool {
+        let before = self.addresses.filter(|(last, _)| *last == endpoint).map_or(0, |(_, tried)| tried);
+        self.addresses = Some((endpoint, before + 1));
+        let is_left = before + 1 < addresses;
+        if is_left {
+            self.again();
+        }
+        is_left
     }
 
     /// Nothing more is tried.
@@ -209,5 +233,37 @@ impl Plan {
         self.left -= 1;
         self.before = std::mem::replace(&mut self.begun, true);
         Some(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Environment, parse};
+
+    const YAML: &str = "
+auth: off
+providers: {one: {kind: openai-compatible, url: 'http://127.0.0.1:1'}, two: {kind: openai-compatible, url: 'http://127.0.0.1:2'}}
+models: {m: {targets: [one/x, two/y]}}
+";
+
+    fn label(step: Option<Step>) -> Option<String> {
+        step.map(|step| step.lease.label().to_string())
+    }
+
+    #[test]
+    fn each_address_of_a_name_is_tried_once_and_counts_as_one_attempt() {
+        let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
+        let route = snapshot.settings.models.resolve("m").unwrap();
+        let mut plan = Plan::new(route, None, 2, 0);
+        for addresses_left in [true, true, false] {
+            let step = plan.next(&snapshot).unwrap();
+            assert_eq!(&**step.lease.label(), "127.0.0.1:1");
+            assert_eq!(plan.next_address(step.lease.id(), 3), addresses_left);
+        }
+        assert_eq!(label(plan.next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(label(plan.next(&snapshot)), None, "two attempts are two");
     }
 }

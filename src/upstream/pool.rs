@@ -386,9 +386,19 @@ impl Lease {
         Ok(peer)
     }
 
+    /// How many addresses its endpoint's name has.
+    pub fn addresses(&self) -> usize {
+        self.endpoint.state.resolver.len()
+    }
+
     /// Says that no connection could be made.
     pub fn connect_failed(&self) {
         self.failed();
+        self.leave_address();
+    }
+
+    /// Says that no connection could be made to the address that [`peer`](Self::peer) gave: the next one may do.
+    pub fn leave_address(&self) {
         if let Some(address) = *self.address.lock().unwrap_or_else(PoisonError::into_inner) {
             self.endpoint.state.resolver.rotate(address);
         }

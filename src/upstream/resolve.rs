@@ -159,6 +159,11 @@ impl Resolver {
         self.look_up(now).await;
     }
 
+    /// How many addresses are known.
+    pub(super) fn len(&self) -> usize {
+        self.answer.load().addresses.len()
+    }
+
     /// A connection to `failed` could not be made: the next address takes its place.
     pub(super) fn rotate(&self, failed: SocketAddr) {
         self.answer.rcu(|answer| {
