@@ -178,7 +178,7 @@ impl Writer {
         json.key("id").text(&id).key("type").plain("message").key("role").plain("assistant");
         json.key("model").plain(&self.reply.model).key("content").verbatim("[]");
         json.key("stop_reason").null().key("stop_sequence").null().key("usage");
-        usage::write(self.usage.as_ref(), None, &mut json);
+        usage::write_first(self.usage.as_ref(), &mut json);
         json.close_object().close_object();
         out.extend_from_slice(b"\n\n");
     }

@@ -87,16 +87,27 @@ fn number(value: &mut Cursor<'_>, into: &mut Option<u64>) -> Result<(), JsonErro
 
 /// Writes a `usage` object with every field that the vendor's types require; zeros where nothing is known.
 pub(super) fn write(usage: Option<&Usage>, tier: Option<&Text<'_>>, json: &mut Writer<'_>) {
-    let none = Usage::default();
-    let usage = usage.unwrap_or(&none);
+    object(usage.unwrap_or(&Usage::default()), true, tier, json);
+}
+
+/// Writes the `usage` that a stream starts with. Clients keep its split of cache writes, whatever comes at the end: it is
+/// told where the provider told it by then.
+pub(super) fn write_first(usage: Option<&Usage>, json: &mut Writer<'_>) {
+    let split = usage.is_some_and(|usage| usage.cache_known || usage.cache_write() > 0);
+    object(usage.unwrap_or(&Usage::default()), split, None, json);
+}
+
+fn object(usage: &Usage, split: bool, tier: Option<&Text<'_>>, json: &mut Writer<'_>) {
     json.open_object();
     json.key("input_tokens").number(usage.input_uncached);
     json.key("cache_creation_input_tokens").number(usage.cache_write());
     json.key("cache_read_input_tokens").number(usage.cache_read);
-    json.key("cache_creation").open_object();
-    json.key("ephemeral_5m_input_tokens").number(usage.cache_write_short);
-    json.key("ephemeral_1h_input_tokens").number(usage.cache_write_long);
-    json.close_object();
+    if split {
+        json.key("cache_creation").open_object();
+        json.key("ephemeral_5m_input_tokens").number(usage.cache_write_short);
+        json.key("ephemeral_1h_input_tokens").number(usage.cache_write_long);
+        json.close_object();
+    }
     json.key("output_tokens").number(usage.output());
     if usage.reasoning_known {
         json.key("output_tokens_details").open_object();

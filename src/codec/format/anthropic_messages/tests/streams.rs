@@ -484,3 +484,34 @@ fn telling_frames_are_told() {
         assert_eq!(AnthropicMessages.is_telling(&frame), telling, "{event:?} {data}");
     }
 }
+
+/// SDKs keep the split that the start tells, whatever is told at the end.
+#[test]
+fn a_start_tells_no_split_of_cache_writes_that_is_not_known_yet() {
+    let usage = |short, long, cache_known| Usage {
+        cache_write_short: short,
+        cache_write_long: long,
+        cache_known,
+        ..Usage::default()
+    };
+    for (early, told) in [
+        (None, None),
+        (Some(usage(0, 0, false)), None),
+        (Some(usage(0, 0, true)), Some((0, 0))),
+        (Some(usage(5, 7, false)), Some((5, 7))),
+    ] {
+        let mut events = vec![start()];
+        events.extend(early.clone().map(Event::Usage));
+        events.extend([open(0, Head::Text), text(0, "t"), close(0)]);
+        events.extend([Event::Usage(usage(90, 7, true)), stop(Stop::EndTurn), Event::End]);
+        let seen = frames(&write(&events));
+        let split = |event: &str, at: &str| {
+            let (_, data) = seen.iter().find(|(name, _)| name == event).unwrap();
+            let split = data.pointer(&format!("{at}/cache_creation")).cloned();
+            let count = |split: &serde_json::Value, key: &str| split[key].as_u64().unwrap();
+            split.map(|it| (count(&it, "ephemeral_5m_input_tokens"), count(&it, "ephemeral_1h_input_tokens")))
+        };
+        assert_eq!(split("message_start", "/message/usage"), told, "{early:?}");
+        assert_eq!(split("message_delta", "/usage"), Some((90, 7)), "{early:?}");
+    }
+}
