@@ -1,7 +1,11 @@
 //! Schemas that two formats of one vendor can hold a model to (`strict`).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::wire;
+use crate::Format;
+use crate::hub::{Action, Field, Losses, Place, Strict};
 use crate::json::{Cursor, Json, JsonError, Kind};
 
 /// Keywords that the vendor refuses in a schema that is held to.
@@ -21,11 +25,35 @@ const REFUSED: [&str; 13] = [
     "unevaluatedProperties",
 ];
 
+/// Formats of a text that the vendor knows; it refuses others.
+const TEXTS: [&str; 9] = ["date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"];
+
 /// True for the schema of an object that is closed, and so are all in it: each says `"additionalProperties":false` and
 /// requires every property that it has, and no other.
 pub(super) fn is_closed(schema: &Json<'_>) -> bool {
     let read = One::read(&mut schema.cursor());
     read.is_ok_and(|one| one.fits() && one.is_object && !one.has_choice)
+}
+
+/// What a request of `origin` tells the vendor's servers of `strict` for an answer by `schema`. Where the client's format
+/// always holds an answer to its schema and these servers cannot, that is lost.
+pub(super) fn of_answer(
+    strict: Strict,
+    schema: Option<&Json<'_>>,
+    origin: Format,
+    losses: &mut Losses,
+) -> Option<bool> {
+    match strict {
+        Strict::Unsaid => None,
+        Strict::Said(said) => Some(said),
+        Strict::Always if schema.is_some_and(is_closed) => Some(true),
+        Strict::Always => {
+            let place = Place::Pointer(Cow::Borrowed(wire(origin).pointer(Field::Output)));
+            let reason = "the schema is not closed, as the vendor's strict mode wants it: the answer may not fit it";
+            losses.add(Field::Strict, Action::Converted, place, reason);
+            None
+        }
+    }
 }
 
 /// What a schema says that bears on it.
@@ -39,6 +67,10 @@ struct One {
     has_choice: bool,
     properties: BTreeSet<String>,
     required: BTreeSet<String>,
+    /// Keywords that it has.
+    keywords: usize,
+    /// It names another schema, beside which it must say nothing.
+    refers: bool,
     /// Something in it does not fit.
     unfit: bool,
 }
@@ -57,11 +89,18 @@ impl One {
     fn fits(&self) -> bool {
         // A name without a property is refused as well.
         let open = (self.is_object && !self.is_closed) || self.properties != self.required;
-        !self.unfit && !open && (self.has_items || !self.is_array)
+        let says_more = self.refers && self.keywords > 1;
+        !self.unfit && !open && !says_more && (self.has_items || !self.is_array)
     }
 
     fn keyword(&mut self, key: &str, value: &mut Cursor<'_>) -> Result<(), JsonError> {
+        self.keywords += 1;
         match (key, value.peek()?) {
+            ("$ref", _) => {
+                self.refers = true;
+                value.skip()?;
+            }
+            ("format", Kind::String) => self.unfit |= !TEXTS.contains(&value.string()?.as_ref()),
             ("type", Kind::String) => self.kind(&value.string()?),
             ("type", Kind::Array) => value.array::<JsonError>(|_, value| {
                 if value.peek()? == Kind::String {
@@ -123,6 +162,8 @@ mod tests {
             within(r##"{"anyOf":[{"$ref":"#/$defs/b"},{"type":"null"}]}"##),
             within(r#"{"type":"array","items":{"type":"string"}}"#),
             within(&within("{}")),
+            within(r#"{"type":"string","format":"date-time"}"#),
+            within(&within(r##"{"$ref":"#"}"##)),
             r#"{"type":"object","properties":{"properties":{"type":"string"},"not":{"type":"string"}},"required":["not","properties"],"additionalProperties":false}"#.to_owned(),
             r#"{"type":"object","properties":{"a":{"enum":["\"properties\""]}},"required":["a"],"additionalProperties":false}"#.to_owned(),
         ];
@@ -140,6 +181,8 @@ mod tests {
             within(r#"{"type":"array","items":{"type":"object","additionalProperties":{"type":"string"}}}"#),
             within(r#"{"type":"array"}"#),
             within("true"),
+            within(r#"{"type":"string","format":"uri"}"#),
+            within(r##"{"$ref":"#/$defs/b","description":"d"}"##),
             within(r#"{"oneOf":[{"type":"string"}]}"#),
             within(r#"{"anyOf":[{"type":"object","properties":{"b":{}},"additionalProperties":false}]}"#),
             r#"{"anyOf":[{"type":"string"}]}"#.to_owned(),

@@ -26,7 +26,7 @@ pub use event::{Event, Head};
 pub use loss::{Action, Field, Loss, Losses, Place};
 pub use request::{
     Asked, CacheSpec, Effort, Identity, Limits, Origin, OutputSpec, Reasoning, ReasoningForm, Request, Sampling, State,
-    StreamSpec, THREAD_UNSUPPORTED, Tier, Verbosity,
+    StreamSpec, Strict, THREAD_UNSUPPORTED, Tier, Verbosity,
 };
 pub(crate) use response::is_clients;
 pub use response::{Candidate, Response, Stop, Usage};

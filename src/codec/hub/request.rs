@@ -227,10 +227,28 @@ pub enum OutputSpec<'a> {
         /// The schema.
         schema: Option<Json<'a>>,
         /// To the letter.
-        strict: Option<bool>,
+        strict: Strict,
         /// What the answer is for.
         description: Option<Text<'a>>,
     },
+}
+
+/// Whether an answer is held to its schema to the letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Strict {
+    /// Nothing is said of it.
+    #[default]
+    Unsaid,
+    /// The client says so, or that it is not.
+    Said(bool),
+    /// It always is in the client's format, which has no word for it.
+    Always,
+}
+
+impl From<Option<bool>> for Strict {
+    fn from(said: Option<bool>) -> Self {
+        said.map_or(Self::Unsaid, Self::Said)
+    }
 }
 
 impl OutputSpec<'_> {

@@ -8,7 +8,7 @@ use super::wire::{OWN, is_strict, kept, read_cache};
 use crate::format::RequestHead;
 use crate::hub::{
     Asked, Block, BlockKind, Effort, Extra, Field, Origin, OutputSpec, ReasoningForm, Refusal, Request, Role,
-    StreamSpec, Tier, Turn,
+    StreamSpec, Strict, Tier, Turn,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Problem};
 use crate::seal::Seal;
@@ -259,7 +259,8 @@ fn read_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<
     })?;
     match (kind.as_ref(), schema) {
         ("json_schema", Some(schema)) => {
-            request.output = OutputSpec::JsonSchema { name, schema: Some(schema), strict: None, description: None };
+            request.output =
+                OutputSpec::JsonSchema { name, schema: Some(schema), strict: Strict::Always, description: None };
         }
         ("json_schema", None) => {
             let offset = whole.clone().offset();

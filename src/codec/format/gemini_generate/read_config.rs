@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::schema_read::json_schema;
 use super::wire::{count, fields, keep, keep_unwritable, loose_text, whole};
-use crate::hub::{Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request};
+use crate::hub::{Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Strict};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// Reads `generationConfig` into `request`.
@@ -90,8 +90,12 @@ impl<'a> Form<'a> {
             ("application/json", None) => request.output = OutputSpec::JsonObject,
             ("text/plain" | "", None) => {}
             ("application/json" | "", Some(schema)) => {
-                request.output =
-                    OutputSpec::JsonSchema { name: None, schema: Some(schema), strict: None, description: None };
+                request.output = OutputSpec::JsonSchema {
+                    name: None,
+                    schema: Some(schema),
+                    strict: Strict::Always,
+                    description: None,
+                };
             }
             (mime, schema) => {
                 // One of a list of words, YAML and the like.

@@ -14,7 +14,7 @@ use crate::Format;
 use crate::format::RequestHead;
 use crate::hub::{
     Asked, Block, BlockKind, Extra, Field, Opaque, OpaqueKind, Origin, OutputSpec, Refusal, Request, Role, StreamSpec,
-    Tier, Turn, Verbosity,
+    Strict, Tier, Turn, Verbosity,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 use crate::seal::{Opened, Seal};
@@ -228,12 +228,12 @@ fn response_format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Res
 }
 
 fn json_schema<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<OutputSpec<'a>, JsonError> {
-    let (mut name, mut schema, mut strict, mut description) = (None, None, None, None);
+    let (mut name, mut schema, mut strict, mut description) = (None, None, Strict::Unsaid, None);
     value.object::<JsonError>(|key, value| {
         match key.as_ref() {
             "name" => name = value.nullable(Cursor::text)?,
             "schema" => schema = value.nullable(Cursor::json)?,
-            "strict" => strict = value.nullable(Cursor::bool)?,
+            "strict" => strict = value.nullable(Cursor::bool)?.into(),
             "description" => description = value.nullable(Cursor::text)?,
             _ => keep(extras, Field::Output, within(OF_SCHEMA, &key), value)?,
         }

@@ -5,7 +5,7 @@ use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
 use crate::format::told::betas_elsewhere;
-use crate::format::{Facts, Outgoing, Target, effort};
+use crate::format::{Facts, Outgoing, Target, closed, effort};
 use crate::hub::{Action, Effort, Extra, Field, OutputSpec, Refusal, Request, Tier, Verbosity, ids};
 use crate::json::{Json, Text, Writer};
 
@@ -188,8 +188,8 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
             if let Some(schema) = schema {
                 w.key("schema").json(schema);
             }
-            if let Some(strict) = strict {
-                w.key("strict").bool(*strict);
+            if let Some(strict) = closed::of_answer(*strict, schema.as_ref(), report.origin, report.losses) {
+                w.key("strict").bool(strict);
             }
             if let Some(description) = description {
                 w.key("description").text(description);

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use super::wire::{OWN, keep};
 use super::{read_input, read_tools};
 use crate::format::RequestHead;
-use crate::hub::{Block, Effort, Extra, Field, Origin, OutputSpec, Refusal, Request, StreamSpec, Tier, Verbosity};
+use crate::hub::{
+    Block, Effort, Extra, Field, Origin, OutputSpec, Refusal, Request, StreamSpec, Strict, Tier, Verbosity,
+};
 use crate::json::{Cursor, JsonError, Kind};
 
 /// Reads a request body.
@@ -211,13 +213,13 @@ fn format<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), R
     }
     let at = value.offset();
     let mut kind = Cow::Borrowed("");
-    let (mut name, mut schema, mut strict, mut description) = (None, None, None, None);
+    let (mut name, mut schema, mut strict, mut description) = (None, None, Strict::Unsaid, None);
     value.object::<JsonError>(|key, value| {
         match key.as_ref() {
             "type" => kind = value.string()?,
             "name" => name = value.nullable(Cursor::text)?,
             "schema" => schema = value.nullable(Cursor::json)?,
-            "strict" => strict = value.nullable(Cursor::bool)?,
+            "strict" => strict = value.nullable(Cursor::bool)?.into(),
             "description" => description = value.nullable(Cursor::text)?,
             _ => keep(&mut request.extras, Field::Output, Cow::Owned(format!("text.format.{key}")), value)?,
         }

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::wire::OWN;
 use super::{write_input, write_tools};
 use crate::format::told::betas_elsewhere;
-use crate::format::{Facts, Outgoing, Target, effort};
+use crate::format::{Facts, Outgoing, Target, closed, effort};
 use crate::hub::{
     Action, Block, BlockKind, Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Tier, Verbosity, ids,
 };
@@ -152,8 +152,8 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
             w.key("format").open_object().key("type").plain("json_schema");
             w.key("name").text(name.as_ref().unwrap_or(&Text::from_plain("response")));
             w.key("schema").json(schema.as_ref().unwrap_or(&Json::EMPTY_OBJECT));
-            if let Some(strict) = strict {
-                w.key("strict").bool(*strict);
+            if let Some(strict) = closed::of_answer(*strict, schema.as_ref(), report.origin, report.losses) {
+                w.key("strict").bool(strict);
             }
             if let Some(description) = description {
                 w.key("description").text(description);

@@ -14,7 +14,7 @@ use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, Opena
 
 const OTHERS: [Format; 3] = [C, R, G];
 
-fn translated(
+pub(super) fn translated(
     (from, to): (Format, Format),
     body: &Value,
     facts: &Facts,

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::crossings::sent;
+use super::crossings::{sent, translated};
 use crate::Format;
 use crate::format::Facts;
+use crate::hub::Field;
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -357,5 +358,56 @@ fn a_bound_that_is_no_number_is_left_out_and_told_of() {
         "generationConfig": {"responseMimeType": "application/json", "responseSchema": own}});
     let (body, lost) = sent((G, C), &body, &Facts::default()).unwrap();
     assert_eq!(body["response_format"]["json_schema"]["schema"], expected);
-    assert_eq!(lost, "dropped:/generationConfig/responseSchema");
+    assert_eq!(lost, "converted:/generationConfig/responseMimeType, dropped:/generationConfig/responseSchema");
+}
+
+/// A request of `from` for an answer by `schema`; `strict` where its format has a word for it.
+fn with_answer(from: Format, schema: &Value, strict: &Value) -> Value {
+    let user = json!([{"role": "user", "content": "q"}]);
+    match from {
+        A => json!({"model": "m", "max_tokens": 99, "messages": user,
+            "output_config": {"format": {"type": "json_schema", "schema": schema}}}),
+        G => json!({"contents": [{"parts": [{"text": "q"}]}],
+            "generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": schema}}),
+        C => json!({"model": "m", "messages": user, "response_format":
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": strict}}}),
+        R => json!({"model": "m", "input": user, "text":
+            {"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": strict}}}),
+    }
+}
+
+#[test]
+fn an_answer_that_is_always_held_to_its_schema_is_held_to_it_elsewhere() {
+    let closed = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"],
+        "additionalProperties": false});
+    let mut open = closed.clone();
+    open["required"] = json!([]);
+    let mut named = closed.clone();
+    named["properties"]["a"]["format"] = json!("uri");
+    let strict = |way: (Format, Format), schema: &Value, said: &Value| {
+        let request = translated(way, &with_answer(way.0, schema, said), &Facts::default(), None).unwrap().outgoing;
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let form = body.pointer(if way.1 == C { "/response_format/json_schema" } else { "/text/format" }).unwrap();
+        assert_eq!(&form["schema"], schema, "{way:?}");
+        (form.get("strict").cloned(), request.losses)
+    };
+    for (from, place) in [(A, "/output_config/format"), (G, "/generationConfig/responseMimeType")] {
+        for to in [C, R] {
+            let (sent, losses) = strict((from, to), &closed, &Value::Null);
+            assert_eq!((sent, losses.header(4096).as_str()), (Some(json!(true)), ""), "{from:?} {to:?}");
+            for schema in [&open, &named] {
+                let (sent, losses) = strict((from, to), schema, &Value::Null);
+                let lost = format!("converted:{place}");
+                assert_eq!((sent, losses.header(4096)), (None, lost), "{from:?} {to:?} {schema}");
+                assert!(losses.iter().all(|loss| loss.field == Field::Strict), "{losses:?}");
+            }
+        }
+    }
+    // In these two it is the client's own word.
+    for way in [(C, R), (R, C)] {
+        for said in [json!(true), json!(false), Value::Null] {
+            let (sent, losses) = strict(way, &open, &said);
+            assert_eq!((sent.unwrap_or_default(), losses.is_empty()), (said, true), "{way:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::{Way, losses, lost, read};
 use crate::format::ThinkingForm;
 use crate::hub::{
     Action, Block, BlockKind, CacheMark, Effort, Extra, Field, Flavor, Opaque, OpaqueKind, OutputSpec, Role, Source,
-    Tier, Tool, ToolMode, Turn, Verbosity,
+    Strict, Tier, Tool, ToolMode, Turn, Verbosity,
 };
 use crate::json::{Json, Text};
 use crate::seal::Seal;
@@ -659,7 +659,7 @@ fn trap_e23_json_by_schema_beside_tools() {
         request.output = OutputSpec::JsonSchema {
             name: Some(Text::from_escaped("n")),
             schema: Some(Json::from_valid(r#"{"type":"object","properties":{"a":{"type":"string"}}}"#)),
-            strict: Some(true),
+            strict: Strict::Said(true),
             description: None,
         };
     };
@@ -695,7 +695,7 @@ fn bounds_of_an_answer_are_told_in_words() {
     let [schema, expected] = BOUNDED;
     let change = |request: &mut hub::Request<'_>| {
         let schema = Some(Json::from_valid(schema));
-        request.output = OutputSpec::JsonSchema { name: None, schema, strict: Some(true), description: None };
+        request.output = OutputSpec::JsonSchema { name: None, schema, strict: Strict::Said(true), description: None };
     };
     let (_, out) = Way::default().go(HI, change).unwrap();
     assert!(String::from_utf8(out.body.clone()).unwrap().contains(expected));

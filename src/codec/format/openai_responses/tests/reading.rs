@@ -3,7 +3,7 @@
 use super::{KEY, read};
 use crate::Format;
 use crate::hub::{
-    Block, BlockKind, Effort, Field, Flavor, Opaque, OpaqueKind, OutputSpec, Request, Role, ThinkingKind, Tool,
+    Block, BlockKind, Effort, Field, Flavor, Opaque, OpaqueKind, OutputSpec, Request, Role, Strict, ThinkingKind, Tool,
     ToolMode, Verbosity, split_namespace,
 };
 use crate::json::Text;
@@ -231,7 +231,7 @@ fn reads_the_scalar_fields() {
         assert_eq!((request.sampling.top_logprobs, request.sampling.logprobs), (Some(3), Some(true)));
         assert_eq!(request.verbosity, Some(Verbosity::Low));
         assert!(
-            matches!(&request.output, OutputSpec::JsonSchema { name: Some(name), strict: Some(true), .. } if name.escaped() == "n")
+            matches!(&request.output, OutputSpec::JsonSchema { name: Some(name), strict: Strict::Said(true), .. } if name.escaped() == "n")
         );
         assert_eq!((request.reasoning.effort, request.reasoning.show), (Some(Effort::High), Some(true)));
         assert_eq!(request.stream.unwrap().obfuscation, Some(false));

@@ -8,7 +8,8 @@ use crate::fit::fit;
 use crate::format::{Facts, Outgoing, Target, wire};
 use crate::hub::{
     Asked, Block, CacheMark, CacheSpec, Effort, Field, Identity, Limits, Origin, OutputSpec, Place, Reasoning,
-    ReasoningForm, Request, Role, Sampling, State, StreamSpec, Tier, Tool, ToolMode, ToolPolicy, Turn, Verbosity,
+    ReasoningForm, Request, Role, Sampling, State, StreamSpec, Strict, Tier, Tool, ToolMode, ToolPolicy, Turn,
+    Verbosity,
 };
 use crate::json::Json;
 
@@ -193,7 +194,7 @@ fn outputs() -> Vec<(&'static str, OutputSpec<'static>, OutputSpec<'static>)> {
         name = Some(say("n")) => Some(say("Mark7316")),
         schema = Some(json(r#"{"type":"object"}"#)) =>
             Some(json(r#"{"type":"object","properties":{"Mark7316":{"type":"string"}}}"#)),
-        strict = None => Some(true),
+        strict = Strict::Unsaid => Strict::Said(true),
         description = None => Some(say("Mark7316")),
     );
     pairs.push(("OutputSpec.JsonObject", OutputSpec::Text, OutputSpec::JsonObject));
