@@ -4,7 +4,7 @@
 //! instructions: what the provider caches then holds the tools too.
 
 use super::report::Report;
-use super::write_parts::is_spoken;
+use super::write_parts::{is_spoken, operator_says};
 use crate::format::Facts;
 use crate::hub::{Block, BlockKind, CacheMark, Field, Request, Role, Tool, Turn};
 use crate::json::Writer;
@@ -49,9 +49,11 @@ impl Marks {
             (false, false) => Spelling::None,
         };
         let mut marks = Self { spelling, ..Self::default() };
-        let last = request.instructions.iter().rfind(|block| !is_empty(block));
+        let own = report.is_own();
+        let is_said = |block: &&Block<'_>| !is_empty(block) && operator_says(block, own);
+        let last = request.instructions.iter().rfind(is_said);
         marks.from_tools = marks.tools(request, last, report);
-        let marked = request.instructions.iter().filter(|block| !is_empty(block) && block.cache.is_some()).count();
+        let marked = request.instructions.iter().filter(|block| is_said(block) && block.cache.is_some()).count();
         let moved = marks.from_tools.is_some() && last.is_some_and(|block| block.cache.is_none());
         marks.instructions = marked + usize::from(moved);
         // The provider itself keeps the latest of a client that speaks its format.
@@ -168,6 +170,7 @@ fn marks_of_block(block: &Block<'_>, role: Role) -> usize {
         }
         (BlockKind::Text { text, .. }, _) => usize::from(!text.is_empty() && block.cache.is_some()),
         (_, Role::Assistant) => 0,
+        (_, Role::System | Role::Developer) => usize::from(is_spoken(block) && block.cache.is_some()),
         _ => usize::from(is_medium(block) && block.cache.is_some()),
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn write(
     let role = if facts.developer_role { "developer" } else { "system" };
     let marks = Marks::plan(request, facts, report);
     let mut pen = Pen { facts, marks, report, w };
-    let mut instructions: Vec<&Block<'_>> = request.instructions.iter().filter(|block| !is_empty(block)).collect();
+    let mut instructions = pen.operators(&request.instructions);
     let marked;
     if let (Some(mark), Some(last)) = (pen.marks.from_tools, instructions.last_mut()) {
         let cache = Some(last.cache.map_or(mark, |own| own.longer(mark)));
@@ -81,7 +81,7 @@ impl Pen<'_, '_, '_> {
     }
 
     fn operator(&mut self, role: &str, turn: &Turn<'_>) -> Result<(), Refusal> {
-        let blocks = self.placed(turn);
+        let blocks = self.operators(&turn.blocks);
         if blocks.is_empty() {
             // The vendor refuses a message without content, and this one says nothing.
             self.report.extras(&turn.extras);
@@ -93,11 +93,28 @@ impl Pen<'_, '_, '_> {
         Ok(())
     }
 
-    /// What of a user's or operator's turn can be parts of a message; the rest is reported.
+    /// What of an operator's message can be parts of it; the rest is reported.
+    fn operators<'t>(&mut self, blocks: &'t [Block<'t>]) -> Vec<&'t Block<'t>> {
+        let own = self.report.is_own();
+        let said = blocks.iter().filter(|block| !is_empty(block));
+        let (placed, rest): (Vec<_>, Vec<_>) = said.partition(|block| write_parts::operator_says(block, own));
+        for block in rest {
+            if write_parts::has_place(&block.kind, own) {
+                self.report.dropped(Field::Instructions, block.at, "instructions are words only");
+            } else {
+                write_parts::without_place(block, self.report);
+            }
+            if block.cache.is_some() {
+                self.report.dropped(Field::CacheMark, block.at, "its block is left out");
+            }
+        }
+        placed
+    }
+
+    /// What of a user's turn can be parts of a message, beside results; the rest is reported.
     fn placed<'t>(&mut self, turn: &'t Turn<'t>) -> Vec<&'t Block<'t>> {
         let is_result = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
-        let is_user = turn.role == Role::User;
-        let said = turn.blocks.iter().filter(|block| !(is_empty(block) || is_user && is_result(block)));
+        let said = turn.blocks.iter().filter(|block| !(is_empty(block) || is_result(block)));
         let own = self.report.is_own();
         let (placed, rest): (Vec<_>, Vec<_>) = said.partition(|block| write_parts::has_place(&block.kind, own));
         for block in rest {

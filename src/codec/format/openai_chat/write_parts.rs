@@ -132,6 +132,12 @@ pub(super) fn has_place(kind: &BlockKind<'_>, own: bool) -> bool {
     }
 }
 
+/// True for a block that can be a part of an operator's message: words. Media are refused there, but a client of this
+/// format (`own`) knows what its server takes.
+pub(super) fn operator_says(block: &Block<'_>, own: bool) -> bool {
+    if own { has_place(&block.kind, true) } else { is_spoken(block) }
+}
+
 /// Reports a block that can be no part.
 pub(super) fn without_place(block: &Block<'_>, report: &mut Report<'_>) {
     report.dropped(block.kind.class(), block.at, "a chat message has no place for this block");

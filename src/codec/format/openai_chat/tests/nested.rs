@@ -112,3 +112,43 @@ fn what_a_rewritten_body_of_this_format_loses_is_told() {
     let sent = send(RESPONSES, RESPONSES, &file, as_it_is).unwrap();
     assert_eq!(sent.body["input"][0]["content"][0]["detail"], "high", "{}", sent.body);
 }
+
+#[test]
+fn an_operator_says_words_only() {
+    let url = "data:image/png;base64,iVBORw0KGgo=";
+    let words = json!({"type": "input_text", "text": "S"});
+    let image = json!({"type": "input_image", "image_url": url, "detail": "auto"});
+    let file = json!({"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="});
+    let said = |role: &str, parts: &[&Value]| json!({"role": role, "content": parts});
+    let user = json!({"role": "user", "content": "q"});
+    let lost = |count| vec!["dropped:instructions".to_owned(); count];
+    for role in ["developer", "system"] {
+        for (first, middle, roles, count) in [
+            (vec![&words, &image], vec![&words], vec!["developer", "user", role], 1),
+            (vec![&words], vec![&file, &words, &image], vec!["developer", "user", role], 2),
+            (vec![&image], vec![&file], vec!["user"], 2),
+        ] {
+            let body = json!({"model": "m", "input": [said(role, &first), user, said(role, &middle)]});
+            let sent = send(RESPONSES, CHAT, &body, as_it_is).unwrap();
+            let messages = sent.body["messages"].as_array().unwrap();
+            let found: Vec<_> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
+            assert_eq!((found, sent.losses), (roles, lost(count)), "{}", sent.body);
+            assert!(!sent.body.to_string().contains("data:"), "{}", sent.body);
+        }
+    }
+    let inline = json!({"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}});
+    let body =
+        json!({"systemInstruction": {"parts": [{"text": "S"}, inline]}, "contents": [{"parts": [{"text": "q"}]}]});
+    let sent = send(GEMINI, CHAT, &body, as_it_is).unwrap();
+    assert_eq!((&sent.body["messages"][0]["content"], sent.losses), (&json!("S"), lost(1)));
+    // A mark of the tools stands behind what is left.
+    let marked = json!({"model": "m", "system": [{"type": "text", "text": "S"}], "max_tokens": 9, "messages": [user],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}]});
+    let sent = send(MESSAGES, CHAT, &marked, as_it_is).unwrap();
+    assert!(sent.body["messages"][0]["content"][0]["prompt_cache_breakpoint"].is_object(), "{}", sent.body);
+    // What the client's own server takes is its own affair.
+    let own = json!({"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "text": "S"},
+        {"type": "image_url", "image_url": {"url": url}}]}, user]});
+    let sent = send(CHAT, CHAT, &own, as_it_is).unwrap();
+    assert_eq!((&sent.body["messages"][0]["content"], sent.losses.len()), (&own["messages"][0]["content"], 0));
+}
