@@ -5,13 +5,13 @@
 
 use std::borrow::Cow;
 
-use crate::format::{AnswerForms, Facts, ToolChoices, ToolIds, WireFormat, wire};
+use crate::format::{AnswerForms, Facts, Spec, ToolChoices, ToolIds, WireFormat, of_answer, wire};
 use crate::hub::ids::{Distinct, Nines};
 use crate::hub::{Action, Block, BlockKind, Field, Losses, OutputSpec, Place, Request, Role, Source, ToolMode};
-use crate::json::Text;
+use crate::json::{Json, Text};
 
-/// Fits `request` to `facts`; what it loses goes into `losses`.
-pub(crate) fn fit(request: &mut Request<'_>, facts: &Facts, losses: &mut Losses) {
+/// Fits `request` to the format `to` and to `facts`; what it loses goes into `losses`.
+pub(crate) fn fit(request: &mut Request<'_>, to: &Spec, facts: &Facts, losses: &mut Losses) {
     let mut fitting = Fitting { origin: wire(request.origin.format), losses };
     if !facts.vision || !facts.documents {
         fitting.media(request, facts);
@@ -20,6 +20,9 @@ pub(crate) fn fit(request: &mut Request<'_>, facts: &Facts, losses: &mut Losses)
         fitting.names(request);
     }
     fitting.tools(request, facts);
+    if to.object_answers && !fitting.origin.spec().object_answers {
+        fitting.object_answer(request, facts);
+    }
     fitting.answer(request, facts);
     fitting.limits(request, facts);
     match facts.tool_ids {
@@ -129,6 +132,24 @@ impl Fitting<'_> {
         }
     }
 
+    /// Where the schema of an answer must be an object's, another is asked for in words. Servers of other makers take
+    /// what their models can be held to, and what takes no schema at all is refused by the writer.
+    fn object_answer(&mut self, request: &mut Request<'_>, facts: &Facts) {
+        if facts.compatible_extensions || !facts.structured || facts.answers != AnswerForms::Schema {
+            return;
+        }
+        let OutputSpec::JsonSchema { schema: Some(schema), .. } = &mut request.output else { return };
+        let Some((object, change)) = of_answer(schema).map(|(object, change)| (object.into_owned(), change)) else {
+            let words = by_schema(schema);
+            request.output = OutputSpec::Text;
+            return self.in_words(request, &words, "a schema must be an object's: the instructions ask for this one");
+        };
+        *schema = object;
+        if let Some(reason) = change {
+            self.field(Field::Output, Action::Converted, reason);
+        }
+    }
+
     /// A form that the server cannot be told is asked for in words.
     fn answer(&mut self, request: &mut Request<'_>, facts: &Facts) {
         let words = match (&request.output, facts.answers) {
@@ -136,17 +157,23 @@ impl Fitting<'_> {
             (OutputSpec::JsonObject, AnswerForms::Text) | (OutputSpec::JsonSchema { schema: None, .. }, _) => {
                 IN_JSON.to_owned()
             }
-            (OutputSpec::JsonSchema { schema: Some(schema), .. }, _) => {
-                format!("{IN_JSON} It must be valid by this JSON Schema: {}", schema.as_str())
-            }
+            (OutputSpec::JsonSchema { schema: Some(schema), .. }, _) => by_schema(schema),
+        };
+        let is_object = match &request.output {
+            OutputSpec::JsonSchema { schema: Some(schema), .. } => of_answer(schema).is_some(),
+            OutputSpec::Text | OutputSpec::JsonObject | OutputSpec::JsonSchema { schema: None, .. } => true,
         };
         request.output = match facts.answers {
-            AnswerForms::Object => OutputSpec::JsonObject,
-            AnswerForms::Schema | AnswerForms::Text => OutputSpec::Text,
+            AnswerForms::Object if is_object => OutputSpec::JsonObject,
+            AnswerForms::Object | AnswerForms::Schema | AnswerForms::Text => OutputSpec::Text,
         };
         let reason = "the server takes no such form of an answer: the instructions ask for it";
+        self.in_words(request, &words, reason);
+    }
+
+    fn in_words(&mut self, request: &mut Request<'_>, words: &str, reason: &'static str) {
         self.field(Field::Output, Action::Converted, reason);
-        request.instructions.push(Block::text(Text::from_plain(&words).into_owned(), 0));
+        request.instructions.push(Block::text(Text::from_plain(words).into_owned(), 0));
     }
 
     fn limits(&mut self, request: &mut Request<'_>, facts: &Facts) {
@@ -165,5 +192,11 @@ impl Fitting<'_> {
     }
 }
 
-/// Asks for JSON in words.
+/// Asks for JSON by `schema` in words.
+fn by_schema(schema: &Json<'_>) -> String {
+    let what = if of_answer(schema).is_some() { IN_JSON } else { "Answer with one JSON value and nothing else." };
+    format!("{what} It must be valid by this JSON Schema: {}", schema.as_str())
+}
+
+/// Asks for some JSON object in words.
 const IN_JSON: &str = "Answer with one JSON object and nothing else.";

@@ -44,7 +44,7 @@ pub fn translate_request(
             losses.dropped(Field::ServerTool, at, "only providers of its own format run this tool: it is left out");
         });
     }
-    fit(&mut request, target.facts, &mut outgoing.losses);
+    fit(&mut request, wire(to).spec(), target.facts, &mut outgoing.losses);
     wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
     let ends = (wire(from), wire(to));
     let trimmed = trim::written(ends, &request, &outgoing.body, target.facts, &mut outgoing.losses);

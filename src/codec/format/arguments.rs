@@ -44,6 +44,33 @@ pub(super) fn of_object<'a>(schema: Option<&'a Json<'a>>) -> (Json<'a>, Option<&
     (Json::from_valid(out), top.kind.map(|_| "the arguments of a tool are an object"))
 }
 
+/// The schema of an answer with `"type":"object"` at its top; and what changed by that, for a report. `None` where an
+/// answer by it may be no object, or the top does not say that it is one.
+pub(crate) fn of_answer<'a>(schema: &'a Json<'a>) -> Option<(Json<'a>, Option<&'static str>)> {
+    let top = Top::read(schema).ok()?;
+    let has = |name: &str| top.members.iter().any(|(key, _)| key == name);
+    let is_object = match &top.kind {
+        Some(kind) if kind.as_str() == "\"object\"" => return Some((schema.by_ref(), None)),
+        Some(kind) => is_object_or_null(kind),
+        None => has("properties"),
+    };
+    if !is_object || !top.choices.is_empty() || has("$ref") {
+        return None;
+    }
+    let (schema, change) = of_object(Some(schema));
+    Some((schema, change.map(|_| "the answer is an object, and never nothing")))
+}
+
+/// True for a list of types with these two words.
+fn is_object_or_null(kind: &Json<'_>) -> bool {
+    let mut words = BTreeSet::new();
+    let read = kind.cursor().array::<JsonError>(|_, word| {
+        words.insert(word.string()?.into_owned());
+        Ok(())
+    });
+    read.is_ok() && words.contains("object") && words.iter().all(|word| word == "object" || word == "null")
+}
+
 fn member(key: &str, value: &str, out: &mut String) {
     let _ = write!(out, ",\"{}\":{value}", Text::from_plain(key).escaped());
 }

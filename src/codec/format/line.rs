@@ -209,6 +209,7 @@ mod tests {
         beta_header: None,
         request_id_header: None,
         answer_words: &[],
+        object_answers: false,
         bad_key_is_bad_request: false,
         source: "",
         request_losses: &[],

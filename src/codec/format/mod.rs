@@ -30,6 +30,7 @@ mod tests;
 mod told;
 pub(crate) mod trim;
 
+pub(crate) use arguments::of_answer;
 pub use beginning::{Beginning, PromptFields};
 pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices, ToolIds};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
@@ -256,6 +257,8 @@ pub struct Spec {
     pub request_id_header: Option<&'static str>,
     /// Words that a whole answer of a model has, whatever else is in it; [`ERROR_WORD`] where it names its error, or none.
     pub answer_words: &'static [&'static str],
+    /// The schema of an answer must be an object's.
+    pub object_answers: bool,
     /// A key that is refused may be called a bad request (400), which only the body tells.
     pub bad_key_is_bad_request: bool,
     /// Deepest version of the vendor's documents and SDKs that it was written by.

@@ -70,6 +70,7 @@ static SPEC: Spec = Spec {
     beta_header: Some("openai-beta"),
     request_id_header: None,
     answer_words: &["\"choices\"", "\"message\""],
+    object_answers: true,
     bad_key_is_bad_request: false,
     source: "openai-python 3.52, and threads about the servers that speak like it",
     request_losses: &[
@@ -106,7 +107,11 @@ static SPEC: Spec = Spec {
         (Field::Instructions, "words only"),
         (Field::LogitBias, "dropped where the model chooses its words by itself"),
         (Field::Logprobs, "those of earlier answers are dropped; none where the model chooses its words by itself"),
-        (Field::Output, "a JSON schema is refused where the model takes none"),
+        (
+            Field::Output,
+            "a JSON schema is refused where the model takes none; one that is no object's is asked for in words, but for \
+             servers with extensions",
+        ),
         (Field::ParallelTools, "dropped where there are no tools"),
         (Field::Prediction, "dropped where the model chooses its words by itself"),
         (Field::PresencePenalty, "dropped where the model chooses its words by itself"),

@@ -97,6 +97,7 @@ static SPEC: Spec = Spec {
     beta_header: Some("openai-beta"),
     request_id_header: None,
     answer_words: &["\"object\"", "\"output\"", ERROR_WORD],
+    object_answers: true,
     bad_key_is_bad_request: false,
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[
@@ -144,7 +145,11 @@ static SPEC: Spec = Spec {
         (Field::Instructions, "words only"),
         (Field::Logprobs, "those of earlier answers are dropped; none where the model chooses its words by itself"),
         (Field::Metadata, "another vendor's are dropped"),
-        (Field::Output, "a JSON schema is refused where the model takes none"),
+        (
+            Field::Output,
+            "a JSON schema is refused where the model takes none; one that is no object's is asked for in words, but for \
+             servers with extensions",
+        ),
         (Field::ParallelTools, "dropped where there are no tools"),
         (Field::Refusal, "words of refusal that are the user's are a text"),
         (Field::ToolCall, "only the assistant's; members that the format lacks are dropped"),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::crossings::sent;
 use crate::Format;
-use crate::format::{Facts, ThinkingForm};
+use crate::format::{AnswerForms, Facts, ThinkingForm};
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -225,4 +225,63 @@ fn arguments_too_deep_are_told_to_be_so() {
             assert!(fault.message.contains(words), "{to:?}: {}", fault.message);
         }
     }
+}
+
+#[test]
+fn an_answer_that_is_no_object_is_asked_for_in_words_where_a_schema_is_an_objects() {
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    let object = json!({"type": "object", "properties": {"a": list}});
+    let body = |from: Format, schema: &Value| {
+        if from == G {
+            return json!({"contents": [{"parts": [{"text": "q"}]}],
+                "generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": schema}});
+        }
+        json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "q"}],
+            "output_config": {"format": {"type": "json_schema", "schema": schema}}})
+    };
+    let form = |to: Format, body: &Value| {
+        let form = body.pointer(if to == C { "/response_format/json_schema" } else { "/text/format" });
+        form.map_or(Value::Null, |form| form["schema"].clone())
+    };
+    for (from, place) in [(A, "converted:/output_config/format"), (G, "converted:/generationConfig/responseMimeType")] {
+        for to in [C, R] {
+            for schema in [
+                list.clone(),
+                json!({"type": "string", "enum": ["a", "b"]}),
+                json!({"anyOf": [object, list]}),
+                json!({"type": ["object", "array"]}),
+                json!({"$ref": "#/$defs/a", "$defs": {"a": object}}),
+                json!({}),
+            ] {
+                let (sent, lost) = sent((from, to), &body(from, &schema), &Facts::default()).unwrap();
+                assert_eq!((form(to, &sent), lost.as_str()), (Value::Null, place), "{from:?} {to:?} {schema}");
+                let said = if to == C { &sent["messages"][0]["content"] } else { &sent["instructions"] };
+                let said = said.as_str().unwrap();
+                assert!(said.contains(&schema.to_string()) && !said.contains("JSON object"), "{said}");
+            }
+            for (schema, written) in [
+                (object.clone(), object.clone()),
+                (json!({"properties": {"a": list}}), object.clone()),
+                (json!({"type": ["object", "null"], "properties": {"a": list}}), object.clone()),
+            ] {
+                let (sent, _) = sent((from, to), &body(from, &schema), &Facts::default()).unwrap();
+                assert_eq!(form(to, &sent), written, "{from:?} {to:?} {schema}");
+            }
+        }
+    }
+    // Where it is known to be refused it still is, and a server of its own making may take it.
+    let none = Facts { structured: false, ..Facts::default() };
+    assert!(sent((G, C), &body(G, &list), &none).is_err());
+    let compatible = Facts { compatible_extensions: true, ..Facts::default() };
+    assert_eq!(form(C, &sent((G, C), &body(G, &list), &compatible).unwrap().0), list);
+    // Some object is no list either.
+    let objects = Facts { answers: AnswerForms::Object, ..Facts::default() };
+    let (asked, _) = sent((G, C), &body(G, &list), &objects).unwrap();
+    assert_eq!(asked.get("response_format"), None);
+    assert_eq!(sent((G, C), &body(G, &object), &objects).unwrap().0["response_format"]["type"], "json_object");
+    // Between the two the client hears its own vendor's word.
+    let chat = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": list}}});
+    let (sent, lost) = sent((C, R), &chat, &Facts::default()).unwrap();
+    assert_eq!((form(R, &sent), lost.as_str()), (list, ""));
 }

@@ -47,7 +47,7 @@ fn written(request: &Request<'static>, to: Format) -> Option<String> {
     let (facts, mut out) = (Facts::default(), Outgoing::default());
     let mut request = request.clone();
     request.offer_found_tools();
-    fit(&mut request, &facts, &mut out.losses);
+    fit(&mut request, wire(to).spec(), &facts, &mut out.losses);
     let target = Target { model: "t", facts: &facts, api_version: None };
     wire(to).write_request(&request, &target, &mut out).ok()?;
     if out.losses.iter().any(|loss| loss.place == Place::Offset(HERE)) {
