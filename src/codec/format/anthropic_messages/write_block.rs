@@ -54,9 +54,11 @@ impl Pen<'_, '_> {
 
     /// Writes one block of the instructions.
     pub(super) fn instruction(&mut self, block: &Block<'_>) {
-        if let BlockKind::Text { text, .. } = &block.kind {
+        if let BlockKind::Text { text, citations } = &block.kind {
             let mark = block.cache.filter(|mark| self.marks.take_stable(*mark, block.at, self.report));
             self.json.open_object().key("type").plain("text").key("text").text(text);
+            let citations = self.of_request(citations, block);
+            self.sources(citations, block);
             if let Some(mark) = mark {
                 write_cache(mark, self.own(&block.extras), &mut self.json);
             }
@@ -72,9 +74,14 @@ impl Pen<'_, '_> {
                 self.json.open_object().key("type").plain("text").key("text").plain(words).close_object();
             }
             Piece::Operator(block) => {
-                if let BlockKind::Text { text, .. } | BlockKind::Refusal { text } = &block.kind {
-                    let (begin, end) = (Text::from_escaped(OPERATOR_BEGIN), Text::from_escaped(OPERATOR_END));
-                    self.text(&[&begin, text, &end], &[], block);
+                let (begin, end) = (Text::from_escaped(OPERATOR_BEGIN), Text::from_escaped(OPERATOR_END));
+                match &block.kind {
+                    BlockKind::Text { text, citations } => {
+                        let citations = self.of_request(citations, block);
+                        self.text(&[&begin, text, &end], citations, block);
+                    }
+                    BlockKind::Refusal { text } => self.text(&[&begin, text, &end], &[], block),
+                    _ => {}
                 }
             }
             Piece::Trimmed(block, text) => match &block.kind {
@@ -134,13 +141,9 @@ impl Pen<'_, '_> {
 
     fn block(&mut self, block: &Block<'_>, role: Role) -> Result<(), Refusal> {
         match &block.kind {
-            BlockKind::Text { text, citations } if self.strict && role != Role::Assistant && !citations.is_empty() => {
-                self.report.dropped(
-                    Field::Citations,
-                    block.at,
-                    "the user's text cites nothing since version 2026-10-21",
-                );
-                self.text(&[text], &[], block);
+            BlockKind::Text { text, citations } if role != Role::Assistant => {
+                let citations = self.of_request(citations, block);
+                self.text(&[text], citations, block);
             }
             BlockKind::Text { text, citations } => self.text(&[text], citations, block),
             BlockKind::Refusal { text } => {
@@ -196,6 +199,20 @@ impl Pen<'_, '_> {
 
     fn text(&mut self, pieces: &[&Text<'_>], citations: &[Citation<'_>], block: &Block<'_>) {
         self.json.open_object().key("type").plain("text").key("text").texts(pieces);
+        self.sources(citations, block);
+        self.end(block);
+    }
+
+    /// Sources of words that are not the assistant's.
+    fn of_request<'c>(&mut self, citations: &'c [Citation<'c>], block: &Block<'_>) -> &'c [Citation<'c>] {
+        if !self.strict || citations.is_empty() {
+            return citations;
+        }
+        self.report.dropped(Field::Citations, block.at, "the user's text cites nothing since version 2026-10-21");
+        &[]
+    }
+
+    fn sources(&mut self, citations: &[Citation<'_>], block: &Block<'_>) {
         if citations.iter().any(|citation| citation.format == OWN) {
             self.json.key("citations").open_array();
             for citation in citations.iter().filter(|citation| citation.format == OWN) {
@@ -206,7 +223,6 @@ impl Pen<'_, '_> {
         if citations.iter().any(|citation| citation.format != OWN) {
             self.report.dropped(Field::Citations, block.at, "sources of another format");
         }
-        self.end(block);
     }
 
     fn opaque(&mut self, key: &str, kind: OpaqueKind, block: &Block<'_>) {

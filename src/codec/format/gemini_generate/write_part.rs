@@ -52,6 +52,9 @@ impl Pen<'_, '_> {
             Piece::Fixed(words) => part_write::words(&Text::from_escaped(*words), false, None, &mut self.json),
             Piece::Signature(value) => part_write::words(&Text::EMPTY, false, Some(value), &mut self.json),
             Piece::Operator(block) => {
+                if let BlockKind::Text { citations, .. } = &block.kind {
+                    self.uncited(citations, block.at);
+                }
                 if let BlockKind::Text { text, .. } | BlockKind::Refusal { text } = &block.kind {
                     let (begin, end) = (Text::from_escaped(OPERATOR_BEGIN), Text::from_escaped(OPERATOR_END));
                     self.json.open_object().key("text").texts(&[&begin, text, &end]).close_object();
@@ -154,7 +157,7 @@ impl Pen<'_, '_> {
         Text::from_plain(raw.as_str())
     }
 
-    fn uncited(&mut self, citations: &[Citation<'_>], at: usize) {
+    pub(super) fn uncited(&mut self, citations: &[Citation<'_>], at: usize) {
         if !citations.is_empty() {
             self.report.dropped(Field::Citations, at, "the words of a request cite nothing");
         }

@@ -113,8 +113,9 @@ impl Pen<'_, '_> {
         }
         self.json.key("systemInstruction").open_object().key("parts").open_array();
         for block in said {
-            if let BlockKind::Text { text, .. } = &block.kind {
+            if let BlockKind::Text { text, citations } = &block.kind {
                 self.json.open_object().key("text").text(text);
+                self.uncited(citations, block.at);
                 if self.report.is_own() {
                     write_extras(&block.extras, &mut self.json);
                 }

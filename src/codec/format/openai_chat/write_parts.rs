@@ -261,7 +261,12 @@ pub(super) fn is_spoken(block: &Block<'_>) -> bool {
 /// The words of such a part.
 pub(super) fn spoken<'b>(block: &'b Block<'b>, report: &mut Report<'_>) -> Vec<Text<'b>> {
     match &block.kind {
-        BlockKind::Text { text, .. } => vec![text.by_ref()],
+        BlockKind::Text { text, citations } => {
+            if !citations.is_empty() {
+                report.dropped(Field::Citations, block.at, "a tool's words carry no sources");
+            }
+            vec![text.by_ref()]
+        }
         BlockKind::SearchResult { raw } => {
             report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
             vec![Text::from_plain(raw.as_str())]

@@ -119,7 +119,10 @@ static SPEC: Spec = Spec {
         (Field::OpaqueState, "state of another provider is dropped"),
         (Field::Citations, "dropped"),
         (Field::Audio, "dropped"),
-        (Field::Document, "by foreign file id: refused; context is dropped, and so is the title of one by its address"),
+        (
+            Field::Document,
+            "by foreign file id: refused; context is dropped, and so are name and title of one by its address",
+        ),
         (Field::Image, "by foreign file id: refused"),
         (Field::SearchResult, "given as text"),
         (Field::Turn, "an answer that the client began is not continued; an empty message says `(empty)`"),

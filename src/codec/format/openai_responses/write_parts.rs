@@ -59,8 +59,8 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
                 report.dropped(Field::Document, block.at, "a file carries no context");
             }
             let by_address = matches!(source, Source::Url(_) | Source::FileId(_));
-            if by_address && title.is_some() {
-                report.dropped(Field::Document, block.at, "a file by its address carries no title");
+            if by_address && (title.is_some() || name.is_some() && !report.is_own()) {
+                report.dropped(Field::Document, block.at, "a file by its address carries no name and no title");
             }
             let name = name.as_ref().or(title.as_ref());
             document(source, name, block.at, report, w)?;
@@ -166,9 +166,11 @@ fn document(
         }
         Source::Url(url) => {
             w.key("file_url").text(url);
+            own_name(name, report, w);
         }
         Source::FileId(id) if report.is_own() => {
             w.key("file_id").text(id);
+            own_name(name, report, w);
         }
         Source::Text(text) => plain(&named("document.txt"), &encode_text(text), w),
         Source::Blocks(blocks) => {
@@ -189,6 +191,13 @@ fn document(
         }
     }
     Ok(())
+}
+
+/// The name of a file by its address, which only a client of this format can know to be taken.
+fn own_name(name: Option<&Text<'_>>, report: &Report<'_>, w: &mut Writer<'_>) {
+    if let Some(name) = name.filter(|_| report.is_own()) {
+        w.key("filename").text(name);
+    }
 }
 
 fn plain(name: &Text<'_>, base64: &str, w: &mut Writer<'_>) {

@@ -336,9 +336,14 @@ fn instructions<'r>(
     }
     // An input of nothing is refused: where there is no conversation they are what there is.
     let alone = request.turns.is_empty() && !report.is_own();
-    if let ([Block { kind: BlockKind::Text { text, .. }, cache: None, extras, .. }], false) = (said.as_slice(), alone) {
+    if let ([Block { kind: BlockKind::Text { text, citations }, cache: None, extras, at, .. }], false) =
+        (said.as_slice(), alone)
+    {
         w.key("instructions").text(text);
         report.unwritten(extras);
+        if !citations.is_empty() {
+            report.dropped(Field::Citations, *at, "instructions carry no sources");
+        }
         return Vec::new();
     }
     said

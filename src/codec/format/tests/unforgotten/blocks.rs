@@ -29,6 +29,7 @@ pub(super) fn said(origin: Format) -> Vec<Said> {
         request.turns = vec![turn];
         said.push((name, base(origin), request));
     }
+    said.extend(cited(origin));
     for block in [Block::text(say("t"), HERE), Block::new(image(png()), HERE)] {
         let before = with(origin, Role::Assistant, block.clone());
         for (name, block) in each!(Block, block;
@@ -43,6 +44,20 @@ pub(super) fn said(origin: Format) -> Vec<Said> {
         }
     }
     said
+}
+
+/// Words with a source, in each place that holds words and no answer.
+fn cited(origin: Format) -> Vec<Said> {
+    let words = |citations| Block::new(BlockKind::Text { text: say("words"), citations }, HERE);
+    let [before, after] = [Vec::new(), vec![citation(origin)]].map(|citations| {
+        let mut instructed = base(origin);
+        instructed.instructions.push(words(citations.clone()));
+        let result = |id| BlockKind::ToolResult { id, content: vec![words(citations.clone())], is_error: None };
+        let returned = with(origin, Role::User, Block::new(result(Cow::Borrowed("c1")), 1));
+        let operated = with(origin, Role::System, words(citations));
+        [("instructions.citations", instructed), ("ToolResult.citations", returned), ("System.citations", operated)]
+    });
+    before.into_iter().zip(after).map(|((name, before), (_, after))| (name, before, after)).collect()
 }
 
 /// What an assistant says of all this.
@@ -215,6 +230,14 @@ fn sources() -> Kinds {
         pairs.push((name, image(before.clone()), image(after.clone())));
         pairs.push((name, document(before), document(after)));
     }
+    let named = |name| BlockKind::Document {
+        source: Source::Url(say("https://h/a.pdf")),
+        name,
+        title: None,
+        context: None,
+        citations: None,
+    };
+    pairs.push(("BlockKind.Document.name by URL", named(None), named(Some(say("Mark7316.pdf")))));
     pairs.push(("Source.Text", document(Source::Text(say("t"))), document(Source::Text(say("Mark7316")))));
     pairs.push(("Source.Blocks", document(blocks("t")), document(blocks("Mark7316"))));
     pairs
