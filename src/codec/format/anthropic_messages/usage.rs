@@ -102,11 +102,14 @@ fn object(usage: &Usage, split: bool, tier: Option<&Text<'_>>, json: &mut Writer
     json.key("input_tokens").number(usage.input_uncached);
     json.key("cache_creation_input_tokens").number(usage.cache_write());
     json.key("cache_read_input_tokens").number(usage.cache_read);
+    json.key("cache_creation");
     if split {
-        json.key("cache_creation").open_object();
+        json.open_object();
         json.key("ephemeral_5m_input_tokens").number(usage.cache_write_short);
         json.key("ephemeral_1h_input_tokens").number(usage.cache_write_long);
         json.close_object();
+    } else {
+        json.null();
     }
     json.key("output_tokens").number(usage.output());
     if usage.reasoning_known {
