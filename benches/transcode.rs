@@ -87,7 +87,7 @@ fn reply() -> Arc<Reply> {
     Arc::new(Reply {
         model: "client-model".to_owned(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: tidegate_codec::ReasoningWish::Shown,
         framing: tidegate_codec::Framing::Events,
         seal: Arc::new(Seal::new([0; 32])),
         created: 0,

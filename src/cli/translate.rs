@@ -57,7 +57,7 @@ fn reply(args: &Args) -> Reply {
     Reply {
         model: args.model.clone(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: tidegate_codec::ReasoningWish::Shown,
         framing: tidegate_codec::Framing::Events,
         seal,
         created: 0,

@@ -246,7 +246,7 @@ fn reply() -> Arc<Reply> {
     Arc::new(Reply {
         model: "client-model".to_owned(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: crate::ReasoningWish::Shown,
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,

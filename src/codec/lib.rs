@@ -30,9 +30,9 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    AnswerForms, Beginning, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField, Repeat,
-    Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm, ToolChoices, ToolIds,
-    Undo, WireFormat, ids_shown, wire,
+    AnswerForms, Beginning, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField,
+    ReasoningWish, Repeat, Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm,
+    ToolChoices, ToolIds, Undo, WireFormat, ids_shown, wire,
 };
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen, passing_fault, whole_fault};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::Format;
 use crate::fit::fit;
-use crate::format::{Outgoing, Reply, RequestHead, Target, Undo, WireFormat, trim, wire};
+use crate::format::{Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, trim, wire};
 use crate::hub::{
-    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Losses, ReasoningForm, Request, Response, Stop,
+    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Losses, Reasoning, ReasoningForm, Request,
+    Response, Stop,
 };
 use crate::json::{Json, JsonError, Problem};
 use crate::outcome::Outcome;
@@ -92,19 +93,29 @@ fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
 /// What an answer to `request` must look like. The caller, who has a clock and knows one request from
 /// another, adds the date and the seed.
 fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>) -> Reply {
-    let reasoning = &request.reasoning;
-    let asked = reasoning.effort.is_some_and(|effort| effort != Effort::None)
-        || reasoning.budget.is_some()
-        || matches!(reasoning.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget));
     Reply {
         model: request.model.clone().into_owned(),
         include_usage: request.stream.is_some_and(|stream| stream.include_usage),
-        show_reasoning: reasoning.show.unwrap_or(asked),
+        reasoning: wish(&request.reasoning),
         framing: head.line.stream.unwrap_or_default(),
         seal: Arc::new(head.seal.clone()),
         created: 0,
         seed: String::new(),
         settings: wire(request.origin.format).spec().settings(body),
+    }
+}
+
+/// What a client that asked so wants to see of the model's reasoning.
+fn wish(reasoning: &Reasoning) -> ReasoningWish {
+    let asked = reasoning.effort.is_some()
+        || reasoning.budget.is_some()
+        || matches!(reasoning.form, Some(ReasoningForm::Adaptive | ReasoningForm::Budget));
+    let declined = reasoning.form == Some(ReasoningForm::Disabled) || reasoning.effort == Some(Effort::None);
+    match reasoning.show {
+        _ if declined => ReasoningWish::Declined,
+        Some(false) => ReasoningWish::Hidden,
+        None if !asked => ReasoningWish::Unasked,
+        Some(true) | None => ReasoningWish::Shown,
     }
 }
 
@@ -342,7 +353,7 @@ mod tests {
             let reply = Reply {
                 model: "m".to_owned(),
                 include_usage: false,
-                show_reasoning: false,
+                reasoning: ReasoningWish::Unasked,
                 framing: crate::Framing::default(),
                 seal: Arc::new(Seal::new([7; 32])),
                 created: 0,

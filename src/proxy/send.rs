@@ -380,7 +380,7 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
     let reply = Reply {
         model: admitted.envelope.model.clone().unwrap_or_default(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: tidegate_codec::ReasoningWish::Shown,
         framing: admitted.stream.unwrap_or_default(),
         seal: Arc::clone(&admitted.snapshot.seal),
         created: clock::unix_now().as_secs(),

@@ -317,6 +317,19 @@ pub struct Undo {
     pub json_tool: Option<String>,
 }
 
+/// What a client wants to see of the model's reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasoningWish {
+    /// The model shall not reason.
+    Declined,
+    /// The words of reasoning shall be left out.
+    Hidden,
+    /// It asked for reasoning, so that its words may be shown where the format's standard has no place for them.
+    Shown,
+    /// It said nothing: what comes first in its answer should be the answer.
+    Unasked,
+}
+
 /// What an answer must look like for the client that asked.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -324,8 +337,8 @@ pub struct Reply {
     pub model: String,
     /// The client wants usage in a stream (chat: a chunk of its own).
     pub include_usage: bool,
-    /// The client asked for thinking, so that it may be shown where the format's standard has no place for it.
-    pub show_reasoning: bool,
+    /// What the client wants to see of the model's reasoning.
+    pub reasoning: ReasoningWish,
     /// What separates the pieces of a stream.
     pub framing: Framing,
     /// Seals foreign state.

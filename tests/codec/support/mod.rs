@@ -15,7 +15,7 @@ pub(crate) fn reply() -> Reply {
     Reply {
         model: "client-model".to_owned(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: tidegate_codec::ReasoningWish::Shown,
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,

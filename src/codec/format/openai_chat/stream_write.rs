@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::details::{self, Words};
 use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use super::{error, usage};
-use crate::format::{Reply, StreamWriter};
+use crate::format::{ReasoningWish, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage, flat_name, placed};
 use crate::json::{Json, Text, Writer as JsonWriter, write};
@@ -213,7 +213,7 @@ impl Writer {
             Head::Thinking(_) | Head::Redacted => {
                 let entry = choice.thoughts;
                 choice.thoughts += 1;
-                let field = if self.reply.show_reasoning { REASONING } else { DETAIL };
+                let field = if self.reply.reasoning == ReasoningWish::Shown { REASONING } else { DETAIL };
                 Block {
                     candidate,
                     kind: Kind::Thinking { entry },
@@ -273,7 +273,7 @@ impl Writer {
         match at.kind {
             Kind::Thinking { entry } => {
                 out.extend_from_slice(&at.prefix);
-                if reply.show_reasoning {
+                if reply.reasoning == ReasoningWish::Shown {
                     let says = !text.is_empty();
                     let choice = choices.iter_mut().find(|choice| choice.index == at.candidate);
                     if choice.is_some_and(|choice| says && std::mem::replace(&mut choice.mused, true)) && is_first {

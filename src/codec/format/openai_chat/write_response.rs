@@ -6,7 +6,7 @@ use super::usage;
 use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
 use crate::format::told::is_usual_tier;
-use crate::format::{Reply, stop_place};
+use crate::format::{ReasoningWish, Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
     Action, Block, BlockKind, Candidate, Citation, Fault, Field, Flavor, Losses, Opaque, Place, Response, Stop,
@@ -237,7 +237,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
         }
         words.push(text);
     }
-    if reply.show_reasoning && !words.is_empty() {
+    if reply.reasoning == ReasoningWish::Shown && !words.is_empty() {
         w.key("reasoning_content").texts(&words);
     }
     if message.thoughts.is_empty() && message.calls.iter().all(|(call, _)| call.opaque.iter().all(is_call_signature)) {

@@ -1,7 +1,7 @@
 //! The items of an answer, written: whole in an answer, begun and whole in a stream.
 
 use super::wire::OWN;
-use crate::format::Reply;
+use crate::format::{ReasoningWish, Reply};
 use crate::hub::{Citation, Flavor, Opaque, OpaqueKind, ThinkingKind, placed, split_namespace};
 use crate::json::write::join_lines;
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
@@ -295,7 +295,7 @@ pub(super) fn call_status(flavor: Flavor, input: &str) -> &'static str {
 /// Where reasoning stands. Clients made for this format's own vendor, which gives out nothing but summaries, look for
 /// nothing else: who asked to see reasoning gets all of it there.
 pub(super) fn shown(kind: ThinkingKind, reply: &Reply) -> ThinkingKind {
-    if reply.show_reasoning { ThinkingKind::Summary } else { kind }
+    if reply.reasoning == ReasoningWish::Shown { ThinkingKind::Summary } else { kind }
 }
 
 /// What stands in `encrypted_content`, escaped: this format's own as it was, another's in an envelope.

@@ -18,7 +18,7 @@ pub(super) fn reply() -> Reply {
     Reply {
         model: "m".to_owned(),
         include_usage: false,
-        show_reasoning: false,
+        reasoning: crate::format::ReasoningWish::Unasked,
         framing: crate::Framing::default(),
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,

@@ -179,7 +179,7 @@ pub(super) fn reply() -> Reply {
     Reply {
         model: "m".to_owned(),
         include_usage: false,
-        show_reasoning: true,
+        reasoning: crate::format::ReasoningWish::Shown,
         framing: crate::Framing::default(),
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,

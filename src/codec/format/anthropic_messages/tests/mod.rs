@@ -24,7 +24,7 @@ fn reply() -> Reply {
     Reply {
         model: "client-model".to_owned(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: crate::format::ReasoningWish::Shown,
         framing: crate::format::Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,

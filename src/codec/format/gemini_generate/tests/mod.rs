@@ -29,7 +29,7 @@ fn reply() -> Reply {
     Reply {
         model: "client-model".to_owned(),
         include_usage: true,
-        show_reasoning: true,
+        reasoning: crate::format::ReasoningWish::Shown,
         framing: Framing::Events,
         seal: Arc::new(Seal::new(KEY)),
         created: 0,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, chunks, frames, send, stream, to_messages};
 use crate::Format;
-use crate::format::ThinkingForm;
+use crate::format::{ReasoningWish, ThinkingForm};
 
 fn with(fields: &Value) -> Value {
     let mut body = json!({"model": "m", "max_tokens": 32_000, "messages": [{"role": "user", "content": "hi"}]});
@@ -165,16 +165,17 @@ fn a_server_of_the_same_format_gets_the_clients_own_words() {
 
 #[test]
 fn hidden_reasoning_is_not_shown() {
-    for (fields, shown) in [
-        (json!({"reasoning": {"effort": "high", "exclude": true}}), false),
-        (json!({"reasoning_effort": "high", "include_reasoning": false}), false),
-        (json!({"reasoning_effort": "high", "reasoning_format": "hidden"}), false),
-        (json!({"reasoning_effort": "high"}), true),
-        (json!({"enable_thinking": true}), true),
-        (json!({"enable_thinking": false}), false),
-        (json!({}), false),
+    for (fields, wish) in [
+        (json!({"reasoning": {"effort": "high", "exclude": true}}), ReasoningWish::Hidden),
+        (json!({"reasoning_effort": "high", "include_reasoning": false}), ReasoningWish::Hidden),
+        (json!({"reasoning_effort": "high", "reasoning_format": "hidden"}), ReasoningWish::Hidden),
+        (json!({"reasoning_effort": "high"}), ReasoningWish::Shown),
+        (json!({"enable_thinking": true}), ReasoningWish::Shown),
+        (json!({"enable_thinking": false}), ReasoningWish::Declined),
+        (json!({"reasoning_effort": "none"}), ReasoningWish::Declined),
+        (json!({}), ReasoningWish::Unasked),
     ] {
-        assert_eq!(to_messages(&with(&fields), as_it_is).reply.show_reasoning, shown, "{fields}");
+        assert_eq!(to_messages(&with(&fields), as_it_is).reply.reasoning, wish, "{fields}");
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{OpenaiResponses, frames, reply};
 use crate::Format;
-use crate::format::{Reply, WireFormat as _};
+use crate::format::{ReasoningWish, Reply, WireFormat as _};
 use crate::hub::{
     Block, BlockKind, Candidate, Citation, Event, Field, Flavor, Head, Losses, Opaque, OpaqueKind, Response, Stop,
     ThinkingKind, Usage,
@@ -227,7 +227,8 @@ fn reasoning_that_was_asked_for_stands_where_the_vendors_own_clients_look() {
         (ThinkingKind::Summary, false, (&summary, &Value::Null)),
     ] {
         let answered = answer(vec![thinking("u", kind), text("a")], Stop::EndTurn);
-        let whole = write_to(&answered, Reply { show_reasoning: asked, ..reply() });
+        let wish = if asked { ReasoningWish::Shown } else { ReasoningWish::Unasked };
+        let whole = write_to(&answered, Reply { reasoning: wish, ..reply() });
         let item = &whole["output"][0];
         assert_eq!((&item["summary"], &item["content"]), said, "{kind:?} {asked}");
     }
