@@ -34,7 +34,7 @@ impl std::fmt::Debug for Seal {
     }
 }
 
-/// Reasoning that was shown, in the envelope of its state.
+/// Reasoning in the envelope of its state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thought {
     /// Its words, plain.

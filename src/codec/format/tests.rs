@@ -14,6 +14,7 @@ mod crossings;
 mod ends;
 mod schemas;
 mod unforgotten;
+mod wishes;
 
 /// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
 /// else a test of a request holds, it holds this.

@@ -149,7 +149,10 @@ const SPEC: Spec = Spec {
         (Field::Logprobs, "no such field"),
         (Field::N, "one answer; the first"),
         (Field::UsageDetail, "tokens of sound are not told apart"),
-        (Field::OpaqueState, "in an envelope in `signature` or `data`; left out behind the last words"),
+        (
+            Field::OpaqueState,
+            "in an envelope in `signature` or `data`; left out behind the last words, and where no thinking was asked for and no call follows",
+        ),
         (Field::Refusal, "words of refusal are a text"),
         (Field::ServerTool, "what the provider's own tools did is not shown"),
         (Field::StopReason, "a filter is a `refusal`, a word that is not known `end_turn`"),

@@ -14,7 +14,7 @@ use crate::hub::ids::Distinct;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
 use crate::json::{Json, Text, Writer as JsonWriter};
 
-/// Most bytes of later blocks that wait for a tool call to become complete.
+/// Most bytes of later blocks that wait for a tool call to become complete, and of reasoning that waits for one to come.
 const WAITING_LIMIT: usize = 4 << 20;
 
 /// Writes one stream.
@@ -67,8 +67,11 @@ impl StreamWriter for Writer {
             lost(field);
         }
         if self.tail.takes(event) {
-            let bytes = if let Event::Opaque { opaque, .. } = event { opaque.data.escaped().len() } else { 0 };
-            self.wait_for(bytes, out);
+            self.message_start(out);
+            if self.tail.bytes() > WAITING_LIMIT {
+                let message = "the provider sent too much reasoning that is shown before a tool call only";
+                self.fault(&Fault::new(FaultKind::Api, message), out);
+            }
         } else {
             let mut before = self.tail.release(event);
             if matches!(event, Event::End) {
@@ -146,13 +149,13 @@ impl Writer {
     /// A writer for a client that gets `reply`.
     pub(super) fn new(reply: Arc<Reply>) -> Self {
         Self {
+            tail: Tail::new(reply.reasoning),
             reply,
             id: None,
             started: false,
             ended: false,
             index: 0,
             open: None,
-            tail: Tail::default(),
             waiting: std::collections::VecDeque::new(),
             waiting_bytes: 0,
             closed: Vec::new(),

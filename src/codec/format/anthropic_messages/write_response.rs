@@ -31,17 +31,13 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
         .plain("assistant");
     json.key("model").plain(&reply.model).key("content").open_array();
     let mut pen = Pen { json, reply, losses, ids: Distinct::default(), format: response.format, stop: &answer.stop };
-    let end = tail::end_of(&answer.blocks);
-    for (at, block) in answer.blocks.iter().enumerate() {
-        if at >= end && tail::is_wordless(block) {
-            pen.losses.dropped(
-                Field::OpaqueState,
-                block.at,
-                "an answer ends with its words: state behind them is left out",
-            );
-        } else {
-            pen.block(block)?;
-        }
+    let (written, left_out) = tail::arranged(&answer.blocks, reply.reasoning, response.format);
+    for block in written {
+        pen.block(block)?;
+    }
+    for block in left_out.into_iter().filter(|block| tail::has_state(block)) {
+        let reason = "an answer is its words: state that no call follows is left out";
+        pen.losses.dropped(Field::OpaqueState, block.at, reason);
     }
     let mut json = pen.json;
     json.close_array();

@@ -3,9 +3,10 @@
 use super::grounding::Sources;
 use super::stop;
 use super::thoughts::{Carried, LIMIT, Pending};
-use super::wire::is_own;
+use super::wire::{is_own, signatures};
 use crate::hub::{Citation, Opaque, Stop};
 use crate::json::{Text, Writer};
+use crate::seal::Seal;
 
 /// Most text that is kept to say the places of sources in it, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -17,7 +18,7 @@ pub(super) struct Signature {
     pub opaque: Opaque<'static>,
     /// It is of reasoning that was shown: only a call may take it.
     pub of_words: bool,
-    /// That reasoning, escaped; nothing where there was more than is kept.
+    /// The words of its reasoning, escaped; nothing where there were more than are kept.
     pub words: String,
 }
 
@@ -25,6 +26,13 @@ impl Signature {
     /// Another provider's: it is reasoning where it stands alone.
     pub(super) fn is_foreign(&self) -> bool {
         !is_own(&self.opaque)
+    }
+
+    /// It as the value of a part's signature; words that were not shown are in its envelope.
+    pub(super) fn value(&self, seal: &Seal) -> Text<'static> {
+        let words = if self.of_words { "" } else { self.words.as_str() };
+        let words = Text::from_escaped(words).plain().into_owned();
+        signatures(&[Carried::new(self.opaque.clone(), words)], seal).unwrap_or_default()
     }
 
     /// It may stand at words.

@@ -120,8 +120,6 @@ impl<'a> Fields<'a> {
     fn into_part(mut self, mut raw: Cursor<'a>, at: usize, seal: Option<&Seal>) -> Result<Part<'a>, JsonError> {
         let mut tool = None;
         let opened = self.signature.take().map(|(value, at)| (open(&value, seal), value, at));
-        let is_secret = matches!(&opened, Some((Signed::Ours(states), ..))
-            if matches!(states.as_slice(), [Carried { opaque, .. }] if is_reasoning(opaque.kind)));
         let kind = match self.data.take() {
             Some(("functionCall", mut value)) => read_call(&mut value, &mut self.extras, seal.is_some())?,
             Some(("functionResponse", mut value)) => {
@@ -136,12 +134,8 @@ impl<'a> Fields<'a> {
                 // Its extras and its signature stay in the raw JSON.
                 return Ok(Part::new(Block::new(BlockKind::ServerTool { raw: raw.json()?, result }, at), None));
             }
-            None => match self.text.take() {
-                Some(text) if self.thought && text.is_empty() && is_secret => BlockKind::Redacted,
-                Some(text) if self.thought => BlockKind::Thinking { text, kind: ThinkingKind::Summary },
-                Some(text) => BlockKind::Text { text, citations: Vec::new() },
-                None if opened.is_some() && self.thought => BlockKind::Redacted,
-                None if opened.is_some() => BlockKind::Text { text: Text::EMPTY, citations: Vec::new() },
+            None => match said(self.text.take(), self.thought, opened.as_ref().map(|(signed, ..)| signed)) {
+                Some(kind) => kind,
                 None => BlockKind::Unknown { format: OWN, raw: raw.clone().json()? },
             },
         };
@@ -177,6 +171,29 @@ impl<'a> Fields<'a> {
             }
         }
         Ok(Part { before, ..Part::new(block, tool) })
+    }
+}
+
+/// What a part is that holds nothing but words and a signature; `None` where it has neither.
+fn said<'a>(text: Option<Text<'a>>, thought: bool, signed: Option<&Signed>) -> Option<BlockKind<'a>> {
+    let alone = match signed {
+        Some(Signed::Ours(states)) if states.len() == 1 => states.first(),
+        _ => None,
+    };
+    let is_secret = alone.is_some_and(|carried| is_reasoning(carried.opaque.kind));
+    // Words that the client was not shown are in the envelope.
+    let hidden = alone.map_or("", |carried| carried.thought.words.as_str());
+    match text {
+        text if thought && !hidden.is_empty() && text.as_ref().is_none_or(Text::is_empty) => {
+            let text = Text::from_plain(hidden).into_owned();
+            Some(BlockKind::Thinking { text, kind: ThinkingKind::Summary })
+        }
+        Some(text) if thought && text.is_empty() && is_secret => Some(BlockKind::Redacted),
+        Some(text) if thought => Some(BlockKind::Thinking { text, kind: ThinkingKind::Summary }),
+        Some(text) => Some(BlockKind::Text { text, citations: Vec::new() }),
+        None if signed.is_some() && thought => Some(BlockKind::Redacted),
+        None if signed.is_some() => Some(BlockKind::Text { text: Text::EMPTY, citations: Vec::new() }),
+        None => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::calls::{Call, Calls};
 use super::choice::{Choice, Signature};
+use super::thoughts::hides;
 use super::wire::{is_own, signature, signatures, unsigned};
 use super::{error, logprobs, stop, usage};
 use crate::format::{Framing, Reply, StreamWriter};
@@ -228,7 +229,8 @@ impl Writer {
             }
         };
         // Words that come take what is foreign and has none.
-        if kind != Kind::Call && (kind != Kind::Text || !self.waits_for_words(choice)) {
+        let says_nothing = kind == Kind::Thinking && hides(self.reply.reasoning);
+        if kind != Kind::Call && !says_nothing && (kind != Kind::Text || !self.waits_for_words(choice)) {
             self.flush_signature(choice, out);
         }
         let suffix = match kind {
@@ -259,10 +261,15 @@ impl Writer {
         slot.said = true;
         let at_choice = slot.choice;
         match (slot.kind, self.choices.get_mut(at_choice)) {
-            (Kind::Thinking, Some(choice)) => choice.think(text),
+            (Kind::Thinking, Some(choice)) => {
+                choice.think(text);
+                if hides(self.reply.reasoning) {
+                    return;
+                }
+            }
             (_, Some(choice)) => {
                 if let Some(waiting) = choice.signature.take_if(|signature| signature.fits_words()) {
-                    let signed = signature(&waiting.opaque, &self.reply.seal).into_owned();
+                    let signed = waiting.value(&self.reply.seal);
                     choice.note_state(waiting);
                     choice.note(text);
                     return self
@@ -328,6 +335,7 @@ impl Writer {
             Kind::Text if own => self.wait(choice, opaque, false, out),
             Kind::Thinking if !own => self.wait(choice, opaque, said, out),
             Kind::Text | Kind::Thinking => {
+                self.flush_signature(choice, out);
                 let value = signature(&opaque, &self.reply.seal).into_owned();
                 let thought = kind == Kind::Thinking;
                 self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, thought, Some(&value), json));
@@ -336,11 +344,12 @@ impl Writer {
         }
     }
 
-    /// Holds a signature back until the part that it belongs to comes.
-    fn wait(&mut self, choice: usize, opaque: Opaque<'static>, of_words: bool, out: &mut Vec<u8>) {
+    /// Holds a signature back until the part that it belongs to comes; its reasoning may have had words.
+    fn wait(&mut self, choice: usize, opaque: Opaque<'static>, said: bool, out: &mut Vec<u8>) {
         self.flush_signature(choice, out);
+        let of_words = said && !hides(self.reply.reasoning);
         if let Some(choice) = self.choices.get_mut(choice) {
-            let words = if of_words { choice.thought() } else { String::new() };
+            let words = if said { choice.thought() } else { String::new() };
             choice.signature = Some(Signature { opaque, of_words, words });
         }
     }
@@ -354,7 +363,7 @@ impl Writer {
     fn flush_signature(&mut self, choice: usize, out: &mut Vec<u8>) {
         let Some(at) = self.choices.get_mut(choice) else { return };
         let Some(waiting) = at.signature.take() else { return };
-        let (foreign, value) = (waiting.is_foreign(), signature(&waiting.opaque, &self.reply.seal).into_owned());
+        let (foreign, value) = (waiting.is_foreign(), waiting.value(&self.reply.seal));
         at.note_state(waiting);
         self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, foreign, Some(&value), json));
     }

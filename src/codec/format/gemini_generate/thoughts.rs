@@ -2,6 +2,7 @@
 //! out thoughts.
 
 use super::wire::is_own;
+use crate::format::ReasoningWish;
 use crate::hub::{Block, BlockKind, Opaque};
 use crate::json::Text;
 use crate::seal::Thought;
@@ -12,7 +13,12 @@ pub(super) const LIMIT: usize = 1 << 20;
 /// Most states at one call: each is looked for in all that was said before it.
 pub(super) const MOST: usize = 32;
 
-/// State at a call, with the reasoning that was shown for it.
+/// True for a client that gets no words of reasoning.
+pub(super) fn hides(wish: ReasoningWish) -> bool {
+    matches!(wish, ReasoningWish::Hidden | ReasoningWish::Declined)
+}
+
+/// State at a call, or at words, with the reasoning that it is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Carried {
     /// The state.

@@ -3,7 +3,7 @@
 use super::choice::write_finish;
 use super::grounding::Sources;
 use super::part_write;
-use super::thoughts::{Carried, Pending};
+use super::thoughts::{Carried, LIMIT, Pending, hides};
 use super::wire::{OWN, is_own, signature, signatures, unsigned, write_extras};
 use super::{logprobs, stop, usage};
 use crate::format::{Reply, stop_place};
@@ -94,6 +94,8 @@ struct Pen<'p> {
     losses: &'p mut Losses,
     ids: Distinct,
     is_own: bool,
+    /// The client gets no words of reasoning.
+    hides: bool,
     /// Calls so far.
     calls: u32,
     malformed: bool,
@@ -115,6 +117,7 @@ impl<'p> Pen<'p> {
             losses,
             ids: Distinct::default(),
             is_own,
+            hides: hides(reply.reasoning),
             calls: 0,
             malformed: false,
             pending: Pending::default(),
@@ -130,24 +133,24 @@ impl<'p> Pen<'p> {
         let mut text = String::new();
         let mut waiting: Option<Waiting<'_>> = None;
         for (at, block) in candidate.blocks.iter().enumerate() {
-            if let Some(left) = waiting.take_if(|waiting| !waiting.fits(block)) {
-                self.pending.note(left.opaque, &Text::EMPTY, self.said);
-                left.write(&self.reply.seal, json);
+            let says_nothing = self.says_nothing(block);
+            if let Some(left) = waiting.take_if(|waiting| !says_nothing && !waiting.fits(block)) {
+                self.leave(&left, json);
             }
             let next = candidate.blocks.get(at + 1);
             self.call_follows = next.is_some_and(|next| matches!(next.kind, BlockKind::ToolCall { .. }));
-            match wordless(block) {
-                Some(opaque) => {
-                    if let Some(left) = waiting.replace(Waiting { opaque, foreign: !is_own(opaque) }) {
-                        self.pending.note(left.opaque, &Text::EMPTY, self.said);
-                        left.write(&self.reply.seal, json);
+            match self.alone(block) {
+                Some((opaque, words)) => {
+                    if let Some(left) = waiting.replace(Waiting { opaque, words, foreign: !is_own(opaque) }) {
+                        self.leave(&left, json);
                     }
                     self.opaque_left(block, 1);
                     if !self.is_own {
                         report_extras(&block.extras, self.losses);
                     }
                 }
-                None => self.block(block, waiting.take().map(|waiting| waiting.opaque), &mut text, json),
+                None if says_nothing => self.block(block, None, &mut text, json),
+                None => self.block(block, waiting.take(), &mut text, json),
             }
         }
         if let Some(left) = waiting {
@@ -172,7 +175,33 @@ impl<'p> Pen<'p> {
         json.close_object();
     }
 
-    fn block(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>, text: &mut String, json: &mut Writer<'_>) {
+    /// True for words of reasoning that nobody signed and this client does not see.
+    fn says_nothing(&self, block: &Block<'_>) -> bool {
+        self.hides && block.opaque.is_empty() && matches!(block.kind, BlockKind::Thinking { .. })
+    }
+
+    /// The state of a block that shows nothing else, and the words that it is of.
+    fn alone<'b>(&mut self, block: &'b Block<'_>) -> Option<(&'b Opaque<'b>, Text<'static>)> {
+        let opaque = block.opaque.first()?;
+        match &block.kind {
+            BlockKind::Redacted => Some((opaque, Text::EMPTY)),
+            BlockKind::Thinking { text, .. } if text.is_empty() && !is_own(opaque) => Some((opaque, Text::EMPTY)),
+            BlockKind::Thinking { text, .. } if self.hides && !is_own(opaque) => {
+                self.shown.push(text);
+                let words = std::mem::take(&mut self.shown);
+                Some((opaque, if words.escaped().len() <= LIMIT { words } else { Text::EMPTY }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes state that no part took.
+    fn leave(&mut self, left: &Waiting<'_>, json: &mut Writer<'_>) {
+        self.pending.note(left.opaque, &left.words, self.said);
+        left.write(&self.reply.seal, json);
+    }
+
+    fn block(&mut self, block: &Block<'_>, waiting: Option<Waiting<'_>>, text: &mut String, json: &mut Writer<'_>) {
         let first = block.opaque.first();
         let seal = &self.reply.seal;
         if !matches!(block.kind, BlockKind::Thinking { .. }) {
@@ -184,20 +213,12 @@ impl<'p> Pen<'p> {
             BlockKind::Text { text: words, citations } => {
                 self.cited(words, citations, block.at, text);
                 carried = 1;
-                if !words.is_empty() || first.is_some() {
-                    let signature = first.or(waiting).map(own);
-                    part_write::words(words, false, signature.as_ref(), json);
-                }
-                if let Some(waiting) = waiting {
-                    self.pending.note(waiting, &Text::EMPTY, self.said);
-                }
-                self.said += words.code_points();
+                self.words(words, first, waiting, json);
             }
             BlockKind::Refusal { text: words } => {
                 self.losses.converted(Field::Refusal, block.at, "words of refusal are a text part");
                 text.push_str(&words.plain());
-                self.said += words.code_points();
-                part_write::words(words, false, None, json);
+                self.words(words, None, waiting, json);
             }
             BlockKind::Thinking { text: words, .. } => {
                 carried = 1;
@@ -232,6 +253,26 @@ impl<'p> Pen<'p> {
         }
     }
 
+    /// Writes words with their own state, or what waited for them.
+    fn words(
+        &mut self,
+        words: &Text<'_>,
+        own: Option<&Opaque<'_>>,
+        waiting: Option<Waiting<'_>>,
+        json: &mut Writer<'_>,
+    ) {
+        let seal = &self.reply.seal;
+        let own = own.map(|opaque| signature(opaque, seal).into_owned());
+        let value = own.or_else(|| waiting.as_ref().map(|waiting| waiting.value(seal)));
+        if !words.is_empty() || value.is_some() {
+            part_write::words(words, false, value.as_ref(), json);
+        }
+        if let Some(waiting) = waiting {
+            self.pending.note(waiting.opaque, &waiting.words, self.said);
+        }
+        self.said += words.code_points();
+    }
+
     /// Puts words behind `text` and their sources beside it.
     fn cited(&mut self, words: &Text<'_>, citations: &[Citation<'_>], at: usize, text: &mut String) {
         let (begin, first_source) = (text.chars().count() as u64, self.sources.len());
@@ -251,6 +292,7 @@ impl<'p> Pen<'p> {
         });
         // A call that follows at once is the better place.
         let here = state.filter(|_| !(noted && self.call_follows));
+        let words = if self.hides { &Text::EMPTY } else { words };
         if !words.is_empty() || here.is_some() {
             let value = here.map(|opaque| signature(opaque, &self.reply.seal));
             part_write::words(words, true, value.as_ref(), json);
@@ -258,10 +300,10 @@ impl<'p> Pen<'p> {
     }
 
     /// What stands at a call, and how much of its block's own state that is.
-    fn state_of_call(&mut self, block: &Block<'_>, waiting: Option<&Opaque<'_>>) -> (Option<Text<'static>>, usize) {
+    fn state_of_call(&mut self, block: &Block<'_>, waiting: Option<Waiting<'_>>) -> (Option<Text<'static>>, usize) {
         let mut states = self.pending.take(self.said);
-        let others = waiting.into_iter().chain(&block.opaque).map(|opaque| opaque.clone().into_owned());
-        states.extend(others.map(|opaque| Carried::new(opaque, String::new())));
+        states.extend(waiting.map(|waiting| waiting.carried()));
+        states.extend(block.opaque.iter().map(|opaque| Carried::new(opaque.clone().into_owned(), String::new())));
         let carried = if states.first().is_some_and(|first| is_own(&first.opaque)) { 1 } else { block.opaque.len() };
         let mark = || (!self.is_own && self.calls == 0).then(|| unsigned(&self.reply.seal));
         (signatures(&states, &self.reply.seal).or_else(mark), carried)
@@ -286,9 +328,11 @@ impl<'p> Pen<'p> {
     }
 }
 
-/// State without words, on its way to the part that follows: clients drop parts that say nothing.
+/// State that shows no words, on its way to the part that follows: clients drop parts that say nothing.
 struct Waiting<'p> {
     opaque: &'p Opaque<'p>,
+    /// The words that it is of, where the client does not see them.
+    words: Text<'static>,
     /// Another provider's: it may stand at words too, and is reasoning where it stands alone.
     foreign: bool,
 }
@@ -296,26 +340,23 @@ struct Waiting<'p> {
 impl Waiting<'_> {
     fn fits(&self, block: &Block<'_>) -> bool {
         let takes = match &block.kind {
-            BlockKind::Text { text, .. } => self.foreign && !text.is_empty(),
+            BlockKind::Text { text, .. } | BlockKind::Refusal { text } => self.foreign && !text.is_empty(),
             kind => matches!(kind, BlockKind::ToolCall { .. }),
         };
         takes && block.opaque.is_empty()
     }
 
     fn write(&self, seal: &Seal, json: &mut Writer<'_>) {
-        part_write::words(&Text::EMPTY, self.foreign, Some(&signature(self.opaque, seal)), json);
+        part_write::words(&Text::EMPTY, self.foreign, Some(&self.value(seal)), json);
     }
-}
 
-/// The state of a block that has nothing else.
-fn wordless<'b>(block: &'b Block<'_>) -> Option<&'b Opaque<'b>> {
-    let opaque = block.opaque.first()?;
-    let alone = match &block.kind {
-        BlockKind::Redacted => true,
-        BlockKind::Thinking { text, .. } => text.is_empty() && !is_own(opaque),
-        _ => false,
-    };
-    alone.then_some(opaque)
+    fn value(&self, seal: &Seal) -> Text<'static> {
+        signatures(&[self.carried()], seal).unwrap_or_default()
+    }
+
+    fn carried(&self) -> Carried {
+        Carried::new(self.opaque.clone().into_owned(), self.words.plain().into_owned())
+    }
 }
 
 /// What a block counts as when it cannot be carried.

@@ -36,7 +36,7 @@ pub(super) fn sent(way: (Format, Format), body: &Value, facts: &Facts) -> Result
 }
 
 /// A request of Messages with `more` in it.
-fn messages(more: &Value) -> Value {
+pub(super) fn messages(more: &Value) -> Value {
     let mut body = json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "q"}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -155,8 +155,15 @@ fn message_of(parts: &[Value]) -> [(Vec<Value>, Vec<String>); 2] {
     let mut out = Vec::new();
     transcoder.chunk(text.concat().as_bytes(), &mut out);
     transcoder.finish(&mut out);
+    let blocks = blocks_of(out);
+    let dropped = transcoder.outcome().dropped.iter().map(|field| field.label().to_owned()).collect();
+    [(message["content"].as_array().unwrap().clone(), lost), (blocks, dropped)]
+}
+
+/// The blocks of a stream of Messages.
+pub(super) fn blocks_of(stream: Vec<u8>) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
-    for line in String::from_utf8(out).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
+    for line in String::from_utf8(stream).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
         let event: Value = serde_json::from_str(line).unwrap();
         match event["type"].as_str().unwrap() {
             "content_block_start" => blocks.push(event["content_block"].clone()),
@@ -171,8 +178,7 @@ fn message_of(parts: &[Value]) -> [(Vec<Value>, Vec<String>); 2] {
             _ => {}
         }
     }
-    let dropped = transcoder.outcome().dropped.iter().map(|field| field.label().to_owned()).collect();
-    [(message["content"].as_array().unwrap().clone(), lost), (blocks, dropped)]
+    blocks
 }
 
 pub(super) fn reply() -> Reply {

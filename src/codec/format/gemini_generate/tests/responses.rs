@@ -4,12 +4,17 @@ use serde_json::{Value, json};
 
 use super::super::GeminiGenerate;
 use super::reply;
-use crate::format::WireFormat as _;
+use crate::format::{ReasoningWish, Reply, WireFormat as _};
 use crate::hub::{BlockKind, Losses, Stop};
 use crate::{Facts, Format, Line, RequestHead, Target, Undo, translate_request, translate_response};
 
 fn translated(from: Format, to: Format, body: &Value) -> Result<Value, String> {
-    translate_response(from, to, body.to_string().as_bytes(), &reply(), &Undo::default())
+    shown(from, to, body, ReasoningWish::Shown)
+}
+
+fn shown(from: Format, to: Format, body: &Value, reasoning: ReasoningWish) -> Result<Value, String> {
+    let reply = Reply { reasoning, ..reply() };
+    translate_response(from, to, body.to_string().as_bytes(), &reply, &Undo::default())
         .map(|done| serde_json::from_slice(&done.body).unwrap())
         .map_err(|fault| fault.message.into_owned())
 }
@@ -257,7 +262,7 @@ fn media_of_an_answer_are_read() {
 }
 
 /// The parts of a stream of messages for a client of this format.
-fn streamed_parts(message: &Value) -> Vec<Value> {
+fn streamed_parts(message: &Value, reasoning: ReasoningWish) -> Vec<Value> {
     let event = |kind: &str, data: Value| format!("event: {kind}\ndata: {data}\n\n");
     let mut head = message.clone();
     head["content"] = json!([]);
@@ -301,7 +306,7 @@ fn streamed_parts(message: &Value) -> Vec<Value> {
     let mut transcoder = crate::Transcoder::new(
         Format::AnthropicMessages,
         Format::GeminiGenerate,
-        std::sync::Arc::new(reply()),
+        std::sync::Arc::new(Reply { reasoning, ..reply() }),
         Undo::default(),
     );
     transcoder.chunk(stream.as_bytes(), &mut out);
@@ -326,11 +331,11 @@ fn brought_back(parts: &[Value]) -> Value {
 }
 
 /// The parts that a client of this format sees of `content`, whole and streamed.
-fn seen_parts(content: &Value) -> [Vec<Value>; 2] {
+fn seen_parts(content: &Value, reasoning: ReasoningWish) -> [Vec<Value>; 2] {
     let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
         "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
-    let seen = translated(Format::AnthropicMessages, Format::GeminiGenerate, &message).unwrap();
-    [seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone(), streamed_parts(&message)]
+    let seen = shown(Format::AnthropicMessages, Format::GeminiGenerate, &message, reasoning).unwrap();
+    [seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone(), streamed_parts(&message, reasoning)]
 }
 
 #[test]
@@ -347,12 +352,25 @@ fn state_without_words_travels_with_the_part_that_follows() {
         json!([hidden, silent, text, call]),
     ] {
         let pending = content[1]["type"] == "thinking";
-        for parts in seen_parts(&content) {
+        for parts in seen_parts(&content, ReasoningWish::Shown) {
             let unsaid = |part: &&Value| part["text"] == "" && part.get("thoughtSignature").is_some();
             assert_eq!(parts.iter().filter(unsaid).count(), usize::from(pending), "{parts:?}");
             assert_eq!(brought_back(&parts), content, "{parts:?}");
         }
     }
+}
+
+/// What a client sees that wants to see reasoning, and clients that do not: these see no words of it.
+fn seen_by_wish(content: &Value) -> Vec<(Vec<Value>, ReasoningWish)> {
+    let mut seen = Vec::new();
+    for wish in [ReasoningWish::Shown, ReasoningWish::Hidden, ReasoningWish::Declined] {
+        for parts in seen_parts(content, wish) {
+            let thinks = |part: &Value| part["thought"] == true && part["text"] != "";
+            assert!(wish == ReasoningWish::Shown || !parts.iter().any(thinks), "{wish:?} {parts:?}");
+            seen.push((parts, wish));
+        }
+    }
+    seen
 }
 
 #[test]
@@ -376,17 +394,17 @@ fn a_client_that_keeps_calls_and_no_thoughts_brings_the_thoughts_back_as_they_we
         json!([one, silent, look, two, more, call]),
         json!([silent, one, call]),
     ] {
-        for parts in seen_parts(&content) {
-            assert_eq!(brought_back(&parts), content, "all kept: {parts:?}");
+        for (parts, wish) in seen_by_wish(&content) {
+            assert_eq!(brought_back(&parts), content, "{wish:?}, all kept: {parts:?}");
             let thoughtless: Vec<Value> = parts.iter().filter(|part| part["thought"] != true).cloned().collect();
-            assert_eq!(brought_back(&thoughtless), content, "no thoughts: {parts:?}");
+            assert_eq!(brought_back(&thoughtless), content, "{wish:?}, no thoughts: {parts:?}");
             let worded = parts.iter().filter(|part| part["thought"] != true || part["text"] != "").cloned();
-            assert_eq!(brought_back(&worded.collect::<Vec<_>>()), content, "no empty thoughts: {parts:?}");
+            assert_eq!(brought_back(&worded.collect::<Vec<_>>()), content, "{wish:?}, no empty thoughts: {parts:?}");
         }
     }
     // Words that the client changed are its own; what was thought before them stands before them.
     for (words, expected) in [("Hm.", json!([one, text("Hm."), call])), ("", json!([one, call]))] {
-        let [parts, _] = seen_parts(&json!([one, look, call]));
+        let [parts, _] = seen_parts(&json!([one, look, call]), ReasoningWish::Shown);
         let mut parts: Vec<Value> = parts.into_iter().filter(|part| part["thought"] != true).collect();
         parts[0]["text"] = json!(words);
         assert_eq!(brought_back(&parts), expected, "{words}");
@@ -410,30 +428,37 @@ fn encrypted_reasoning_comes_back_with_its_summary_and_before_the_words() {
     ] {
         let whole =
             json!({"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": output});
-        let seen = translated(Format::OpenaiResponses, Format::GeminiGenerate, &whole).unwrap();
-        let mut parts = seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone();
-        parts.retain(|part| part["thought"] != true);
-        let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
-            {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
-        let reply = reply();
-        let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
-        let facts = Facts::default();
-        let target = Target { model: "o", facts: &facts, api_version: None };
-        let (from, to) = (Format::GeminiGenerate, Format::OpenaiResponses);
-        let done = translate_request(from, to, history.to_string().as_bytes(), &head, &target).unwrap();
-        let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
-        let items: Vec<Value> = body["input"].as_array().unwrap()[1..]
-            .iter()
-            .map(|item| match item["type"].as_str() {
-                Some("reasoning") => {
-                    json!([item["summary"][0]["text"].as_str().unwrap_or_default(), item["encrypted_content"]])
-                }
-                kind => json!(kind.unwrap_or("message")),
-            })
-            .filter(|item| !item.as_str().is_some_and(|kind| kind.starts_with("function_call")))
-            .collect();
-        assert_eq!(json!(items), expected, "{parts:?}");
+        for wish in [ReasoningWish::Shown, ReasoningWish::Hidden] {
+            let seen = shown(Format::OpenaiResponses, Format::GeminiGenerate, &whole, wish).unwrap();
+            let mut parts = seen["candidates"][0]["content"]["parts"].as_array().unwrap().clone();
+            parts.retain(|part| part["thought"] != true);
+            assert_eq!(reasoning_sent(&parts), expected, "{wish:?} {parts:?}");
+        }
     }
+}
+
+/// The reasoning and the messages that a Responses target gets when a client of this format brings `parts` back.
+fn reasoning_sent(parts: &[Value]) -> Value {
+    let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
+            {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
+    let reply = reply();
+    let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
+    let facts = Facts::default();
+    let target = Target { model: "o", facts: &facts, api_version: None };
+    let (from, to) = (Format::GeminiGenerate, Format::OpenaiResponses);
+    let done = translate_request(from, to, history.to_string().as_bytes(), &head, &target).unwrap();
+    let body: Value = serde_json::from_slice(&done.outgoing.body).unwrap();
+    let items: Vec<Value> = body["input"].as_array().unwrap()[1..]
+        .iter()
+        .map(|item| match item["type"].as_str() {
+            Some("reasoning") => {
+                json!([item["summary"][0]["text"].as_str().unwrap_or_default(), item["encrypted_content"]])
+            }
+            kind => json!(kind.unwrap_or("message")),
+        })
+        .filter(|item| !item.as_str().is_some_and(|kind| kind.starts_with("function_call")))
+        .collect();
+    json!(items)
 }
 
 #[test]
