@@ -228,6 +228,8 @@ pub struct Receiving {
     pub packed: Option<Box<Packed>>,
     /// Looks for ids of what the answer shows; `None` where it shows nothing that is stored, or all was looked at.
     pub(super) shown: Option<Shown>,
+    /// Since when pieces come of which nothing goes on to the client: reasoning that it does not see.
+    pub quiet: Option<clock::Instant>,
 }
 
 /// What is done with an answer.

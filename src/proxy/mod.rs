@@ -225,6 +225,9 @@ impl ProxyHttp for Edge {
         if let Some(whole) = pieces::body(exchange, body, end)? {
             length::known(session, whole, &mut exchange.trail);
         }
+        if !end {
+            silence::fill(exchange, body);
+        }
         // What takes long to write takes a place for as long.
         let length = body.as_ref().map_or(0, Bytes::len);
         let small = length <= SMALL;

@@ -84,7 +84,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     }
     exchange.phase = match std::mem::take(&mut exchange.phase) {
         Phase::Sending(sending) => {
-            Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, packed, shown }))
+            Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, packed, shown, quiet: None }))
         }
         other => other,
     };

@@ -196,6 +196,23 @@ async fn a_silence_is_filled_between_events_in_every_format() {
 }
 
 #[tokio::test]
+async fn a_provider_that_says_only_what_its_client_does_not_see_is_as_silent_to_it() {
+    let thought = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]});
+    let thought = format!("data: {thought}\n\n");
+    let reply = Reply::sse(format!("{}{}", thought.repeat(40), Wire::Chat.stream())).cut_every(thought.len());
+    let provider = Provider::always(reply.paced(Duration::from_millis(25))).await;
+    let conf = Conf::open().provider_at("p", "openai-compatible", &provider.url(), "streams: {heartbeat: 100ms}");
+    let edge = Edge::start(&conf.model("m", "p/m")).await;
+    let ask = json!({"model": "m", "max_tokens": 64, "stream": true, "thinking": {"type": "disabled"},
+        "messages": [{"role": "user", "content": "Say hello."}]});
+    let text = Wire::Messages.ask_with(ask).send(edge.addr).await.text();
+    let (before, _) = text.split_once("Hello").expect("the words come");
+    assert!(before.contains("event: ping") && !text.contains("hm"), "{text}");
+    edge.metric_reaches("gateway_stream_heartbeats_total", &[], 1.0).await;
+}
+
+#[tokio::test]
 async fn a_whole_answer_is_never_padded() {
     let gate = Gate::new();
     let provider = Provider::always(Wire::Chat.reply(false).hold(&gate)).await;
