@@ -83,6 +83,9 @@ pub enum StartError {
     /// The proxy cannot be made.
     #[error("the proxy cannot be made, for which a socket on loopback is opened for a moment: {0}")]
     Proxy(std::io::Error),
+    /// A signal cannot be watched.
+    #[error("SIGHUP cannot be watched: {0}")]
+    Signal(std::io::Error),
     /// Metrics or the access log cannot be made.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -111,6 +114,7 @@ pub fn run(
     extras: Vec<Extra>,
     inherited: Option<Inherited>,
 ) -> Result<(), StartError> {
+    let hangup = control::watch_hangup().map_err(StartError::Signal)?;
     let room = descriptors::connections()?;
     descriptors::warn(room, settings.server.limits.connections);
     let upgrade_socket = upgrade_socket(&source.environment, &settings);
@@ -148,7 +152,7 @@ pub fn run(
     server.add_service(background_service("upstream", control.fleet.service()));
     server.add_service(background_service(
         "reload",
-        Reload { control: control.clone(), ready: Arc::clone(&handover.accepting) },
+        Reload { control: control.clone(), hangup: Some(hangup).into(), ready: Arc::clone(&handover.accepting) },
     ));
     let ending = Ending { control, underway };
     server.add_service(background_service("drain", Drain(ending.clone())));

@@ -229,7 +229,7 @@ pub struct Receiving {
     /// Looks for ids of what the answer shows; `None` where it shows nothing that is stored, or all was looked at.
     pub(super) shown: Option<Shown>,
     /// Since when pieces come of which nothing goes on to the client: reasoning that it does not see.
-    pub quiet: Option<clock::Instant>,
+    pub quiet: Option<Instant>,
 }
 
 /// What is done with an answer.

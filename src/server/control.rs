@@ -10,7 +10,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use pingora::tls::ServerConfig;
 use tidegate_codec::json::Writer;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::Source;
@@ -284,22 +284,33 @@ fn write_bulkhead(bulkhead: &limits::View, json: &mut Writer<'_>) {
     json.key("refused").number(bulkhead.refused).close_object();
 }
 
+/// Watches SIGHUP from now on; before that it ends the process. Whoever sees it listen may send one.
+///
+/// # Errors
+///
+/// The system has no room for that.
+pub(super) fn watch_hangup() -> std::io::Result<Signal> {
+    // It is only to begin with: any runtime that is there later hears of the signal.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _within = runtime.enter();
+    signal(SignalKind::hangup())
+}
+
 /// Reloads on SIGHUP and when a file of the config changes.
 pub(super) struct Reload {
     pub(super) control: Control,
-    /// Gets one permit when the signal is watched: before that it would end the process, so it does not say that it serves.
+    /// Of [`watch_hangup`].
+    pub(super) hangup: Mutex<Option<Signal>>,
+    /// Gets one permit when it looks for the signal: before that the process does not say that it serves.
     pub(super) ready: Arc<Semaphore>,
 }
 
 #[async_trait]
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let hangup = signal(SignalKind::hangup());
+        let hangup = self.hangup.lock().await.take();
         self.ready.add_permits(1);
-        let mut hangup = match hangup {
-            Ok(hangup) => hangup,
-            Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
-        };
+        let Some(mut hangup) = hangup else { return };
         let mut watcher = Watcher::new(self.control.files());
         loop {
             tokio::select! {

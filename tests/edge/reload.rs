@@ -98,6 +98,16 @@ async fn a_bad_config_changes_nothing_and_is_seen() {
 }
 
 #[tokio::test]
+async fn a_hangup_that_comes_as_soon_as_it_listens_reloads() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    for _ in 0..3 {
+        let edge = Edge::start(&conf(&provider, "m")).await;
+        edge.signal("HUP");
+        edge.metric_reaches("gateway_config_reloads_total", &["result=\"success\""], 1.0).await;
+    }
+}
+
+#[tokio::test]
 async fn what_waits_for_a_restart_is_told_until_it_is_changed_back() {
     let provider = Provider::always(Wire::Chat.reply(false)).await;
     let started = conf(&provider, "m").server("threads: 1");
