@@ -402,7 +402,9 @@ mod tests {
         let address = async |lease: &Lease| lease.peer().await.unwrap()._address.to_string();
         let (one, other) = (pool.pick(0, "m", &[]).unwrap(), pool.pick(0, "m", &[]).unwrap());
         assert_eq!((address(&one).await.as_str(), address(&other).await.as_str()), ("10.0.0.1:80", "10.0.0.1:80"));
+        assert_eq!(one.addresses(), 2);
         one.connect_failed();
+        assert_eq!(other.addresses(), 1, "of what fails no request tries them all");
         other.connect_failed();
         assert_eq!(address(&one).await, "10.0.0.2:80", "both failed at the same address: one step");
     }

@@ -386,9 +386,11 @@ impl Lease {
         Ok(peer)
     }
 
-    /// How many addresses its endpoint's name has.
+    /// How many addresses of its endpoint's name one attempt may try: all of them, until no connection can be made to any.
+    /// Then one is enough, so that what is down is not asked several times by each request.
     pub fn addresses(&self) -> usize {
-        self.endpoint.state.resolver.len()
+        let state = &self.endpoint.state;
+        if state.hold.is_sound() { state.resolver.len() } else { 1 }
     }
 
     /// Says that no connection could be made.
