@@ -15,7 +15,9 @@ use crate::hub::grammar::Grammar;
 use crate::hub::{Event, Fault};
 use crate::json::{Cursor, MAX_DEPTH, Problem, guard, splice};
 use crate::seal::Seal;
-use crate::{Format, Framing, Line, Reply, Transcoder, Undo, Watch, translate_request, translate_response};
+use crate::{
+    Format, Framing, Line, ReasoningWish, Reply, Transcoder, Undo, Watch, translate_request, translate_response,
+};
 
 /// Panics if its promise does not hold for the input.
 pub type Check = fn(&[u8]);
@@ -164,7 +166,7 @@ fn told(to: Format, fault: &Fault<'_>) {
 }
 
 fn transcoded(from: Format, to: Format, pieces: &[&[u8]]) -> Vec<u8> {
-    let mut transcoder = Transcoder::new(from, to, reply(), Undo::default());
+    let mut transcoder = Transcoder::new(from, to, reply_to(pieces), Undo::default());
     let mut out = Vec::new();
     for piece in pieces {
         transcoder.chunk(piece, &mut out);
@@ -243,10 +245,26 @@ fn line() -> Line<'static> {
 }
 
 fn reply() -> Arc<Reply> {
+    wishing(ReasoningWish::Shown)
+}
+
+/// Of a client whose wish derives from the length of an input, so that all are met.
+fn reply_to(pieces: &[&[u8]]) -> Arc<Reply> {
+    use ReasoningWish::{Declined, Hidden, Shown, Unasked};
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    wishing(match length % 4 {
+        0 => Declined,
+        1 => Hidden,
+        2 => Unasked,
+        _ => Shown,
+    })
+}
+
+fn wishing(reasoning: ReasoningWish) -> Arc<Reply> {
     Arc::new(Reply {
         model: "client-model".to_owned(),
         include_usage: true,
-        reasoning: crate::ReasoningWish::Shown,
+        reasoning,
         framing: Framing::Events,
         seal: Arc::new(Seal::new([7; 32])),
         created: 0,

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::PATIENCE;
 use crate::support::client::Ask;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::gate::Gate;
 use crate::support::provider::Provider;
 use crate::support::script::Reply;
+use crate::support::{PATIENCE, within};
 
 /// How the edge is told.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,14 @@ async fn a_bad_config_changes_nothing_and_is_seen() {
 async fn a_hangup_that_comes_as_soon_as_it_listens_reloads() {
     let provider = Provider::always(Wire::Chat.reply(false)).await;
     for _ in 0..3 {
-        let edge = Edge::start(&conf(&provider, "m")).await;
+        let dir = tempfile::TempDir::new().expect("the system has a directory for temporary files");
+        let edge = Edge::launch(&conf(&provider, "m"), dir);
+        let listens = async {
+            while tokio::net::TcpStream::connect(edge.admin).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(PATIENCE, "it listens", listens).await;
         edge.signal("HUP");
         edge.metric_reaches("gateway_config_reloads_total", &["result=\"success\""], 1.0).await;
     }

@@ -131,6 +131,13 @@ impl Edge {
 
     /// The same, with a directory that the test has put files into (`@DIR` in the config).
     pub async fn start_in(conf: &Conf, dir: TempDir) -> Self {
+        let mut edge = Self::launch(conf, dir);
+        edge.ready().await;
+        edge
+    }
+
+    /// Begins one, and waits for nothing.
+    pub fn launch(conf: &Conf, dir: TempDir) -> Self {
         let (addr, admin) = free_ports();
         let file = dir.path().join("tidegate.yaml");
         let text = conf.render(addr, admin, &dir.path().to_string_lossy());
@@ -152,9 +159,7 @@ impl Edge {
         let log = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().expect("piped"), Arc::clone(&log));
         follow(child.stderr.take().expect("piped"), Arc::clone(&log));
-        let mut edge = Self { addr, admin, file, child, env, heirs: Mutex::default(), log, dir };
-        edge.ready().await;
-        edge
+        Self { addr, admin, file, child, env, heirs: Mutex::default(), log, dir }
     }
 
     async fn ready(&mut self) {

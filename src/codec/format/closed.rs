@@ -35,16 +35,18 @@ pub(super) fn is_closed(schema: &Json<'_>) -> bool {
     read.is_ok_and(|one| one.fits() && one.is_object && !one.has_choice)
 }
 
-/// What a request of `origin` tells the vendor's servers of `strict` for an answer by `schema`. Where the client's format
-/// always holds an answer to its schema and these servers cannot, that is lost.
+/// What a request of `origin` tells a server of `strict` for an answer by `schema`. Where the client's format always holds
+/// an answer to its schema and the vendor's servers cannot, that is lost. Of other makers' servers (`compatible`) some hold
+/// to a schema anyway and some refuse the word for most of their models: they are told nothing that no client said.
 pub(super) fn of_answer(
     strict: Strict,
     schema: Option<&Json<'_>>,
-    origin: Format,
+    (origin, compatible): (Format, bool),
     losses: &mut Losses,
 ) -> Option<bool> {
     match strict {
         Strict::Unsaid => None,
+        Strict::Always if compatible => None,
         Strict::Said(said) => Some(said),
         Strict::Always if schema.is_some_and(is_closed) => Some(true),
         Strict::Always => {

@@ -188,7 +188,9 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
             if let Some(schema) = schema {
                 w.key("schema").json(schema);
             }
-            if let Some(strict) = closed::of_answer(*strict, schema.as_ref(), report.origin, report.losses) {
+            if let Some(strict) =
+                closed::of_answer(*strict, schema.as_ref(), (report.origin, facts.compatible_extensions), report.losses)
+            {
                 w.key("strict").bool(strict);
             }
             if let Some(description) = description {

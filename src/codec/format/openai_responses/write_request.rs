@@ -152,7 +152,9 @@ fn output(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
             w.key("format").open_object().key("type").plain("json_schema");
             w.key("name").text(name.as_ref().unwrap_or(&Text::from_plain("response")));
             w.key("schema").json(schema.as_ref().unwrap_or(&Json::EMPTY_OBJECT));
-            if let Some(strict) = closed::of_answer(*strict, schema.as_ref(), report.origin, report.losses) {
+            if let Some(strict) =
+                closed::of_answer(*strict, schema.as_ref(), (report.origin, facts.compatible_extensions), report.losses)
+            {
                 w.key("strict").bool(strict);
             }
             if let Some(description) = description {

@@ -384,15 +384,21 @@ fn an_answer_that_is_always_held_to_its_schema_is_held_to_it_elsewhere() {
     open["required"] = json!([]);
     let mut named = closed.clone();
     named["properties"]["a"]["format"] = json!("uri");
-    let strict = |way: (Format, Format), schema: &Value, said: &Value| {
-        let request = translated(way, &with_answer(way.0, schema, said), &Facts::default(), None).unwrap().outgoing;
+    let told = |way: (Format, Format), schema: &Value, said: &Value, facts: &Facts| {
+        let request = translated(way, &with_answer(way.0, schema, said), facts, None).unwrap().outgoing;
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let form = body.pointer(if way.1 == C { "/response_format/json_schema" } else { "/text/format" }).unwrap();
         assert_eq!(&form["schema"], schema, "{way:?}");
         (form.get("strict").cloned(), request.losses)
     };
+    let strict = |way, schema: &Value, said: &Value| told(way, schema, said, &Facts::default());
+    let compatible = Facts { compatible_extensions: true, ..Facts::default() };
     for (from, place) in [(A, "/output_config/format"), (G, "/generationConfig/responseMimeType")] {
         for to in [C, R] {
+            for schema in [&closed, &open] {
+                let (sent, losses) = told((from, to), schema, &Value::Null, &compatible);
+                assert_eq!((sent, losses.is_empty()), (None, true), "{from:?} {to:?}: another maker's server");
+            }
             let (sent, losses) = strict((from, to), &closed, &Value::Null);
             assert_eq!((sent, losses.header(4096).as_str()), (Some(json!(true)), ""), "{from:?} {to:?}");
             for schema in [&open, &named] {
