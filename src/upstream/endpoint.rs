@@ -389,6 +389,21 @@ mod tests {
         assert_ne!(same, hash(provider(vec![h1])).await);
     }
 
+    /// An endpoint whose name has nine addresses, looked up.
+    async fn upstream_of_many() -> Lease {
+        struct Nine;
+        #[async_trait]
+        impl Lookup for Nine {
+            async fn lookup(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+                Ok((1..10).map(|last| SocketAddr::from(([10, 0, 0, last], port))).collect())
+            }
+        }
+        let pool = pool(&Fleet::with_lookup(Arc::new(Nine)), provider(vec![endpoint("model.example:80")]));
+        let lease = pool.pick(0, "m", &[]).unwrap();
+        lease.peer().await.unwrap();
+        lease
+    }
+
     #[tokio::test]
     async fn a_failed_connection_moves_on_to_the_next_address() {
         struct Two;
@@ -403,6 +418,8 @@ mod tests {
         let (one, other) = (pool.pick(0, "m", &[]).unwrap(), pool.pick(0, "m", &[]).unwrap());
         assert_eq!((address(&one).await.as_str(), address(&other).await.as_str()), ("10.0.0.1:80", "10.0.0.1:80"));
         assert_eq!(one.addresses(), 2);
+        let many = upstream_of_many().await;
+        assert_eq!(many.addresses(), 4, "a name may have any number");
         one.connect_failed();
         assert_eq!(other.addresses(), 1, "of what fails no request tries them all");
         other.connect_failed();

@@ -17,6 +17,10 @@ use crate::clock;
 use crate::limits::{Bulkhead, Permit};
 use crate::provider::Provider;
 
+/// Most addresses of one name that one attempt tries. So many for each of the most attempts that a request may have are
+/// as many as Pingora's loop makes.
+const MOST_ADDRESSES: usize = 4;
+
 /// The endpoints of one provider in one config generation.
 pub struct Pool {
     fellows: Arc<Fellows>,
@@ -386,11 +390,11 @@ impl Lease {
         Ok(peer)
     }
 
-    /// How many addresses of its endpoint's name one attempt may try: all of them, until no connection can be made to any.
+    /// How many addresses of its endpoint's name one attempt may try: a few, until no connection can be made to them.
     /// Then one is enough, so that what is down is not asked several times by each request.
     pub fn addresses(&self) -> usize {
         let state = &self.endpoint.state;
-        if state.hold.is_sound() { state.resolver.len() } else { 1 }
+        if state.hold.is_sound() { state.resolver.len().min(MOST_ADDRESSES) } else { 1 }
     }
 
     /// Says that no connection could be made.
