@@ -1,6 +1,8 @@
 //! The beginning of a stream: whether the provider has said anything yet.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::Format;
 use crate::document::Document;
@@ -28,6 +30,14 @@ pub struct Opening {
 /// What says that a stream is over and nothing else: as its first word it is the end of no answer.
 const LAST: &str = "[DONE]";
 
+/// Finds [`ERROR_WORD`].
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR_WORD));
+
+/// Find the words that a whole answer has, by its format; making a finder costs more than one search.
+static WORDS: LazyLock<[(Format, Vec<Finder<'static>>); Format::ALL.len()]> = LazyLock::new(|| {
+    Format::ALL.map(|format| (format, wire(format).spec().answer_words.iter().map(Finder::new).collect()))
+});
+
 /// What is wrong with `body`, which a provider of `provider`'s format answered as a whole although a stream was asked for;
 /// `None` for an answer that can be written as one.
 #[must_use]
@@ -43,18 +53,18 @@ pub fn whole_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
 #[must_use]
 pub fn passing_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
     let trimmed = body.trim_ascii();
-    let has = |word: &&str| memmem::find(trimmed, word.as_bytes()).is_some();
-    let words = wire(provider).spec().answer_words;
+    let has = |word: &Finder<'_>| word.find(trimmed).is_some();
+    let (_, finders) = WORDS.iter().find(|(format, _)| *format == provider)?;
     let plausible = trimmed.first() == Some(&b'{')
         && trimmed.last() == Some(&b'}')
-        && words.iter().all(has)
-        && (words.contains(&ERROR_WORD) || !may_say_error(trimmed));
+        && finders.iter().all(has)
+        && (wire(provider).spec().answer_words.contains(&ERROR_WORD) || !may_say_error(trimmed));
     if plausible { None } else { whole_fault(provider, body) }
 }
 
 /// Whether anything in `body` is called an error and is not null: some servers put one beside the empty shape of an answer.
 fn may_say_error(body: &[u8]) -> bool {
-    memmem::find_iter(body, ERROR_WORD.as_bytes()).any(|at| {
+    ERROR.find_iter(body).any(|at| {
         let value = body.get(at + ERROR_WORD.len()..).unwrap_or_default().trim_ascii_start();
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
         !value.starts_with(b"null")

@@ -40,7 +40,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     hedge::settle(exchange);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);
-    sending.asked = retry::asked(&head.headers, clock::unix_now());
+    sending.asked = if status < 300 { None } else { retry::asked(&head.headers, clock::unix_now()) };
     if !late::stands_in(sending) {
         begun::status(exchange, status);
     }
