@@ -110,10 +110,16 @@ def providers():
 
 
 @pytest.fixture(scope="session")
-def edge(providers, tmp_path_factory):
+def binary():
+    """The binary under test."""
+    path = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "target" / "debug" / "tidegate"))
+    assert path.exists(), f"{path} is not there: build it, or name it in TIDEGATE_BIN"
+    return path
+
+
+@pytest.fixture(scope="session")
+def edge(binary, providers, tmp_path_factory):
     """The base URL of a running edge."""
-    binary = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "target" / "debug" / "tidegate"))
-    assert binary.exists(), f"{binary} is not there: build it, or name it in TIDEGATE_BIN"
     folder = tmp_path_factory.mktemp("edge")
     port, admin = free_port(), free_port()
     config = CONFIG.format(port=port, admin=admin, client=clients.KEY, chat_key=mock_chat.KEY,

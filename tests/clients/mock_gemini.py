@@ -211,7 +211,10 @@ def _turns(contents: list) -> None:
     roles = [content.get("role") for content in contents]
     require(set(roles) <= {"user", "model"}, "Please use a valid role: user, model.")
     require(roles[0] == "user", "the first turn is the user's")
-    require(all(one != other for one, other in zip(roles, roles[1:])), "roles must alternate")
+    for one, other in zip(contents, contents[1:]):
+        # What came with a result that takes words only follows in a turn of its own, as google-genai's own users write it.
+        results = all("functionResponse" in part for part in one["parts"])
+        require(one["role"] != other["role"] or results, "roles must alternate")
     waiting: list[dict] = []
     for content in contents:
         require(bool(content.get("parts")), "contents.parts must not be empty")
