@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::limits;
+use crate::provider::facts::Said;
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
-use crate::routing::{Glob, Hedge, Price, Retries, Route, Rule, Target, When};
+use crate::routing::{Glob, Hedge, OnLoss, Price, Retries, Route, Rule, Target, When};
 
 use super::network::Network;
-use super::settings::{ClientLimits, ClientTimeouts, FactRules, KeyLabel, LogPath, MemoryLimit, Settings};
+use super::settings::{
+    ClientLimits, ClientTimeouts, FactRule, FactRules, KeyLabel, Listener, LogPath, MemoryLimit, Settings,
+};
 use super::units::duration_text;
 
-/// The settings as indented JSON, in the shape in which they are written, with every default filled in.
+/// The settings as indented JSON, in the shape in which they are written, with every default filled in. Of quirks stands
+/// there what holds, a line each.
 #[must_use]
 pub fn redacted(settings: &Settings) -> String {
     serde_json::to_string_pretty(&View::of(settings)).unwrap_or_default()
@@ -29,6 +34,7 @@ struct View<'a> {
     access_log: LogView,
     metrics: MetricsView,
     providers: BTreeMap<&'a str, ProviderView<'a>>,
+    facts_file: Option<String>,
     models: BTreeMap<&'a str, ModelView>,
     operations: BTreeMap<&'static str, &'a str>,
     rules: Vec<RuleView<'a>>,
@@ -49,8 +55,7 @@ struct ServerView {
     upgrade_socket: Option<String>,
     response_headers: Vec<String>,
     timeouts: BTreeMap<&'static str, String>,
-    limits: BTreeMap<&'static str, Option<usize>>,
-    memory: String,
+    limits: ServerLimitsView,
     trusted_proxies: Vec<String>,
     allow: Vec<String>,
     deny: Vec<String>,
@@ -59,7 +64,28 @@ struct ServerView {
 #[derive(Serialize)]
 struct ListenView {
     address: String,
-    tls: bool,
+    tls: Option<TlsView>,
+}
+
+/// Where the files are; what is in them is read by nobody here.
+#[derive(Serialize)]
+struct TlsView {
+    cert: String,
+    key: String,
+}
+
+#[derive(Serialize)]
+struct ServerLimitsView {
+    connections: usize,
+    connections_per_ip: Option<usize>,
+    connection_rate_per_ip: Option<u32>,
+    request_rate_per_ip: Option<u32>,
+    header_size: usize,
+    header_count: usize,
+    body_rate: usize,
+    h2_streams: u32,
+    requests: u32,
+    memory: String,
 }
 
 #[derive(Serialize)]
@@ -85,10 +111,12 @@ struct ProviderView<'a> {
     format: &'static str,
     key: Option<&'static str>,
     auth_header: &'a str,
+    auth_prefix: Option<&'a str>,
     headers: BTreeMap<&'a str, &'a str>,
     endpoints: Vec<EndpointView>,
     paths: BTreeMap<&'a str, &'a str>,
     api_version: Option<&'a str>,
+    ca: Option<String>,
     balance: &'static str,
     health: Option<HealthView<'a>>,
     timeouts: BTreeMap<&'static str, String>,
@@ -97,6 +125,7 @@ struct ProviderView<'a> {
     #[serde(flatten)]
     limit: LimitView,
     quirks: Vec<String>,
+    facts: BTreeMap<&'a str, BTreeMap<String, Value>>,
 }
 
 #[derive(Serialize)]
@@ -223,6 +252,8 @@ struct ClientView {
     /// `null` for all.
     providers: Option<Vec<String>>,
     raw: Vec<String>,
+    /// `null` for the model's.
+    on_loss: Option<&'static str>,
     priority: &'static str,
     #[serde(flatten)]
     limit: LimitView,
@@ -241,8 +272,9 @@ impl<'a> View<'a> {
             providers: settings
                 .providers
                 .iter()
-                .map(|(name, provider)| (&**name, ProviderView::of(provider)))
+                .map(|(name, provider)| (&**name, ProviderView::of(provider, settings)))
                 .collect(),
+            facts_file: settings.facts.file.as_ref().map(|path| path.display().to_string()),
             models: routes.map(|route| (&*route.name, ModelView::of(route, settings))).collect(),
             operations: settings.operations.iter().map(|(name, provider)| (*name, &**provider)).collect(),
             rules: settings.rules.iter().map(RuleView::of).collect(),
@@ -255,6 +287,7 @@ impl<'a> View<'a> {
                     models: caller.models().map(str::to_owned).collect(),
                     providers: caller.providers().map(names),
                     raw: names(caller.raw()),
+                    on_loss: caller.on_loss().map(OnLoss::name),
                     priority: caller.class().name(),
                     limit: LimitView::of(&caller.limit()),
                 })
@@ -269,10 +302,8 @@ fn names(names: &[Arc<str>]) -> Vec<String> {
 
 fn server(settings: &Settings) -> ServerView {
     let server = &settings.server;
-    let listen =
-        server.listen.iter().map(|l| ListenView { address: l.address.to_string(), tls: l.tls.is_some() }).collect();
     ServerView {
-        listen,
+        listen: server.listen.iter().map(listener).collect(),
         body_limit: server.body_limit,
         body_buffer_total: server.body_buffer_total,
         upload_limit: server.upload_limit,
@@ -284,15 +315,18 @@ fn server(settings: &Settings) -> ServerView {
         response_headers: server.response_headers.clone(),
         timeouts: timeouts(&server.timeouts),
         limits: limits(&server.limits),
-        memory: match server.limits.memory {
-            MemoryLimit::Derived => "derived".to_owned(),
-            MemoryLimit::Off => "off".to_owned(),
-            MemoryLimit::Bytes(bytes) => bytes.to_string(),
-        },
         trusted_proxies: networks(&server.access.trusted_proxies),
         allow: networks(&server.access.allow),
         deny: networks(&server.access.deny),
     }
+}
+
+fn listener(listener: &Listener) -> ListenView {
+    let tls = listener
+        .tls
+        .as_ref()
+        .map(|tls| TlsView { cert: tls.cert.display().to_string(), key: tls.key.display().to_string() });
+    ListenView { address: listener.address.to_string(), tls }
 }
 
 fn timeouts(timeouts: &ClientTimeouts) -> BTreeMap<&'static str, String> {
@@ -301,18 +335,23 @@ fn timeouts(timeouts: &ClientTimeouts) -> BTreeMap<&'static str, String> {
     all.into_iter().map(|(name, time)| (name, duration_text(*time))).collect()
 }
 
-fn limits(limits: &ClientLimits) -> BTreeMap<&'static str, Option<usize>> {
-    BTreeMap::from([
-        ("connections", Some(limits.connections)),
-        ("connections_per_ip", limits.connections_per_ip),
-        ("connection_rate_per_ip", limits.connection_rate_per_ip.map(|most| most as usize)),
-        ("request_rate_per_ip", limits.request_rate_per_ip.map(|most| most as usize)),
-        ("header_size", Some(limits.header_size)),
-        ("header_count", Some(limits.header_count)),
-        ("body_rate", Some(limits.body_rate)),
-        ("h2_streams", Some(limits.h2_streams as usize)),
-        ("requests", Some(limits.requests as usize)),
-    ])
+fn limits(limits: &ClientLimits) -> ServerLimitsView {
+    ServerLimitsView {
+        connections: limits.connections,
+        connections_per_ip: limits.connections_per_ip,
+        connection_rate_per_ip: limits.connection_rate_per_ip,
+        request_rate_per_ip: limits.request_rate_per_ip,
+        header_size: limits.header_size,
+        header_count: limits.header_count,
+        body_rate: limits.body_rate,
+        h2_streams: limits.h2_streams,
+        requests: limits.requests,
+        memory: match limits.memory {
+            MemoryLimit::Derived => "derived".to_owned(),
+            MemoryLimit::Off => "off".to_owned(),
+            MemoryLimit::Bytes(bytes) => bytes.to_string(),
+        },
+    }
 }
 
 fn networks(networks: &[Network]) -> Vec<String> {
@@ -337,7 +376,7 @@ fn metrics(settings: &Settings) -> MetricsView {
 }
 
 impl<'a> ProviderView<'a> {
-    fn of(provider: &'a Provider) -> Self {
+    fn of(provider: &'a Provider, settings: &'a Settings) -> Self {
         // Only this header is known to hold no credential.
         let shown = |(name, value): &'a (String, String)| {
             (name.as_str(), if name == "anthropic-version" { value.as_str() } else { HIDDEN })
@@ -357,10 +396,12 @@ impl<'a> ProviderView<'a> {
             format: provider.format.name(),
             key: provider.auth.as_ref().map(|_| HIDDEN),
             auth_header: provider.auth.as_ref().map_or("none", |auth| &auth.header),
+            auth_prefix: provider.auth.as_ref().map(|auth| &*auth.prefix),
             headers: provider.headers.iter().map(shown).collect(),
             endpoints: provider.endpoints.iter().map(EndpointView::of).collect(),
             paths: provider.layout.templates().collect(),
             api_version: provider.layout.api_version(),
+            ca: provider.authorities.as_ref().map(|authorities| authorities.path.display().to_string()),
             balance: match provider.balance {
                 Balance::RoundRobin => "round_robin",
                 Balance::Random => "random",
@@ -385,8 +426,19 @@ impl<'a> ProviderView<'a> {
             breaker: BreakerView::of(&provider.breaker),
             limit: LimitView::of(&provider.limit),
             quirks: provider.quirks.lines().collect(),
+            facts: facts(settings.facts.here.get(&provider.name).map(Vec::as_slice).unwrap_or_default()),
         }
     }
+}
+
+/// What the operator says of models, by its patterns.
+fn facts(rules: &[FactRule]) -> BTreeMap<&str, BTreeMap<String, Value>> {
+    rules.iter().map(|rule| (rule.pattern.as_str(), said(&rule.said))).collect()
+}
+
+fn said(said: &Said) -> BTreeMap<String, Value> {
+    let Ok(Value::Object(all)) = serde_json::to_value(said) else { return BTreeMap::new() };
+    all.into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
 impl BreakerView {
@@ -496,3 +548,6 @@ impl ModelView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

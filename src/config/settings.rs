@@ -81,6 +81,8 @@ impl Settings {
 /// What the operator says of models, by patterns of their names.
 #[derive(Debug, Clone, Default)]
 pub struct FactRules {
+    /// The file that says `everywhere`; `None` for none.
+    pub file: Option<PathBuf>,
     /// Of models at any provider; less specific patterns first.
     pub everywhere: Vec<FactRule>,
     /// Of models at one provider, by its name; less specific patterns first.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tidegate_codec::hub::Effort;
 use tidegate_codec::{Efforts, Facts, Format, ThinkingForm};
 
@@ -25,7 +25,7 @@ pub struct Model {
 /// refuse function tools on the older path where they reason.
 ///
 /// Sources: <https://github.com/openai/openai-openapi/issues/541>, <https://github.com/BerriAI/litellm/pull/34569>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Responses {
     /// Never.
@@ -66,7 +66,7 @@ impl Responses {
 }
 
 /// What somebody says of a model; what is left out is as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "each is the fact of its name, see `Facts`")]
 pub struct Said {
@@ -77,6 +77,7 @@ pub struct Said {
     pub max_output: Option<u64>,
     pub most_output: Option<u64>,
     pub responses: Option<Responses>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strip_fields: Vec<String>,
     pub cache_breakpoints: Option<bool>,
     pub custom_tools: Option<bool>,
@@ -96,7 +97,7 @@ pub struct Said {
 }
 
 /// How a model is asked to think.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "see `ThinkingForm`")]
 pub enum Thinking {

@@ -23,7 +23,7 @@ const MOST: u32 = 10_000_000;
 
 /// All that is said.
 pub(super) fn rules(root: &Fields<'_>, files: &mut FileList<'_>) -> FactRules {
-    let mut rules = FactRules { everywhere: named(root, files), ..FactRules::default() };
+    let mut rules = named(root, files);
     let Some(Value::Map(providers)) = root.entry("providers").map(|entry| &entry.node.value) else { return rules };
     for provider in providers {
         let Value::Map(entries) = &provider.node.value else { continue };
@@ -101,8 +101,8 @@ fn strip(item: &Node, fields: &Fields<'_>) -> Option<String> {
 }
 
 /// The file that `facts_file` names: the same patterns and facts, of models at any provider.
-fn named(root: &Fields<'_>, files: &mut FileList<'_>) -> Vec<FactRule> {
-    let Some(text) = root.text("facts_file") else { return Vec::new() };
+fn named(root: &Fields<'_>, files: &mut FileList<'_>) -> FactRules {
+    let Some(text) = root.text("facts_file") else { return FactRules::default() };
     let problems = root.problems();
     let path = files.path(text.value);
     let source = match file::read_text(&path, MAX_FILE) {
@@ -110,11 +110,12 @@ fn named(root: &Fields<'_>, files: &mut FileList<'_>) -> Vec<FactRule> {
         Err(fault) => {
             let hint = "a YAML file of patterns and facts that the user that Tidegate runs as can read";
             problems.add(text.place, format!("cannot use {}: {fault}", text.shown()), hint);
-            return Vec::new();
+            return FactRules::default();
         }
     };
     let found = Problems::default();
-    let rules = tree::parse(&source, &found).map(|node| patterns(&node, &found)).unwrap_or_default();
+    let everywhere = tree::parse(&source, &found).map(|node| patterns(&node, &found)).unwrap_or_default();
+    let rules = FactRules { file: Some(path), everywhere, ..FactRules::default() };
     let Some(report) = found.into_report(text.value, &source) else { return rules };
     for problem in report.problems() {
         let place = match &problem.place {
