@@ -35,7 +35,7 @@ pub struct Provider {
     pub auth: Option<Auth>,
     /// Headers sent with every request, such as `anthropic-version`; lower-case names.
     pub headers: Vec<(String, String)>,
-    /// One or many addresses.
+    /// One or many addresses, each once.
     pub endpoints: Vec<EndpointSpec>,
     /// Where its paths are.
     pub layout: Layout,

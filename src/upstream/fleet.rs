@@ -80,10 +80,10 @@ impl Fleet {
         let mut pools = AHashMap::new();
         for provider in providers {
             let mut endpoints = Vec::new();
-            for spec in merged(&provider.endpoints) {
-                let state = self.state(&mut known, provider, &spec);
+            for spec in &provider.endpoints {
+                let state = self.state(&mut known, provider, spec);
                 configured.insert(state.id);
-                endpoints.push(Endpoint::new(state, provider, &spec));
+                endpoints.push(Endpoint::new(state, provider, spec));
             }
             let bulkhead = self.limits.bulkhead(Scope::Provider, &provider.name, provider.limit);
             let newest = known.newest.get(&provider.name).and_then(Weak::upgrade).unwrap_or_default();
@@ -194,24 +194,6 @@ impl Fleet {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The endpoints without duplicates: what is written twice counts with both weights.
-fn merged(specs: &[EndpointSpec]) -> Vec<EndpointSpec> {
-    let mut merged: Vec<EndpointSpec> = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let same = |other: &&mut EndpointSpec| {
-            (other.tls, &other.host, other.port, &other.base_path) == (spec.tls, &spec.host, spec.port, &spec.base_path)
-        };
-        match merged.iter_mut().find(same) {
-            Some(other) => {
-                other.weight = other.weight.saturating_add(spec.weight);
-                other.most = other.most.zip(spec.most).map(|(one, two)| one.saturating_add(two));
-            }
-            None => merged.push(spec.clone()),
-        }
-    }
-    merged
 }
 
 /// The pools of one config generation.
@@ -392,16 +374,6 @@ mod tests {
         assert!(!fleet.view()[0].healthy);
         let _new = generation(&fleet, &["10.0.0.1:80"]);
         assert!(fleet.view()[0].healthy);
-    }
-
-    #[test]
-    fn what_is_written_twice_counts_twice() {
-        let fleet = Fleet::new();
-        let pools = generation(&fleet, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"]);
-        let pool = pools.get("fleet").unwrap();
-        assert_eq!(pool.len(), 2);
-        let picks = (0..30).filter(|_| &**pool.pick(0, "m", &[]).unwrap().label() == "10.0.0.1:80").count();
-        assert_eq!(picks, 20);
     }
 
     #[test]
