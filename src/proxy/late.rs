@@ -16,8 +16,6 @@ use crate::upstream::seam::Early;
 
 /// What an attempt has at least before a head of ours stands in for that of its answer.
 const EARLIEST: Duration = Duration::from_secs(1);
-/// The code of what is told where a provider refuses our key.
-const CREDENTIALS: &str = "upstream_credentials";
 
 /// Lets a head of ours stand in for that of an attempt's stream, once the client has waited long enough for one.
 pub(super) fn allow(trail: &Trail, attempt: &mut Attempt) {
@@ -65,8 +63,7 @@ pub(super) fn answer(exchange: &mut Exchange) -> Option<Bytes> {
         *mode = Mode::Streamed { transcoder, body };
         return Some(out);
     }
-    let fault = fault_for(attempt.format, status, &body);
-    let label = if fault.code.as_deref() == Some(CREDENTIALS) { CREDENTIALS } else { fault.kind.label() };
+    let (fault, label) = fault_for(attempt.format, status, &body);
     exchange.trail.error.get_or_insert(label);
     exchange.trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: label });
     pieces::broken(exchange, fault)

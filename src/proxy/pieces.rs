@@ -9,7 +9,8 @@ use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, translate_response, wire};
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
-use super::receive::{credentials, fault_for};
+use super::receive::fault_for;
+use super::refuse::is_our_key;
 use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
@@ -326,15 +327,14 @@ fn gather(
 fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Bytes::new() };
-    let mut fault = fault_for(attempt.format, status, &bytes);
+    let (mut fault, label) = fault_for(attempt.format, status, &bytes);
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
     trail.answer_retry_after = fault.retry_after_s;
-    if same && status >= 400 && !credentials(status) && wire(attempt.format).is_error(&bytes) {
-        trail.error = Some(fault.kind.label());
+    trail.error = Some(label);
+    if same && status >= 400 && !is_our_key(status) && wire(attempt.format).is_error(&bytes) {
         return Bytes::from(bytes);
     }
-    trail.error = Some(if credentials(status) { "upstream_credentials" } else { fault.kind.label() });
     let (_, body) = wire(sending.admitted.format).write_error(&fault, Some(&trail.request_id));
     Bytes::from(body)
 }

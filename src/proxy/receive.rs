@@ -12,7 +12,7 @@ use tidegate_codec::{Format, Framing, Gatherer, Operation, Transcoder, Undo, Wat
 use super::begun::Shown;
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
 use super::passing::strip;
-use super::refuse::{self, credential_fault};
+use super::refuse::{self, is_our_key};
 use super::{begun, hedge, late, names, retry, services};
 use crate::clock;
 use crate::config::Server;
@@ -243,8 +243,7 @@ fn write_head(
                 Mode::Error { status, same, .. } => (client_status(*status, client, *same), *same),
                 _ => (head.status.as_u16(), false),
             };
-            if same && head.status.as_u16() >= 400 && kind_of(head) == Kind::Json && !credentials(head.status.as_u16())
-            {
+            if same && head.status.as_u16() >= 400 && kind_of(head) == Kind::Json && !is_our_key(head.status.as_u16()) {
                 // The body will most likely pass as it is, and its headers mean the same.
                 strip(head, server);
                 return kept_head(head, upstream_id);
@@ -301,25 +300,21 @@ fn translated_head(
 
 /// The status that a client of `client` is shown for a provider's `status`.
 fn client_status(status: u16, client: Format, same: bool) -> u16 {
-    if same && status >= 400 && !credentials(status) {
+    if same && status >= 400 && !is_our_key(status) {
         return status;
     }
-    wire(client).write_error(&fault_for(client, status, b""), None).0
+    wire(client).write_error(&fault_for(client, status, b"").0, None).0
 }
 
-/// Statuses that are about our credentials.
-pub(super) fn credentials(status: u16) -> bool {
-    matches!(status, 401 | 403)
+/// What a failed answer says, whatever its body is, and its label.
+pub(super) fn fault_for(provider: Format, status: u16, body: &[u8]) -> (Fault<'static>, &'static str) {
+    refuse::operators(status).unwrap_or_else(|| {
+        let fault = wire(provider).read_error(status, body).into_owned();
+        let label = fault.kind.label();
+        (fault, label)
+    })
 }
 
-/// What a failed answer says, whatever its body is.
-pub(super) fn fault_for(provider: Format, status: u16, body: &[u8]) -> Fault<'static> {
-    match status {
-        _ if credentials(status) => credential_fault(status),
-        300..=399 => refuse::redirect_fault(status),
-        _ => wire(provider).read_error(status, body).into_owned(),
-    }
-}
 fn text(head: &ResponseHeader, name: HeaderName) -> Option<String> {
     head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }

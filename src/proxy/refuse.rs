@@ -1,5 +1,7 @@
 //! Answers that are ours: every refusal and failure, in the client's own format, from one table.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -18,6 +20,9 @@ use crate::upstream::{BADLY_PACKED, framing};
 pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
 /// The error of a success that is no answer of a model, such as the page of a login.
 pub(super) const NO_ANSWER: &str = "upstream_no_answer";
+
+/// The error of an answer that leads elsewhere.
+const REDIRECTED: &str = "upstream_redirect";
 
 /// An answer that is ours.
 #[derive(Debug)]
@@ -218,7 +223,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "The provider's answer is not packed as its head says.", BADLY_PACKED)
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
-        ErrorType::Custom(KEY_REFUSED) => return Some(told_status(401)),
+        ErrorType::Custom(KEY_REFUSED) => return Some((credential_fault(None), KEY_REFUSED)),
         ErrorType::Custom(STREAM_FAILED) => {
             (FaultKind::Api, 502, "The provider's stream failed before its first word.", STREAM_FAILED)
         }
@@ -248,43 +253,52 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
     Some(coded(kind, status, message, code))
 }
 
-fn coded(kind: FaultKind, status: u16, message: &'static str, code: &'static str) -> (Fault<'static>, &'static str) {
+fn coded(
+    kind: FaultKind,
+    status: u16,
+    message: impl Into<Cow<'static, str>>,
+    code: &'static str,
+) -> (Fault<'static>, &'static str) {
     (Fault { status, ..Fault::new(kind, message).with_code(code) }, code)
 }
 
-fn told_status(status: u16) -> (Fault<'static>, &'static str) {
-    match status {
-        401 | 403 => (credential_fault(status), "upstream_credentials"),
-        300..=399 => (redirect_fault(status), "upstream_redirect"),
-        _ => status_fault(status),
-    }
-}
-
 /// What the client is told when all that is known of a failure is the provider's status.
-pub(super) fn status_fault(status: u16) -> (Fault<'static>, &'static str) {
+pub(super) fn told_status(status: u16) -> (Fault<'static>, &'static str) {
+    if let Some(told) = operators(status) {
+        return told;
+    }
     let kind = FaultKind::from_status(status);
     let mut fault = Fault::new(kind, format!("The provider answered with status {status}."));
     fault.status = status;
     (fault, kind.label())
 }
 
+/// What the client is told of a status that only the operator can do something about, whatever its body says; `None` for
+/// any other.
+pub(super) fn operators(status: u16) -> Option<(Fault<'static>, &'static str)> {
+    match status {
+        300..=399 => Some((redirect_fault(status), REDIRECTED)),
+        _ if is_our_key(status) => Some((credential_fault(Some(status)), KEY_REFUSED)),
+        _ => None,
+    }
+}
+
+/// True for a status with which a provider refuses *our* key: the client's own is not at fault and must not be told so.
+pub(super) fn is_our_key(status: u16) -> bool {
+    matches!(status, 401 | 403)
+}
+
 /// A provider whose `url` is not its own last word: a redirect would take the credentials along to wherever it leads.
-pub(super) fn redirect_fault(status: u16) -> Fault<'static> {
+fn redirect_fault(status: u16) -> Fault<'static> {
     let message = format!(
         "The provider redirects (status {status}), which is not followed. Its `url` in the config must lead there."
     );
-    let mut fault = Fault::new(FaultKind::Api, message).with_code("upstream_redirect");
-    fault.status = 502;
-    fault
+    coded(FaultKind::Api, 502, message, REDIRECTED).0
 }
 
-/// A provider's 401 or 403 is about *our* key: the client's own is not at fault and must not be told so.
-pub(super) fn credential_fault(status: u16) -> Fault<'static> {
-    let mut fault = Fault::new(
-        FaultKind::Api,
-        format!("The provider refused this server's credentials (status {status}). The operator must mend them."),
-    )
-    .with_code("upstream_credentials");
-    fault.status = 502;
-    fault
+/// Our key was refused; `status` where that alone says so.
+fn credential_fault(status: Option<u16>) -> Fault<'static> {
+    let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
+    let message = format!("The provider refused this server's credentials{status}. The operator must mend them.");
+    coded(FaultKind::Api, 502, message, KEY_REFUSED).0
 }

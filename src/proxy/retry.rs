@@ -112,8 +112,7 @@ pub(super) fn nothing_left(sending: &mut Sending, untried: bool) -> Rejection {
         return Rejection::new(refused);
     }
     let (fault, label) = match sending.failed_status {
-        Some(401 | 403) => (refuse::credential_fault(401), "upstream_credentials"),
-        Some(status) => refuse::status_fault(status),
+        Some(status) => refuse::told_status(status),
         None => {
             let message = "No endpoint of the model's providers can be reached at the moment.";
             (Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint"), "no_endpoint")

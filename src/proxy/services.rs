@@ -18,7 +18,7 @@ use super::admit::{self, forbidden_model, invalid, is_name, own_header, shorten,
 use super::body::{self, Reservation};
 use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
 use super::receive::no_answer;
-use super::refuse::Rejection;
+use super::refuse::{self, Rejection};
 use super::send::{HEADERS, request, value_of};
 use super::tail::Tail;
 use super::upload::Upload;
@@ -396,7 +396,7 @@ pub(super) fn head(
 /// What is done with the answer: its errors are the provider's own words, but for those that are about our key.
 pub(super) fn answer_mode(status: u16, call: &Call, streams: bool) -> Mode {
     match status {
-        401 | 403 => Mode::Error { status, same: true, body: Collected::default() },
+        _ if refuse::is_our_key(status) => Mode::Error { status, same: true, body: Collected::default() },
         304 => Mode::PassBlind,
         300..=399 => no_answer(status),
         200 => {

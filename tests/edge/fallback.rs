@@ -187,6 +187,29 @@ async fn a_target_that_cannot_be_told_the_request_is_passed_over() {
     assert_eq!((counted.status, messages.last().target.as_str()), (200, path), "{}", counted.text());
 }
 
+/// Behind the one who refuses our key nobody can be told the request: all there is to tell is the refusal.
+#[tokio::test]
+async fn a_refused_key_is_told_with_the_status_that_refused_it() {
+    for status in [401, 403] {
+        let first = Provider::always(Reply::json(status, "{}")).await;
+        let second = Provider::always(Wire::Chat.reply(false)).await;
+        let conf = Conf::open()
+            .provider("first", Wire::Messages.kind(), &first)
+            .provider("second", Wire::Chat.kind(), &second)
+            .model("m", "{targets: [first/model-1, second/model-2], fallback_on: [401, 403], retries: {rounds: 0}}");
+        let edge = Edge::start(&conf).await;
+        let body = json!({
+            "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
+            "mcp_servers": [{"type": "url", "url": "https://h/mcp", "name": "s"}]
+        });
+        let refused = Wire::Messages.ask_with(body).send(edge.addr).await;
+        assert_eq!(refused.status, 502, "{}", refused.text());
+        assert!(refused.text().contains(&format!("credentials (status {status})")), "{}", refused.text());
+        edge.metric_reaches("gateway_errors_total", &["error_type=\"upstream_credentials\""], 1.0).await;
+        assert_eq!((first.requests().len(), second.requests().len()), (1, 0));
+    }
+}
+
 #[tokio::test]
 async fn a_clients_own_fault_is_not_tried_elsewhere() {
     for status in [400, 404, 413, 422] {

@@ -78,6 +78,19 @@ async fn a_redirect_is_never_passed_on_whatever_its_body() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_counted_as_one_with_a_body_and_without() {
+    for (client, upstream) in PAIRS {
+        let body = upstream.error_body("moved", "elsewhere");
+        for reply in [Reply::json(302, body), Reply::bare(302)] {
+            let provider = Provider::always(reply.header("location", "http://elsewhere.example/v1")).await;
+            let edge = Edge::start(&Conf::open().provider("p", upstream.kind(), &provider).model("m", "p/m")).await;
+            assert_eq!(client.ask("m", false).send(edge.addr).await.status, 502);
+            edge.metric_reaches("gateway_errors_total", &["error_type=\"upstream_redirect\""], 1.0).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn another_protocol_is_a_gateway_error() {
     let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
     check("101", &Speaks::Http1, &Reply::raw(head, End::Hang), 502, "not valid HTTP").await;
