@@ -124,7 +124,8 @@ pub fn run(
     let admin =
         Bound::bind(address, None, inherited.as_mut()).map_err(|reason| StartError::Listen { address, reason })?;
     let giver = upgrade_socket.map(|path| giver(path, bound.iter().chain([&admin]))).transpose()?;
-    let observer = Arc::new(Observer::new(metrics_options(&settings), log_target(&settings))?);
+    let log = settings.access_log.enabled.then(|| settings.access_log.path.clone());
+    let observer = Arc::new(Observer::new(metrics_options(&settings), log)?);
     let certificates = bound.iter().filter_map(|bound| Some((bound.address, bound.certificate.clone()?))).collect();
     let manager = source.environment.get("NOTIFY_SOCKET").cloned();
     let control = Control::new(source, settings, observer, certificates, room);
@@ -215,27 +216,8 @@ fn process_conf(settings: &Settings) -> ServerConf {
 }
 
 fn metrics_options(settings: &Settings) -> MetricsOptions {
-    use crate::config::KeyLabel;
-    use crate::observe;
-    MetricsOptions {
-        aliases: settings.metrics.aliases.clone(),
-        key_label: match settings.metrics.key_label {
-            KeyLabel::Name => observe::KeyLabel::Name,
-            KeyLabel::Hash => observe::KeyLabel::Hash,
-            KeyLabel::None => observe::KeyLabel::None,
-        },
-        ..MetricsOptions::default()
-    }
-}
-
-fn log_target(settings: &Settings) -> Option<crate::observe::Target> {
-    use crate::config::LogPath;
-    use crate::observe::Target;
-    settings.access_log.enabled.then(|| match &settings.access_log.path {
-        LogPath::Stdout => Target::Stdout,
-        LogPath::Stderr => Target::Stderr,
-        LogPath::File(path) => Target::File(path.clone()),
-    })
+    let metrics = &settings.metrics;
+    MetricsOptions { aliases: metrics.aliases.clone(), key_label: metrics.key_label, ..MetricsOptions::default() }
 }
 
 fn edge_service<A>(

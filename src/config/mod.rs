@@ -38,8 +38,8 @@ pub use network::Network;
 pub use problem::{Place, Problem, Report};
 pub use redact::redacted;
 pub use settings::{
-    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, FactRule, FactRules, KeyLabel, Listener, LogPath,
-    MemoryLimit, Metrics, Server, Settings, Tls,
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, FactRule, FactRules, Listener, MemoryLimit, Metrics,
+    Server, Settings, Tls,
 };
 pub use snapshot::{Header, Headers, Live, Snapshot};
 pub use tie::Tie;

@@ -7,14 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::limits;
+use crate::observe::{KeyLabel, LogPath};
 use crate::provider::facts::Said;
 use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
 use crate::routing::{Glob, Hedge, OnLoss, Price, Retries, Route, Rule, Target, When};
 
 use super::network::Network;
-use super::settings::{
-    ClientLimits, ClientTimeouts, FactRule, FactRules, KeyLabel, Listener, LogPath, MemoryLimit, Settings,
-};
+use super::settings::{ClientLimits, ClientTimeouts, FactRule, FactRules, Listener, MemoryLimit, Settings};
 use super::units::duration_text;
 
 /// The settings as indented JSON, in the shape in which they are written, with every default filled in. Of quirks stands

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
-use crate::observe::Alias;
+use crate::observe::{Alias, KeyLabel, LogPath};
 use crate::provider::facts::{self, Model, Said};
 use crate::provider::{Provider, Quirks};
 use crate::routing::{Glob, Models, Rule};
@@ -291,17 +291,6 @@ pub struct AccessLog {
     pub path: LogPath,
 }
 
-/// Where a log goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogPath {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to.
-    File(PathBuf),
-}
-
 /// Names and labels of the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
@@ -309,16 +298,4 @@ pub struct Metrics {
     pub aliases: Vec<Alias>,
     /// What stands for the client.
     pub key_label: KeyLabel,
-}
-
-/// What stands for the client in a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyLabel {
-    /// Its name.
-    #[default]
-    Name,
-    /// A short hash of its name.
-    Hash,
-    /// Nothing.
-    None,
 }

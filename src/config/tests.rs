@@ -8,7 +8,7 @@ use tidegate_codec::Format;
 use super::schema::{ALL, PREFIX};
 use super::*;
 use crate::limits::{Adapt, Rule as LimitRule};
-use crate::observe::Alias;
+use crate::observe::{Alias, LogPath};
 
 /// The least that loads.
 const LEAST: &str = "\

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::line::Line;
-use super::queue::{LineQueue, Target};
+use super::queue::{LineQueue, LogPath};
 use super::settled::{Attempt, Settled, Side, Usage};
 use crate::clock;
 
@@ -25,7 +25,7 @@ impl AccessLog {
     /// # Errors
     ///
     /// When the file cannot be opened for appending.
-    pub fn open(target: Target) -> io::Result<Self> {
+    pub fn open(target: LogPath) -> io::Result<Self> {
         Ok(Self { queue: LineQueue::open(target, "access-log")? })
     }
 

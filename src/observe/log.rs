@@ -10,7 +10,7 @@ use ahash::AHashMap;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::line::{Line, escape_controls, rfc3339};
-use super::queue::{LineQueue, Target};
+use super::queue::{LineQueue, LogPath};
 use crate::clock;
 
 /// How long [`Log::flush`] waits for standard error.
@@ -115,7 +115,7 @@ pub enum LogError {
 /// When standard error is closed, or a logger stands already.
 pub fn init(levels: LogLevels, format: LogFormat) -> Result<(), LogError> {
     let highest = levels.highest();
-    let queue = LineQueue::open(Target::Stderr, "log")?;
+    let queue = LineQueue::open(LogPath::Stderr, "log")?;
     let logger = Logger { levels, format, queue, floods: Floods::default() };
     log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::Twice)?;
     log::set_max_level(highest);

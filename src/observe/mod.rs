@@ -18,7 +18,7 @@ use prometheus::IntGauge;
 
 pub use self::access_log::AccessLog;
 pub use self::metrics::{Alias, KeyLabel, Metrics, MetricsOptions, Scrape};
-pub use self::queue::{Target, takes_lines};
+pub use self::queue::{LogPath, takes_lines};
 pub use self::settled::{
     Abort, Attempt, Endpoint, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource,
 };
@@ -36,7 +36,7 @@ pub enum ObserveError {
     #[error("access log: {target:?} cannot be opened for appending: {source}; check its folder and permissions")]
     AccessLog {
         /// Where the lines were to go.
-        target: Target,
+        target: LogPath,
         /// What the system said.
         source: io::Error,
     },
@@ -51,9 +51,9 @@ impl Observer {
     /// # Errors
     ///
     /// When the access log's file cannot be opened.
-    pub fn new(options: MetricsOptions, access_log: Option<Target>) -> Result<Self, ObserveError> {
+    pub fn new(options: MetricsOptions, access_log: Option<LogPath>) -> Result<Self, ObserveError> {
         let metrics = Arc::new(Metrics::new(options)?);
-        let open = |target: Target| {
+        let open = |target: LogPath| {
             AccessLog::open(target.clone()).map_err(|source| ObserveError::AccessLog { target, source })
         };
         let access_log = access_log.map(open).transpose()?.map(Arc::new);

@@ -25,7 +25,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum LogPath {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -76,7 +76,7 @@ fn is_descriptor(path: &Path) -> bool {
     false
 }
 
-impl Target {
+impl LogPath {
     /// Standard streams are duplicated, so that the locks of `std` are not shared with anyone.
     fn open(&self) -> io::Result<File> {
         match self {
@@ -102,7 +102,7 @@ pub(super) struct LineQueue {
 }
 
 struct Shared {
-    target: Target,
+    target: LogPath,
     name: &'static str,
     state: Mutex<State>,
     /// Something to do for the thread.
@@ -125,7 +125,7 @@ struct State {
 
 impl LineQueue {
     /// Opens the target, so that a wrong path shows at once.
-    pub(super) fn open(target: Target, name: &'static str) -> io::Result<Self> {
+    pub(super) fn open(target: LogPath, name: &'static str) -> io::Result<Self> {
         let file = Some(target.open()?);
         let state = State {
             pending: Vec::new(),
@@ -335,7 +335,7 @@ mod tests {
     fn lines_arrive_in_order_and_a_rotated_file_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        let queue = LineQueue::open(Target::File(path.clone()), "test").unwrap();
+        let queue = LineQueue::open(LogPath::File(path.clone()), "test").unwrap();
         for number in 0..1000 {
             queue.push(format!("{number}\n").as_bytes());
         }
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_wrong_path_shows_at_once() {
-        assert!(LineQueue::open(Target::File("/nowhere/at/all".into()), "test").is_err());
+        assert!(LineQueue::open(LogPath::File("/nowhere/at/all".into()), "test").is_err());
     }
 
     #[test]
@@ -381,14 +381,14 @@ mod tests {
         for (path, refused) in cases {
             let said = takes_lines(&path).err().map(|error| error.to_string());
             assert_eq!(said, refused.map(|what| format!("it is {what}")), "{path:?}");
-            assert_eq!(LineQueue::open(Target::File(path.clone()), "test").is_err(), refused.is_some(), "{path:?}");
+            assert_eq!(LineQueue::open(LogPath::File(path.clone()), "test").is_err(), refused.is_some(), "{path:?}");
         }
         drop(reader);
     }
 
     #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
-        let queue = LineQueue::open(Target::File("/dev/full".into()), "test").unwrap();
+        let queue = LineQueue::open(LogPath::File("/dev/full".into()), "test").unwrap();
         queue.push(b"one\n");
         queue.push(b"two\n");
         assert!(queue.flush(PATIENCE));
@@ -400,7 +400,7 @@ mod tests {
         // Held open, and never read while lines come.
         let (reader, writer) = io::pipe().unwrap();
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
-        let queue = LineQueue::open(Target::File(path.into()), "test").unwrap();
+        let queue = LineQueue::open(LogPath::File(path.into()), "test").unwrap();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let start = crate::clock::now();
         for _ in 0..3 * LIMIT / line.len() {
@@ -416,7 +416,7 @@ mod tests {
     fn a_line_after_a_cut_one_starts_fresh() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        let file = Target::File(path.clone()).open().unwrap();
+        let file = LogPath::File(path.clone()).open().unwrap();
         let mut sink = Sink { file, mid_line: false, broken: false };
         sink.put(b"cut her").unwrap();
         sink.write(b"whole\n").unwrap();

@@ -10,12 +10,11 @@ use super::super::network::Network;
 use super::super::problem::Problems;
 use super::super::schema;
 use super::super::settings::{
-    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, KeyLabel, Listener, LogPath, MemoryLimit, Metrics, Server,
-    Tls,
+    Access, AccessLog, Admin, ClientLimits, ClientTimeouts, Listener, MemoryLimit, Metrics, Server, Tls,
 };
 use super::super::units;
 use super::FileList;
-use crate::observe::{Alias, takes_lines};
+use crate::observe::{Alias, KeyLabel, LogPath, takes_lines};
 
 /// The longest that anything may be waited for.
 const DAY: Duration = Duration::from_secs(24 * 3600);
