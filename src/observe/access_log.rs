@@ -73,7 +73,7 @@ fn format(out: &mut Vec<u8>, settled: &Settled<'_>, at: Duration) {
     route(&mut line, settled);
     line.bool("stream", settled.stream);
     line.millis("latency_ms", settled.latency);
-    line.number_if("overhead_us", settled.overhead.total().map(micros));
+    line.number_if("overhead_us", settled.overhead.map(micros));
     line.millis_if("ttft_ms", settled.ttft);
     line.millis_if("queue_ms", settled.waits.iter().map(|(_, waited)| *waited).reduce(|sum, waited| sum + waited));
     tokens(&mut line, settled);
@@ -192,7 +192,7 @@ fn each_once(losses: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::settled::{Abort, Endpoint, Fallback, Method, Overhead, Translation, UsageSource};
+    use crate::observe::settled::{Abort, Endpoint, Fallback, Method, Translation, UsageSource};
 
     fn logged(settled: &Settled<'_>) -> serde_json::Value {
         let mut out = Vec::new();
@@ -232,7 +232,7 @@ mod tests {
             key: Some("web"),
             stream: true,
             latency: Duration::from_micros(1_250_500),
-            overhead: Overhead { request: Some(Duration::from_micros(30)), ..Overhead::default() },
+            overhead: Some(Duration::from_micros(30)),
             ttft: Some(Duration::from_millis(90)),
             stream_duration: Some(Duration::from_secs(1)),
             token_span: Some(Duration::from_secs(1)),

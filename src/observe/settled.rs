@@ -43,8 +43,8 @@ pub struct Settled<'a> {
     pub stream: bool,
     /// From the request's first byte to the answer's last.
     pub latency: Duration,
-    /// Time of that which was ours.
-    pub overhead: Overhead,
+    /// Time of that which was ours, until the provider was asked; `None` where none was.
+    pub overhead: Option<Duration>,
     /// From the request's first byte to the first token sent; streams only.
     pub ttft: Option<Duration>,
     /// From the answer's first byte to its last; streams only.
@@ -81,24 +81,6 @@ pub struct Settled<'a> {
     pub bytes_out: u64,
     /// Set when the answer was not sent to its end.
     pub aborted: Option<Abort>,
-}
-
-/// The time that the edge itself took, by phase.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Overhead {
-    /// From the request's last byte to the upstream request.
-    pub request: Option<Duration>,
-    /// From the upstream's first byte to the client's.
-    pub first_byte: Option<Duration>,
-    /// Work on all later chunks together.
-    pub stream: Option<Duration>,
-}
-
-impl Overhead {
-    /// All phases together; `None` when none was measured.
-    pub fn total(&self) -> Option<Duration> {
-        [self.request, self.first_byte, self.stream].into_iter().flatten().reduce(|sum, phase| sum + phase)
-    }
 }
 
 /// Tokens, disjoint: their sum is all that was used. `None` is not the same as zero: it was not reported.

@@ -10,7 +10,7 @@ use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
 use super::{fail, hedge, refuse};
 use crate::clock;
-use crate::observe::{Abort, Fallback, Method, Overhead, Settled, Side, Translation, Usage, UsageSource};
+use crate::observe::{Abort, Fallback, Method, Settled, Side, Translation, Usage, UsageSource};
 use crate::upstream::seam::STREAM_TOO_LONG;
 
 /// Tells the observer what became of the exchange.
@@ -44,7 +44,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         key: trail.caller.as_deref(),
         stream: trail.stream,
         latency,
-        overhead: Overhead { request: last.map(|_| trail.overhead), first_byte: None, stream: None },
+        overhead: last.map(|_| trail.overhead),
         ttft: trail.first_byte.filter(|_| trail.stream),
         stream_duration: trail.first_byte.filter(|_| trail.stream).map(|first| latency.saturating_sub(first)),
         token_span: token_span(exchange, &outcome, latency),

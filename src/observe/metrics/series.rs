@@ -14,7 +14,7 @@ pub(super) struct ExchangeSeries {
     labels: ExchangeLabels,
     requests: CounterHandle,
     duration: HistogramHandle,
-    overhead: [HistogramHandle; 3],
+    overhead: HistogramHandle,
     error: Option<CounterHandle>,
     translation: Option<CounterHandle>,
     tokens: OnceLock<[CounterHandle; 5]>,
@@ -96,13 +96,12 @@ impl ExchangeSeries {
         let (provider, model) = (key.provider.unwrap_or(UNKNOWN), key.model.unwrap_or(UNKNOWN));
         let name = metrics.key_label(key.key);
         let stream = if key.stream { "true" } else { "false" };
-        let overhead = |phase| metrics.histogram(Metric::Overhead, &[endpoint, phase]);
         Self {
             labels: key.own(),
             requests: metrics
                 .counter(Metric::RequestsTotal, &[endpoint, method, status, provider, model, &name, stream]),
             duration: metrics.histogram(Metric::RequestDuration, &[endpoint, method, status, provider, model]),
-            overhead: [overhead("request"), overhead("first_byte"), overhead("stream")],
+            overhead: metrics.histogram(Metric::Overhead, &[endpoint]),
             error: key.error_type.map(|kind| metrics.counter(Metric::ErrorsTotal, &[&name, provider, kind])),
             translation: key.translation.map(|(from, to)| metrics.counter(Metric::TranslationsTotal, &[from, to])),
             tokens: OnceLock::new(),
@@ -129,11 +128,8 @@ impl ExchangeSeries {
     pub(super) fn record(&self, metrics: &Metrics, settled: &Settled<'_>) {
         self.requests.inc();
         self.duration.observe(settled.latency);
-        let phases = [settled.overhead.request, settled.overhead.first_byte, settled.overhead.stream];
-        for (series, phase) in self.overhead.iter().zip(phases) {
-            if let Some(phase) = phase {
-                series.observe(phase);
-            }
+        if let Some(overhead) = settled.overhead {
+            self.overhead.observe(overhead);
         }
         for counter in [&self.error, &self.translation].into_iter().flatten() {
             counter.inc();

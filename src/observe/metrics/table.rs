@@ -67,8 +67,8 @@ metrics! {
         "Time from the first byte of a request to the last byte of its answer.";
     RequestsInFlight: Kind::Gauge, "gateway_requests_in_flight", [endpoint method],
         "Requests that are being served now.";
-    Overhead: Kind::Histogram(&OVERHEAD), "gateway_overhead_seconds", [endpoint phase],
-        "Time that the edge itself added, by phase of the exchange.";
+    Overhead: Kind::Histogram(&OVERHEAD), "gateway_overhead_seconds", [endpoint],
+        "Time that the edge itself took until the provider was asked.";
     ErrorsTotal: Kind::Counter, "gateway_errors_total", [key provider error_type],
         "Exchanges that failed, by reason.";
     TokensTotal: Kind::Counter, "gateway_tokens_total", [type provider model key],

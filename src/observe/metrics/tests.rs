@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::observe::{Abort, Attempt, Fallback, Overhead, Side, Translation, Usage};
+use crate::observe::{Abort, Attempt, Fallback, Side, Translation, Usage};
 
 /// Samples of an exposition by their name with labels.
 fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
@@ -42,7 +42,7 @@ fn exchange(attempts: &[Attempt]) -> Settled<'_> {
         key: Some("web"),
         stream: true,
         latency: Duration::from_millis(300),
-        overhead: Overhead { request: Some(Duration::from_micros(40)), ..Overhead::default() },
+        overhead: Some(Duration::from_micros(40)),
         ttft: Some(Duration::from_millis(90)),
         stream_duration: Some(Duration::from_millis(250)),
         token_span: Some(Duration::from_millis(240)),
@@ -91,8 +91,8 @@ fn one_exchange_is_in_every_family_it_touches() {
                 ),
                 0.6,
             ),
-            (&format!(r#"gateway_overhead_seconds_bucket{{{chat},phase="request",le="0.00005"}}"#), 2.0),
-            (&format!(r#"gateway_overhead_seconds_bucket{{{chat},phase="request",le="0.000025"}}"#), 0.0),
+            (&format!(r#"gateway_overhead_seconds_bucket{{{chat},le="0.00005"}}"#), 2.0),
+            (&format!(r#"gateway_overhead_seconds_bucket{{{chat},le="0.000025"}}"#), 0.0),
             (r#"gateway_tokens_total{key="web",model="claude-*",provider="claude",type="input"}"#, 20.0),
             (r#"gateway_tokens_total{key="web",model="claude-*",provider="claude",type="cache_read"}"#, 40.0),
             (r#"gateway_tokens_total{key="web",model="claude-*",provider="claude",type="output"}"#, 6.0),
