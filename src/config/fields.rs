@@ -127,7 +127,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Clone>(&self, name: &str, words: &[(&str, T)]) -> Option<T> {
         self.parse(name, &format!("a value of `{name}`"), |text| word(text, words))
     }
 
@@ -249,9 +249,9 @@ pub(super) fn scalar_of<'a>(node: &'a Node, problems: &Problems) -> Option<&'a S
 }
 
 /// The meaning of one of a few words.
-pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(name, _)| *name == text);
-    found.map(|(_, value)| *value).ok_or_else(|| suggest(text, words.iter().map(|(name, _)| *name)))
+    found.map(|(_, value)| value.clone()).ok_or_else(|| suggest(text, words.iter().map(|(name, _)| *name)))
 }
 
 fn between(what: &str, low: &(impl Display + ?Sized), high: &(impl Display + ?Sized)) -> String {

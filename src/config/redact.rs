@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::limits;
-use crate::observe::{KeyLabel, LogPath};
+use crate::observe::LogPath;
 use crate::provider::facts::Said;
-use crate::provider::{Balance, Breaker, EndpointSpec, HttpVersion, Provider};
+use crate::provider::{Breaker, EndpointSpec, Provider};
 use crate::routing::{Glob, Hedge, OnLoss, Price, Retries, Route, Rule, Target, When};
 
 use super::network::Network;
@@ -366,12 +366,10 @@ fn log_path(path: &LogPath) -> String {
 }
 
 fn metrics(settings: &Settings) -> MetricsView {
-    let key_label = match settings.metrics.key_label {
-        KeyLabel::Name => "name",
-        KeyLabel::Hash => "hash",
-        KeyLabel::None => "none",
-    };
-    MetricsView { aliases: settings.metrics.aliases.iter().map(|alias| alias.name()).collect(), key_label }
+    MetricsView {
+        aliases: settings.metrics.aliases.iter().map(|alias| alias.name()).collect(),
+        key_label: settings.metrics.key_label.name(),
+    }
 }
 
 impl<'a> ProviderView<'a> {
@@ -401,12 +399,7 @@ impl<'a> ProviderView<'a> {
             paths: provider.layout.templates().collect(),
             api_version: provider.layout.api_version(),
             ca: provider.authorities.as_ref().map(|authorities| authorities.path.display().to_string()),
-            balance: match provider.balance {
-                Balance::RoundRobin => "round_robin",
-                Balance::Random => "random",
-                Balance::LeastBusy => "least_busy",
-                Balance::ConsistentHash => "consistent_hash",
-            },
+            balance: provider.balance.name(),
             health: provider.health.as_ref().map(|health| HealthView {
                 path: health.path.as_deref(),
                 interval: duration_text(health.interval),
@@ -487,15 +480,10 @@ impl HedgeView {
 impl EndpointView {
     fn of(spec: &EndpointSpec) -> Self {
         let scheme = if spec.tls { "https" } else { "http" };
-        let http = match spec.http {
-            HttpVersion::Auto => "auto",
-            HttpVersion::H1 => "h1",
-            HttpVersion::H2 => "h2",
-        };
         Self {
             url: format!("{scheme}://{}{}", spec.authority(), spec.base_path),
             weight: spec.weight,
-            http,
+            http: spec.http.name(),
             max_concurrent: spec.most,
         }
     }

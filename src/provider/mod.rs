@@ -143,6 +143,17 @@ pub enum HttpVersion {
     H2,
 }
 
+impl HttpVersion {
+    /// Every value, by its word in the config.
+    pub const NAMED: [(&'static str, Self); 3] = [("auto", Self::Auto), ("h1", Self::H1), ("h2", Self::H2)];
+
+    /// The word in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMED.into_iter().find(|(_, version)| *version == self).map_or("auto", |(name, _)| name)
+    }
+}
+
 /// How one of a provider's endpoints is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Balance {
@@ -155,6 +166,23 @@ pub enum Balance {
     LeastBusy,
     /// By the caller and model, so that the same ones meet the same endpoint.
     ConsistentHash,
+}
+
+impl Balance {
+    /// Every value, by its words in the config, its name first.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("round_robin", Self::RoundRobin),
+        ("weighted", Self::RoundRobin),
+        ("random", Self::Random),
+        ("least_busy", Self::LeastBusy),
+        ("consistent_hash", Self::ConsistentHash),
+    ];
+
+    /// The word in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMED.into_iter().find(|(_, balance)| *balance == self).map_or("round_robin", |(name, _)| name)
+    }
 }
 
 /// Active health checks of a provider's endpoints.

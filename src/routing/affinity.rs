@@ -21,15 +21,19 @@ pub enum Affinity {
 impl fmt::Display for Affinity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Client => f.write_str("client"),
-            Self::Conversation => f.write_str("conversation"),
-            Self::Prefix => f.write_str("prefix"),
             Self::Header(name) => write!(f, "header:{name}"),
+            Self::Client | Self::Conversation | Self::Prefix => {
+                f.write_str(Self::NAMED.into_iter().find(|(_, affinity)| affinity == self).map_or("", |(word, _)| word))
+            }
         }
     }
 }
 
 impl Affinity {
+    /// Every value that is a word alone in the config, by that.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("client", Self::Client), ("conversation", Self::Conversation), ("prefix", Self::Prefix)];
+
     /// The number that leads a request of `client` for `model` where others with the same one went. A header that it does
     /// not have, and a beginning that is not known, leave the client.
     #[must_use]

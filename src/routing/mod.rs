@@ -70,14 +70,14 @@ pub enum OnLoss {
 }
 
 impl OnLoss {
+    /// Every value, by its word in the config.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("allow", Self::Allow), ("warn", Self::Warn), ("refuse", Self::Refuse)];
+
     /// The word in the config.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Warn => "warn",
-            Self::Refuse => "refuse",
-        }
+        Self::NAMED.into_iter().find(|(_, on_loss)| *on_loss == self).map_or("warn", |(name, _)| name)
     }
 }
 

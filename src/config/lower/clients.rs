@@ -64,8 +64,7 @@ impl Reader<'_> {
             (!models.iter().any(|glob| glob.as_str() == "*")).then(Vec::new)
         });
         let raw = self.granted(&fields, "raw").unwrap_or_default();
-        let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
-        let on_loss = fields.choice("on_loss", &on_loss);
+        let on_loss = fields.choice("on_loss", &OnLoss::NAMED);
         let limit = limits::rule(&fields, false);
         let class = fields.choice("priority", &Class::NAMED).unwrap_or_default();
         let text = fields.required_text("name")?;

@@ -76,8 +76,7 @@ impl Lowering<'_> {
         let fields = Fields::open(&schema::MODEL, &entry.node, &entry.place, self.problems);
         let strategy = fields.choice("strategy", &Strategy::NAMED).unwrap_or_default();
         let affinity = self.affinity(&fields);
-        let on_loss = [OnLoss::Allow, OnLoss::Warn, OnLoss::Refuse].map(|word| (word.name(), word));
-        let on_loss = fields.choice("on_loss", &on_loss).unwrap_or_default();
+        let on_loss = fields.choice("on_loss", &OnLoss::NAMED).unwrap_or_default();
         let max_output = fields.count("max_output", &(1..=10_000_000));
         self.limits.insert(Arc::from(name), limits::rule(&fields, false));
         fields.required("targets");
@@ -141,14 +140,7 @@ impl Lowering<'_> {
             );
             return Affinity::Client;
         }
-        fields.choice("affinity", &[("client", 0), ("conversation", 1), ("prefix", 2)]).map_or(
-            Affinity::Client,
-            |word| match word {
-                1 => Affinity::Conversation,
-                2 => Affinity::Prefix,
-                _ => Affinity::Client,
-            },
-        )
+        fields.choice("affinity", &Affinity::NAMED).unwrap_or_default()
     }
 
     fn retries(&self, fields: &Fields<'_>) -> Retries {

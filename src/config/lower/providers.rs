@@ -47,7 +47,6 @@ const RESERVED: [&str; 15] = [
     "upgrade",
     "x-request-id",
 ];
-const HTTP: [(&str, HttpVersion); 3] = [("auto", HttpVersion::Auto), ("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
 
 /// The providers, and every name that was written, faulty ones too.
 pub(super) struct Providers {
@@ -101,7 +100,7 @@ fn provider(fields: &Fields<'_>, name: &str, files: &mut FileList<'_>) -> Option
         headers,
         endpoints: endpoints(fields, vendor),
         layout: layout(fields, vendor),
-        balance: balance(fields),
+        balance: fields.choice("balance", &Balance::NAMED).unwrap_or_default(),
         health: fields.section("health", &schema::HEALTH).map(|fields| health(&fields)),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::TIMEOUTS)),
         streams: streams(&fields.section_or_empty("streams", &schema::STREAMS)),
@@ -232,7 +231,7 @@ fn header(fields: &Fields<'_>, entry: &Entry, auth: Option<&Auth>) -> Option<(St
 fn endpoints(fields: &Fields<'_>, vendor: &Vendor) -> Vec<EndpointSpec> {
     let problems = fields.problems();
     let allow_plain = fields.flag("allow_plain").unwrap_or(false);
-    let http = fields.choice("http", &HTTP).unwrap_or_default();
+    let http = fields.choice("http", &HttpVersion::NAMED).unwrap_or_default();
     let make = |url: &Text<'_>| endpoint(fields, url, allow_plain).map(|spec| EndpointSpec { http, ..spec });
     if let (Some(url), Some(_)) = (fields.entry("url"), fields.entry("endpoints")) {
         problems.add(
@@ -264,7 +263,7 @@ fn endpoints(fields: &Fields<'_>, vendor: &Vendor) -> Vec<EndpointSpec> {
             Value::List(_) | Value::Map(_) => {
                 let fields = Fields::open(&schema::ENDPOINT, item, &item.place, problems);
                 let weight = fields.count("weight", &(1..=1000)).unwrap_or(1);
-                let http = fields.choice("http", &HTTP).unwrap_or(http);
+                let http = fields.choice("http", &HttpVersion::NAMED).unwrap_or(http);
                 let most = fields.count("max_concurrent", &limits::COUNTS);
                 let spec = fields.required_text("url").and_then(|url| make(&url));
                 spec.map(|spec| EndpointSpec { weight, http, most, ..spec })
@@ -345,17 +344,6 @@ fn layout(fields: &Fields<'_>, vendor: &Vendor) -> Layout {
         Some(_) | None => {}
     }
     layout
-}
-
-fn balance(fields: &Fields<'_>) -> Balance {
-    const WORDS: [(&str, Balance); 5] = [
-        ("round_robin", Balance::RoundRobin),
-        ("weighted", Balance::RoundRobin),
-        ("random", Balance::Random),
-        ("least_busy", Balance::LeastBusy),
-        ("consistent_hash", Balance::ConsistentHash),
-    ];
-    fields.choice("balance", &WORDS).unwrap_or_default()
 }
 
 fn health(fields: &Fields<'_>) -> HealthSpec {

@@ -251,8 +251,6 @@ pub(super) fn access_log(root: &Fields<'_>, folder: &Path) -> AccessLog {
 }
 
 pub(super) fn metrics(root: &Fields<'_>) -> Metrics {
-    const LABELS: [(&str, KeyLabel); 3] =
-        [("name", KeyLabel::Name), ("hash", KeyLabel::Hash), ("none", KeyLabel::None)];
     let fields = root.section_or_empty("metrics", &schema::METRICS);
     let problems = fields.problems();
     let known = Alias::ALL.map(|alias| (alias.name(), alias));
@@ -266,5 +264,5 @@ pub(super) fn metrics(root: &Fields<'_>) -> Metrics {
     }
     aliases.sort_unstable();
     aliases.dedup();
-    Metrics { aliases, key_label: fields.choice("key_label", &LABELS).unwrap_or_default() }
+    Metrics { aliases, key_label: fields.choice("key_label", &KeyLabel::NAMED).unwrap_or_default() }
 }

@@ -48,6 +48,16 @@ pub enum KeyLabel {
     None,
 }
 
+impl KeyLabel {
+    /// Every value, by its word in the config.
+    pub const NAMED: [(&'static str, Self); 3] = [("name", Self::Name), ("hash", Self::Hash), ("none", Self::None)];
+
+    /// The word in the config.
+    pub fn name(self) -> &'static str {
+        Self::NAMED.into_iter().find(|(_, label)| *label == self).map_or("name", |(name, _)| name)
+    }
+}
+
 /// What can be chosen about metrics.
 #[derive(Debug, Clone)]
 pub struct MetricsOptions {
