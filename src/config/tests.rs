@@ -1,6 +1,7 @@
 //! Whole configurations and their reports, as text.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_codec::Format;
@@ -9,6 +10,8 @@ use super::schema::{ALL, PREFIX};
 use super::*;
 use crate::limits::{Adapt, Rule as LimitRule};
 use crate::observe::{Alias, LogPath};
+use crate::provider::{Breaker, Streams, Timeouts};
+use crate::routing::{Retries, Route};
 
 /// The least that loads.
 const LEAST: &str = "\
@@ -88,10 +91,22 @@ fn the_least_gets_the_defaults() {
     let provider = &settings.providers["p"];
     assert_eq!((provider.format, provider.endpoints[0].host.as_str()), (Format::OpenaiChat, "api.openai.com"));
     assert_eq!(provider.auth.as_ref().unwrap().key.expose(), CANARY);
-    assert_eq!(provider.timeouts, crate::provider::Timeouts::default());
     assert!(settings.clients.is_open());
     assert!(!format!("{settings:?}").contains("canary"));
     assert!(!redacted(&settings).contains("canary"));
+}
+
+/// The defaults that are written into the table of keys are those of the types.
+#[test]
+fn what_nobody_wrote_is_the_same_however_little_was_written() {
+    let settings = good(&LEAST.replace("m: p/m", "{short: p/m, long: {targets: [p/m]}}"), &[]);
+    let provider = &settings.providers["p"];
+    assert_eq!(provider.timeouts, Timeouts::default());
+    assert_eq!(provider.streams, Streams::default());
+    assert_eq!(provider.breaker, Breaker::default());
+    let [short, long] = ["short", "long"].map(|name| settings.models.resolve(name).unwrap());
+    assert_eq!(*short.retries, Retries::default());
+    assert_eq!(Route { name: Arc::clone(&long.name), ..Route::clone(&short) }, *long);
 }
 
 const FAULTY: &str = r#"
@@ -262,7 +277,7 @@ fn faults_of_a_provider_are_told() {
 
 #[test]
 fn what_a_kind_sets_can_be_set_otherwise() {
-    let provider = |text: &str| std::sync::Arc::clone(&good(&with_provider(text), &[]).providers["p"]);
+    let provider = |text: &str| Arc::clone(&good(&with_provider(text), &[]).providers["p"]);
     let auth = |text: &str| {
         let provider = provider(text);
         let auth = provider.auth.as_ref().unwrap();
@@ -404,7 +419,7 @@ fn paths_of_a_provider_are_set_and_their_faults_told() {
         "4: `a&b` is no version of an API",
     );
     check("{kind: azure-deployments, key: abcdefgh}", "4: this kind of provider wants a `url`");
-    let provider = |text: &str| std::sync::Arc::clone(&good(&with_provider(text), &[]).providers["p"]);
+    let provider = |text: &str| Arc::clone(&good(&with_provider(text), &[]).providers["p"]);
     let path = |text: &str| provider(text).layout.path("", "/v1/chat/completions", "m");
     let azure = "kind: azure-deployments, url: 'https://r', key: abcdefgh";
     assert_eq!(path(&format!("{{{azure}}}")), "/openai/deployments/m/chat/completions?api-version=2024-10-21");
