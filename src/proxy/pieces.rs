@@ -15,12 +15,8 @@ use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::OnLoss;
-use crate::upstream::seam::{self, Course, is_heartbeat};
+use crate::upstream::seam::{self, Course, ENTIRE_MOST, ERROR_MOST, TOO_LONG, is_heartbeat};
 
-/// Longest answer that is collected to be translated as a whole, in bytes.
-const WHOLE_LIMIT: usize = 64 << 20;
-/// Longest error answer that is read, in bytes.
-const ERROR_LIMIT: usize = 1 << 20;
 /// Most bytes that one piece may unpack to: what comes past the seam cannot be unpacked bit by bit.
 const UNPACKED_LIMIT: usize = 16 << 20;
 
@@ -91,7 +87,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
             }
         }
         Mode::Whole(collected) => {
-            collect(collected, body, WHOLE_LIMIT)?;
+            collect(collected, body, ENTIRE_MOST)?;
             if collected.complete(all) {
                 return Ok(made(body, whole(trail, sending, collected)?));
             }
@@ -221,9 +217,8 @@ fn translate_stream(transcoder: &mut Transcoder, body: &mut Option<Bytes>, end: 
 fn collect(collected: &mut Collected, body: &mut Option<Bytes>, limit: usize) -> pingora::Result<()> {
     if let Some(piece) = body.take() {
         if collected.bytes.len() + piece.len() > limit {
-            return Err(
-                Error::explain(ErrorType::InternalError, "the provider's answer is too long to translate").into_up()
-            );
+            let words = "the provider's answer is too long to translate";
+            return Err(Error::explain(ErrorType::Custom(TOO_LONG), words).into_up());
         }
         collected.bytes.extend_from_slice(&piece);
     }
@@ -235,7 +230,7 @@ fn collect(collected: &mut Collected, body: &mut Option<Bytes>, limit: usize) ->
 /// Collects the beginning of an error, which may hold the whole request, and drops the rest; true if it is enough.
 fn collect_some(collected: &mut Collected, body: &mut Option<Bytes>) -> bool {
     let piece = body.take().unwrap_or_default();
-    let room = if collected.done { 0 } else { ERROR_LIMIT.saturating_sub(collected.bytes.len()) };
+    let room = if collected.done { 0 } else { ERROR_MOST.saturating_sub(collected.bytes.len()) };
     collected.bytes.extend(piece.iter().take(room));
     piece.len() > room
 }
@@ -292,10 +287,10 @@ fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, (all, end): (bool, bo
         }
         return;
     }
-    if collected.bytes.len() + piece.len() > WHOLE_LIMIT {
+    if collected.bytes.len() + piece.len() > ENTIRE_MOST {
         let message =
-            format!("The provider's answer is longer than {WHOLE_LIMIT} bytes, which is too long to translate.");
-        transcoder.fail(Fault::new(FaultKind::Api, message), &mut out);
+            format!("The provider's answer is longer than {ENTIRE_MOST} bytes, which is too long to translate.");
+        transcoder.fail(Fault::new(FaultKind::Api, message).with_code(TOO_LONG), &mut out);
         collected.bytes = Vec::new();
         collected.done = true;
     } else if !collected.done {
@@ -364,5 +359,20 @@ pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes>
         | Mode::Error { .. }
         | Mode::PassTail(_)
         | Mode::PassBlind => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_to_translate_is_told_as_below_in_the_seam() {
+        let mut collected = Collected::default();
+        let collect = |collected: &mut Collected, piece| collect(collected, &mut Some(Bytes::from_static(piece)), 4);
+        assert!(collect(&mut collected, b"abcd").is_ok());
+        let error = collect(&mut collected, b"e").unwrap_err();
+        assert_eq!(refuse::fault_of(&error, None).map(|(_, label)| label), Some(TOO_LONG));
+        assert_eq!(collected.bytes, b"abcd");
     }
 }

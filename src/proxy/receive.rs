@@ -17,7 +17,7 @@ use super::{begun, hedge, late, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
-use crate::upstream::{Packed, framing};
+use crate::upstream::{MediaType, Packed, framing};
 
 /// Headers of a provider that mean the same behind a translation.
 const KEPT: [HeaderName; 4] = [header::RETRY_AFTER, names::RETRY_AFTER_MS, names::SHOULD_RETRY, header::DATE];
@@ -52,7 +52,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
     let mode = match &admitted.task {
         Task::Format(operation) => answer_mode(head, admitted, *operation, attempt),
-        Task::Service(call) => Some(services::answer_mode(status, call, kind_of(head) == Kind::Stream)),
+        Task::Service(call) => Some(services::answer_mode(head, call)),
     };
     let Some(mode) = mode else {
         return Err(empty_answer(status));
@@ -122,7 +122,7 @@ fn answer_mode(
     let reframed = array && !passes_array;
     let shape = Shape {
         status: head.status.as_u16(),
-        kind: kind_of(head),
+        kind: MediaType::of(&head.headers),
         wanted: (operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
     };
     // What was done to a request within one format must be undone in its answer too.
@@ -156,31 +156,18 @@ pub(super) fn wants_body(exchange: &Exchange) -> bool {
 struct Shape {
     status: u16,
     /// What its `content-type` says.
-    kind: Kind,
+    kind: MediaType,
     /// Whether a stream was asked for; `None` for what never is one.
     wanted: Option<bool>,
-}
-
-/// What a `content-type` says of an answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// An event stream.
-    Stream,
-    /// JSON.
-    Json,
-    /// Nothing that tells: it is missing or general.
-    Unsaid,
-    /// Another thing, such as the page of a login or of a proxy on the way.
-    Other,
 }
 
 /// The provider answers in the other shape than it was asked for; `None` if not.
 fn reshape_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Option<Mode> {
     let wanted_stream = shape.wanted.filter(|_| shape.status < 300 && !matches!(shape.status, 204 | 205))?;
-    if wanted_stream && matches!(shape.kind, Kind::Json | Kind::Unsaid) {
+    if wanted_stream && matches!(shape.kind, MediaType::Json | MediaType::Unsaid) {
         return Some(Mode::Streamed { transcoder: transcoder(client, attempt), body: Collected::default() });
     }
-    if !wanted_stream && shape.kind == Kind::Stream {
+    if !wanted_stream && shape.kind == MediaType::Events {
         let undo = std::mem::take(&mut attempt.undo);
         return Some(Mode::Gathered(Some(Box::new(Gatherer::new(attempt.format, undo)))));
     }
@@ -198,8 +185,8 @@ fn pass_mode(shape: &Shape, attempt: &Attempt) -> Option<Mode> {
         204 | 205 | 304 if shape.wanted.is_some() => return None,
         204 | 205 | 304 => Mode::PassBlind,
         300.. => Mode::Error { status: shape.status, same: true, body: Collected::default() },
-        _ if shape.wanted.is_some() && shape.kind == Kind::Other => no_answer(shape.status),
-        _ if shape.kind == Kind::Stream => {
+        _ if shape.wanted.is_some() && shape.kind == MediaType::Other => no_answer(shape.status),
+        _ if shape.kind == MediaType::Events => {
             Mode::PassStream(Box::new(Watch::new(attempt.format, Arc::clone(&attempt.reply))))
         }
         _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
@@ -211,8 +198,8 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
     match shape.status {
         204 | 205 | 304 => None,
         300.. => Some(Mode::Error { status: shape.status, same: false, body: Collected::default() }),
-        _ if shape.kind == Kind::Stream => Some(Mode::Stream(transcoder(client, attempt))),
-        _ if shape.wanted == Some(false) && shape.kind != Kind::Other => Some(Mode::Whole(Collected::default())),
+        _ if shape.kind == MediaType::Events => Some(Mode::Stream(transcoder(client, attempt))),
+        _ if shape.wanted == Some(false) && shape.kind != MediaType::Other => Some(Mode::Whole(Collected::default())),
         // Neither a stream nor JSON where a stream was asked for: a success that the client could not read.
         _ => Some(no_answer(shape.status)),
     }
@@ -243,7 +230,8 @@ fn write_head(
                 Mode::Error { status, same, .. } => (client_status(*status, client, *same), *same),
                 _ => (head.status.as_u16(), false),
             };
-            if same && head.status.as_u16() >= 400 && kind_of(head) == Kind::Json && !is_our_key(head.status.as_u16()) {
+            let own = head.status.as_u16();
+            if same && own >= 400 && !is_our_key(own) && MediaType::of(&head.headers) == MediaType::Json {
                 // The body will most likely pass as it is, and its headers mean the same.
                 strip(head, server);
                 return kept_head(head, upstream_id);
@@ -317,20 +305,4 @@ pub(super) fn fault_for(provider: Format, status: u16, body: &[u8]) -> (Fault<'s
 
 fn text(head: &ResponseHeader, name: HeaderName) -> Option<String> {
     head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-fn kind_of(head: &ResponseHeader) -> Kind {
-    let value = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = value.split(';').next().unwrap_or_default().trim();
-    let is = |name: &str| kind.eq_ignore_ascii_case(name);
-    let ends = |end: &str| kind.len().checked_sub(end.len()).and_then(|at| kind.get(at..));
-    if is("application/json") || ends("+json").is_some_and(|end| end.eq_ignore_ascii_case("+json")) {
-        Kind::Json
-    } else if is("text/event-stream") {
-        Kind::Stream
-    } else if ["", "text/plain", "application/octet-stream"].into_iter().any(is) {
-        Kind::Unsaid
-    } else {
-        Kind::Other
-    }
 }

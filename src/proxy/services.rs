@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, HeaderName, Method, Version};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::json::{self, Envelope};
@@ -27,6 +27,7 @@ use crate::config::{Caller, Snapshot, Tie};
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::{Layout, Provider};
 use crate::routing::{Affinity, OnLoss, Route, Strategy, Target, hash_key};
+use crate::upstream::MediaType;
 
 /// Headers of the client that go on beside those of every request, as they are.
 const PASSED: [HeaderName; 7] = [
@@ -394,13 +395,15 @@ pub(super) fn head(
 }
 
 /// What is done with the answer: its errors are the provider's own words, but for those that are about our key.
-pub(super) fn answer_mode(status: u16, call: &Call, streams: bool) -> Mode {
+pub(super) fn answer_mode(head: &ResponseHeader, call: &Call) -> Mode {
+    let status = head.status.as_u16();
     match status {
         _ if refuse::is_our_key(status) => Mode::Error { status, same: true, body: Collected::default() },
         304 => Mode::PassBlind,
         300..=399 => no_answer(status),
         200 => {
             let usage = call.service.and_then(|service| service.usage);
+            let streams = MediaType::of(&head.headers) == MediaType::Events;
             let last = call.service.and_then(|service| service.last).filter(|_| streams);
             usage.map_or(Mode::PassBlind, |format| Mode::PassTail(Tail::new(format, last)))
         }

@@ -10,11 +10,9 @@ use pingora_http::RequestHeader;
 use tokio::net::TcpStream;
 
 use super::endpoint::{Care, State};
+use super::framing::MOST_INTERIMS;
 use super::peer::for_check;
 use crate::provider::HealthSpec;
-
-/// Interim answers that are read before the final one.
-const INTERIM: usize = 8;
 
 /// Makes checks. One connector serves all of them, made when the first needs it: its root certificates cost megabytes.
 #[derive(Default)]
@@ -63,7 +61,7 @@ impl Prober {
         session.set_write_timeout(peer.options.write_timeout);
         session.write_request_header(Box::new(request)).await.map_err(|error| format!("send: {error}"))?;
         session.finish_request_body().await.map_err(|error| format!("send: {error}"))?;
-        for _ in 0..INTERIM {
+        for _ in 0..=MOST_INTERIMS {
             session.read_response_header().await.map_err(|error| format!("answer: {error}"))?;
             let Some(status) = session.response_header().map(|head| head.status) else {
                 return Err("no answer".to_owned());

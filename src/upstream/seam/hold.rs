@@ -14,6 +14,7 @@ use tidegate_codec::{Opening, Seen, passing_fault, whole_fault, wire};
 use super::session::{Read, SeamSession};
 use super::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, TOO_LONG, Told};
 use crate::clock;
+use crate::upstream::MediaType;
 
 /// Most bytes of a stream that are held; lifecycle frames of a provider that echoes the prompt may be long.
 const HELD_MOST: usize = 1 << 20;
@@ -21,9 +22,9 @@ const HELD_MOST: usize = 1 << 20;
 const REFUSAL_MOST: usize = 64 << 10;
 
 /// Most bytes of a whole answer that are held, which is what may be translated.
-const ENTIRE_MOST: usize = 64 << 20;
+pub const ENTIRE_MOST: usize = 64 << 20;
 /// Most bytes of an error that are held; no more of it is read for what it says.
-const ERROR_MOST: usize = 1 << 20;
+pub const ERROR_MOST: usize = 1 << 20;
 /// Most bytes of small pieces that are kept as one.
 const PART: usize = 64 << 10;
 /// Most bytes of one that are made one piece.
@@ -44,11 +45,9 @@ pub(super) struct Kind {
 
 impl Kind {
     pub(super) fn of(head: &ResponseHeader) -> Self {
-        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let encoding = head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         let plain = encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"));
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        let events = kind.eq_ignore_ascii_case("text/event-stream");
+        let events = MediaType::of(&head.headers) == MediaType::Events;
         Self {
             events,
             plain,

@@ -41,7 +41,7 @@ use super::packed::BADLY_PACKED;
 
 pub use connector::Seam;
 pub use early::Late;
-pub use hold::holds;
+pub use hold::{ENTIRE_MOST, ERROR_MOST, holds};
 pub use race::{Backup, Fate, Hedge, Second};
 
 /// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.

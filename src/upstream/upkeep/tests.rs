@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use super::super::framing::MOST_INTERIMS;
 use super::super::testing::{checks, endpoint, provider, until};
 use super::super::{EndpointView, Lookup, Pools};
 use super::*;
@@ -104,8 +105,9 @@ async fn h1(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: &AtomicU16,
     let host = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("host: ").map(str::to_owned));
     log(format!("{} {}", head.lines().next().unwrap(), host.unwrap()));
     let status = status.load(Ordering::SeqCst);
-    // An interim answer first: a check must look past it.
-    let answer = format!("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 {status} Status\r\ncontent-length: 2\r\n\r\nok");
+    // As many interim answers first as a request may have: a check must look past them.
+    let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(MOST_INTERIMS as usize);
+    let answer = format!("{hints}HTTP/1.1 {status} Status\r\ncontent-length: 2\r\n\r\nok");
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
