@@ -91,7 +91,18 @@ impl Fitting<'_> {
                     self.blocks(content, facts);
                     continue;
                 }
-                _ => continue,
+                BlockKind::Text { .. }
+                | BlockKind::Refusal { .. }
+                | BlockKind::Thinking { .. }
+                | BlockKind::Redacted
+                | BlockKind::Image { .. }
+                | BlockKind::Document { .. }
+                | BlockKind::Audio { .. }
+                | BlockKind::SearchResult { .. }
+                | BlockKind::ToolCall { .. }
+                | BlockKind::ServerTool { .. }
+                | BlockKind::Reference { .. }
+                | BlockKind::Unknown { .. } => continue,
             };
             block.kind = BlockKind::Text { text: Text::from_plain(words), citations: Vec::new() };
             block.extras.clear();
@@ -128,7 +139,9 @@ impl Fitting<'_> {
                 policy.mode = Some(ToolMode::Auto);
                 self.field(Field::ToolChoice, Action::Dropped, "the server cannot be told that a tool must be called");
             }
-            _ => {}
+            (ToolChoices::All, _)
+            | (ToolChoices::Unnamed, None | Some(ToolMode::Auto | ToolMode::None | ToolMode::Any))
+            | (ToolChoices::Auto, None | Some(ToolMode::Auto | ToolMode::None)) => {}
         }
     }
 

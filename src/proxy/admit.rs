@@ -62,7 +62,9 @@ pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exc
     let format = match &place {
         Place::Api(format, ..) => *format,
         Place::Service(services::Asked::Service(service, _)) => service.format(),
-        _ => asking_format(session),
+        Place::Service(services::Asked::Raw { .. }) | Place::Models(_) | Place::Health | Place::Unknown => {
+            asking_format(session)
+        }
     };
     exchange.trail.format = Some(format);
     exchange.trail.endpoint = endpoint_of(&place);

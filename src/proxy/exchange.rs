@@ -439,7 +439,7 @@ impl Exchange {
         (self.trail.error, self.trail.aborted) = (None, None);
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Receiving(receiving) => Phase::Sending(Box::new(receiving.sending)),
-            other => other,
+            other @ (Phase::Arrived | Phase::Admitted(_) | Phase::Sending(_)) => other,
         };
     }
 }

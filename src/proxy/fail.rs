@@ -140,7 +140,19 @@ fn failure_of(error: &Error) -> Failure {
         return match fault.kind {
             _ if fault.is_context_length() => Failure::ContextLength,
             FaultKind::StreamIncomplete => Failure::BadAnswer,
-            _ => Failure::Status(fault.status),
+            FaultKind::InvalidRequest
+            | FaultKind::Authentication
+            | FaultKind::Billing
+            | FaultKind::Permission
+            | FaultKind::NotFound
+            | FaultKind::Conflict
+            | FaultKind::TooLarge
+            | FaultKind::Unprocessable
+            | FaultKind::RateLimit
+            | FaultKind::ContentFilter
+            | FaultKind::Api
+            | FaultKind::Timeout
+            | FaultKind::Overloaded => Failure::Status(fault.status),
         };
     }
     match error.etype() {

@@ -56,7 +56,14 @@ pub(super) fn answer(exchange: &mut Exchange) -> Option<Bytes> {
     if status < 300 {
         let mut transcoder = match std::mem::replace(mode, Mode::PassBlind) {
             Mode::Stream(transcoder) => transcoder,
-            _ => transcoder(sending.admitted.format, attempt),
+            Mode::PassWhole { .. }
+            | Mode::PassStream(_)
+            | Mode::Whole(_)
+            | Mode::Streamed { .. }
+            | Mode::Gathered(_)
+            | Mode::Error { .. }
+            | Mode::PassTail(_)
+            | Mode::PassBlind => transcoder(sending.admitted.format, attempt),
         };
         let out = whole(&mut transcoder, &body);
         let body = Collected { done: true, ..Collected::default() };

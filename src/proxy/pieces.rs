@@ -115,7 +115,13 @@ fn last_word(sending: &Sending, mode: &Mode) {
     let over = match mode {
         Mode::PassStream(watch) => watch.outcome().is_over(),
         Mode::Stream(transcoder) => transcoder.outcome().is_over(),
-        _ => false,
+        Mode::PassWhole { .. }
+        | Mode::Whole(_)
+        | Mode::Streamed { .. }
+        | Mode::Gathered(_)
+        | Mode::Error { .. }
+        | Mode::PassTail(_)
+        | Mode::PassBlind => false,
     };
     if over && let Some(said) = sending.attempt.as_ref().and_then(|attempt| attempt.last_word.as_ref()) {
         said.store(true, Ordering::Relaxed);

@@ -86,7 +86,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         Phase::Sending(sending) => {
             Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, packed, shown, quiet: None }))
         }
-        other => other,
+        other @ (Phase::Arrived | Phase::Admitted(_) | Phase::Receiving(_)) => other,
     };
     Ok(())
 }
@@ -226,11 +226,12 @@ fn write_head(
             }
         }
         Mode::Stream(_) | Mode::Streamed { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } => {
-            let (status, same) = match mode {
-                Mode::Error { status, same, .. } => (client_status(*status, client, *same), *same),
-                _ => (head.status.as_u16(), false),
-            };
             let own = head.status.as_u16();
+            let (status, same) = if let Mode::Error { status, same, .. } = mode {
+                (client_status(*status, client, *same), *same)
+            } else {
+                (own, false)
+            };
             if same && own >= 400 && !is_our_key(own) && MediaType::of(&head.headers) == MediaType::Json {
                 // The body will most likely pass as it is, and its headers mean the same.
                 strip(head, server);
@@ -276,7 +277,13 @@ fn translated_head(
             Framing::Events => ("text/event-stream; charset=utf-8", Some("no-cache")),
             Framing::JsonArray => ("application/json", Some("no-cache")),
         },
-        _ => ("application/json", None),
+        Mode::Whole(_)
+        | Mode::Gathered(_)
+        | Mode::Error { .. }
+        | Mode::PassWhole { .. }
+        | Mode::PassStream(_)
+        | Mode::PassTail(_)
+        | Mode::PassBlind => ("application/json", None),
     };
     head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(kind))?;
     if let Some(cache) = cache {

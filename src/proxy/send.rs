@@ -186,7 +186,7 @@ fn begin(exchange: &mut Exchange) {
                 hedge: None,
             }))
         }
-        other => other,
+        other @ (Phase::Arrived | Phase::Sending(_) | Phase::Receiving(_)) => other,
     };
 }
 
