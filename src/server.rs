@@ -34,7 +34,7 @@ use control::{Control, Reload};
 use front::{Back, Front};
 use handover::Giver;
 pub use handover::Inherited;
-use lifecycle::{Drain, Ending, Handover, Signals};
+use lifecycle::{Awaited, Drain, Ending, Handover, Signals};
 use listen::{Bound, Listening};
 use tls::Certificate;
 
@@ -140,23 +140,17 @@ pub fn run(
     let unreads = edge.unreads();
     let app = edge_app(&server.configuration, edge, &settings)?;
     let (handed_over, left) = watch::channel(false);
-    let handover = Handover {
-        inherited: inherited.into(),
-        giver: giver.into(),
-        accepting: Arc::new(Semaphore::new(0)),
-        services: 3,
-        handed_over,
-        manager,
-    };
-    server.add_service(edge_service(&control, app, unreads, (bound, &handover)));
-    server.add_service(admin_service(&control, admin, (left.clone(), &handover)));
+    let mut awaited = Awaited::nobody();
+    server.add_service(edge_service(&control, app, unreads, (bound, awaited.one_more())));
+    server.add_service(admin_service(&control, admin, (left.clone(), awaited.one_more())));
     server.add_service(background_service("upstream", control.fleet.service()));
     server.add_service(background_service(
         "reload",
-        Reload { control: control.clone(), hangup: Some(hangup).into(), ready: Arc::clone(&handover.accepting) },
+        Reload { control: control.clone(), hangup: Some(hangup).into(), ready: awaited.one_more() },
     ));
     let ending = Ending { control, underway };
     server.add_service(background_service("drain", Drain(ending.clone())));
+    let handover = Handover { inherited: inherited.into(), giver: giver.into(), awaited, handed_over, manager };
     server.add_service(background_service("handover", handover));
     server.add_service(background_service("memory", memory));
     for extra in extras {
@@ -224,14 +218,14 @@ fn edge_service<A>(
     control: &Control,
     app: A,
     unreads: Unreads,
-    (bound, handover): (Vec<Bound>, &Handover),
+    (bound, accepting): (Vec<Bound>, Arc<Semaphore>),
 ) -> Listening<Front<A>>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let (live, observer) = (Arc::clone(&control.live), Arc::clone(&control.observer));
     let serve = Arc::new(Front { app: Arc::new(app), live, observer, unreads });
-    let (gate, accepting) = (Some(Arc::clone(&control.gate)), Arc::clone(&handover.accepting));
+    let gate = Some(Arc::clone(&control.gate));
     Listening { name: "edge", threads: None, bound, gate, serve, accepting, until: None }
 }
 
@@ -240,7 +234,7 @@ where
 fn admin_service(
     control: &Control,
     bound: Bound,
-    (left, handover): (watch::Receiver<bool>, &Handover),
+    (left, accepting): (watch::Receiver<bool>, Arc<Semaphore>),
 ) -> Listening<Back> {
     let metrics = Arc::clone(control.observer.metrics());
     let app = Arc::new(admin::App::new(Arc::new(control.clone()), metrics));
@@ -250,7 +244,7 @@ fn admin_service(
         bound: vec![bound],
         gate: None,
         serve: Arc::new(Back { app, live: Arc::clone(&control.live) }),
-        accepting: Arc::clone(&handover.accepting),
+        accepting,
         until: Some(left),
     }
 }

@@ -65,16 +65,39 @@ impl ShutdownSignalWatch for Signals {
     }
 }
 
+/// Services that must be at work before something goes on.
+pub(super) struct Awaited {
+    /// Holds a permit for each that is.
+    ready: Arc<Semaphore>,
+    /// How many there are.
+    services: u32,
+}
+
+impl Awaited {
+    pub(super) fn nobody() -> Self {
+        Self { ready: Arc::new(Semaphore::new(0)), services: 0 }
+    }
+
+    /// One more service, which gives one permit to what it gets here once it is at work.
+    pub(super) fn one_more(&mut self) -> Arc<Semaphore> {
+        self.services += 1;
+        Arc::clone(&self.ready)
+    }
+
+    /// Waits until all are at work; false if they never will be.
+    async fn all(&self) -> bool {
+        self.ready.acquire_many(self.services).await.is_ok()
+    }
+}
+
 /// Says that the process serves, takes over from an old one, and hands over to a new one.
 pub(super) struct Handover {
     /// From whom the sockets came.
     pub(super) inherited: Mutex<Option<Inherited>>,
     /// To whom they go; `None` where there is no place for an upgrade socket.
     pub(super) giver: Mutex<Option<Giver>>,
-    /// Holds a permit for each service that accepts, and one for the watch on SIGHUP.
-    pub(super) accepting: Arc<Semaphore>,
-    /// How many of them there are.
-    pub(super) services: u32,
+    /// Who must be at work before the process says that it serves.
+    pub(super) awaited: Awaited,
     pub(super) handed_over: watch::Sender<bool>,
     /// Socket of the service manager.
     pub(super) manager: Option<String>,
@@ -83,7 +106,7 @@ pub(super) struct Handover {
 #[async_trait]
 impl BackgroundService for Handover {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        if self.accepting.acquire_many(self.services).await.is_err() {
+        if !self.awaited.all().await {
             return;
         }
         let process = std::process::id();
