@@ -17,7 +17,7 @@ use std::time::Duration;
 use prometheus::IntGauge;
 
 pub use self::access_log::AccessLog;
-pub use self::metrics::{Alias, KeyLabel, Metrics, MetricsOptions, Scrape};
+pub use self::metrics::{Alias, KeyLabel, Metrics, MetricsOptions, Scrape, resident};
 pub use self::queue::{LogPath, takes_lines};
 pub use self::settled::{Abort, Attempt, Endpoint, Fallback, Method, Settled, Side, Translation, Usage, UsageSource};
 

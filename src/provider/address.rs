@@ -57,6 +57,12 @@ impl Address {
     }
 }
 
+/// `host:port`, an IPv6 literal in brackets.
+#[must_use]
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// How far away a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

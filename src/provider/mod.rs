@@ -115,14 +115,10 @@ impl EndpointSpec {
     /// `host:port`, an IPv6 literal in brackets.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        address::authority(&self.host, self.port)
     }
 
-    /// The value of the header `host`: without the port where it is the scheme's own.
+    /// The value of the header `host` (RFC 9110 section 7.2): without the port where it is the scheme's own.
     #[must_use]
     pub fn host_header(&self) -> String {
         let authority = self.authority();

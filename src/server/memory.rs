@@ -11,6 +11,7 @@ use pingora::services::background::BackgroundService;
 
 use crate::config::{Live, MemoryLimit};
 use crate::limits::Memory;
+use crate::observe;
 
 /// Between two measurements.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,8 +38,8 @@ impl BackgroundService for Watch {
                 MemoryLimit::Derived => allowed.map(|bytes| bytes / 100 * SHARE),
                 MemoryLimit::Bytes(bytes) => Some(bytes),
             };
-            // Files of the kernel's own: reading them waits for no disk.
-            let resident = resident(&read(Path::new("/proc/self/status")));
+            // A file of the kernel's own: reading it waits for no disk.
+            let resident = observe::resident();
             let before = self.memory.is_short();
             self.memory.measured(resident.unwrap_or(0), limit);
             if self.memory.is_short() != before {
@@ -65,12 +66,6 @@ fn tell(short: bool, (resident, limit): (u64, Option<u64>)) {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
-}
-
-/// Bytes of resident memory, from `/proc/self/status`.
-fn resident(status: &str) -> Option<u64> {
-    let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(rest.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// The least that the process's control group and those above it allow; `own` is `/proc/self/cgroup`. Version 2 has one
@@ -103,13 +98,6 @@ fn least(root: &Path, path: &str, file: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resident_memory_is_read() {
-        assert_eq!(resident("VmPeak:\t 9 kB\nVmRSS:\t  1234 kB\n"), Some(1234 * 1024));
-        assert_eq!(resident("nonsense"), None);
-        assert!(resident(&read(Path::new("/proc/self/status"))).is_some_and(|bytes| bytes > 1 << 20));
-    }
 
     #[test]
     fn the_least_limit_on_the_way_up_counts() {

@@ -17,6 +17,7 @@ use super::peer;
 use super::resolve::{Lookup, ResolveError, Resolver};
 use super::trouble::Troubles;
 use crate::clock;
+use crate::provider::address::authority;
 use crate::provider::{Breaker, EndpointSpec, HealthSpec, Provider};
 
 /// Names an endpoint for as long as the process knows it.
@@ -90,7 +91,7 @@ impl State {
         Self {
             id,
             provider: Arc::clone(&identity.provider),
-            label: authority(&identity.host, Some(identity.port)).into(),
+            label: authority(&identity.host, identity.port).into(),
             in_flight: AtomicU32::new(0),
             health: Health::default(),
             hold: Hold::default(),
@@ -216,7 +217,7 @@ impl Endpoint {
         Self {
             state,
             spec: spec.clone(),
-            host_header: host_header(spec),
+            host_header: spec.host_header(),
             weight: spec.weight.max(1),
             most: spec.most,
             connect: provider.timeouts.connect,
@@ -279,20 +280,9 @@ pub(super) fn care(provider: &Provider, spec: &EndpointSpec) -> Care {
         weight: spec.weight.max(1),
         most: spec.most,
         health: provider.health.clone(),
-        host_header: host_header(spec),
+        host_header: spec.host_header(),
         peer: peer::template(provider, spec),
     }
-}
-
-/// The value of `Host` (RFC 9110 section 7.2): the port only if it is not the scheme's own.
-fn host_header(spec: &EndpointSpec) -> String {
-    let own = if spec.tls { 443 } else { 80 };
-    authority(&spec.host, (spec.port != own).then_some(spec.port))
-}
-
-fn authority(host: &str, port: Option<u16>) -> String {
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]

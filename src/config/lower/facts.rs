@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tidegate_codec::hub::Effort;
 
-use crate::provider::Quirks;
 use crate::provider::facts::{Responses, Said, Thinking};
 use crate::routing::Glob;
 
@@ -15,6 +14,7 @@ use super::super::schema;
 use super::super::settings::{FactRule, FactRules};
 use super::super::tree::{self, Entry, Node, Value};
 use super::FileList;
+use super::providers::field_name;
 
 /// Bytes of a file of facts.
 const MAX_FILE: u64 = 1 << 20;
@@ -70,7 +70,7 @@ fn said(fields: &Fields<'_>) -> Said {
             .list("strip_fields")
             .unwrap_or_default()
             .iter()
-            .filter_map(|item| strip(item, fields))
+            .filter_map(|item| field_name(&Text::of(item, fields.problems())?, fields))
             .collect(),
         ..Said::default()
     };
@@ -87,15 +87,6 @@ fn effort(item: &Node, fields: &Fields<'_>) -> Option<String> {
     if Effort::from_word(text.value).is_none() {
         let hint = suggest(text.value, Effort::ALL.into_iter().map(Effort::word));
         fields.problems().add(text.place, format!("{} is no effort", text.shown()), hint);
-    }
-    Some(text.value.to_owned())
-}
-
-fn strip(item: &Node, fields: &Fields<'_>) -> Option<String> {
-    let text = Text::of(item, fields.problems())?;
-    if !Quirks::may_name(text.value) {
-        let hint = "name a field at the top of a request; without `model`, `stream` and the conversation there is none";
-        fields.problems().add(text.place, format!("{} is no field that can go", text.shown()), hint);
     }
     Some(text.value.to_owned())
 }

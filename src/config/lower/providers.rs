@@ -450,8 +450,8 @@ fn quirks(fields: &Fields<'_>, vendor: &Vendor) -> Quirks {
     quirks
 }
 
-/// A field of a request that a server may refuse or call otherwise.
-fn field_name(text: &Text<'_>, fields: &Fields<'_>) -> Option<String> {
+/// A field of a request that a server or a model may refuse, or a server call otherwise.
+pub(super) fn field_name(text: &Text<'_>, fields: &Fields<'_>) -> Option<String> {
     if Quirks::may_name(text.value) {
         return Some(text.value.to_owned());
     }

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::alias::Alias;
 pub use self::describe::describe;
+pub use self::process::resident;
 pub use self::scrape::Scrape;
 pub(crate) use self::scrape::count;
 

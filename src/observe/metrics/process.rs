@@ -9,15 +9,25 @@ use super::table::Metric;
 /// Ticks in a second of the times in `/proc`: fixed at 100 for user space on every architecture of Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Where the kernel tells of this process.
+const STATUS: &str = "/proc/self/status";
+/// What stands there before its resident memory in KiB.
+const RESIDENT: &str = "VmRSS:";
+
+/// Bytes of memory that the process holds; `None` where the system does not tell.
+pub fn resident() -> Option<u64> {
+    Some(number_after(&fs::read_to_string(STATUS).ok()?, RESIDENT)? * 1024)
+}
+
 pub(super) fn add(scrape: &mut Scrape, started: Duration) {
     scrape.set(Metric::ProcessStart, &[], started.as_secs_f64());
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     if let Some(ticks) = cpu_ticks(&read("/proc/self/stat")) {
         scrape.set(Metric::ProcessCpu, &[], count(ticks) / TICKS_PER_SECOND);
     }
-    let status = read("/proc/self/status");
+    let status = read(STATUS);
     for (metric, field, unit) in [
-        (Metric::ProcessResident, "VmRSS:", 1024),
+        (Metric::ProcessResident, RESIDENT, 1024),
         (Metric::ProcessVirtual, "VmSize:", 1024),
         (Metric::ProcessThreads, "Threads:", 1),
     ] {
@@ -55,6 +65,11 @@ mod tests {
     fn a_name_with_brackets_does_not_shift_the_fields() {
         assert_eq!(cpu_ticks("7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0"), Some(42));
         assert_eq!(cpu_ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn what_this_process_holds_is_known() {
+        assert!(resident().is_some_and(|bytes| bytes > 1 << 20));
     }
 
     #[test]
