@@ -14,9 +14,10 @@ use pingora_proxy::Session;
 use tidegate_codec::Operation;
 
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task, Trail};
+use super::head::{self, PASSED};
 use super::pieces::tell_last_word;
 use super::plan::Plan;
-use super::send::{self, PASSED, Prepared};
+use super::send::{self, Prepared};
 use super::{fail, refuse, retry};
 use crate::clock;
 use crate::observe::Attempt as Record;
@@ -144,7 +145,8 @@ impl Backup {
         };
         seam::take(&mut peer, false);
         let ids = (request_id.as_str(), traceparent.as_deref());
-        let head = send::own_head(&admitted, (Operation::Generate, attempt), &headers, ids);
+        let client = (&headers, http::Version::HTTP_11);
+        let head = head::of_format((&admitted, Operation::Generate, attempt), client, ids);
         let mut head = Box::new(head.map_err(|_| "failed")?);
         let mut course = send::course(&admitted, attempt).ok_or("failed")?;
         tell_last_word(&mut course, &mut attempt.last_word);

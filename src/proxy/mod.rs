@@ -32,6 +32,7 @@ mod connection;
 mod exchange;
 mod fail;
 mod form;
+mod head;
 mod hedge;
 mod ids;
 mod late;

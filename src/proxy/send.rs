@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::InvalidHeaderValue;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -26,7 +24,7 @@ use super::overload;
 use super::pieces::tell_last_word;
 use super::plan::{Plan, Step};
 use super::refuse::Rejection;
-use super::{form, retry, services};
+use super::{form, head, retry};
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::provider::Provider;
@@ -34,13 +32,6 @@ use crate::provider::facts::Model;
 use crate::routing::{Failure, OnLoss};
 use crate::upstream::await_upload;
 use crate::upstream::seam::{self, Course};
-
-/// Headers of the client that go on to the provider as they are.
-pub(super) const PASSED: [HeaderName; 5] =
-    [header::ACCEPT, header::USER_AGENT, header::ACCEPT_LANGUAGE, names::TRACESTATE, names::IDEMPOTENCY_KEY];
-
-/// Headers that a request to a provider has room for at first; few have more.
-pub(super) const HEADERS: usize = 12;
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
 ///
@@ -337,7 +328,7 @@ fn refused_betas(admitted: &Admitted, facts: &Facts, losses: &mut Losses) {
 }
 
 /// The items of a header's value.
-fn items(value: &str) -> impl Iterator<Item = &str> {
+pub(super) fn items(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
@@ -412,7 +403,7 @@ fn translated(
         facts.max_output = u64::from(max_output);
     }
     let same = format == admitted.format;
-    // Within a format the client's version goes on to the provider, see `own_headers`.
+    // Within a format the client's version goes on to the provider, see `head::own_headers`.
     let own_version = if same { admitted.api_version.as_deref() } else { None };
     let api_version = own_version.or_else(|| version_of(&provider));
     let target = Target { model: &step.model, facts: &facts, api_version };
@@ -480,121 +471,15 @@ pub(super) fn write_head(session: &Session, exchange: &mut Exchange, head: &mut 
     let traceparent = exchange.trail.traceparent.clone();
     let Some(sending) = exchange.sending() else { return Ok(()) };
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
+    let (client, ids) = (session.req_header(), (request_id.as_str(), traceparent.as_deref()));
     *head = match &admitted.task {
         Task::Format(operation) => {
-            let ids = (request_id.as_str(), traceparent.as_deref());
-            let mut fresh = own_head(admitted, (*operation, attempt), &session.req_header().headers, ids)?;
-            fresh.set_version(head.version);
-            fresh
+            head::of_format((admitted, *operation, attempt), (&client.headers, head.version), ids)?
         }
-        Task::Service(call) => {
-            let ids = (request_id.as_str(), traceparent);
-            services::head(session, (admitted, call, attempt), head.version, ids)?
-        }
+        Task::Service(call) => head::of_service((admitted, call, attempt), (client, head.version), ids)?,
     };
     if let Some(course) = attempt.course.take() {
         head.extensions_mut().insert(course);
-    }
-    Ok(())
-}
-
-/// The head of a request in a format, for an attempt; `client` are the headers of the client's own, and the ids are the
-/// request's and its `traceparent`.
-///
-/// # Errors
-///
-/// A value cannot stand in a header.
-pub(super) fn own_head(
-    admitted: &Admitted,
-    (operation, attempt): (Operation, &Attempt),
-    client: &HeaderMap,
-    (request_id, traceparent): (&str, Option<&str>),
-) -> pingora::Result<RequestHeader> {
-    let spec = wire(attempt.format).spec();
-    let same = attempt.format == admitted.format;
-    // What is passed on untouched keeps its framing; what is read comes as events.
-    let stream = admitted.stream.map(|framing| if same && !attempt.translated { framing } else { Framing::Events });
-    let line = spec.request_line(operation, &attempt.model, stream);
-    let target = attempt.provider.layout.path(attempt.lease.base_path(), &line, &attempt.model);
-    let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.insert(header::HOST, value_of(attempt.lease.host_header())?);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(attempt.body.len()));
-    headers.insert(names::REQUEST_ID, value_of(request_id)?);
-    if let Some(traceparent) = traceparent {
-        headers.insert(names::TRACEPARENT, value_of(traceparent)?);
-    }
-    for name in PASSED {
-        // Streams are asked for by the body; what a translated client accepts is not what the provider sends.
-        if let Some(value) = client.get(&name).filter(|_| same || name != header::ACCEPT) {
-            headers.insert(name, value.clone());
-        }
-    }
-    if same {
-        own_headers(admitted, attempt, &mut headers)?;
-    }
-    for (name, value) in &attempt.headers {
-        headers.insert(*name, value_of(value)?);
-    }
-    provider_headers(admitted, &attempt.provider, &mut headers);
-    request((http::Method::POST, &target, http::Version::HTTP_11), headers)
-}
-
-/// A request's head. Its headers are given as they are sent: one by one Pingora would parse each name, and copy it for
-/// its spelling.
-///
-/// # Errors
-///
-/// `target` cannot stand in a request's line.
-pub(super) fn request(
-    (method, target, version): (http::Method, &str, http::Version),
-    headers: HeaderMap,
-) -> pingora::Result<RequestHeader> {
-    let mut parts = http::Request::new(()).into_parts().0;
-    (parts.method, parts.version, parts.headers) = (method, version, headers);
-    let mut head = RequestHeader::from(parts);
-    head.set_raw_path(target.as_bytes())?;
-    Ok(head)
-}
-
-/// `text` as the value of a header.
-///
-/// # Errors
-///
-/// It cannot stand there.
-pub(super) fn value_of(
-    text: impl TryInto<HeaderValue, Error: Into<InvalidHeaderValue>>,
-) -> pingora::Result<HeaderValue> {
-    let invalid = |error: InvalidHeaderValue| Error::because(ErrorType::InvalidHTTPHeader, "a header's value", error);
-    text.try_into().map_err(|error| invalid(error.into()))
-}
-
-/// What every request to the provider carries, its credentials among it.
-pub(super) fn provider_headers(admitted: &Admitted, provider: &Provider, headers: &mut HeaderMap) {
-    let version = wire(provider.format).spec().version_header.filter(|_| provider.format == admitted.format);
-    for header in admitted.snapshot.headers.get(&provider.name).into_iter().flatten() {
-        // A client of the same format names the version that it was written for.
-        let is_version = version == Some(header.name.as_str());
-        if !(is_version && headers.contains_key(&header.name)) {
-            headers.insert(header.name.clone(), header.value.clone());
-        }
-    }
-}
-
-/// Headers that belong to the client's format and mean the same to a provider of it.
-pub(super) fn own_headers(admitted: &Admitted, attempt: &Attempt, headers: &mut HeaderMap) -> pingora::Result<()> {
-    let spec = wire(admitted.format).spec();
-    if let (Some(name), Some(version)) = (spec.version_header, &admitted.api_version) {
-        headers.insert(name, value_of(version)?);
-    }
-    if let (Some(name), Some(betas)) = (spec.beta_header, &admitted.betas) {
-        let known = admitted.snapshot.known(&attempt.provider, &attempt.model);
-        let taken: Vec<&str> = items(betas).filter(|beta| known.facts.takes_beta(beta)).collect();
-        if known.facts.betas.is_none() {
-            headers.insert(name, value_of(betas)?);
-        } else if !taken.is_empty() {
-            headers.insert(name, value_of(taken.join(","))?);
-        }
     }
     Ok(())
 }

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{HeaderMap, HeaderName, Method, Version};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::Method;
+use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::json::{self, Envelope};
@@ -16,29 +15,17 @@ use tidegate_codec::{Format, Framing, wire};
 
 use super::admit::{self, forbidden_model, invalid, is_name, own_header, shorten, unknown_model, wrong_method};
 use super::body::{self, Reservation};
-use super::exchange::{Admitted, Attempt, Call, Collected, Exchange, Mode, Task};
+use super::exchange::{Admitted, Call, Collected, Exchange, Mode, Task};
 use super::receive::no_answer;
 use super::refuse::{self, Rejection};
-use super::send::{HEADERS, request, value_of};
 use super::tail::Tail;
 use super::upload::Upload;
-use super::{Edge, form, names, overload, send};
+use super::{Edge, form, names, overload};
 use crate::config::{Caller, Snapshot, Tie};
+use crate::provider::Provider;
 use crate::provider::services::{self, ModelAt, Service};
-use crate::provider::{Layout, Provider};
 use crate::routing::{Affinity, OnLoss, Route, Strategy, Target, hash_key};
 use crate::upstream::MediaType;
-
-/// Headers of the client that go on beside those of every request, as they are.
-const PASSED: [HeaderName; 7] = [
-    header::CONTENT_TYPE,
-    header::RANGE,
-    header::IF_RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-];
 
 /// What a client asks for, by its path.
 pub(super) enum Asked {
@@ -347,51 +334,6 @@ fn ambiguous(service: &Service, providers: &[&Arc<Provider>]) -> Rejection {
     let message =
         format!("Several providers serve `{}`: name one in the header `{}`: {names}.", service.name, names::PROVIDER);
     Rejection::new(Fault::new(FaultKind::InvalidRequest, message).with_code("ambiguous_provider")).closing()
-}
-
-/// The request's head for the provider: the client's own, but for what is secret, of a connection, or ours.
-///
-/// # Errors
-///
-/// A value cannot stand in a header.
-pub(super) fn head(
-    session: &Session,
-    (admitted, call, attempt): (&Admitted, &Call, &Attempt),
-    version: Version,
-    (request_id, traceparent): (&str, Option<String>),
-) -> pingora::Result<RequestHeader> {
-    let client = session.req_header();
-    let base = attempt.lease.base_path();
-    let target = match call.service {
-        Some(_) => attempt.provider.layout.path(base, &call.target, &attempt.model),
-        None => Layout::default().path(base, &call.target, ""),
-    };
-    let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.insert(header::HOST, value_of(attempt.lease.host_header())?);
-    let held = || client.method == Method::POST && call.upload.is_none();
-    let length = match &call.upload {
-        Some(upload) => upload.length(),
-        None => held().then_some(attempt.body.len()),
-    };
-    if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    headers.insert(names::REQUEST_ID, value_of(request_id)?);
-    if let Some(traceparent) = traceparent {
-        headers.insert(names::TRACEPARENT, value_of(traceparent)?);
-    }
-    let own = services::HEADERS.iter().map(|name| HeaderName::from_static(name));
-    let passed = PASSED.into_iter().chain(own).chain(send::PASSED);
-    for name in passed {
-        if let Some(value) = client.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    if attempt.provider.format == admitted.format {
-        send::own_headers(admitted, attempt, &mut headers)?;
-    }
-    send::provider_headers(admitted, &attempt.provider, &mut headers);
-    request((call.method.clone(), &target, version), headers)
 }
 
 /// What is done with the answer: its errors are the provider's own words, but for those that are about our key.
