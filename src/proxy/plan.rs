@@ -216,7 +216,6 @@ impl Plan {
 
     fn step(&mut self, snapshot: &Snapshot, at: usize, permit: Option<Permit>) -> Option<Step> {
         let target = self.target(at)?;
-        let provider = snapshot.settings.providers.get(&target.provider)?;
         let (pool, tried) = (snapshot.pools.get(&target.provider)?, self.tried(at));
         let lease = match permit {
             Some(permit) => pool.pick_with(permit, self.key, &target.model, tried),
@@ -224,7 +223,7 @@ impl Plan {
         }?;
         let standing = snapshot.lineups.get(&self.route.name).and_then(|lineup| lineup.target(target.place));
         let busy = standing.map(Standing::begin);
-        let step = Step { provider: Arc::clone(provider), lease, model: target.model.clone(), busy };
+        let step = Step { provider: Arc::clone(lease.provider()), lease, model: target.model.clone(), busy };
         if at != self.at {
             self.at = at;
             self.tried.clear();

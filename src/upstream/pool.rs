@@ -24,8 +24,6 @@ const MOST_ADDRESSES: usize = 4;
 /// The endpoints of one provider in one config generation.
 pub struct Pool {
     fellows: Arc<Fellows>,
-    selector: Selector,
-    began: clock::Instant,
 }
 
 /// The endpoints of a provider in the newest config: an attempt of an older one that ends makes room there.
@@ -35,14 +33,19 @@ pub(super) struct Newest(Mutex<Weak<Fellows>>);
 impl Newest {
     /// So many endpoints fail their checks that the checks are not believed; `None` where no pool is left.
     pub(super) fn panics(&self) -> Option<bool> {
-        let fellows = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        fellows.map(|fellows| !fellows.checks_are_believed())
+        self.get().map(|fellows| !fellows.checks_are_believed())
+    }
+
+    fn get(&self) -> Option<Arc<Fellows>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 }
 
 /// The endpoints of a pool, as each of them sees the others.
 struct Fellows {
+    provider: Arc<Provider>,
     endpoints: Box<[Arc<Endpoint>]>,
+    selector: Selector,
     /// What bounds the attempts that run at all of them together, in every generation.
     bulkhead: Arc<Bulkhead>,
     newest: Arc<Newest>,
@@ -57,7 +60,7 @@ struct Fellows {
 
 impl Pool {
     pub(super) fn new(
-        provider: &Provider,
+        provider: &Arc<Provider>,
         endpoints: Vec<Endpoint>,
         (bulkhead, newest): (Arc<Bulkhead>, Arc<Newest>),
         began: clock::Instant,
@@ -70,11 +73,12 @@ impl Pool {
         let bounded = endpoints.iter().any(|endpoint| endpoint.most.is_some());
         let endpoints = endpoints.into_iter().map(Arc::new).collect();
         let panic = provider.breaker.panic;
-        let ejecting = Mutex::default();
-        let fellows = Arc::new(Fellows { endpoints, bulkhead, newest, bounded, panic, began, ejecting });
+        let (provider, ejecting) = (Arc::clone(provider), Mutex::default());
+        let fellows = Fellows { provider, endpoints, selector, bulkhead, newest, bounded, panic, began, ejecting };
+        let fellows = Arc::new(fellows);
         *fellows.newest.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&fellows);
         fellows.count_room();
-        Self { fellows, selector, began }
+        Self { fellows }
     }
 
     /// Chooses an endpoint for one attempt at `model`. `tried` are those that this request has used already and will not
@@ -85,16 +89,14 @@ impl Pool {
     pub fn pick(&self, key: u64, model: &str, tried: &[EndpointId]) -> Option<Lease> {
         self.fellows.make_room();
         let permit = self.fellows.bulkhead.enter()?;
-        self.pick_with(permit, key, model, tried)
+        self.fellows.lease(permit, &Wish { key, model, tried })
     }
 
-    /// The same for who has waited at [`Self::bulkhead`].
-    pub fn pick_with(&self, mut permit: Permit, key: u64, model: &str, tried: &[EndpointId]) -> Option<Lease> {
-        let mut lease = self.pick_at(&Wish { key, model, tried }, || elapsed_ms(self.began))?;
-        self.fellows.make_room();
-        permit.arrived();
-        lease.permit = Some(permit);
-        Some(lease)
+    /// The same for who has waited at [`Self::bulkhead`]. What it was given is a place of the newest config, which may be
+    /// at an endpoint that this one does not have, or at one that took fewer requests then.
+    pub fn pick_with(&self, permit: Permit, key: u64, model: &str, tried: &[EndpointId]) -> Option<Lease> {
+        let newest = self.fellows.newest.get();
+        newest.as_ref().unwrap_or(&self.fellows).lease(permit, &Wish { key, model, tried })
     }
 
     /// What bounds the attempts that run at all its endpoints together.
@@ -122,7 +124,7 @@ impl Pool {
     }
 
     fn is_open(&self, model: &str, tried: &[EndpointId], also: impl Fn(&Endpoint) -> bool) -> bool {
-        let now = elapsed_ms(self.began);
+        let now = elapsed_ms(self.fellows.began);
         let believed = self.fellows.checks_are_believed();
         let open = |endpoint: &Endpoint| gate(endpoint, believed, model, || now) != Gate::Held && also(endpoint);
         self.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.state.id) && open(endpoint))
@@ -130,7 +132,7 @@ impl Pool {
 
     /// Each endpoint, and why it takes no requests for `model` now, in an operator's words.
     pub fn obstacles(&self, model: &str) -> Vec<(Arc<str>, Option<&'static str>)> {
-        let now = elapsed_ms(self.began);
+        let now = elapsed_ms(self.fellows.began);
         let believed = self.fellows.checks_are_believed();
         self.fellows.make_room();
         let full = self.fellows.bulkhead.is_full();
@@ -156,7 +158,7 @@ impl Pool {
 
     /// Whether an endpoint is left at which nothing has failed of late, with whichever model.
     pub fn is_sound(&self, model: &str, tried: &[EndpointId]) -> bool {
-        let now = elapsed_ms(self.began);
+        let now = elapsed_ms(self.fellows.began);
         let believed = self.fellows.checks_are_believed();
         self.endpoints().iter().any(|endpoint| {
             let state = &endpoint.state;
@@ -176,56 +178,6 @@ impl Pool {
 
     fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.fellows.endpoints
-    }
-
-    fn pick_at(&self, wish: &Wish<'_>, now: impl Fn() -> u64) -> Option<Lease> {
-        let believed = self.fellows.checks_are_believed();
-        let usable =
-            |endpoint: &Endpoint| gate(endpoint, believed, wish.model, &now) != Gate::Held && endpoint.room() > 0;
-        // Each lost claim is another request's win and takes that endpoint out, so this ends.
-        for _ in 0..=self.len() {
-            let chance = random() % 1_000;
-            let ready =
-                |endpoint: &Endpoint| usable(endpoint) && chance < endpoint.state.ramp(endpoint.slow_start(), &now);
-            let Some(endpoint) = self.choose(wish, ready).or_else(|| self.choose(wish, usable)) else {
-                return self.fail_open(wish, believed, &now);
-            };
-            // A lost race for its last place is lost to another request, too.
-            if let Some(mut lease) = Lease::new(endpoint, &self.fellows)
-                && lease.claim(wish.model, &now)
-            {
-                return Some(lease);
-            }
-        }
-        None
-    }
-
-    /// The choice when nothing healthy is left untried.
-    fn fail_open(&self, wish: &Wish<'_>, believed: bool, now: &impl Fn() -> u64) -> Option<Lease> {
-        let at = now();
-        if self.endpoints().iter().any(|endpoint| gate(endpoint, believed, wish.model, || at) != Gate::Held) {
-            return None;
-        }
-        // One that only its checks complain about, or whose model is at its limit, may well serve; one that failed
-        // requests comes after it.
-        let answering = |endpoint: &Endpoint| endpoint.state.hold.gate(now) == Gate::Open && endpoint.room() > 0;
-        let endpoint = self.choose(wish, answering).or_else(|| {
-            let left = |endpoint: &&Arc<Endpoint>| !wish.tried.contains(&endpoint.state.id) && endpoint.room() > 0;
-            self.endpoints().iter().filter(left).min_by_key(|endpoint| endpoint.state.last_failed())
-        });
-        endpoint.and_then(|endpoint| Lease::new(endpoint, &self.fellows))
-    }
-
-    fn choose(&self, wish: &Wish<'_>, usable: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
-        let endpoints = self.endpoints();
-        let load = |index: usize| {
-            endpoints.get(index).map_or(u32::MAX, |endpoint| endpoint.state.in_flight.load(Ordering::Relaxed))
-        };
-        let usable = |index: usize| {
-            endpoints.get(index).is_some_and(|endpoint| !wish.tried.contains(&endpoint.state.id) && usable(endpoint))
-        };
-        let ask = Ask { key: wish.key, again: !wish.tried.is_empty() };
-        self.selector.choose(ask, load, usable).and_then(|index| endpoints.get(index))
     }
 }
 
@@ -249,6 +201,64 @@ fn trial_ms(endpoint: &Endpoint) -> u64 {
 }
 
 impl Fellows {
+    fn lease(self: &Arc<Self>, mut permit: Permit, wish: &Wish<'_>) -> Option<Lease> {
+        let mut lease = self.pick_at(wish, || elapsed_ms(self.began))?;
+        self.make_room();
+        permit.arrived();
+        lease.permit = Some(permit);
+        Some(lease)
+    }
+
+    fn pick_at(self: &Arc<Self>, wish: &Wish<'_>, now: impl Fn() -> u64) -> Option<Lease> {
+        let believed = self.checks_are_believed();
+        let usable =
+            |endpoint: &Endpoint| gate(endpoint, believed, wish.model, &now) != Gate::Held && endpoint.room() > 0;
+        // Each lost claim is another request's win and takes that endpoint out, so this ends.
+        for _ in 0..=self.endpoints.len() {
+            let chance = random() % 1_000;
+            let ready =
+                |endpoint: &Endpoint| usable(endpoint) && chance < endpoint.state.ramp(endpoint.slow_start(), &now);
+            let Some(endpoint) = self.choose(wish, ready).or_else(|| self.choose(wish, usable)) else {
+                return self.fail_open(wish, believed, &now);
+            };
+            // A lost race for its last place is lost to another request, too.
+            if let Some(mut lease) = Lease::new(endpoint, self)
+                && lease.claim(wish.model, &now)
+            {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// The choice when nothing healthy is left untried.
+    fn fail_open(self: &Arc<Self>, wish: &Wish<'_>, believed: bool, now: &impl Fn() -> u64) -> Option<Lease> {
+        let at = now();
+        if self.endpoints.iter().any(|endpoint| gate(endpoint, believed, wish.model, || at) != Gate::Held) {
+            return None;
+        }
+        // One that only its checks complain about, or whose model is at its limit, may well serve; one that failed
+        // requests comes after it.
+        let answering = |endpoint: &Endpoint| endpoint.state.hold.gate(now) == Gate::Open && endpoint.room() > 0;
+        let endpoint = self.choose(wish, answering).or_else(|| {
+            let left = |endpoint: &&Arc<Endpoint>| !wish.tried.contains(&endpoint.state.id) && endpoint.room() > 0;
+            self.endpoints.iter().filter(left).min_by_key(|endpoint| endpoint.state.last_failed())
+        });
+        endpoint.and_then(|endpoint| Lease::new(endpoint, self))
+    }
+
+    fn choose(&self, wish: &Wish<'_>, usable: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
+        let endpoints = &self.endpoints;
+        let load = |index: usize| {
+            endpoints.get(index).map_or(u32::MAX, |endpoint| endpoint.state.in_flight.load(Ordering::Relaxed))
+        };
+        let usable = |index: usize| {
+            endpoints.get(index).is_some_and(|endpoint| !wish.tried.contains(&endpoint.state.id) && usable(endpoint))
+        };
+        let ask = Ask { key: wish.key, again: !wish.tried.is_empty() };
+        self.selector.choose(ask, load, usable).and_then(|index| endpoints.get(index))
+    }
+
     /// Checks that most endpoints fail are more likely wrong than the endpoints; if not, few endpoints that get all the
     /// requests will soon be down too.
     fn checks_are_believed(&self) -> bool {
@@ -262,8 +272,7 @@ impl Fellows {
         if !self.bounded && !self.bulkhead.is_bounded_behind() {
             return;
         }
-        let newest = self.newest.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(newest) = newest {
+        if let Some(newest) = self.newest.get() {
             newest.count_room();
         }
     }
@@ -356,6 +365,11 @@ impl Lease {
             }
         }
         true
+    }
+
+    /// The provider, as the config says of it that has the endpoint.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.fellows.provider
     }
 
     /// Which endpoint it is.
@@ -525,7 +539,7 @@ mod tests {
     }
 
     fn pick_at(pool: &Pool, tried: &[EndpointId], now: u64) -> Option<Lease> {
-        pool.pick_at(&Wish { key: 0, model: "m", tried }, || now)
+        pool.fellows.pick_at(&Wish { key: 0, model: "m", tried }, || now)
     }
 
     /// The label of the pick at `now`, if any.
@@ -713,6 +727,36 @@ mod tests {
         drop(second);
         let _unbounded = pool(&fleet, provider(vec![endpoint("10.0.0.1:80")]));
         assert!(!newest.bulkhead().is_bounded_behind());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_since_an_older_config_gets_a_place_of_the_newest() {
+        for (case, newest, label) in [
+            ("it takes more", &[("10.0.0.1:80", 2)][..], "10.0.0.1:80"),
+            ("another joins it", &[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], "10.0.0.2:80"),
+            ("another takes its place", &[("10.0.0.2:80", 1)], "10.0.0.2:80"),
+        ] {
+            let fleet = Fleet::new();
+            let limited = |addresses: &[(&str, u32)]| {
+                let mut provider = bounded(addresses);
+                provider.limit = crate::limits::Rule { waiting: 5, patience: Duration::from_secs(5), ..provider.limit };
+                pool(&fleet, provider)
+            };
+            let old = limited(&[("10.0.0.1:80", 1)]);
+            let _running = old.pick(0, "m", &[]).unwrap();
+            let bulkhead = Arc::clone(old.bulkhead());
+            let waiting = tokio::spawn(async move {
+                let waiter = crate::limits::Waiter { client: "web".into(), class: crate::limits::Class::Normal };
+                bulkhead.wait(&waiter, clock::timer() + Duration::from_secs(5)).await
+            });
+            while old.bulkhead().waiting() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let _newest = limited(newest);
+            let permit = waiting.await.unwrap().expect(case);
+            let lease = old.pick_with(permit, 0, "m", &[]).expect(case);
+            assert_eq!(&**lease.label(), label, "{case}");
+        }
     }
 
     #[test]

@@ -185,6 +185,55 @@ async fn a_mounted_config_swapped_by_symlink_is_noticed() {
     until(&edge, "new", 200).await;
 }
 
+/// What is in line when an operator makes room is served at once, wherever the room is.
+#[tokio::test]
+async fn who_waits_goes_on_where_a_reload_makes_room() {
+    for (case, of_first, of_second) in [("more of the same", 3, 0), ("another endpoint", 1, 2), ("in its place", 0, 3)]
+    {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let first = Provider::start(move |request| match request.number {
+            0 => Wire::Chat.reply(false).hold(&held),
+            _ => Wire::Chat.reply(false),
+        })
+        .await;
+        let second = Provider::start(|request| match request.target.as_str() {
+            "/v1/messages" => Wire::Messages.reply(false),
+            _ => Wire::Chat.reply(false),
+        })
+        .await;
+        let conf = |kind: &str, of_first: u32, of_second: u32| {
+            let endpoint = |provider: &Provider, most: u32| match most {
+                0 => String::new(),
+                most => format!("{{url: \"{}\", max_concurrent: {most}}},", provider.url()),
+            };
+            let endpoints = endpoint(&first, of_first) + &endpoint(&second, of_second);
+            Conf::open()
+                .provider_yaml(&format!(
+                    "up: {{kind: {kind}, key: k, endpoints: [{endpoints}], queue: {{size: 9, wait: 60s}}}}"
+                ))
+                .model("m", "up/gpt")
+        };
+        let edge = Edge::start(&conf("openai", 1, 0)).await;
+        let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+        first.request(0).await;
+        let mut waiting = Vec::new();
+        for count in 1..=2 {
+            waiting.push(Wire::Chat.ask("m", false).open(edge.addr).await);
+            edge.metric_becomes("gateway_queue_depth", &[], f64::from(count)).await;
+        }
+        // What takes its place speaks another format: the request is told in that.
+        edge.rewrite(&conf(if of_first == 0 { "anthropic" } else { "openai" }, of_first, of_second));
+        assert!(edge.admin("POST", "/reload").await.status < 300);
+        for client in &mut waiting {
+            let answer = within(PATIENCE, case, client.response()).await;
+            assert_eq!(answer.status, 200, "{case}: {}", answer.text());
+        }
+        gate.open();
+        assert_eq!(within(PATIENCE, case, running.response()).await.status, 200, "{case}");
+    }
+}
+
 #[tokio::test]
 async fn many_reloads_under_load_fail_no_request() {
     let provider = Provider::always(Wire::Chat.reply(false)).await;
