@@ -22,20 +22,15 @@ const MAP: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("observe", &["clock"]),
     ("routing", &[]),
-    ("identity", &["clock", "secret"]),
     ("limits", &["clock"]),
-    ("ledger", &["clock"]),
     ("provider", &["limits", "secret"]),
-    ("upstream", &["clock", "limits", "observe", "provider"]),
-    ("config", &["clock", "identity", "ledger", "limits", "observe", "provider", "routing", "secret", "upstream"]),
-    (
-        "proxy",
-        &["clock", "config", "identity", "ledger", "limits", "observe", "provider", "routing", "secret", "upstream"],
-    ),
-    ("admin", &["clock", "config", "identity", "ledger", "limits", "observe", "provider", "upstream"]),
-    ("server", &["admin", "clock", "config", "limits", "observe", "provider", "proxy", "upstream"]),
+    ("upstream", &["clock", "limits", "provider"]),
+    ("config", &["limits", "observe", "provider", "routing", "secret", "upstream"]),
+    ("proxy", &["clock", "config", "limits", "observe", "provider", "routing", "upstream"]),
+    ("admin", &["observe"]),
+    ("server", &["admin", "clock", "config", "limits", "observe", "proxy", "upstream"]),
     ("simulate", &["clock"]),
-    ("cli", &["clock", "config", "observe", "server", "simulate"]),
+    ("cli", &["config", "observe", "server", "simulate"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
@@ -58,6 +53,11 @@ fn modules_import_only_what_the_map_allows() {
 }
 
 #[test]
+fn the_map_allows_only_what_is_used() {
+    hold(&unused(&ours(), MAP));
+}
+
+#[test]
 fn the_map_has_no_cycle() {
     for (at, (module, allowed)) in MAP.iter().enumerate() {
         for target in *allowed {
@@ -74,6 +74,7 @@ fn the_map_has_no_cycle() {
 fn the_map_is_drawn() {
     let page = fs::read_to_string("docs/architecture.md").unwrap();
     hold(&undrawn(&page, MAP));
+    hold(&imagined(&page, MAP));
 }
 
 #[test]
@@ -143,6 +144,12 @@ fn place(source: &Source) -> (String, usize) {
     (parts.first().copied().unwrap_or_default().to_owned(), parts.len())
 }
 
+/// What a source names of this crate, each with its line.
+fn imports(source: &Source) -> impl Iterator<Item = (usize, String)> {
+    let paths = source.paths("crate::").into_iter().chain(source.paths("tidegate::"));
+    paths.filter_map(|(line, path)| Some((line, path.into_iter().next()?)))
+}
+
 /// Imports between modules that the map does not have.
 fn edges(sources: &[Source], map: &[(&str, &[&str])]) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -152,10 +159,9 @@ fn edges(sources: &[Source], map: &[(&str, &[&str])]) -> Vec<String> {
             complaints.push(format!("{}: module `{module}` is not on the map: give it a row in MAP", source.path));
             continue;
         };
-        for (line, path) in source.paths("crate::").into_iter().chain(source.paths("tidegate::")) {
-            let target = path.first().map_or("", String::as_str);
+        for (line, target) in imports(source) {
             let ours = map.iter().any(|(name, _)| *name == target);
-            if ours && target != module && !allowed.contains(&target) {
+            if ours && target != module && !allowed.contains(&&*target) {
                 complaints.push(format!(
                     "{}:{line}: `{module}` may not use `{target}`; it may use {allowed:?}. Hand over a value or a trait from \
                      above, or move the shared part into a module below both",
@@ -175,6 +181,23 @@ fn edges(sources: &[Source], map: &[(&str, &[&str])]) -> Vec<String> {
     complaints
 }
 
+/// Rows of the map without a module, and imports that it allows to nobody.
+fn unused(sources: &[Source], map: &[(&str, &[&str])]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (module, allowed) in map {
+        let files: Vec<_> = sources.iter().filter(|source| place(source).0 == *module).collect();
+        if files.is_empty() {
+            complaints.push(format!("MAP: there is no module `{module}`: delete its row"));
+            continue;
+        }
+        let used: Vec<_> = files.iter().flat_map(|source| imports(source)).map(|(_, target)| target).collect();
+        complaints.extend(allowed.iter().filter(|target| !used.iter().any(|name| name == *target)).map(|target| {
+            format!("MAP: `{module}` uses nothing of `{target}`: delete the edge, so that a new use of it is seen")
+        }));
+    }
+    complaints
+}
+
 /// Rows of the map that the page does not show.
 fn undrawn(page: &str, map: &[(&str, &[&str])]) -> Vec<String> {
     let missing = |module: &str| !page.contains(&format!("`{module}`"));
@@ -182,6 +205,17 @@ fn undrawn(page: &str, map: &[(&str, &[&str])]) -> Vec<String> {
     modules
         .filter(|module| missing(module))
         .map(|module| format!("docs/architecture.md: `{module}` is missing: say what it is for and what it never does"))
+        .collect()
+}
+
+/// Rows of the page's table of modules that the map does not have.
+fn imagined(page: &str, map: &[(&str, &[&str])]) -> Vec<String> {
+    let table = page.lines().skip_while(|line| !line.starts_with("| module |")).skip(2);
+    let rows = table.take_while(|line| line.starts_with('|')).filter_map(|line| line.split('`').nth(1));
+    rows.filter(|row| !map.iter().any(|(module, _)| module == row))
+        .map(|row| {
+            format!("docs/architecture.md: there is no module `{row}`: delete its row, and its place in the drawing")
+        })
         .collect()
 }
 
@@ -373,6 +407,18 @@ mod rules_can_fail {
     }
 
     #[test]
+    fn rows_and_edges_of_nobody() {
+        let clock = Source::new("src/clock.rs", "");
+        let config = Source::new("src/config/mod.rs", "use crate::clock::now;");
+        let silent = Source::new("src/proxy/mod.rs", "// crate::clock\n#[cfg(test)]\nmod tests { use crate::clock; }");
+        let said = unused(&[clock, config, silent], SMALL);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said.join("\n").contains("`proxy` uses nothing of `clock`"), "{said:?}");
+        let said = unused(&[Source::new("src/clock.rs", "")], SMALL).join("\n");
+        assert!(said.contains("no module `proxy`") && said.contains("no module `config`"), "{said}");
+    }
+
+    #[test]
     fn links_of_the_codec() {
         let said = |manifest| links(manifest, &["bytes"]).join("\n");
         assert_eq!(said("[dependencies]\nbytes = { workspace = true }\n\n[dev-dependencies]\nproptest = \"1\""), "");
@@ -445,6 +491,13 @@ mod rules_can_fail {
     #[test]
     fn a_page_without_a_module() {
         assert!(undrawn("`clock` reads the time.", SMALL).join("\n").contains("`proxy` is missing"));
+    }
+
+    #[test]
+    fn a_page_with_a_module_too_many() {
+        let table = |row: &str| format!("| module | is for |\n|---|---|\n| `clock` | `time` |\n{row}\n| `else` | |\n");
+        assert!(imagined(&table(""), SMALL).is_empty());
+        assert!(imagined(&table("| `purse` | money |"), SMALL).join("\n").contains("no module `purse`"));
     }
 
     #[test]
