@@ -1,15 +1,22 @@
 //! The proxy: Pingora's hooks, each handed to the stage that it belongs to.
 //!
 //! ```text
-//! request_filter ───────────▶ admit    path, key, body, model
+//! request_filter ───────────▶ admit    path, key, body, model; `services` for what is no answer of a model
 //! upstream_peer ────────────▶ send     target, endpoint, that attempt's body
+//! fail_to_connect ──────────▶ fail     another address, another endpoint, or the end
+//! connected_to_upstream ────▶ fail     whether the connection was used before
 //! upstream_request_filter ──▶ send     path, host, credentials
-//! request_body_filter ──────▶          the attempt's body instead of the client's
+//! request_body_filter ──────▶ upload   a client's body that passes as it comes; of others, the attempt's own
 //! upstream_response_filter ─▶ receive  pass, translate, or try the next target
-//! response_body_filter ─────▶ pieces   one by one
-//! fail_to_proxy ────────────▶ refuse   in the client's own format
+//! response_body_filter ─────▶ pieces   one by one; `silence` where the client must hear something
+//! response_trailer_filter ──▶ pieces   the end of a body, where trailers bring it
+//! error_while_proxy ────────▶ fail     whose fault it is, and whether something follows
+//! fail_to_proxy ────────────▶ fail     the client is told, by `refuse` in its own format, or its answer is cut
 //! logging ──────────────────▶ settle   metrics and one line of log
 //! ```
+//!
+//! One step is a module of Pingora's, behind its filters: `length` tells the length of a translated answer, and what was lost,
+//! in a head that has not left yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
