@@ -102,13 +102,11 @@ impl Caller {
 }
 
 /// Why a request has no caller. Neither says whether a key exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthFailure {
     /// No key was presented.
-    #[error("no key was presented: send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`")]
     Missing,
     /// The key is not known.
-    #[error("the key is not known")]
     Unknown,
 }
 

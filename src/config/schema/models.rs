@@ -170,7 +170,8 @@ pub(in crate::config) static WHEN: Section = Section {
 
 pub(in crate::config) static CLIENT: Section = Section {
     path: "clients[]",
-    about: "Who may call. A key is accepted as `Authorization: Bearer`, `x-api-key` or `api-key`; its hash alone is kept.",
+    about: "Who may call. A key is accepted as `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`, and as `key` in the \
+            query, where clients of Gemini have it; its hash alone is kept.",
     fields: &[
         field("name", "text", Required, "Stands for the client in logs and metrics."),
         field(
