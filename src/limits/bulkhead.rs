@@ -195,7 +195,7 @@ impl Bulkhead {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Counts somebody who is refused without having asked for a place.
+    /// Counts somebody who is refused, also before a place was asked for.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }

@@ -17,8 +17,9 @@ const SLOTS: usize = 4096;
 
 /// Counts what each address does in a second, in bounded memory, however many addresses there are.
 ///
-/// It is an estimate that never counts too little: a guard against a flood, not a quota. The crate's own `Rate` looks
-/// at whole intervals that lie behind, and reads the clock by itself.
+/// It is an estimate, a guard against a flood and no quota: it counts too much where addresses meet in every row, and too
+/// little only of what comes while a new second's counts are cleared. The crate's own `Rate` looks at whole intervals that
+/// lie behind, and reads the clock by itself.
 pub struct AddressRate {
     began: Instant,
     /// The second that is counted, from 1.

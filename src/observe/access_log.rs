@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_translated_stream_has_every_field() {
-        let attempts = [attempt(None, Some("connect_refused")), attempt(Some(200), None)];
+        let attempts = [attempt(None, Some("upstream_unreachable")), attempt(Some(200), None)];
         let line = logged(&Settled {
             request_id: "r-1",
             trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
@@ -250,7 +250,7 @@ mod tests {
             shed: Some(("provider", "wait")),
             hedge: Some("won"),
             attempts: &attempts,
-            fallback: Some(Fallback { from: "a/b", to: "claude/*", reason: "connect_refused" }),
+            fallback: Some(Fallback { from: "a/b", to: "claude/*", reason: "upstream_unreachable" }),
             translation: Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: false }),
             losses: &[("logit_bias", "dropped"), ("image", "dropped"), ("image", "dropped")],
             error_type: None,
@@ -268,12 +268,12 @@ mod tests {
             "latency_ms": 1250.5, "overhead_us": 30, "ttft_ms": 90.0, "queue_ms": 5.0, "shed": "wait", "hedge": "won", "prompt_tokens": 15, "completion_tokens": 8,
             "tokens": {"input": 10, "output": 7, "cache_read": 5, "reasoning": 1}, "usage_source": "reported",
             "attempts": 2, "tries": [
-                {"provider": "claude", "upstream": "claude/api.anthropic.com:443", "error": "connect_refused",
+                {"provider": "claude", "upstream": "claude/api.anthropic.com:443", "error": "upstream_unreachable",
                  "duration_ms": 7.0},
                 {"provider": "claude", "upstream": "claude/api.anthropic.com:443", "status": 200, "ttfb_ms": 3.0,
                  "duration_ms": 7.0}],
             "losses": [{"field": "logit_bias", "action": "dropped"}, {"field": "image", "action": "dropped", "count": 2}],
-            "fallback": {"from": "a/b", "to": "claude/*", "reason": "connect_refused"},
+            "fallback": {"from": "a/b", "to": "claude/*", "reason": "upstream_unreachable"},
             "bytes_in": 100, "bytes_out": 2000, "events": 12,
         });
         assert_eq!(line, expected);

@@ -83,7 +83,7 @@ impl Observer {
         }
     }
 
-    /// Counts one check of a client key. `reason` comes from a closed set: `ok`, `missing`, `unknown_key`, ….
+    /// Counts one check of a client key. `reason` comes from a closed set: `ok`, `missing`, `unknown`.
     pub fn auth(&self, allowed: bool, reason: &'static str) {
         self.metrics.auth(if allowed { "allowed" } else { "denied" }, reason);
     }

@@ -123,7 +123,7 @@ pub struct Attempt {
     pub upstream: Arc<str>,
     /// The status that it answered with.
     pub status: Option<u16>,
-    /// What went wrong with the connection, from a closed set: `connect_refused`, `read_timeout`, …
+    /// What went wrong with the connection, from a closed set: `upstream_unreachable`, `upstream_timeout`, …
     pub error: Option<&'static str>,
     /// From the start of the try to the answer's first byte.
     pub ttfb: Option<Duration>,

@@ -237,7 +237,7 @@ pub(super) fn authenticate(
 }
 
 /// The keys that the client sent, in whichever headers its SDK uses, or in the query of a format that has it there. The
-/// query ends here: what it says is known by now or in `line`, and a key has no place in any log.
+/// query loses it here: it has no place in a log, and goes to no provider.
 fn take_keys(session: &mut Session) -> pingora::Result<Vec<String>> {
     let bearer = header(session, http::header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;

@@ -27,7 +27,7 @@ fn attempts() -> [Attempt; 2] {
         ttfb: Some(Duration::from_millis(30)),
         duration: Duration::from_millis(300),
     };
-    [attempt("a:443", None, Some("connect_refused")), attempt("b:443", Some(200), None)]
+    [attempt("a:443", None, Some("upstream_unreachable")), attempt("b:443", Some(200), None)]
 }
 
 fn exchange(attempts: &[Attempt]) -> Settled<'_> {
@@ -56,7 +56,7 @@ fn exchange(attempts: &[Attempt]) -> Settled<'_> {
             reasoning: Some(4),
         },
         attempts,
-        fallback: Some(Fallback { from: "gpt/x", to: "claude/*", reason: "connect_refused" }),
+        fallback: Some(Fallback { from: "gpt/x", to: "claude/*", reason: "upstream_unreachable" }),
         translation: Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: false }),
         losses: &[("seed", "dropped"), ("seed", "dropped")],
         ..Settled::default()
@@ -99,11 +99,14 @@ fn one_exchange_is_in_every_family_it_touches() {
             (r#"gateway_tokens_total{key="web",model="claude-*",provider="claude",type="reasoning"}"#, 8.0),
             (r#"gateway_upstream_requests_total{provider="claude",status="error",upstream="a:443"}"#, 2.0),
             (r#"gateway_upstream_requests_total{provider="claude",status="200",upstream="b:443"}"#, 2.0),
-            (r#"gateway_upstream_errors_total{error_type="connect_refused",provider="claude",upstream="a:443"}"#, 2.0),
+            (
+                r#"gateway_upstream_errors_total{error_type="upstream_unreachable",provider="claude",upstream="a:443"}"#,
+                2.0,
+            ),
             (r#"gateway_upstream_ttfb_seconds_count{provider="claude",upstream="b:443"}"#, 2.0),
             (r#"gateway_upstream_duration_seconds_count{model="claude-*",provider="claude",upstream="b:443"}"#, 2.0),
-            (r#"gateway_retry_attempts_total{reason="connect_refused",upstream="b:443"}"#, 2.0),
-            (r#"gateway_fallbacks_total{from="gpt/x",reason="connect_refused",to="claude/*"}"#, 2.0),
+            (r#"gateway_retry_attempts_total{reason="upstream_unreachable",upstream="b:443"}"#, 2.0),
+            (r#"gateway_fallbacks_total{from="gpt/x",reason="upstream_unreachable",to="claude/*"}"#, 2.0),
             (r#"gateway_stream_events_total{provider="claude"}"#, 14.0),
             (r#"gateway_stream_bytes_total{provider="claude"}"#, 2000.0),
             (r#"gateway_stream_duration_seconds_count{provider="claude"}"#, 2.0),
@@ -132,7 +135,7 @@ fn failures_cuts_and_missing_usage_are_counted() {
     let failed = Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: true });
     metrics.settle(&Settled { aborted: Some(cut), translation: failed, status: 999, ..exchange(&[]) });
     metrics.auth("allowed", "ok");
-    metrics.auth("denied", "unknown_key");
+    metrics.auth("denied", "unknown");
     metrics.reload(true);
     metrics.reload(false);
     let found = samples(&metrics);
@@ -148,7 +151,7 @@ fn failures_cuts_and_missing_usage_are_counted() {
                 2.0,
             ),
             (r#"gateway_auth_requests_total{reason="ok",result="allowed"}"#, 1.0),
-            (r#"gateway_auth_requests_total{reason="unknown_key",result="denied"}"#, 1.0),
+            (r#"gateway_auth_requests_total{reason="unknown",result="denied"}"#, 1.0),
             (r#"gateway_config_reloads_total{result="success"}"#, 1.0),
             (r#"gateway_config_reloads_total{result="rejected"}"#, 1.0),
         ],
@@ -254,7 +257,7 @@ fn full(aliases: &[Alias]) -> Metrics {
     metrics.settle(&Settled { endpoint: Endpoint::Models, status: 200, ..Settled::default() });
     metrics.auth("allowed", "ok");
     metrics.auth("denied", "missing");
-    metrics.auth("denied", "unknown_key");
+    metrics.auth("denied", "unknown");
     drop(metrics.in_flight(Endpoint::Messages, Method::Post));
     metrics
 }
@@ -269,7 +272,7 @@ fn aliases_show_the_same_values_summed_over_the_labels_they_lack() {
             (r#"http_request_duration_seconds_count{method="POST",path="/v1/chat/completions",status="200"}"#, 2.0),
             (r#"http_requests_in_flight{method="POST",path="/v1/messages"}"#, 0.0),
             (r#"auth_requests_total{result="denied"}"#, 2.0),
-            (r#"upstream_errors_total{upstream="a:443",provider="claude",error_type="connect_refused"}"#, 2.0),
+            (r#"upstream_errors_total{upstream="a:443",provider="claude",error_type="upstream_unreachable"}"#, 2.0),
             (r#"upstream_request_duration_seconds_count{upstream="b:443",provider="claude"}"#, 2.0),
             (r#"streaming_bytes_total{provider="claude"}"#, 2000.0),
             (r#"llm_tokens_total{api_key="app",provider="claude",model="claude-*",type="input"}"#, 10.0),
