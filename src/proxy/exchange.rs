@@ -151,7 +151,7 @@ pub struct Sending {
     pub attempt: Option<Attempt>,
     /// The provider's `retry-after` of the last failed attempt.
     pub retry_after: Option<String>,
-    /// The same, read.
+    /// How long the provider of the last failed attempt asks to wait, in whichever header it says so.
     pub asked: Option<Duration>,
     /// The further attempts that the requests for this model may cause.
     pub budget: Option<Arc<RetryBudget>>,

@@ -10,9 +10,9 @@ pub(super) const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const LOSS: &str = "x-tidegate-loss";
-/// Most bytes of its value, of a request and of an answer each.
+/// Most bytes of [`LOSS`]'s value that a request's losses take, and as many more that those of its answer take.
 pub(super) const LOSS_MOST: usize = 1024;
-/// Anthropic's name for it.
+/// Where some vendors' SDKs look for [`REQUEST_ID`].
 pub(super) const PLAIN_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Where an operation goes that names no model.
 pub(super) const PROVIDER: &str = "x-tidegate-provider";

@@ -38,10 +38,11 @@ pub struct Fleet {
 struct Known {
     last_id: u64,
     states: HashMap<Identity, Weak<State>>,
+    /// Budgets of further attempts, by the model's name.
     budgets: HashMap<Arc<str>, Weak<RetryBudget>>,
     /// What the models pay for further attempts together; from the first config on.
     common: Option<Arc<Account>>,
-    /// Those of hedges.
+    /// Budgets of hedges, by the model's name.
     hedges: HashMap<Arc<str>, Weak<RetryBudget>>,
     /// By the provider's name.
     newest: HashMap<Arc<str>, Weak<Newest>>,

@@ -261,7 +261,7 @@ pub struct Spec {
     pub object_answers: bool,
     /// A key that is refused may be called a bad request (400), which only the body tells.
     pub bad_key_is_bad_request: bool,
-    /// Deepest version of the vendor's documents and SDKs that it was written by.
+    /// The vendor's documents and SDKs that it was written by, with their versions.
     pub source: &'static str,
     /// What of the hub this format cannot carry in a request, class and reason; makes `docs/formats.md`.
     pub request_losses: &'static [(Field, &'static str)],
