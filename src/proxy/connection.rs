@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{Method, Version};
+use http::Version;
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 
-use super::names;
 use super::refuse::Rejection;
+use super::{method, names};
 use crate::config::{ClientTimeouts, Server};
 
 /// Bytes a second that a client must at least take of a large piece.
@@ -49,11 +49,11 @@ pub(super) fn refusal(session: &mut Session, server: &Server, client: Option<IpA
         let fault = Fault::new(FaultKind::Permission, "Requests from this address are not served.");
         return Some(Rejection::new(fault).labelled("address").closing());
     }
-    if matches!(head.method, Method::CONNECT | Method::TRACE) {
-        let mut fault = Fault::new(FaultKind::InvalidRequest, "This method is not served here.");
-        fault.status = 405;
-        let mut rejection = Rejection::new(fault).labelled("method_refused").closing();
-        rejection.allow = Some("GET, HEAD, POST");
+    if let Some(unserved) = method::unserved(head.method.as_str().as_bytes()) {
+        let mut fault = Fault::new(FaultKind::InvalidRequest, unserved.message);
+        fault.status = unserved.status;
+        let mut rejection = Rejection::new(fault).labelled(unserved.label).closing();
+        rejection.allow = (unserved.status == 405).then_some(method::SERVED);
         return Some(rejection);
     }
     let count = server.limits.header_count;

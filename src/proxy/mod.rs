@@ -44,6 +44,7 @@ mod hedge;
 mod ids;
 mod late;
 mod length;
+mod method;
 mod models;
 mod names;
 mod overload;
@@ -64,6 +65,7 @@ mod upload;
 use admit::Admission;
 pub use exchange::Exchange;
 use exchange::Phase;
+pub use method::{Unserved, is_served, unserved};
 pub use unread::{Unread, Unreads};
 
 use crate::clock;

@@ -8,6 +8,7 @@ use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{Format, wire};
 
 use super::ids::Ids;
+use super::method;
 use crate::observe::{Endpoint, Method, Observer, Settled};
 
 /// Answers them.
@@ -54,7 +55,7 @@ impl Unreads {
             answer.push_str(&format!("{name}: {request_id}\r\n"));
         }
         if status == 405 {
-            answer.push_str("allow: GET, HEAD, POST\r\n");
+            answer.push_str(&format!("allow: {}\r\n", method::SERVED));
         }
         answer.push_str("connection: close\r\n\r\n");
         let mut answer = answer.into_bytes();

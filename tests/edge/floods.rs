@@ -146,7 +146,10 @@ async fn heads_over_http2_are_as_strict() {
     let answer = client.ask(&many).await;
     assert!(answer.status == 431 && answer.text().contains("more than 100 headers"), "{answer:?}");
     let trace = client.ask(&Ask { method: "TRACE".to_owned(), ..Ask::get("/v1/chat/completions") }).await;
-    assert_eq!(trace.status, 405, "{trace:?}");
+    let served = Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    assert_eq!((trace.status, trace.header("allow")), (405, served), "{trace:?}");
+    let brew = client.ask(&Ask { method: "BREW".to_owned(), ..Ask::get("/v1/chat/completions") }).await;
+    assert_eq!(brew.status, 501, "{brew:?}");
     let foreign = client.ask(&Wire::Chat.ask("m", false).header("host", "other.test")).await;
     assert_eq!(foreign.status, 400, "{foreign:?}");
     for (name, value) in [("connection", "close"), ("transfer-encoding", "chunked"), ("upgrade", "h2c"), ("te", "gzip")]

@@ -87,6 +87,8 @@ async fn trap_smuggling_heads_reach_no_provider() {
         let answer = attack(&edge, bytes.as_bytes()).await;
         let shown: String = bytes.chars().take(200).collect();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}\n{answer}");
+        let allowed = answer.contains("\r\nallow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+        assert_eq!(allowed, *status == 405, "{shown:?}\n{answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing behind it is served: {shown:?}\n{answer}");
         assert!(answer.contains("\"error\"") && answer.contains("connection: close"), "{shown:?}\n{answer}");
     }

@@ -1,11 +1,7 @@
 //! A request's head over HTTP/1, read more strictly than the parser behind it: what two readers could take in two ways
 //! is refused before either sees it (RFC 9112 sections 2.2, 3, 5 and 6).
 
-/// The methods that something here may be asked by; others are unknown to us.
-const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];
-
-/// Methods that make a tunnel or send the request back.
-const REFUSED_METHODS: [&[u8]; 3] = [b"CONNECT", b"TRACE", b"TRACK"];
+use crate::proxy::{Unserved, is_served, unserved};
 
 /// Longest name of a method.
 const METHOD_SIZE: usize = 32;
@@ -167,7 +163,7 @@ pub(super) fn target(head: &[u8]) -> Option<&str> {
 pub(super) fn method(head: &[u8]) -> Option<&str> {
     let line = lines(head).next()?;
     let method = line.split(|byte| *byte == b' ').next()?;
-    METHODS.contains(&method).then(|| std::str::from_utf8(method).ok()).flatten()
+    is_served(method).then(|| std::str::from_utf8(method).ok()).flatten()
 }
 
 /// The lines of a head, without their ends and without the empty one.
@@ -208,12 +204,8 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
         }
         _ => return Err(FORM),
     };
-    if REFUSED_METHODS.contains(&method) {
-        let message = "This method is not served here.";
-        return Err(Fault { status: 405, label: "method_refused", message });
-    }
-    if !METHODS.contains(&method) {
-        return Err(Fault { status: 501, label: "method_unknown", message: "This method is not known here." });
+    if let Some(Unserved { status, label, message }) = unserved(method) {
+        return Err(Fault { status, label, message });
     }
     Ok(Line { authority: target_authority(method, target)?, old })
 }
