@@ -8,6 +8,8 @@
     reason = "a test: it may stop at once, and offsets come from searches"
 )]
 
+#[path = "architecture/codes.rs"]
+mod codes;
 #[path = "architecture/source.rs"]
 mod source;
 
@@ -75,6 +77,13 @@ fn the_map_is_drawn() {
     let page = fs::read_to_string("docs/architecture.md").unwrap();
     hold(&undrawn(&page, MAP));
     hold(&imagined(&page, MAP));
+}
+
+#[test]
+fn errors_are_explained_to_operators() {
+    let page = fs::read_to_string("docs/operations.md").unwrap();
+    hold(&codes::unexplained(&all(), &page));
+    hold(&codes::unsaid(&all(), &page));
 }
 
 #[test]

@@ -54,6 +54,18 @@ impl Source {
         })
     }
 
+    /// Every literal that stands on one line, behind all that is before it.
+    pub(crate) fn literals(&self) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while let Some(next) = self.code[at..].find('"') {
+            let begin = at + next;
+            at = begin + self.code[begin..].bytes().take_while(|byte| *byte == b'"').count();
+            found.push((&self.words[..begin], self.words[begin..at].trim_matches('"')));
+        }
+        found
+    }
+
     /// The paths that follow each `root` (such as `crate::`), one element per name, groups taken apart.
     pub(crate) fn paths(&self, root: &str) -> Vec<(usize, Vec<String>)> {
         self.places(root)
