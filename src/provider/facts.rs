@@ -93,6 +93,7 @@ pub struct Said {
     pub sampling_with_effort: Option<bool>,
     pub structured: Option<bool>,
     pub structured_with_tools: Option<bool>,
+    pub thinks_unasked: Option<bool>,
     pub vision: Option<bool>,
 }
 
@@ -129,7 +130,7 @@ struct Flag {
     fact: fn(&mut Facts) -> &mut bool,
 }
 
-const FLAGS: [Flag; 15] = [
+const FLAGS: [Flag; 16] = [
     flag("cache_breakpoints", |said| &mut said.cache_breakpoints, |facts| &mut facts.cache_breakpoints),
     flag("custom_tools", |said| &mut said.custom_tools, |facts| &mut facts.custom_tools),
     flag("developer_role", |said| &mut said.developer_role, |facts| &mut facts.developer_role),
@@ -144,6 +145,7 @@ const FLAGS: [Flag; 15] = [
     flag("sampling_with_effort", |said| &mut said.sampling_with_effort, |facts| &mut facts.sampling_with_effort),
     flag("structured", |said| &mut said.structured, |facts| &mut facts.structured),
     flag("structured_with_tools", |said| &mut said.structured_with_tools, |facts| &mut facts.structured_with_tools),
+    flag("thinks_unasked", |said| &mut said.thinks_unasked, |facts| &mut facts.thinks_unasked),
     flag("vision", |said| &mut said.vision, |facts| &mut facts.vision),
 ];
 
@@ -335,8 +337,13 @@ mod tests {
             ("gpt-4.1", true, true, true),
             ("gpt-5-mini", false, false, false),
             ("gpt-5.1", true, true, false),
-            ("gpt-5.6-sol", true, true, false),
+            ("gpt-5.4-mini", true, true, false),
+            ("gpt-5.5", false, true, false),
+            ("gpt-5.6-sol", false, true, false),
+            ("gpt-5.3-codex", false, false, false),
+            ("gpt-5.2-chat-latest", false, false, false),
             ("gpt-6", false, false, false),
+            ("gpt-6-luna", false, true, false),
         ] {
             let facts = plain(model).facts;
             let taken = [None, Some(Effort::None), Some(Effort::Low)].map(|effort| facts.takes_sampling(effort));

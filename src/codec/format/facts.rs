@@ -16,6 +16,8 @@ pub struct Facts {
     pub sampling: bool,
     /// Takes them where it is asked to think, too (`OpenAI`).
     pub sampling_with_effort: bool,
+    /// Thinks where nothing is said of it, and not only where it is asked to.
+    pub thinks_unasked: bool,
     /// Can be made to call a tool (`any`, a named one).
     pub forced_tool: bool,
     /// Continues an assistant turn that the client began.
@@ -95,7 +97,8 @@ impl Facts {
     /// True if it can be told how to choose its words where it is asked for `effort`.
     #[must_use]
     pub fn takes_sampling(&self, effort: Option<Effort>) -> bool {
-        self.sampling && (self.sampling_with_effort || effort.is_none_or(|effort| effort == Effort::None))
+        let thinks = effort.map_or(self.thinks_unasked, |effort| effort != Effort::None);
+        self.sampling && (self.sampling_with_effort || !thinks)
     }
 
     /// True for an item of the beta header that the server takes.
@@ -112,6 +115,7 @@ impl Default for Facts {
             thinking: ThinkingForm::Adaptive,
             sampling: true,
             sampling_with_effort: true,
+            thinks_unasked: false,
             forced_tool: true,
             prefill: true,
             mid_system: true,

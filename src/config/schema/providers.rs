@@ -457,6 +457,12 @@ pub(in crate::config) static FACTS: Section = Section {
             "It takes a schema for its answer beside tools (Gemini).",
         ),
         field(
+            "thinks_unasked",
+            "`true` or `false`",
+            Otherwise("as known, or `false`"),
+            "It thinks where nothing is said of it, and not only where it is asked to.",
+        ),
+        field(
             "vision",
             "`true` or `false`",
             KNOWN,

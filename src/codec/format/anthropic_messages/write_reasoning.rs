@@ -57,7 +57,7 @@ pub(super) struct Around {
 /// Plans thinking and the limit by what the model takes.
 pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report: &mut Report<'_>) -> Plan {
     let asked = &request.reasoning;
-    let (mut thinking, effort) = match facts.thinking {
+    let (mut thinking, mut effort) = match facts.thinking {
         ThinkingForm::None => {
             let wanted = wants(asked) || asked.show == Some(true);
             report.gone(Field::Reasoning, wanted, "this model does not think");
@@ -66,9 +66,14 @@ pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report:
         ThinkingForm::Budget => budgeted(request, report),
         ThinkingForm::Adaptive | ThinkingForm::Always => adaptive(request, facts, report),
     };
-    if around.forced_tool && thinking.is_on() {
-        report.field(Field::Reasoning, Action::Dropped, "no thinking where the model must call a tool");
+    let unasked = facts.thinks_unasked && thinking == Thinking::Unsaid && !report.is_own();
+    if around.forced_tool && (thinking.is_on() || unasked) {
+        report.gone(Field::Reasoning, thinking.is_on(), "no thinking where the model must call a tool");
         thinking = if facts.thinking == ThinkingForm::Adaptive { Thinking::Disabled } else { Thinking::Unsaid };
+        if effort > Some(Effort::High) && thinking == Thinking::Disabled {
+            report.field(Field::Reasoning, Action::Converted, "an effort above high goes with thinking alone");
+            effort = Some(Effort::High);
+        }
     }
     if around.lacks_thinking && matches!(thinking, Thinking::Budget(_)) {
         report.field(Field::Reasoning, Action::Dropped, "the thinking behind the last tool call did not come back");

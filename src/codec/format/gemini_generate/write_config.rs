@@ -5,7 +5,7 @@ use super::schema_refs::Room;
 use super::wire::write_sub_extras;
 use super::write_part::Pen;
 use super::{schema_strip, schema_write};
-use crate::format::{Facts, ThinkingForm};
+use crate::format::{Efforts, Facts, ThinkingForm};
 use crate::hub::{Action, Effort, Field, OutputSpec, ReasoningForm, Refusal, Request};
 use crate::json::{Json, Text, Writer};
 
@@ -33,14 +33,14 @@ pub(super) fn think(request: &Request<'_>, facts: &Facts, report: &mut Report<'_
             return Thinking::default();
         }
         ThinkingForm::Budget => budgeted(request, facts, report),
-        ThinkingForm::Adaptive | ThinkingForm::Always => levelled(request, report),
+        ThinkingForm::Adaptive | ThinkingForm::Always => levelled(request, facts, report),
     };
     // A client that asks for reasoning wants to see it, where its own format would show it.
     thinking.show = asked.show.or((wants && !report.is_own()).then_some(true));
     thinking
 }
 
-fn levelled(request: &Request<'_>, report: &mut Report<'_>) -> Thinking {
+fn levelled(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> Thinking {
     let asked = &request.reasoning;
     if report.is_own() && asked.effort.is_none() {
         // Newer models take budgets still.
@@ -60,16 +60,18 @@ fn levelled(request: &Request<'_>, report: &mut Report<'_>) -> Thinking {
         }
         (None, _, None) => None,
     };
-    let level = effort.map(|effort| match effort {
-        Effort::None => {
-            report.field(Field::Reasoning, Action::Converted, "thinking cannot be turned off; the least is asked for");
-            "MINIMAL"
-        }
-        Effort::Minimal => "MINIMAL",
+    if effort == Some(Effort::None) {
+        report.field(Field::Reasoning, Action::Converted, "thinking cannot be turned off; the least is asked for");
+    }
+    // What was asked for in a word was fitted to the model before.
+    let fitted = effort.and_then(|effort| if report.is_own() { None } else { facts.efforts.nearest(effort) });
+    let level = fitted.or(effort).map(|effort| match effort {
+        Effort::None | Effort::Minimal => "MINIMAL",
         Effort::Low => "LOW",
         Effort::Medium => "MEDIUM",
         Effort::High => "HIGH",
-        Effort::Xhigh if report.is_own() => "XHIGH",
+        // Of a model of which nothing is known this is not known either.
+        Effort::Xhigh if report.is_own() || facts.efforts != Efforts::ALL => "XHIGH",
         Effort::Xhigh | Effort::Max => {
             report.field(Field::Reasoning, Action::Converted, "the highest level that every model takes is asked for");
             "HIGH"
