@@ -60,6 +60,10 @@ pub fn await_upload(peer: &mut HttpPeer, longest: Duration) {
     }
 }
 
+/// For so long what was sent may stay unconfirmed, at least: `timeouts.write` is for a provider that takes nothing.
+#[cfg(target_os = "linux")]
+const UNCONFIRMED: Duration = Duration::from_secs(30);
+
 fn options(provider: &Provider, spec: &EndpointSpec) -> PeerOptions {
     let timeouts = &provider.timeouts;
     let mut options = PeerOptions::new();
@@ -73,13 +77,13 @@ fn options(provider: &Provider, spec: &EndpointSpec) -> PeerOptions {
     options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
     // A model may think for minutes without a byte; this keeps NAT gateways from forgetting the connection, and notices
-    // a machine that is gone.
+    // a machine that is gone, also one that has not confirmed what was sent to it.
     options.tcp_keepalive = Some(TcpKeepalive {
         idle: Duration::from_secs(30),
         interval: Duration::from_secs(10),
         count: 6,
         #[cfg(target_os = "linux")]
-        user_timeout: Duration::ZERO,
+        user_timeout: timeouts.write.max(UNCONFIRMED),
     });
     options.ca = provider.authorities.as_deref().map(for_pingora);
     let (most, least) = versions(spec);

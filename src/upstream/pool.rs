@@ -99,6 +99,12 @@ impl Pool {
         newest.as_ref().unwrap_or(&self.fellows).lease(permit, &Wish { key, model, tried })
     }
 
+    /// Counts anew how many more attempts its endpoints take, for those who wait at [`Self::bulkhead`]: that a check
+    /// passes or a hold is over tells nobody.
+    pub fn look(&self) {
+        self.fellows.make_room();
+    }
+
     /// What bounds the attempts that run at all its endpoints together.
     pub fn bulkhead(&self) -> &Arc<Bulkhead> {
         &self.fellows.bulkhead

@@ -486,6 +486,27 @@ async fn a_provider_that_stops_reading_is_heard_and_costs_no_more_than_its_time(
     }
 }
 
+/// A balancer that forgets its flows, or a server that hangs, leaves a connection open on which nothing comes any more.
+#[tokio::test]
+async fn an_http2_connection_that_has_fallen_silent_gets_no_further_requests() {
+    for stream in [false, true] {
+        let never = Gate::new();
+        let provider = Provider::speaking(Speaks::H2c, move |request| match (request.connection, request.number) {
+            (0, 1..) => Wire::Chat.reply(stream).hold(&never),
+            _ => Wire::Chat.reply(stream),
+        })
+        .await;
+        let more = "http: h2, timeouts: {first_byte: 300ms, read: 300ms}";
+        let conf = Conf::open().provider_at("up", "openai", &provider.url(), more);
+        let edge = Edge::start(&conf.model("m", "{targets: [up/m], retries: {rounds: 0}}")).await;
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            statuses.push(Wire::Chat.ask("m", stream).send(edge.addr).await.status);
+        }
+        assert_eq!((statuses, provider.connections()), (vec![200, 504, 200, 200], 2), "stream: {stream}");
+    }
+}
+
 #[tokio::test]
 async fn a_provider_that_wants_http1_after_all_gets_it() {
     let authority = Authority::new();

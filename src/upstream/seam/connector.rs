@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ahash::AHashSet;
+use ahash::AHashMap;
 
 use async_trait::async_trait;
 use pingora_core::connectors::ConnectorOptions;
@@ -19,6 +19,13 @@ use super::gather::gathering;
 use super::idle::Idle;
 use super::session::SeamSession;
 use super::{plain, versions, wants_fresh};
+use crate::clock::{self, Instant};
+
+/// For so long a peer that agreed to HTTP/2 and refused it is asked by HTTP/1.1.
+const DOWNGRADED_FOR: Duration = Duration::from_secs(600);
+
+/// Most such peers that are remembered.
+const MOST_DOWNGRADED: usize = 1_024;
 
 /// Connects sessions of the seam, over HTTP/1.1 and HTTP/2, and keeps their connections.
 pub struct Seam(Arc<Roads>);
@@ -28,9 +35,9 @@ pub(super) struct Roads {
     plain: Plain,
     /// Connections of HTTP/1.1; those of HTTP/2 carry several requests at once, and are Pingora's to keep.
     idle: Arc<Idle>,
-    /// Peers, by their hash, that agreed on HTTP/2 and then asked for HTTP/1.1. Pingora's own note of them does not keep
-    /// it from taking another stream of the connection that stands.
-    downgraded: RwLock<AHashSet<u64>>,
+    /// Peers, by their hash, that agreed on HTTP/2 and then asked for HTTP/1.1, and when. Pingora's own note of them does
+    /// not keep it from taking another stream of the connection that stands.
+    downgraded: RwLock<AHashMap<u64, Instant>>,
 }
 
 impl Seam {
@@ -86,7 +93,7 @@ impl Roads {
     pub(super) async fn close(&self, session: Box<SeamSession>, peer: &HttpPeer, idle: Option<Duration>) {
         let key = session.key;
         if session.is_downgraded() && versions(peer).1 == 1 {
-            self.downgraded.write().unwrap_or_else(PoisonError::into_inner).insert(key);
+            self.downgrade(key, peer);
         }
         match session.into_reusable().await {
             Some(HttpSession::H1(mut session)) => {
@@ -109,12 +116,23 @@ impl Roads {
         self.close(session, peer, peer.options.idle_timeout).await;
     }
 
+    /// Asks the peer by HTTP/1.1 for a while.
+    fn downgrade(&self, key: u64, peer: &HttpPeer) {
+        let mut downgraded = self.downgraded.write().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        downgraded.retain(|_, since| now.saturating_duration_since(*since) < DOWNGRADED_FOR);
+        if downgraded.len() < MOST_DOWNGRADED && downgraded.insert(key, now).is_none() {
+            log::warn!("{peer}: it agrees to HTTP/2 and refuses it; it is asked by HTTP/1.1 for a while");
+        }
+    }
+
     /// The peer with this hash as Pingora's connector takes it.
     fn peer(&self, marked: &HttpPeer, key: u64) -> HttpPeer {
         let mut peer = plain(marked);
         if peer.options.alpn.get_max_http_version() == 2 {
             let downgraded = self.downgraded.read().unwrap_or_else(PoisonError::into_inner);
-            if downgraded.contains(&key) {
+            let is_recent = |since: &Instant| clock::now().saturating_duration_since(*since) < DOWNGRADED_FOR;
+            if downgraded.get(&key).is_some_and(is_recent) {
                 peer.options.set_http_version(1, 1);
             }
         }

@@ -112,6 +112,7 @@ impl SeamSession {
             return Ok(false);
         }
         framing::check(head)?;
+        self.unheard.heard();
         let packed = Packed::of(head);
         self.kind = Kind::of(packed.as_ref().map_or(head, Packed::head));
         // What ends with its head holds nothing.

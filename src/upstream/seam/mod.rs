@@ -21,6 +21,7 @@ mod idle;
 mod join;
 mod race;
 mod session;
+mod unheard;
 mod writer;
 
 use std::fmt;

@@ -24,6 +24,7 @@ use super::connector::Roads;
 use super::early::Early;
 use super::gather;
 use super::hold::Kind;
+use super::unheard::Unheard;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, Cut, HEARTBEAT, LINGER, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
@@ -94,7 +95,8 @@ pub struct SeamSession {
     /// Something went wrong; the connection is not used again.
     pub(super) failed: bool,
     /// The provider speaks HTTP/2 only to say that it does not.
-    downgraded: bool,
+    pub(super) downgraded: bool,
+    pub(super) unheard: Unheard,
     /// Where what is left of a request goes whose answer comes from another peer.
     void: Option<mpsc::Receiver<Part>>,
 }
@@ -104,6 +106,7 @@ impl SeamSession {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course::patient(Format::DEFAULT, forever);
         Box::new(Self {
+            unheard: Unheard::new(&inner),
             inner,
             key,
             roads: Arc::clone(roads),
@@ -261,13 +264,6 @@ impl SeamSession {
             self.note(error);
         }
         piece
-    }
-
-    /// Remembers what an error says of the connection.
-    pub(super) fn note(&mut self, error: &Error) {
-        self.failed = true;
-        let refused = matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2);
-        self.downgraded |= refused && matches!(self.inner, HttpSession::H2(_));
     }
 
     async fn read_within(&mut self, wait: Duration) -> Result<Read> {
