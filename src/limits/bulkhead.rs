@@ -71,6 +71,8 @@ pub struct Bulkhead {
     /// Places given to waiters that have not gone on to a place behind this one.
     bound: AtomicUsize,
     waiting: AtomicUsize,
+    /// Those who wait beside the line, for what its order does not know.
+    beside: AtomicUsize,
     adapts: AtomicBool,
     refused: AtomicU64,
     rule: ArcSwap<Rule>,
@@ -92,6 +94,7 @@ impl Bulkhead {
             room: AtomicUsize::new(usize::MAX),
             bound: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            beside: AtomicUsize::new(0),
             adapts: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             rule: ArcSwap::from_pointee(rule),
@@ -158,6 +161,21 @@ impl Bulkhead {
         given.unwrap_or(Ok(Err(Refused::Late))).unwrap_or(Err(Refused::Late)).inspect_err(|_| self.refuse())
     }
 
+    /// Counts as waiting until dropped, without a place in the line: for who is let in and finds nothing behind it.
+    ///
+    /// # Errors
+    ///
+    /// Too many wait already.
+    pub fn wait_beside(self: &Arc<Self>) -> Result<Beside, Refused> {
+        let beside = Beside(Arc::clone(self));
+        self.beside.fetch_add(1, Ordering::SeqCst);
+        if self.waiting() > self.rule.load().waiting as usize {
+            self.refuse();
+            return Err(Refused::Full);
+        }
+        Ok(beside)
+    }
+
     /// Says how many places behind this one are free: no more are given to waiters.
     pub fn set_room(self: &Arc<Self>, room: usize) {
         if self.room.swap(room, Ordering::SeqCst) < room {
@@ -192,7 +210,7 @@ impl Bulkhead {
 
     /// Who waits now.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
+        self.waiting.load(Ordering::SeqCst) + self.beside.load(Ordering::SeqCst)
     }
 
     /// Counts somebody who is refused, also before a place was asked for.
@@ -311,6 +329,15 @@ impl Drop for InLine<'_> {
         };
         // Dropped without the lock, which the place that may be in it would want.
         drop(left);
+    }
+}
+
+/// Somebody who waits beside a line, until dropped.
+pub struct Beside(Arc<Bulkhead>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.beside.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use pingora::Error;
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
+use tokio::time::Instant;
 
 use super::Edge;
 use super::body::BodyError;
@@ -23,8 +24,8 @@ use crate::limits::{Bulkhead, Permit, Refused, Scope, Waiter};
 /// The longest `retry-after`, in seconds.
 const LONGEST_RETRY_AFTER: u64 = 30;
 
-/// Times that a place is waited for which turns out to be taken.
-const MOST_WAITS: usize = 8;
+/// How often who waits for a provider looks whether there is room now of which nobody was told.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a request holds until it is over: its places among all, of its client, and for its model.
 #[derive(Debug, Default)]
@@ -89,13 +90,13 @@ pub(super) async fn enter(
     let snapshot = Arc::clone(&admitted.snapshot);
     let Exchange { trail, places, .. } = exchange;
     if let Some(bulkhead) = snapshot.bulkheads.clients.get(admitted.caller.name()) {
-        match place(session, trail, admitted, (Scope::Client, bulkhead)).await? {
+        match place(session, trail, admitted, Line::of(Scope::Client, bulkhead)).await? {
             Ok(permit) => places.client = Some(permit),
             Err(rejection) => return Ok(Err(rejection)),
         }
     }
     if let Some(bulkhead) = snapshot.bulkheads.models.get(&admitted.route.name) {
-        match place(session, trail, admitted, (Scope::Model, bulkhead)).await? {
+        match place(session, trail, admitted, Line::of(Scope::Model, bulkhead)).await? {
             Ok(permit) => places.model = Some(permit),
             Err(rejection) => return Ok(Err(rejection)),
         }
@@ -113,9 +114,12 @@ pub(super) async fn step(
     trail: &mut Trail,
     sending: &mut Sending,
 ) -> pingora::Result<Result<Option<Step>, Rejection>> {
-    for _ in 0..MOST_WAITS {
+    let mut until = None;
+    loop {
         let Some((at, pool)) = sending.plan.wait_at(&sending.admitted.snapshot) else { return Ok(Ok(None)) };
-        let permit = match place(session, trail, &mut sending.admitted, (Scope::Provider, pool.bulkhead())).await? {
+        let until = *until.get_or_insert_with(|| clock::timer() + pool.bulkhead().patience());
+        let line = Line { scope: Scope::Provider, bulkhead: pool.bulkhead(), until, look: &|| pool.look() };
+        let permit = match place(session, trail, &mut sending.admitted, line).await? {
             Ok(permit) => permit,
             Err(rejection) => return Ok(Err(rejection)),
         };
@@ -124,32 +128,80 @@ pub(super) async fn step(
         if let Some(step) = plan.after_wait(&admitted.snapshot, at, permit).or_else(|| plan.next(&admitted.snapshot)) {
             return Ok(Ok(Some(step)));
         }
+        if clock::timer() >= until {
+            break;
+        }
+        // There may be room only where this request's model is left alone.
+        let _beside = match pool.bulkhead().wait_beside() {
+            Ok(beside) => beside,
+            Err(why) => {
+                trail.shed = Some((Scope::Provider.label(), why.label()));
+                return Ok(Err(refused(Scope::Provider, pool.bulkhead().patience())));
+            }
+        };
+        if let Err(left) = while_here(session, admitted, tokio::time::sleep(LOOK)).await {
+            return gone(left);
+        }
     }
-    trail.shed = Some((Scope::Provider.label(), Refused::Full.label()));
+    trail.shed = Some((Scope::Provider.label(), Refused::Late.label()));
     Ok(Err(refused(Scope::Provider, Duration::ZERO)))
+}
+
+/// A line that a request joins.
+struct Line<'a> {
+    scope: Scope,
+    bulkhead: &'a Arc<Bulkhead>,
+    /// When its patience is over.
+    until: Instant,
+    /// Called from time to time.
+    look: &'a (dyn Fn() + Sync),
+}
+
+impl<'a> Line<'a> {
+    /// A line of which all is known that can be.
+    fn of(scope: Scope, bulkhead: &'a Arc<Bulkhead>) -> Self {
+        Self { scope, bulkhead, until: clock::timer() + bulkhead.patience(), look: &|| () }
+    }
 }
 
 async fn place(
     session: &mut Session,
     trail: &mut Trail,
     admitted: &mut Admitted,
-    (scope, bulkhead): (Scope, &Arc<Bulkhead>),
+    Line { scope, bulkhead, until, look }: Line<'_>,
 ) -> pingora::Result<Result<Permit, Rejection>> {
     if let Some(permit) = bulkhead.enter() {
         return Ok(Ok(permit));
     }
     let began = clock::timer();
-    let patience = bulkhead.patience();
     let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
-    let given = while_here(session, admitted, bulkhead.wait(&waiter, began + patience)).await;
+    let given = while_here(session, admitted, looking(bulkhead.wait(&waiter, until), look)).await;
     trail.waits.push((scope.label(), clock::timer().duration_since(began)));
     match given {
         Ok(given) => Ok(given.map_err(|why| {
             trail.shed = Some((scope.label(), why.label()));
-            refused(scope, patience)
+            refused(scope, bulkhead.patience())
         })),
-        Err(BodyError::Broken(error)) => Err(error.into_down()),
-        Err(wrong) => Ok(Err(wrong.into())),
+        Err(left) => gone(left),
+    }
+}
+
+/// Awaits `waiting`, and calls `look` from time to time.
+async fn looking<T>(waiting: impl Future<Output = T>, look: &(dyn Fn() + Sync)) -> T {
+    let mut waiting = std::pin::pin!(waiting);
+    loop {
+        match tokio::time::timeout(LOOK, &mut waiting).await {
+            Ok(done) => return done,
+            Err(_) => look(),
+        }
+    }
+}
+
+/// What ends a request whose client has left, or sent something wrong, while it waited.
+fn gone<T>(left: BodyError) -> pingora::Result<Result<T, Rejection>> {
+    match left {
+        BodyError::Broken(error) => Err(error.into_down()),
+        wrong => Ok(Err(wrong.into())),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Too much at once: what waits, in which order, what is refused and how, and that nothing is ever lost of what a limit counts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -146,6 +148,70 @@ async fn a_model_that_is_left_alone_is_waited_for_where_nothing_else_is_there() 
         let response = client.response().await;
         assert_eq!(response.status, 200, "{}", response.text());
     }
+}
+
+/// Two endpoints that take one request each; the second holds its answers for the gate.
+fn two_endpoints(first: &Provider, second: &Provider, more: &str) -> Conf {
+    let endpoint = |provider: &Provider| format!("{{url: \"{}\", max_concurrent: 1}}", provider.url());
+    let endpoints = format!("{}, {}", endpoint(first), endpoint(second));
+    let provider =
+        format!("up: {{kind: openai, key: k, endpoints: [{endpoints}], queue: {{size: 9, wait: 60s}}, {more}}}");
+    Conf::open().provider_yaml(&provider).model("m", "{targets: [up/gpt], retries: {rounds: 0}}")
+}
+
+/// Where the only endpoint with room leaves the request's model alone, there is a line all the same.
+#[tokio::test]
+async fn who_finds_room_only_where_its_model_is_left_alone_waits() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let failing = Provider::always(Reply::json(500, r#"{"error":{"message":"broken"}}"#)).await;
+    let second = Provider::start(move |request| match request.number {
+        0 => Wire::Chat.reply(false),
+        _ => Wire::Chat.reply(false).hold(&held),
+    })
+    .await;
+    let edge = Edge::start(&two_endpoints(&failing, &second, "breaker: {failures: 1, open: 20s}")).await;
+    while failing.requests().is_empty() {
+        assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+        assert!(second.requests().len() < 2, "each has its turn");
+    }
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    second.request(1).await;
+    let mut waits = queue(&edge, Wire::Chat.ask("m", false), 1).await;
+    gate.open();
+    for client in [&mut running, &mut waits] {
+        let response = within(PATIENCE, "its turn", client.response()).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    assert_eq!(failing.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_goes_on_where_an_endpoint_comes_back() {
+    let gate = Gate::new();
+    let (held, well) = (gate.clone(), Arc::new(AtomicBool::new(false)));
+    let is_well = Arc::clone(&well);
+    let back = Provider::start(move |request| match request.target.as_str() {
+        "/health" if !is_well.load(Ordering::SeqCst) => Reply::json(503, "{}"),
+        _ => Wire::Chat.reply(false),
+    })
+    .await;
+    let second = Provider::start(move |request| match request.target.as_str() {
+        "/health" => Reply::json(200, "{}"),
+        _ => Wire::Chat.reply(false).hold(&held),
+    })
+    .await;
+    let checks = "health: {path: /health, interval: 100ms, unhealthy_after: 1, healthy_after: 1}";
+    let edge = Edge::start(&two_endpoints(&back, &second, checks)).await;
+    edge.metric_becomes("gateway_upstream_healthy", &[], 1.0).await;
+    let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
+    edge.metric_becomes("gateway_upstream_in_flight", &[], 1.0).await;
+    let mut waits = queue(&edge, Wire::Chat.ask("m", false), 1).await;
+    well.store(true, Ordering::SeqCst);
+    let response = within(PATIENCE, "the other endpoint", waits.response()).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    gate.open();
+    assert_eq!(within(PATIENCE, "its answer", running.response()).await.status, 200);
 }
 
 #[tokio::test]
