@@ -35,11 +35,17 @@ impl Hidden {
     }
 }
 
-/// Marks the secrets of `root`, and gives back `source` with them hidden.
-pub(super) fn hide(root: &mut Node, source: &str) -> Hidden {
+/// Marks the secrets of `root`, and gives back `source` with them hidden. What stands at the keys that were `dropped` is
+/// hidden too, as it is not known of them what it is.
+pub(super) fn hide(root: &mut Node, dropped: &[Place], source: &str) -> Hidden {
     let lines = source.split('\n').map(str::to_owned).collect();
     let mut cover = Cover { lines, texts: Vec::new(), keys: Vec::new() };
     cover.node(root, &mut Vec::new(), Below::Open);
+    for place in dropped {
+        if let Place::At { line, column, width } = place {
+            cover.block(*line, *column, column + width);
+        }
+    }
     let Cover { lines, mut texts, keys } = cover;
     // The longest first: one may hold another.
     texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
@@ -88,7 +94,9 @@ impl Cover {
         }
         above.push(entry.key.clone());
         let inside = if below == Below::Secret { below } else { below.max(opens(above)) };
-        if inside == Below::Secret && below != Below::Secret {
+        if inside != Below::Secret {
+            self.lines_of(entry);
+        } else if below != Below::Secret {
             self.field(entry);
         }
         self.node(&mut entry.node, above, inside);
@@ -120,6 +128,20 @@ impl Cover {
 
     fn say(&mut self, text: &str) {
         self.texts.extend(text.lines().map(str::trim).filter(|text| text.len() >= TELLING).map(str::to_owned));
+    }
+
+    /// Hides a text of several lines: where the next key was meant to stand on one of them, it is part of the text.
+    fn lines_of(&mut self, entry: &mut Entry) {
+        let (Value::Scalar(scalar), Place::At { line, column, width }) = (&mut entry.node.value, &entry.place) else {
+            return;
+        };
+        let is_on = |first: &String| first.contains(scalar.text.trim_end());
+        if !scalar.text.contains(char::is_whitespace) || self.lines.get(line.wrapping_sub(1)).is_some_and(is_on) {
+            return;
+        }
+        scalar.secret = true;
+        self.texts.extend(scalar.text.split_whitespace().filter(|word| word.len() >= TELLING).map(str::to_owned));
+        self.block(*line, *column, column + width);
     }
 
     /// Hides what the tree of a secret field does not hold: its tags and anchors, and what was left out of a map.
@@ -173,31 +195,32 @@ fn opens(above: &[String]) -> Below {
     let parent = parents.last().map(String::as_str);
     match (parent, name.as_str()) {
         // A file's name, and names of the operator's own choice.
-        (Some("tls"), "key") | (Some("providers" | "models" | "paths" | "rename_fields"), _) => Below::Open,
+        (Some("tls"), "key") | (Some("providers" | "models" | "paths" | "rename_fields" | "facts" | "aliases"), _) => {
+            Below::Open
+        }
         (Some("headers"), _) | (_, "key" | "key_hash" | "sealing_key") => Below::Secret,
         (_, name) if schema::ALL.iter().any(|section| section.field(name).is_some()) => Below::Open,
-        (_, name) if names_secret(name) => Below::Doubtful,
-        _ => Below::Open,
+        // Perhaps a misspelt name of a secret, or of a map of them.
+        _ => Below::Doubtful,
     }
 }
 
-/// `source` with what follows a secret's name on the same line hidden: for a text that is no YAML.
+/// `source` without all words but the names of fields: for a text that is no YAML, of which nothing is known.
 pub(super) fn hide_lines(source: &str) -> String {
     source.split('\n').map(hide_line).collect::<Vec<_>>().join("\n")
 }
 
 fn hide_line(line: &str) -> String {
-    let Some((name, value)) = line.split_once(':') else {
-        return if line.contains("sk-") { covered(line, 0, usize::MAX) } else { line.to_owned() };
-    };
-    let flow = name.contains(['{', '[']) || value.contains("key") || value.contains("sk-");
-    let word = name.trim().trim_start_matches("- ").trim_matches(['"', '\'']);
-    if flow || names_secret(word) {
-        let shown = name.chars().count() + 1;
-        covered(line, shown, usize::MAX)
-    } else {
-        line.to_owned()
+    let is_sign = |c: char| c.is_whitespace() || "{}[],:-'\"#".contains(c);
+    let known = |word: &str| schema::ALL.iter().any(|section| section.field(word).is_some());
+    let shown = |word: &str| if known(word) { word.to_owned() } else { covered(word, 0, usize::MAX) };
+    let mut hidden = String::with_capacity(line.len());
+    for piece in line.split_inclusive(is_sign) {
+        let word = piece.trim_end_matches(is_sign);
+        hidden.push_str(&shown(word));
+        hidden.push_str(piece.strip_prefix(word).unwrap_or_default());
     }
+    hidden
 }
 
 fn covered(line: &str, from: usize, width: usize) -> String {
@@ -237,14 +260,29 @@ fn names_secret(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::problem::Problems;
-    use super::super::tree;
+    use super::super::tree::{self, Tree};
     use super::*;
+
+    fn hidden(source: &str) -> Hidden {
+        let Tree { mut root, dropped } = tree::parse(source, &Problems::default()).unwrap();
+        hide(&mut root, &dropped, source)
+    }
+
+    #[test]
+    fn what_one_slip_makes_of_a_secret_is_hidden() {
+        let check = |source: &str, expect: &str| assert_eq!(hidden(source).source, expect);
+        check("kind: openai\nkey: alt\nkey: neu\nurl: u\n", "kind: openai\nkey: ***\nkey: ***\nurl: u\n");
+        check("{kind: openai, key: alt, key: neu}", "{kind: openai, key: ***, key: ****");
+        check("kind: openai\n  key geheimnis\nurl: u\n", "kind: ******\n  *** *********\nurl: u\n");
+        check("headrs: {x-team: geheimnis}", "headrs: {x-team: *********}");
+        check("p:\n  header:\n    x-team: geheimnis\n", "p:\n  header:\n    x-team: *********\n");
+        check("kind: two words", "kind: two words");
+    }
 
     #[test]
     fn secrets_of_the_file_are_hidden() {
         let check = |source: &str, expect: &str| {
-            let mut root = tree::parse(source, &Problems::default()).unwrap();
-            assert_eq!(hide(&mut root, source).source, expect);
+            assert_eq!(hidden(source).source, expect);
         };
         check("key: abc", "key: ***");
         check("key: ${A}", "key: ${A}");
@@ -277,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_secret_field_does_not_show_it() {
         let source = "key: {ab: 1, sk-SECRET99: 2}";
-        let hidden = hide(&mut tree::parse(source, &Problems::default()).unwrap(), source);
+        let hidden = hidden(source);
         let said = "`ab` and `sk-SECRET99` stand here twice; sk-SECRET99 is above";
         assert_eq!(hidden.cleared(said), "`**` and `***********` stand here twice; *********** is above");
     }
@@ -285,8 +323,10 @@ mod tests {
     #[test]
     fn lines_of_a_broken_file_are_hidden() {
         let check = |line: &str, expect: &str| assert_eq!(hide_lines(line), expect);
-        check("  key: sk-abc: [", "  key: ******* *");
-        check("  - {name: a, key: b", "  - {name: ** **** *");
+        check("  key: sk-abc: [", "  key: **-***: [");
+        check("  - {name: a, key: b", "  - {name: *, key: *");
         check("  url: [", "  url: [");
+        check("    key geheim+/=", "    key *********");
+        check("\tstreng \"geheim\" # geheim", "\t****** \"******\" # ******");
     }
 }

@@ -84,11 +84,11 @@ pub fn load(path: &Path, env: &Environment) -> Result<Settings, Report> {
 pub fn parse(source: &str, name: &str, folder: &Path, env: &Environment) -> Result<Settings, Report> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let problems = Problems::default();
-    let Some(mut root) = tree::parse(source, &problems) else {
+    let Some(tree::Tree { mut root, dropped }) = tree::parse(source, &problems) else {
         let report = problems.into_report(name, &mask::hide_lines(source));
         return Err(report.unwrap_or_else(|| Report::of_file(name, "this is not YAML", "")));
     };
-    let hidden = mask::hide(&mut root, source);
+    let hidden = mask::hide(&mut root, &dropped, source);
     overrides::apply(&mut root, env, &problems);
     let mut sources = placeholder::Sources { env, folder, files: Vec::new() };
     placeholder::fill(&mut root, source, &mut sources, &problems);

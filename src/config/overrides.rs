@@ -46,9 +46,9 @@ fn value_node(value: &str, place: &Place, problems: &Problems) -> Option<Node> {
     }
     let inner = Problems::default();
     match tree::parse(text, &inner) {
-        Some(mut node) if inner.is_empty() => {
-            relocate(&mut node, place);
-            Some(node)
+        Some(mut tree) if inner.is_empty() => {
+            relocate(&mut tree.root, place);
+            Some(tree.root)
         }
         _ => {
             problems.add(place, "its value is not YAML", "quote a text that begins with a bracket or a quote: '\"…\"'");

@@ -178,7 +178,7 @@ t.yaml:13:39: `maybe` is not a value of `on_loss`
   = known here: allow, warn, refuse
 
 t.yaml:14:3: the key `gpt-5` stands here twice
-  14 |   gpt-5: claude/x
+  14 |   gpt-5: ********
      |   ^^^^^
   = remove one of them: the first is above, on line 12
 

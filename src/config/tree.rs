@@ -14,6 +14,14 @@ const MAX_NODES: usize = 50_000;
 /// Collections inside each other, aliases expanded.
 const MAX_DEPTH: usize = 32;
 
+/// A text as a tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) root: Node,
+    /// Keys that stand in a map for the second time: they and what they hold are not in the tree.
+    pub(super) dropped: Vec<Place>,
+}
+
 /// A value and its place.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -124,16 +132,16 @@ impl Node {
 }
 
 /// Reads `source`. What is wrong goes to `problems`; `None` where the text is no YAML at all.
-pub(super) fn parse(source: &str, problems: &Problems) -> Option<Node> {
+pub(super) fn parse(source: &str, problems: &Problems) -> Option<Tree> {
     let mut options = Options::default();
     options.emit_unresolved_aliases = true;
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
     options.set_emit_comments(false);
     let parser = Parser::new_from_str_with_options(source, options);
-    let mut builder = Builder { source, parser, problems, anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder { source, parser, problems, anchors: HashMap::new(), nodes: 0, dropped: Vec::new() };
     match builder.document() {
-        Ok(node) => Some(node),
+        Ok(root) => Some(Tree { root, dropped: builder.dropped }),
         Err(Stop::Syntax(error)) => {
             let place = at(error.marker(), 1);
             problems.add(
@@ -174,6 +182,7 @@ struct Builder<'a> {
     problems: &'a Problems,
     anchors: HashMap<usize, Option<Anchored>>,
     nodes: usize,
+    dropped: Vec<Place>,
 }
 
 impl<'a> Builder<'a> {
@@ -295,6 +304,7 @@ impl<'a> Builder<'a> {
                             format!("the key {} stands here twice", scalar.shown()),
                             format!("remove one of them: the first is above{where_first}"),
                         );
+                        self.dropped.push(key.place);
                         continue;
                     }
                     seen.insert(scalar.text.clone(), key.place.clone());
@@ -395,7 +405,7 @@ mod tests {
 
     fn check(source: &str, expect: &str) {
         let problems = Problems::default();
-        let tree = parse(source, &problems).map(|node| dump(&node)).unwrap_or_default();
+        let tree = parse(source, &problems).map(|tree| dump(&tree.root)).unwrap_or_default();
         let report = problems.into_report("f", source).map(|report| {
             let lines: Vec<_> =
                 report.problems().iter().map(|p| format!("{}: {}", p.place.line().unwrap_or(0), p.message)).collect();

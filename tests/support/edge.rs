@@ -120,7 +120,8 @@ pub struct Edge {
     /// Processes that took its place.
     heirs: Mutex<Vec<String>>,
     log: Arc<Mutex<String>>,
-    dir: TempDir,
+    /// Where its files are.
+    pub dir: TempDir,
 }
 
 impl Edge {

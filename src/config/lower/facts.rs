@@ -105,7 +105,7 @@ fn named(root: &Fields<'_>, files: &mut FileList<'_>) -> FactRules {
         }
     };
     let found = Problems::default();
-    let everywhere = tree::parse(&source, &found).map(|node| patterns(&node, &found)).unwrap_or_default();
+    let everywhere = tree::parse(&source, &found).map(|tree| patterns(&tree.root, &found)).unwrap_or_default();
     let rules = FactRules { file: Some(path), everywhere, ..FactRules::default() };
     let Some(report) = found.into_report(text.value, &source) else { return rules };
     for problem in report.problems() {
