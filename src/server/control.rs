@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
@@ -11,7 +11,7 @@ use pingora::services::background::BackgroundService;
 use pingora::tls::ServerConfig;
 use tidegate_codec::json::Writer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::Source;
 use super::gate::Gate;
@@ -40,6 +40,10 @@ pub(super) struct Control {
     pub(super) draining: Arc<AtomicBool>,
     /// What the files held before they were read last. One reload at a time.
     read: Arc<Mutex<Held>>,
+    /// What the config names that was read last and refused: a change of one of these may mend it.
+    refused: Arc<std::sync::Mutex<Vec<PathBuf>>>,
+    /// Told when it has been read, whoever asked for that.
+    has_read: Arc<Notify>,
     started: clock::Instant,
 }
 
@@ -67,6 +71,8 @@ impl Control {
             generation: Arc::new(AtomicU64::new(1)),
             draining: Arc::default(),
             read: Arc::default(),
+            refused: Arc::default(),
+            has_read: Arc::default(),
             started: clock::now(),
         }
     }
@@ -117,39 +123,42 @@ impl Control {
         *read = Held::by(self.files());
         let source = Arc::clone(&self.source);
         let certificates = Arc::clone(&self.certificates);
-        let loaded = tokio::task::spawn_blocking(move || match &source.file {
-            Some(file) => {
-                let settings = config::load(file, &source.environment).map_err(|report| report.to_string())?;
-                let fresh = fresh_certificates(&certificates, &settings)?;
-                Ok((settings, fresh))
-            }
-            None => Err("this process runs a config that is compiled in: there is nothing to read again".to_owned()),
-        });
-        match loaded.await.unwrap_or_else(|error| Err(format!("the config reader failed: {error}"))) {
+        let loaded = tokio::task::spawn_blocking(move || load(&source, &certificates)).await;
+        let loaded = loaded.unwrap_or_else(|error| Err((format!("the config reader failed: {error}"), Vec::new())));
+        let (told, refused) = match loaded {
             Ok((settings, certificates)) => {
                 for (certificate, fresh) in certificates {
                     certificate.replace(fresh);
                 }
-                Ok(self.adopt(settings))
+                (Ok(self.adopt(settings)), Vec::new())
             }
-            Err(report) => {
+            Err((report, files)) => {
                 self.observer.reload(false);
                 log::error!("config not reloaded, the old one stays: {report}");
-                Err(report)
+                (Err(report), files)
             }
-        }
+        };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        self.has_read.notify_one();
+        told
     }
 
-    /// The files of the config that is live.
+    /// The files of the config that is live, and of one that was refused since.
     fn files(&self) -> Vec<PathBuf> {
-        match &self.source.file {
+        let mut files = match &self.source.file {
             Some(_) => self.live.load().settings.files.clone(),
             None => Vec::new(),
+        };
+        for file in self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if !files.contains(file) {
+                files.push(file.clone());
+            }
         }
+        files
     }
 
     /// Whether just that was read last, whatever came of it.
-    async fn has_read(&self, held: &Held) -> bool {
+    async fn is_read(&self, held: &Held) -> bool {
         *self.read.lock().await == *held
     }
 
@@ -221,6 +230,23 @@ impl State for Control {
 
 /// A certificate, and what takes its place.
 type Fresh = (Arc<Certificate>, Arc<ServerConfig>);
+
+/// The config as its file and the files that it names are now; or what is wrong with it, and those files.
+fn load(
+    source: &Source,
+    certificates: &[(SocketAddr, Arc<Certificate>)],
+) -> Result<(Settings, Vec<Fresh>), (String, Vec<PathBuf>)> {
+    let Some(file) = &source.file else {
+        let report = "this process runs a config that is compiled in: there is nothing to read again".to_owned();
+        return Err((report, Vec::new()));
+    };
+    let settings =
+        config::load(file, &source.environment).map_err(|report| (report.to_string(), report.files().to_vec()))?;
+    match fresh_certificates(certificates, &settings) {
+        Ok(fresh) => Ok((settings, fresh)),
+        Err(report) => Err((report, settings.files)),
+    }
+}
 
 /// The certificates of the listeners, read again. All are sound, or none is taken.
 fn fresh_certificates(
@@ -317,11 +343,14 @@ impl BackgroundService for Reload {
                 _ = shutdown.changed() => return,
                 _ = hangup.recv() => self.control.observer.reopen(),
                 // Whoever changed the file may have said so as well.
-                () = watcher.changed() => if self.control.has_read(&watcher.held()).await { continue },
+                () = watcher.changed() => if self.control.is_read(&watcher.held()).await { continue },
+                () = self.control.has_read.notified() => {
+                    watcher.set_files(self.control.files());
+                    continue;
+                }
             }
             // What came of it is in the log and in a metric.
             let _ = self.control.read_again().await;
-            watcher.set_files(self.control.files());
         }
     }
 }

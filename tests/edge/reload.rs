@@ -234,6 +234,22 @@ async fn who_waits_goes_on_where_a_reload_makes_room() {
     }
 }
 
+/// A config map may come before the secret that it names.
+#[tokio::test]
+async fn a_refused_config_is_read_again_when_the_file_that_it_lacks_comes() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let edge = Edge::start(&conf(&provider, "old")).await;
+    let late = conf(&provider, "new").provider_yaml(&format!(
+        "late: {{kind: openai, url: \"{}\", key: \"${{file:@DIR/late.txt}}\"}}",
+        provider.url()
+    ));
+    edge.rewrite(&late);
+    assert!(edge.admin("POST", "/reload").await.status >= 400);
+    until(&edge, "new", 404).await;
+    std::fs::write(edge.dir.path().join("late.txt"), "sk-late").expect("a file");
+    until(&edge, "new", 200).await;
+}
+
 #[tokio::test]
 async fn many_reloads_under_load_fail_no_request() {
     let provider = Provider::always(Wire::Chat.reply(false)).await;
