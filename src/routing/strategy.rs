@@ -166,15 +166,29 @@ fn name_hash(target: Option<&Target>) -> u64 {
 fn in_turn(targets: &[Target], turn: u64) -> usize {
     let total: u64 = targets.iter().map(|target| u64::from(target.weight)).sum();
     let place = turn % total.max(1);
-    // The turn of a target's k-th request lies in the middle of the k-th of equal parts of the round.
-    let middles = targets.iter().enumerate().flat_map(|(at, target)| {
+    // The k-th turn of a target lies in the middle of the k-th of equal parts of the round, so `(2k + 1) / weight` of a half
+    // round tells how far on that is. The turn that is asked for is the one with just so many before it: of each target,
+    // those that lie earlier, or as early and are of a target before it.
+    let before = |k: u64, weight: u64, at: usize| -> u64 {
+        let earlier = |(other, target): (usize, &Target)| {
+            let others = u64::from(target.weight);
+            // Those j with (2j + 1) / others < (2k + 1) / weight, or equal where the other comes first.
+            let bound = (2 * k + 1) * others;
+            let halves = if other < at { bound / weight + 1 } else { bound.div_ceil(weight) };
+            (halves / 2).min(others)
+        };
+        targets.iter().enumerate().map(earlier).sum()
+    };
+    let found = targets.iter().enumerate().find(|(at, target)| {
         let weight = u64::from(target.weight);
-        (0..weight).map(move |k| ((2 * k + 1) * total / weight, at))
+        let (mut low, mut high) = (0, weight);
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(middle, weight, *at) < place { low = middle + 1 } else { high = middle }
+        }
+        low < weight && before(low, weight, *at) == place
     });
-    let mut middles: Vec<(u64, usize)> = middles.collect();
-    middles.sort_unstable();
-    let place = usize::try_from(place).unwrap_or(0);
-    middles.get(place).map_or(0, |(_, at)| *at)
+    found.map_or(0, |(at, _)| at)
 }
 
 /// Brings the less loaded of two at random to the front: a crowd that sees the same figures does not rush to one.
@@ -253,6 +267,28 @@ mod tests {
         near(&firsts(Strategy::Weighted, &[3, 2, 1], random, &[]), &[3_000, 2_000, 1_000]);
         assert_eq!(firsts(Strategy::RoundRobin, &[3, 2, 1], random, &[]), [3_000, 2_000, 1_000]);
         near(&firsts(Strategy::Sticky, &[3, 2, 1], random, &[]), &[3_000, 2_000, 1_000]);
+    }
+
+    /// The round as it is defined: each turn in the middle of its part.
+    fn round(weights: &[u32]) -> Vec<usize> {
+        let mut turns: Vec<(u64, u64, usize)> = Vec::new();
+        for (at, weight) in weights.iter().enumerate() {
+            turns.extend((0..u64::from(*weight)).map(|k| (2 * k + 1, u64::from(*weight), at)));
+        }
+        turns.sort_by(|(turn, weight, at), (other_turn, other_weight, other)| {
+            (turn * other_weight).cmp(&(other_turn * weight)).then(at.cmp(other))
+        });
+        turns.into_iter().map(|(_, _, at)| at).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn each_turn_is_found_without_the_round(weights in proptest::collection::vec(1_u32..12, 1..6)) {
+            let targets = targets(&weights);
+            let found: Vec<usize> =
+                (0..u64::from(weights.iter().sum::<u32>())).map(|turn| in_turn(&targets, turn)).collect();
+            proptest::prop_assert_eq!(found, round(&weights));
+        }
     }
 
     #[test]
