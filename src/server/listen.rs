@@ -81,12 +81,17 @@ pub(super) struct Listening<S> {
 #[async_trait]
 impl<S: Serve> Service for Listening<S> {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
-        let doors = self.bound.drain(..).filter_map(|bound| {
+        let doors = self.bound.drain(..).map(|bound| {
             let door = Door { certificate: bound.certificate, gate: self.gate.clone(), serve: Arc::clone(&self.serve) };
             let listener = bound.socket.set_nonblocking(true);
             let listener = listener.and_then(|()| tokio::net::TcpListener::from_std(bound.socket));
-            listener.map(|listener| (listener, door)).map_err(|error| log::error!("{}: {error}", bound.address)).ok()
+            listener.map(|listener| (listener, door)).map_err(|error| (bound.address, error))
         });
+        let doors: Vec<_> = match doors.collect() {
+            Ok(doors) => doors,
+            // Whoever waits for this process to serve, be it one that it takes over from, waits in vain and says so.
+            Err((address, error)) => return log::error!("{address} cannot be listened on: {error}"),
+        };
         let mut open = tokio::task::JoinSet::new();
         for (listener, door) in doors {
             let until = self.until.clone().unwrap_or_else(|| shutdown.clone());
