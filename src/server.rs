@@ -249,6 +249,11 @@ fn admin_service(
     }
 }
 
+/// What a client of HTTP/2 may send of one request before it is read: the protocol's own default.
+const H2_STREAM_WINDOW: u32 = 65_535;
+/// RFC 9113 section 6.9.1.
+const H2_LARGEST_WINDOW: u32 = (1 << 31) - 1;
+
 fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> Result<App, StartError> {
     let server = &settings.server;
     let mut options = HttpServerOptions::default();
@@ -256,6 +261,9 @@ fn edge_app(conf: &Arc<ServerConf>, edge: Edge, settings: &Settings) -> Result<A
     options.h2_idle_timeout = Some(server.timeouts.keep_alive);
     let mut h2 = default_h2_options();
     h2.max_concurrent_streams(server.limits.h2_streams);
+    // All streams together cannot fill it: an upload that waits for its provider stops no other request of the client.
+    let windows = server.limits.h2_streams.saturating_add(1).saturating_mul(H2_STREAM_WINDOW);
+    h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(windows.min(H2_LARGEST_WINDOW));
     h2.max_header_list_size(u32::try_from(server.limits.header_size).unwrap_or(u32::MAX));
     App::new(conf, edge, options, h2).map_err(StartError::Proxy)
 }

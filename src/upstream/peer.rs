@@ -16,8 +16,10 @@ const H2_STREAMS: usize = 100;
 /// What a provider may send on one HTTP/2 stream before the client has taken it: the bound on what a slow client makes
 /// us hold. Pingora's default is 8 MiB.
 const H2_STREAM_WINDOW: u32 = 1 << 20;
-/// The same for a whole connection, so that a few slow clients do not stall the others on it.
-const H2_CONNECTION_WINDOW: u32 = 32 << 20;
+/// The same for a whole connection: all its streams together cannot fill it, so that no number of clients that take nothing
+/// stalls the others on it.
+const H2_CONNECTION_WINDOW: u32 = 128 << 20;
+const _: () = assert!(H2_CONNECTION_WINDOW as usize > H2_STREAMS * H2_STREAM_WINDOW as usize);
 
 /// How much longer a provider may be silent for the sake of a request that takes long to come.
 const LONGEST_UPLOAD: Duration = Duration::from_secs(3600);
