@@ -289,7 +289,7 @@ async fn take_in(
     overload::caller(&snapshot, &caller, exchange)?;
     let server = &snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
-    let body = body::read(session, server, &mut room).await?;
+    let body = exchange.trail.stopwatch.without(body::read(session, server, &mut room)).await?;
     exchange.trail.bytes_in = body.len();
     let mut envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
     if wire(format).spec().addressing.is_some() {

@@ -24,6 +24,7 @@ use super::body::Reservation;
 use super::hedge::Backup;
 use super::overload::Places;
 use super::plan::Plan;
+use super::stopwatch::Stopwatch;
 use super::tail::Tail;
 use super::upload::Upload;
 use crate::clock;
@@ -315,7 +316,9 @@ pub struct Trail {
     pub attempts: Vec<Record>,
     /// The targets of the first and the last attempt, if they differ.
     pub fallback: Option<(String, String)>,
-    /// From the arrival to the attempt that was answered being ready to go.
+    /// Counts while the edge makes the request ready; stands while others have their turn.
+    pub stopwatch: Stopwatch,
+    /// What it had counted when the last attempt was ready to go.
     pub overhead: Duration,
     /// Whose lines it waited in, and for how long.
     pub waits: Vec<(&'static str, Duration)>,
@@ -345,14 +348,6 @@ pub struct Trail {
     pub in_flight: Option<InFlight>,
 }
 
-impl Trail {
-    /// From the arrival to now, without what it waited in lines.
-    pub(super) fn own_time(&self) -> Duration {
-        let waited = self.waits.iter().map(|(_, waited)| *waited).sum();
-        clock::now().duration_since(self.started).saturating_sub(waited)
-    }
-}
-
 impl Sending {
     /// Lets go of the request's body: a stream may last half an hour, and no other attempt can follow it.
     pub(super) fn release_body(&mut self) {
@@ -369,11 +364,12 @@ impl Exchange {
     /// An exchange that begins now and is counted in `underway`.
     pub fn new(underway: &Arc<AtomicUsize>) -> Self {
         underway.fetch_add(1, Ordering::Relaxed);
+        let started = clock::now();
         Self {
             places: Places::default(),
             _underway: Underway(Arc::clone(underway)),
             trail: Trail {
-                started: clock::now(),
+                started,
                 client: None,
                 request_id: String::new(),
                 traceparent: None,
@@ -388,6 +384,7 @@ impl Exchange {
                 // Most requests need one; growing from none would make room for four.
                 attempts: Vec::with_capacity(1),
                 fallback: None,
+                stopwatch: Stopwatch::started(started),
                 overhead: Duration::ZERO,
                 waits: Vec::new(),
                 shed: None,

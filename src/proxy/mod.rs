@@ -58,6 +58,7 @@ mod send;
 mod services;
 mod settle;
 mod silence;
+mod stopwatch;
 mod tail;
 mod unread;
 mod upload;

@@ -139,7 +139,8 @@ pub(super) async fn step(
                 return Ok(Err(refused(Scope::Provider, pool.bulkhead().patience())));
             }
         };
-        if let Err(left) = while_here(session, admitted, tokio::time::sleep(LOOK)).await {
+        let pause = while_here(session, admitted, tokio::time::sleep(LOOK));
+        if let Err(left) = trail.stopwatch.without(pause).await {
             return gone(left);
         }
     }
@@ -175,7 +176,8 @@ async fn place(
     }
     let began = clock::timer();
     let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
-    let given = while_here(session, admitted, looking(bulkhead.wait(&waiter, until), look)).await;
+    let waiting = while_here(session, admitted, looking(bulkhead.wait(&waiter, until), look));
+    let given = trail.stopwatch.without(waiting).await;
     trail.waits.push((scope.label(), clock::timer().duration_since(began)));
     match given {
         Ok(given) => Ok(given.map_err(|why| {

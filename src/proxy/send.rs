@@ -51,6 +51,7 @@ pub(super) async fn next_attempt(
     let Exchange { trail, phase: Phase::Sending(sending), .. } = exchange else {
         return Err(Error::explain(ErrorType::InternalError, "no request to send"));
     };
+    trail.stopwatch.go_on();
     loop {
         let step = match next_step(session, trail, sending).await? {
             Ok(step) => step,
@@ -79,7 +80,7 @@ pub(super) async fn next_attempt(
         trail.fallback = sending.plan.fallback();
         trail.losses = attempt.losses;
         trail.translated = attempt.translated;
-        match attempt.attempt.lease.peer().await {
+        match trail.stopwatch.without(attempt.attempt.lease.peer()).await {
             Ok(mut peer) => {
                 set_out((session, trail), sending, attempt.attempt, &mut peer);
                 return Ok(peer);
@@ -114,7 +115,7 @@ fn set_out((session, trail): (&Session, &mut Trail), sending: &mut Sending, mut 
             await_upload(peer, upload.longest(&sending.admitted.snapshot.settings.server));
         }
     }
-    trail.overhead = trail.own_time();
+    trail.overhead = trail.stopwatch.stop();
 }
 
 pub(super) fn record(attempt: &Attempt) -> Record {

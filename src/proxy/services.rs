@@ -109,7 +109,7 @@ async fn held(
 ) -> Result<Admitted, Rejection> {
     let server = &head.snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
-    let body = body::read(session, server, &mut room).await?;
+    let body = exchange.trail.stopwatch.without(body::read(session, server, &mut room)).await?;
     exchange.trail.bytes_in = body.len();
     let envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
     exchange.trail.stream = envelope.stream;

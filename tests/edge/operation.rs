@@ -239,6 +239,40 @@ async fn no_secret_and_no_prompt_is_ever_shown() {
     }
 }
 
+/// The time that a client takes to send, and that a target takes which fails, is not the edge's own.
+#[tokio::test]
+async fn what_others_take_is_no_overhead() {
+    const TAKEN: Duration = Duration::from_millis(300);
+    let failing = Provider::start(|_| {
+        std::thread::sleep(TAKEN);
+        Reply::json(500, "{}")
+    })
+    .await;
+    let well = Provider::always(Wire::Chat.reply(false)).await;
+    let conf = Conf::open().provider("failing", "openai", &failing).provider("well", "openai", &well);
+    let conf = conf.model("m", "{targets: [failing/x, well/x]}").model("well", "well/x");
+    let edge = Edge::start(&conf).await;
+    let body = |model: &str| serde_json::json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+    for (id, model, slow) in [("slow-client", "well", true), ("slow-target", "m", false)] {
+        let body = body(model).to_string();
+        let mut client = Client::connect(edge.addr).await;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        client.raw(head.as_bytes()).await.expect("sent");
+        if slow {
+            tokio::time::sleep(TAKEN).await;
+        }
+        client.raw(body.as_bytes()).await.expect("sent");
+        assert_eq!(client.response().await.status, 200, "{id}");
+        let line = edge.log_line(id, |line| line.contains(id) && line.contains("latency_ms")).await;
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        let (latency, own) = (line["latency_ms"].as_f64().expect("told"), line["overhead_us"].as_f64().expect("told"));
+        assert!(own / 1_000.0 <= latency - TAKEN.as_secs_f64() * 1_000.0, "{id}: {line}");
+    }
+}
+
 #[tokio::test]
 async fn each_request_is_one_line_of_json() {
     let (_, _, edge) = house().await;

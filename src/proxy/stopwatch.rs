@@ -1,0 +1,43 @@
+//! How long the edge itself has worked for a request.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// Counts the time that is the edge's own: not the client's, who takes its time to send, nor a provider's, nor that in a
+/// line or between two attempts.
+#[derive(Debug)]
+pub struct Stopwatch {
+    counted: Duration,
+    /// Since when it counts on; `None` while it stands.
+    since: Option<Instant>,
+}
+
+impl Stopwatch {
+    /// One that counts from `now` on.
+    pub(super) fn started(now: Instant) -> Self {
+        Self { counted: Duration::ZERO, since: Some(now) }
+    }
+
+    /// Counts on.
+    pub(super) fn go_on(&mut self) {
+        self.since.get_or_insert_with(clock::now);
+    }
+
+    /// Stands, until it is told to go on; returns what it has counted.
+    pub(super) fn stop(&mut self) -> Duration {
+        if let Some(since) = self.since.take() {
+            self.counted += clock::now().saturating_duration_since(since);
+        }
+        self.counted
+    }
+
+    /// Awaits what is not the edge's own time.
+    pub(super) async fn without<T>(&mut self, others: impl Future<Output = T>) -> T {
+        self.stop();
+        let done = others.await;
+        self.go_on();
+        done
+    }
+}
