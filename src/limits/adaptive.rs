@@ -6,7 +6,13 @@
 //! proportion, by at most a half. A server that says that it is overloaded shrinks it by a tenth at once. It does not grow
 //! while it is not used.
 
+//!
+//! What is usual is known of each kind of answer by itself: a whole answer begins when it ends, a long prompt takes longer
+//! than a short one, and a change of the mixture is no overload.
+
 use std::time::Duration;
+
+use ahash::AHashMap;
 
 use crate::clock::Instant;
 
@@ -23,6 +29,10 @@ const ANSWERS: u32 = 10;
 const LONGEST_WINDOW: Duration = Duration::from_secs(30);
 /// What is left of the limit after a window in which the server said that it is overloaded.
 const BACK_OFF: f64 = 0.9;
+/// Most kinds of answers whose usual time is known; then the one that was seen least of late is forgotten.
+const MOST_KINDS: usize = 128;
+/// One answer counts for at most this many times its usual time.
+const LATEST: f64 = 8.0;
 /// Where a limit begins that knows nothing yet, within its bounds.
 const START: u32 = 20;
 
@@ -42,17 +52,41 @@ pub struct Adapt {
 pub struct Adaptive {
     rule: Adapt,
     limit: f64,
-    /// Seconds that answers usually take to begin; `None` before the first window ended.
-    usual: Option<f64>,
+    /// By the kind of answer.
+    usual: AHashMap<u64, Usual>,
     window: Window,
+}
+
+/// What is known of one kind of answers.
+#[derive(Debug)]
+struct Usual {
+    /// Seconds that they usually take to begin; `None` before the first window with one of them ended.
+    seconds: Option<f64>,
+    /// Seconds of those in this window, and how many they are.
+    sum: f64,
+    answers: u32,
+    seen: Instant,
+}
+
+impl Usual {
+    /// The window is over.
+    fn end(&mut self) {
+        if self.answers == 0 {
+            return;
+        }
+        let took = self.sum / f64::from(self.answers);
+        let before = self.seconds.unwrap_or(took);
+        self.seconds = Some(before + (took - before) * if took < before { SOONER } else { LATER });
+        (self.sum, self.answers) = (0.0, 0);
+    }
 }
 
 #[derive(Debug)]
 struct Window {
     began: Instant,
     answers: u32,
-    /// Seconds of all answers.
-    sum: f64,
+    /// How many times its usual time each answer took, all together.
+    times: f64,
     overloaded: bool,
     /// The most that was in use.
     used: usize,
@@ -60,7 +94,7 @@ struct Window {
 
 impl Window {
     fn new(began: Instant) -> Self {
-        Self { began, answers: 0, sum: 0.0, overloaded: false, used: 0 }
+        Self { began, answers: 0, times: 0.0, overloaded: false, used: 0 }
     }
 }
 
@@ -68,7 +102,7 @@ impl Adaptive {
     /// Knows nothing yet at `now`.
     pub fn new(rule: Adapt, now: Instant) -> Self {
         let limit = f64::from(START.max(rule.min).min(rule.max));
-        Self { rule, limit, usual: None, window: Window::new(now) }
+        Self { rule, limit, usual: AHashMap::new(), window: Window::new(now) }
     }
 
     /// Takes over other bounds; what was learnt stays.
@@ -83,10 +117,19 @@ impl Adaptive {
         self.limit as usize
     }
 
-    /// An answer began after `took`, while `used` were running; the new limit.
-    pub fn answered(&mut self, took: Duration, used: usize, now: Instant) -> usize {
+    /// An answer of this kind began after `took`, while `used` were running; the new limit.
+    pub fn answered(&mut self, (kind, took): (u64, Duration), used: usize, now: Instant) -> usize {
+        if self.usual.len() >= MOST_KINDS && !self.usual.contains_key(&kind) {
+            let oldest = self.usual.iter().min_by_key(|(_, usual)| usual.seen).map(|(kind, _)| *kind);
+            oldest.and_then(|oldest| self.usual.remove(&oldest));
+        }
+        let took = took.as_secs_f64().max(1e-6);
+        let usual = self.usual.entry(kind).or_insert(Usual { seconds: None, sum: 0.0, answers: 0, seen: now });
+        usual.sum += took;
+        usual.answers += 1;
+        usual.seen = now;
         self.window.answers += 1;
-        self.window.sum += took.as_secs_f64();
+        self.window.times += usual.seconds.map_or(1.0, |seconds| (took / seconds).min(LATEST));
         self.learn(used, now)
     }
 
@@ -114,13 +157,12 @@ impl Adaptive {
         if window.answers == 0 {
             return;
         }
-        let took = (window.sum / f64::from(window.answers)).max(1e-6);
-        let before = self.usual.unwrap_or(took);
-        self.usual = Some(before + (took - before) * if took < before { SOONER } else { LATER });
+        self.usual.values_mut().for_each(Usual::end);
         if window.overloaded {
             return;
         }
-        let gradient = (self.rule.tolerance * before / took).clamp(0.5, 1.0);
+        let times = (window.times / f64::from(window.answers)).max(1e-6);
+        let gradient = (self.rule.tolerance / times).clamp(0.5, 1.0);
         let unused = count(window.used) * 2.0 < self.limit;
         if gradient >= 1.0 && unused {
             return;
@@ -152,7 +194,7 @@ mod tests {
             let used = adaptive.limit();
             let late = (count(used) / count(room)).max(1.0);
             for _ in 0..ANSWERS {
-                adaptive.answered(Duration::from_millis(100).mul_f64(late), used, now);
+                adaptive.answered((0, Duration::from_millis(100).mul_f64(late)), used, now);
             }
             seen.push(adaptive.limit());
         }
@@ -170,6 +212,32 @@ mod tests {
         assert!(seen.iter().take(5).is_sorted(), "it grows: {seen:?}");
         let end = &seen[60..];
         assert!(end.iter().all(|limit| (100..300).contains(limit)), "about what it bears: {end:?}");
+    }
+
+    #[test]
+    fn another_mixture_of_answers_is_no_overload() {
+        let start = clock::now();
+        let mut adaptive = Adaptive::new(RULE, start);
+        let mut now = start;
+        let mut seen = Vec::new();
+        // Soon answers alone, then mostly late ones, then soon ones of many other kinds.
+        for late in [0, 9, 3] {
+            for window in 0..30_u64 {
+                now += Duration::from_millis(1_100);
+                let used = adaptive.limit();
+                for answer in 0..u64::from(ANSWERS) {
+                    let kind = if answer < late {
+                        (1, Duration::from_secs(2))
+                    } else {
+                        (2 + window * late, Duration::from_millis(50))
+                    };
+                    adaptive.answered(kind, used, now);
+                }
+                seen.push(adaptive.limit());
+            }
+        }
+        assert!(seen.is_sorted(), "{seen:?}");
+        assert!(adaptive.usual.len() <= MOST_KINDS);
     }
 
     #[test]
@@ -192,7 +260,7 @@ mod tests {
         assert_eq!(seen.iter().max(), Some(&30));
         for second in 100..400 {
             adaptive.overloaded(30, start + Duration::from_secs(second));
-            adaptive.answered(Duration::from_secs(9), 30, start + Duration::from_secs(second) + WINDOW);
+            adaptive.answered((0, Duration::from_secs(9)), 30, start + Duration::from_secs(second) + WINDOW);
         }
         assert_eq!(adaptive.limit(), 8);
         adaptive.adopt(Adapt { min: 12, ..rule });
@@ -213,7 +281,7 @@ mod tests {
         let mut adaptive = Adaptive::new(RULE, start);
         for second in 0..60 {
             for _ in 0..ANSWERS {
-                adaptive.answered(Duration::from_millis(100), 3, start + WINDOW * second);
+                adaptive.answered((0, Duration::from_millis(100)), 3, start + WINDOW * second);
             }
         }
         assert_eq!(adaptive.limit(), 20);
@@ -224,7 +292,7 @@ mod tests {
         let start = clock::now();
         let mut adaptive = Adaptive::new(RULE, start);
         for second in 0..90 {
-            adaptive.answered(Duration::from_millis(100), 20, start + WINDOW * second * 5);
+            adaptive.answered((0, Duration::from_millis(100)), 20, start + WINDOW * second * 5);
         }
         assert!(adaptive.limit() > 20);
     }

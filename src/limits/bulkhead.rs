@@ -188,9 +188,9 @@ impl Bulkhead {
         self.room.load(Ordering::SeqCst) < usize::MAX
     }
 
-    /// An answer began after `took`.
-    pub fn answered(self: &Arc<Self>, took: Duration) {
-        self.learn(|adaptive, used| adaptive.answered(took, used, clock::now()));
+    /// An answer of a kind began after `took`.
+    pub fn answered(self: &Arc<Self>, kind: impl FnOnce() -> u64, took: Duration) {
+        self.learn(|adaptive, used| adaptive.answered((kind(), took), used, clock::now()));
     }
 
     /// The server behind it said that it has too much to do, or did not answer.

@@ -39,7 +39,7 @@ pub(super) fn note(sending: &mut Sending) {
     retry::answered(sending);
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return };
     let took = clock::now().duration_since(attempt.started);
-    attempt.lease.began(&attempt.model, took);
+    attempt.lease.began(&attempt.model, (admitted.stream.is_some(), admitted.body.len()), took);
     if let Some(busy) = &attempt.busy {
         busy.standing().answered(took);
         if admitted.stream.is_some() {

@@ -1,6 +1,7 @@
 //! The endpoints of one provider, and a request's hold on one of them.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -461,9 +462,16 @@ impl Lease {
         }
     }
 
-    /// Says that an answer for `model` began after `took`. A trial need not wait for its end, which may be long in coming.
-    pub fn began(&self, model: &str, took: Duration) {
-        self.fellows.bulkhead.answered(took);
+    /// Says that an answer for `model` to a request of so many bytes, as a stream or whole, began after `took`. A trial need
+    /// not wait for its end, which may be long in coming.
+    pub fn began(&self, model: &str, (stream, bytes): (bool, usize), took: Duration) {
+        let kind = || {
+            let mut hasher = DefaultHasher::new();
+            // Requests of about the same length, within four times.
+            (model, stream, bytes.checked_ilog2().unwrap_or(0) / 2).hash(&mut hasher);
+            hasher.finish()
+        };
+        self.fellows.bulkhead.answered(kind, took);
         if self.trials.model.is_some() {
             self.completed(model);
         }
