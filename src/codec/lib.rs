@@ -34,6 +34,7 @@ pub use format::{
     ReasoningWish, Repeat, Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm,
     ToolChoices, ToolIds, Undo, WireFormat, ids_shown, wire,
 };
+pub use frame::sse::may_begin as begins_events;
 pub use gather::Gatherer;
 pub use opening::{Opening, Seen, passing_fault, whole_fault};
 pub use outcome::Outcome;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
-use tidegate_codec::{Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, translate_response, wire};
+use tidegate_codec::{
+    Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_response, wire,
+};
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
 use super::receive::fault_for;
@@ -282,7 +284,7 @@ fn stream_whole(mode: &mut Mode, body: &mut Option<Bytes>, (all, end): (bool, bo
     let piece = body.take().unwrap_or_default();
     let first = collected.bytes.iter().chain(piece.iter()).find(|byte| !byte.is_ascii_whitespace());
     let mut out = Vec::new();
-    if first.is_some_and(|byte| !matches!(byte, b'{' | b'[')) {
+    if first.is_some_and(|byte| begins_events(*byte)) {
         let mut sent = std::mem::take(&mut collected.bytes);
         sent.extend_from_slice(&piece);
         *body = Some(Bytes::from(sent));

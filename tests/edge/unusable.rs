@@ -58,11 +58,13 @@ async fn a_reset_over_http2_is_a_broken_connection() {
 
 #[tokio::test]
 async fn the_page_of_something_on_the_way_is_a_gateway_error() {
-    let page = Reply::typed(200, "text/html; charset=utf-8", "<html>Please log in</html>");
+    const PAGE: &str = "<html>Please log in</html>";
+    let pages = [("text/html; charset=utf-8", PAGE), ("application/json", PAGE), ("application/json", "null")];
     for (client, upstream) in PAIRS {
-        for stream in [false, true] {
-            let response = ask(Speaks::Http1, client, upstream, stream, page.clone()).await;
-            assert_eq!(response.status, 502, "{client:?} from {upstream:?}, stream={stream}: {response:?}");
+        for (stream, (kind, page)) in pages.into_iter().flat_map(|page| [(false, page), (true, page)]) {
+            let response = ask(Speaks::Http1, client, upstream, stream, Reply::typed(200, kind, page)).await;
+            let what = format!("{client:?} from {upstream:?}, stream={stream}, {kind} {page}");
+            assert_eq!(response.status, 502, "{what}: {response:?}");
             client.error(&response);
         }
     }

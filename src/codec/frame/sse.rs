@@ -69,6 +69,13 @@ pub struct Framer {
 /// Default bound of one event, in bytes.
 pub const EVENT_LIMIT: usize = 8 << 20;
 
+/// True for what a stream of events may begin with, white space left out: a comment, a field of the standard's (`data`,
+/// `event`, `id`, `retry`), or a byte order mark.
+#[must_use]
+pub const fn may_begin(first: u8) -> bool {
+    matches!(first, b':' | b'd' | b'e' | b'i' | b'r' | 0xEF)
+}
+
 /// Bytes of the longest end of an event: two line ends of CR and LF.
 const LONGEST_END: usize = 4;
 

@@ -9,7 +9,7 @@ use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use tidegate_codec::hub::{Fault, FaultKind};
-use tidegate_codec::{Opening, Seen, passing_fault, whole_fault, wire};
+use tidegate_codec::{Opening, Seen, begins_events, passing_fault, whole_fault, wire};
 
 use super::session::{Read, SeamSession};
 use super::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, TOO_LONG, Told};
@@ -145,7 +145,7 @@ impl SeamSession {
                 Read::Nothing => {}
                 Read::Piece(piece) => {
                     entire.push(piece);
-                    if success && entire.is_no_json() {
+                    if success && entire.is_stream() {
                         // A stream under a wrong name.
                         (self.kind.events, self.kind.stream) = (true, true);
                         self.ahead.extend(entire.pieces());
@@ -243,9 +243,9 @@ impl Entire {
         }
     }
 
-    /// True for what is neither an object nor an array, as far as it has come.
-    fn is_no_json(&self) -> bool {
-        self.first.is_some_and(|first| !matches!(first, b'{' | b'['))
+    /// True for what begins as a stream of events does.
+    fn is_stream(&self) -> bool {
+        self.first.is_some_and(begins_events)
     }
 
     /// True for white space alone: some providers send it while they think, so that nobody between takes the connection
@@ -290,19 +290,24 @@ mod tests {
         let mut entire = Entire::default();
         for byte in std::iter::repeat_n(b' ', 200_000).chain(*b"{}") {
             entire.push(Bytes::copy_from_slice(&[byte]));
-            assert!(!entire.is_no_json());
+            assert!(!entire.is_stream());
         }
         assert_eq!((entire.length, entire.parts.len()), (200_002, 200_002_usize.div_ceil(PART)));
         let big = Bytes::from(vec![b'x'; PART + 1]);
         entire.push(big.clone());
-        assert!(!entire.is_no_json(), "the first byte says so");
+        assert!(!entire.is_stream(), "the first byte says so");
         let one = entire.one();
         assert!(one.len() == 200_002 + big.len() && one.ends_with(&big));
-        let mut page = Entire::default();
-        for part in ["", "\r\n ", "<html>"] {
-            page.push(Bytes::from_static(part.as_bytes()));
+        let mut events = Entire::default();
+        for part in ["", "\r\n ", "data: {}"] {
+            events.push(Bytes::from_static(part.as_bytes()));
         }
-        assert!(page.is_no_json());
-        assert_eq!(page.pieces().collect::<Vec<_>>(), ["\r\n <html>"]);
+        assert!(events.is_stream());
+        assert_eq!(events.pieces().collect::<Vec<_>>(), ["\r\n data: {}"]);
+        for none in ["<html>", "null", "\"x\"", "true", "[]"] {
+            let mut entire = Entire::default();
+            entire.push(Bytes::from_static(none.as_bytes()));
+            assert!(!entire.is_stream(), "{none}");
+        }
     }
 }
