@@ -292,7 +292,7 @@ mod tests {
         check("key: geheimnis # geheimnis", "key: ********* # *********");
         check("key: |\n  geheimnis\n  strenggeheim\n", "key: |\n  *********\n  ************\n");
         check("headers: {x-a: b}", "headers: {x-a: *}");
-        check("a: [sk-12345678, task-87654321]", "a: [***********, task-87654321]");
+        check("allow: [sk-12345678, task-87654321]", "allow: [***********, task-87654321]");
         check("url: https://u:p@h/", "url: **************");
         check("tls: {key: /etc/tls.pem}", "tls: {key: /etc/tls.pem}");
         check("key_label: name", "key_label: name");

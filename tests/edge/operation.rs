@@ -1,5 +1,7 @@
 //! What the operator sees: metrics, the access log, the config view; and that no secret is in any of it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::client::Client;

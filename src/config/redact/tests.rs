@@ -72,6 +72,7 @@ providers:
         sampling_with_effort: true
         structured: true
         structured_with_tools: true
+        thinks_unasked: true
         vision: true
 models:
   m:
