@@ -1,5 +1,7 @@
 //! Streams: an early failure moves on unseen, silence is filled, and every wait has its own deadline.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -484,6 +486,39 @@ async fn a_provider_that_stops_reading_is_heard_and_costs_no_more_than_its_time(
             assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{model}: {error}");
         }
     }
+}
+
+/// The others are as likely to be dead as the first that is found out.
+#[tokio::test]
+async fn of_several_http2_connections_that_fell_silent_one_tells_of_all() {
+    let (gate, never) = (Gate::new(), Gate::new());
+    let silent = Arc::new(AtomicUsize::new(0));
+    let (held, dead) = (gate.clone(), Arc::clone(&silent));
+    let provider = Provider::speaking(Speaks::H2c, move |request| {
+        let is_dead = request.connection < dead.load(Ordering::SeqCst);
+        Wire::Chat.reply(false).hold(if is_dead { &never } else { &held })
+    })
+    .await;
+    let conf = Conf::open().provider_at("up", "openai", &provider.url(), "http: h2, timeouts: {read: 4s}");
+    let edge = Edge::start(&conf.model("m", "{targets: [up/m], retries: {rounds: 0}}")).await;
+    // More at once than one connection carries.
+    let mut open = Vec::new();
+    for _ in 0..120 {
+        open.push(Wire::Chat.ask("m", false).open(edge.addr).await);
+    }
+    provider.request(119).await;
+    gate.open();
+    for client in &mut open {
+        client.response().await;
+    }
+    let connections = provider.connections();
+    assert!(connections >= 2, "{connections}");
+    silent.store(connections, Ordering::SeqCst);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(Wire::Chat.ask("m", false).send(edge.addr).await.status);
+    }
+    assert_eq!((statuses, provider.connections()), (vec![504, 200, 200], connections + 1));
 }
 
 /// A balancer that forgets its flows, or a server that hangs, leaves a connection open on which nothing comes any more.

@@ -24,6 +24,9 @@ use crate::clock::{self, Instant};
 /// For so long a peer that agreed to HTTP/2 and refused it is asked by HTTP/1.1.
 const DOWNGRADED_FOR: Duration = Duration::from_secs(600);
 
+/// Most peers whose connections were left that are remembered.
+const MOST_LEFT: usize = 4_096;
+
 /// Most such peers that are remembered.
 const MOST_DOWNGRADED: usize = 1_024;
 
@@ -38,6 +41,8 @@ pub(super) struct Roads {
     /// Peers, by their hash, that agreed on HTTP/2 and then asked for HTTP/1.1, and when. Pingora's own note of them does
     /// not keep it from taking another stream of the connection that stands.
     downgraded: RwLock<AHashMap<u64, Instant>>,
+    /// How often the HTTP/2 connections of a peer, by its hash, were left: new requests take none of those before.
+    left: RwLock<AHashMap<u64, u64>>,
 }
 
 impl Seam {
@@ -45,7 +50,8 @@ impl Seam {
     #[must_use]
     pub fn new(options: ConnectorOptions) -> Self {
         let idle = Idle::new(options.keepalive_pool_size);
-        Self(Arc::new(Roads { plain: Plain::new(Some(options)), idle, downgraded: RwLock::default() }))
+        let (downgraded, left) = (RwLock::default(), RwLock::default());
+        Self(Arc::new(Roads { plain: Plain::new(Some(options)), idle, downgraded, left }))
     }
 }
 
@@ -69,10 +75,11 @@ impl Roads {
         };
         if let Some(stream) = kept {
             let session = HttpSession::H1(Http1Session::new_with_options(stream, peer));
-            return Ok((SeamSession::new(session, peer, key, self), true));
+            return Ok((SeamSession::new(session, peer, (key, 0), self), true));
         }
         // Boxed, as is what ends a session: a connection is made for few of the requests that would each have its 9 KB.
-        let (session, reused) = Box::pin(self.connect(peer, key)).await?;
+        let times = self.times_left(key);
+        let (session, reused) = Box::pin(self.connect(peer, (key, times))).await?;
         // Over TLS the provider chooses the version, and Pingora takes what it is given.
         let session = match session {
             HttpSession::H1(_) if oldest == 2 => {
@@ -82,16 +89,30 @@ impl Roads {
             HttpSession::H1(session) => HttpSession::H1(gathering(session, peer)),
             session => session,
         };
-        Ok((SeamSession::new(session, peer, key, self), reused))
+        Ok((SeamSession::new(session, peer, (key, times), self), reused))
     }
 
-    async fn connect(&self, peer: &HttpPeer, key: u64) -> Result<(HttpSession, bool)> {
-        self.plain.get_http_session(&self.peer(peer, key)).await
+    async fn connect(&self, peer: &HttpPeer, way: (u64, u64)) -> Result<(HttpSession, bool)> {
+        self.plain.get_http_session(&self.peer(peer, way)).await
+    }
+
+    fn times_left(&self, key: u64) -> u64 {
+        self.left.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or_default()
+    }
+
+    /// Takes no connection of a peer any more that was made before it was left for the last `times` and once more. What runs
+    /// on them goes on; then they are closed when they have been idle for long enough.
+    pub(super) fn leave(&self, (key, times): (u64, u64)) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        if left.len() < MOST_LEFT || left.contains_key(&key) {
+            let now = left.entry(key).or_default();
+            *now = (*now).max(times + 1);
+        }
     }
 
     /// Ends a session with `peer`; its connection is kept if it can carry another.
     pub(super) async fn close(&self, session: Box<SeamSession>, peer: &HttpPeer, idle: Option<Duration>) {
-        let key = session.key;
+        let (key, times) = (session.key, session.times);
         if session.is_downgraded() && versions(peer).1 == 1 {
             self.downgrade(key, peer);
         }
@@ -103,7 +124,7 @@ impl Roads {
                 }
             }
             Some(session) => {
-                let peer = self.peer(peer, key);
+                let peer = self.peer(peer, (key, times));
                 Box::pin(self.plain.release_http_session(session, &peer, idle)).await;
             }
             None => {}
@@ -127,8 +148,9 @@ impl Roads {
     }
 
     /// The peer with this hash as Pingora's connector takes it.
-    fn peer(&self, marked: &HttpPeer, key: u64) -> HttpPeer {
+    fn peer(&self, marked: &HttpPeer, (key, times): (u64, u64)) -> HttpPeer {
         let mut peer = plain(marked);
+        peer.group_key = peer.group_key.wrapping_add(times);
         if peer.options.alpn.get_max_http_version() == 2 {
             let downgraded = self.downgraded.read().unwrap_or_else(PoisonError::into_inner);
             let is_recent = |since: &Instant| clock::now().saturating_duration_since(*since) < DOWNGRADED_FOR;

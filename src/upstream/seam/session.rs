@@ -63,6 +63,8 @@ pub struct SeamSession {
     pub(super) inner: HttpSession,
     /// The hash of the peer that its connection leads to.
     pub(super) key: u64,
+    /// How often the connections to that peer had been left when this one was taken.
+    pub(super) times: u64,
     roads: Arc<Roads>,
     /// The peer, where it is another than the one that was asked for.
     pub(super) moved: Option<Box<HttpPeer>>,
@@ -102,13 +104,14 @@ pub struct SeamSession {
 }
 
 impl SeamSession {
-    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, key: u64, roads: &Arc<Roads>) -> Box<Self> {
+    pub(super) fn new(inner: HttpSession, peer: &HttpPeer, (key, times): (u64, u64), roads: &Arc<Roads>) -> Box<Self> {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course::patient(Format::DEFAULT, forever);
         Box::new(Self {
-            unheard: Unheard::new(&inner),
+            unheard: Unheard::new(&inner, (key, times), roads),
             inner,
             key,
+            times,
             roads: Arc::clone(roads),
             moved: None,
             tls: peer.is_tls(),
