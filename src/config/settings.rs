@@ -105,13 +105,13 @@ impl FactRules {
         let fits = |rule: &&FactRule| rule.pattern.matches(model);
         let here = self.here.get(&provider.name).into_iter().flatten();
         let everywhere = self.everywhere.iter().filter(fits).map(|rule| &rule.said);
-        facts::of(model, &provider.quirks, everywhere, here.filter(fits).map(|rule| &rule.said))
+        facts::of(model, &provider.kind, &provider.quirks, everywhere, here.filter(fits).map(|rule| &rule.said))
     }
 
     /// What the table that is compiled in knows of `model` at its own vendor.
     #[must_use]
     pub fn table(model: &str) -> Model {
-        facts::of(model, &Quirks::default(), [], [])
+        facts::of(model, "", &Quirks::default(), [], [])
     }
 
     /// What is known of a model where it is not the usual, as one would write it.

@@ -80,13 +80,16 @@ pub struct Said {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strip_fields: Vec<String>,
     pub cache_breakpoints: Option<bool>,
+    pub candidates: Option<bool>,
     pub custom_tools: Option<bool>,
     pub developer_role: Option<bool>,
     pub documents: Option<bool>,
     pub forced_tool: Option<bool>,
     pub json_schema: Option<bool>,
+    pub logprobs: Option<bool>,
     pub mid_system: Option<bool>,
     pub parallel_tools: Option<bool>,
+    pub penalties: Option<bool>,
     pub prefill: Option<bool>,
     pub rich_results: Option<bool>,
     pub sampling: Option<bool>,
@@ -130,15 +133,18 @@ struct Flag {
     fact: fn(&mut Facts) -> &mut bool,
 }
 
-const FLAGS: [Flag; 16] = [
+const FLAGS: [Flag; 19] = [
     flag("cache_breakpoints", |said| &mut said.cache_breakpoints, |facts| &mut facts.cache_breakpoints),
+    flag("candidates", |said| &mut said.candidates, |facts| &mut facts.candidates),
     flag("custom_tools", |said| &mut said.custom_tools, |facts| &mut facts.custom_tools),
     flag("developer_role", |said| &mut said.developer_role, |facts| &mut facts.developer_role),
     flag("documents", |said| &mut said.documents, |facts| &mut facts.documents),
     flag("forced_tool", |said| &mut said.forced_tool, |facts| &mut facts.forced_tool),
     flag("json_schema", |said| &mut said.json_schema, |facts| &mut facts.json_schema),
+    flag("logprobs", |said| &mut said.logprobs, |facts| &mut facts.logprobs),
     flag("mid_system", |said| &mut said.mid_system, |facts| &mut facts.mid_system),
     flag("parallel_tools", |said| &mut said.parallel_tools, |facts| &mut facts.parallel_tools),
+    flag("penalties", |said| &mut said.penalties, |facts| &mut facts.penalties),
     flag("prefill", |said| &mut said.prefill, |facts| &mut facts.prefill),
     flag("rich_results", |said| &mut said.rich_results, |facts| &mut facts.rich_results),
     flag("sampling", |said| &mut said.sampling, |facts| &mut facts.sampling),
@@ -198,18 +204,19 @@ impl Said {
     }
 }
 
-/// What `model` at a server with `quirks` accepts. What the operator says of models of that name comes on top of the
-/// table: `everywhere` before the quirks, `here` behind them, each with the least specific first.
+/// What `model` at a server of `kind` with `quirks` accepts. What the operator says of models of that name comes on top of
+/// the table: `everywhere` before the quirks, `here` behind them, each with the least specific first.
 #[must_use]
 pub fn of<'s>(
     model: &str,
+    kind: &str,
     quirks: &Quirks,
     everywhere: impl IntoIterator<Item = &'s Said>,
     here: impl IntoIterator<Item = &'s Said>,
 ) -> Model {
     let mut known = Model::default();
     let mut narrow = false;
-    if let Some(said) = find(model) {
+    for said in find(None, model).into_iter().chain(find(Some(kind), model)) {
         said.apply(&mut known);
     }
     for said in everywhere {
@@ -225,15 +232,23 @@ pub fn of<'s>(
     known
 }
 
-fn find(model: &str) -> Option<&'static Said> {
+/// What the table says of `model` at any provider, or at one of `kind`.
+fn find(kind: Option<&str>, model: &str) -> Option<&'static Said> {
     static ENTRIES: OnceLock<BTreeMap<String, Said>> = OnceLock::new();
     // The text is ours and a test reads it, so the fallback never runs.
     let entries = ENTRIES.get_or_init(|| serde_yaml::from_str(SOURCE).unwrap_or_default());
     // A part may say that it stands at a beginning: short names are in many others.
     let model = format!("/{model}");
-    let known = entries.iter().filter(|(part, _)| model.contains(part.as_str()));
+    let parts = entries.iter().filter_map(|(key, said)| {
+        let (at, part) = key.split_once(AT).map_or((None, key.as_str()), |(at, part)| (Some(at), part));
+        (at == kind).then_some((part, said))
+    });
+    let known = parts.filter(|(part, _)| model.contains(part));
     known.max_by_key(|(part, _)| part.len()).map(|(_, said)| said)
 }
+
+/// Between the name of a kind and the part of a name of models at its providers.
+const AT: &str = "::";
 
 /// The facts in which `model` differs from what any model of its format is taken for, as one would write them.
 #[must_use]
@@ -270,7 +285,7 @@ mod tests {
     use super::*;
 
     fn plain(model: &str) -> Model {
-        of(model, &Quirks::default(), [], [])
+        of(model, "", &Quirks::default(), [], [])
     }
 
     #[test]
@@ -282,7 +297,32 @@ mod tests {
             assert!(words.into_iter().all(|word| Effort::from_word(word).is_some()), "{name}: {:?}", said.efforts);
             assert!(said.strip_fields.iter().all(|field| Quirks::may_name(field)), "{name}");
         }
+        for (kind, part) in entries.keys().filter_map(|name| name.split_once(AT)) {
+            assert!(crate::provider::catalog::find(kind).is_some() && !part.is_empty(), "{kind}{AT}{part}");
+        }
         assert!(Said::flags().collect::<Vec<_>>().is_sorted());
+    }
+
+    #[test]
+    fn what_gemini_takes_of_sampling_is_by_model_and_by_cloud() {
+        for (kind, model, penalties, logprobs, candidates) in [
+            ("gemini", "gemini-2.0-flash", true, true, true),
+            ("gemini", "gemini-2.5-flash", false, false, true),
+            ("gemini", "gemini-2.5-pro", false, false, true),
+            ("gemini", "gemini-3.1-pro-preview", false, false, false),
+            ("gemini", "gemini-3.8-flash", false, false, false),
+            ("gemini", "gemini-flash-latest", false, false, false),
+            ("vertex", "gemini-2.5-flash", true, true, true),
+            ("vertex", "gemini-3.1-pro-preview", true, false, true),
+        ] {
+            let facts = of(model, kind, &Quirks::default(), [], []).facts;
+            let found = (facts.penalties, facts.logprobs, facts.candidates);
+            assert_eq!(found, (penalties, logprobs, candidates), "{kind} {model}");
+            assert!(facts.exact, "its own clients are left alone");
+        }
+        let said = Said { logprobs: Some(true), ..Said::default() };
+        let facts = of("gemini-3.5-flash", "vertex", &Quirks::default(), [&said], []).facts;
+        assert!(facts.logprobs && facts.penalties, "the operator's word counts more than the table's");
     }
 
     #[test]
@@ -375,18 +415,21 @@ mod tests {
     #[test]
     fn quirks_go_before_the_table_and_the_operator_before_quirks() {
         let quirks = Quirks { legacy_max_tokens: true, no_stream_options: true, ..Quirks::default() };
-        let facts = of("gpt-5", &quirks, [], []).facts;
+        let facts = of("gpt-5", "", &quirks, [], []).facts;
         assert!(facts.legacy_max_tokens && !facts.stream_options && !facts.exact);
         assert_eq!(facts.fields, FieldSet::All);
         let compatible = Quirks { compatible: true, no_images: true, ..Quirks::default() };
-        let facts = of("claude-opus-4-8", &compatible, [], []).facts;
+        let facts = of("claude-opus-4-8", "", &compatible, [], []).facts;
         assert_eq!((facts.fields, facts.vision, facts.custom_tools), (FieldSet::Core, false, false));
         let said = Said { vision: Some(true), max_output: Some(7), ..Said::default() };
-        assert!(!of("m", &compatible, [&said], []).facts.vision, "what is said everywhere is not said of this server");
-        let facts = of("m", &compatible, [], [&said]).facts;
+        assert!(
+            !of("m", "", &compatible, [&said], []).facts.vision,
+            "what is said everywhere is not said of this server"
+        );
+        let facts = of("m", "", &compatible, [], [&said]).facts;
         assert_eq!((facts.vision, facts.max_output), (true, 7));
         let again = Said { max_output: Some(8), ..Said::default() };
-        assert_eq!(of("m", &compatible, [&said], [&said, &again]).facts.max_output, 8);
+        assert_eq!(of("m", "", &compatible, [&said], [&said, &again]).facts.max_output, 8);
     }
 
     #[test]
@@ -397,10 +440,10 @@ mod tests {
             Said { most_output: Some(9), ..Said::default() },
             Said { efforts: Some(vec!["low".to_owned()]), ..Said::default() },
         ] {
-            assert!(!of("gpt-4", &Quirks::default(), [], [&said]).facts.exact, "{said:?}");
+            assert!(!of("gpt-4", "", &Quirks::default(), [], [&said]).facts.exact, "{said:?}");
         }
         let said = Said { max_output: Some(9), vision: Some(true), ..Said::default() };
-        assert!(of("gpt-4", &Quirks::default(), [&said], []).facts.exact);
+        assert!(of("gpt-4", "", &Quirks::default(), [&said], []).facts.exact);
     }
 
     #[test]
@@ -414,7 +457,7 @@ mod tests {
             strip_fields: vec!["seed".to_owned()],
             ..Said::default()
         };
-        let shown = lines(&of("m", &Quirks::default(), [&said], []));
+        let shown = lines(&of("m", "", &Quirks::default(), [&said], []));
         let expected =
             ["thinking: budget", "efforts: [low, high]", "responses: always", "strip_fields: [seed]", "vision: false"];
         assert_eq!(shown, expected);

@@ -42,6 +42,12 @@ pub struct Facts {
     pub structured_with_tools: bool,
     /// Takes images and documents in a tool's result (Gemini).
     pub rich_results: bool,
+    /// Takes penalties other than 0 (Gemini).
+    pub penalties: bool,
+    /// Tells log probabilities (Gemini).
+    pub logprobs: bool,
+    /// Gives several answers to one request (Gemini).
+    pub candidates: bool,
     /// Fewest tokens that thinking can be held to; 0 where it can be turned off (Gemini).
     pub least_budget: u64,
     /// Most tokens that thinking can be held to (Gemini).
@@ -128,6 +134,9 @@ impl Default for Facts {
             json_schema: true,
             structured_with_tools: true,
             rich_results: true,
+            penalties: true,
+            logprobs: true,
+            candidates: true,
             least_budget: 0,
             most_budget: 24_576,
             compatible_extensions: false,

@@ -13,6 +13,7 @@ mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod ends;
 mod schemas;
+mod taken;
 mod unforgotten;
 mod wishes;
 

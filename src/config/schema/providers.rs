@@ -408,6 +408,7 @@ pub(in crate::config) static FACTS: Section = Section {
             KNOWN,
             "It takes `prompt_cache_breakpoint` on parts (Chat Completions, Responses).",
         ),
+        field("candidates", "`true` or `false`", KNOWN, "It gives several answers to one request (Gemini)."),
         field("custom_tools", "`true` or `false`", KNOWN, "It takes tools whose input is free text."),
         field("developer_role", "`true` or `false`", KNOWN, "It knows the role `developer`."),
         field(
@@ -428,6 +429,7 @@ pub(in crate::config) static FACTS: Section = Section {
             KNOWN,
             "It takes JSON Schema as it is, not only the vendor's dialect of it (Gemini).",
         ),
+        field("logprobs", "`true` or `false`", KNOWN, "It tells log probabilities (Gemini)."),
         field(
             "mid_system",
             "`true` or `false`",
@@ -435,6 +437,7 @@ pub(in crate::config) static FACTS: Section = Section {
             "It takes `system` in the middle of a conversation (Anthropic).",
         ),
         field("parallel_tools", "`true` or `false`", KNOWN, "It takes the wish for one call at a time."),
+        field("penalties", "`true` or `false`", KNOWN, "It takes penalties other than 0 (Gemini)."),
         field("prefill", "`true` or `false`", KNOWN, "It continues a turn of its own that the client began."),
         field("rich_results", "`true` or `false`", KNOWN, "It takes images and documents in a tool's result (Gemini)."),
         field(

@@ -6,7 +6,7 @@ use super::wire::write_sub_extras;
 use super::write_part::Pen;
 use super::{schema_strip, schema_write};
 use crate::format::{Efforts, Facts, ThinkingForm};
-use crate::hub::{Action, Effort, Field, OutputSpec, ReasoningForm, Refusal, Request};
+use crate::hub::{Action, Effort, Field, OutputSpec, ReasoningForm, Refusal, Request, Sampling};
 use crate::json::{Json, Text, Writer};
 
 /// Most stop texts that the format takes.
@@ -256,19 +256,35 @@ impl Config<'_, '_, '_> {
                 None => {}
             }
         }
-        for (key, value) in [
-            ("seed", &sampling.seed),
-            ("presencePenalty", &sampling.presence_penalty),
-            ("frequencyPenalty", &sampling.frequency_penalty),
-        ] {
-            if let Some(value) = value {
-                self.json.key(key).json(value);
-            }
+        if let Some(seed) = &sampling.seed {
+            self.json.key("seed").json(seed);
         }
+        self.penalties(sampling, facts);
         if let Some(n) = sampling.n {
             self.json.key("candidateCount").number(n);
         }
+        self.probabilities(sampling, facts);
+    }
+
+    fn penalties(&mut self, sampling: &Sampling<'_>, facts: &Facts) {
+        for (field, key, value) in [
+            (Field::PresencePenalty, "presencePenalty", &sampling.presence_penalty),
+            (Field::FrequencyPenalty, "frequencyPenalty", &sampling.frequency_penalty),
+        ] {
+            let Some(value) = value else { continue };
+            if facts.penalties || self.report.is_own() {
+                self.json.key(key).json(value);
+            } else {
+                self.report.gone(field, value.tells(), "this model takes no penalties");
+            }
+        }
+    }
+
+    fn probabilities(&mut self, sampling: &Sampling<'_>, facts: &Facts) {
         let wanted = if self.report.is_own() { sampling.logprobs } else { sampling.wants_logprobs() };
+        if !facts.logprobs && !self.report.is_own() {
+            return self.report.gone(Field::Logprobs, wanted == Some(true), "this model tells no log probabilities");
+        }
         if let Some(wanted) = wanted {
             self.json.key("responseLogprobs").bool(wanted);
         }

@@ -11,7 +11,7 @@ use super::write_config::{Form, think};
 use super::write_part::Pen;
 use super::write_tools::choose;
 use crate::format::told::betas_elsewhere;
-use crate::format::{Outgoing, Target, ThinkingForm};
+use crate::format::{Facts, Outgoing, Target, ThinkingForm};
 use crate::hub::{Action, Block, BlockKind, Field, Refusal, Request, Tier};
 use crate::json::{Json, Writer};
 
@@ -24,6 +24,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     let Outgoing { body, undo, losses, .. } = out;
     let mut report = Report { origin: request.origin.format, losses };
     report_unsayable(request, &mut report);
+    one_answer(request, facts, &report)?;
     let choice = choose(request, facts, &mut report)?;
     let mut room = Room::default();
     let form = Form::choose(request, facts, &mut room, &mut report)?;
@@ -70,6 +71,15 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) {
     report.gone(Field::StreamOptions, obfuscation, none);
     report.extras(&request.extras);
     betas_elsewhere(&request.origin, report.losses);
+}
+
+/// Refuses what asks a model for several answers that gives one: a client that waits for more would take it for all.
+fn one_answer(request: &Request<'_>, facts: &Facts, report: &Report<'_>) -> Result<(), Refusal> {
+    let several = request.sampling.n.is_some_and(|n| n > 1);
+    if several && !facts.candidates && !report.is_own() {
+        return Err(report.refuse(Field::N, "this model gives one answer a request; ask for 1"));
+    }
+    Ok(())
 }
 
 impl Pen<'_, '_> {
