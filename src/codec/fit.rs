@@ -24,6 +24,9 @@ pub(crate) fn fit(request: &mut Request<'_>, to: &Spec, facts: &Facts, losses: &
         fitting.object_answer(request, facts);
     }
     fitting.answer(request, facts);
+    if to.json_by_name && to.format != request.origin.format {
+        fitting.json_by_name(request);
+    }
     fitting.limits(request, facts);
     match facts.tool_ids {
         ToolIds::Portable => {}
@@ -184,6 +187,19 @@ impl Fitting<'_> {
         self.in_words(request, &words, reason);
     }
 
+    /// Says that JSON is wanted where the vendor refuses to give it otherwise. What a conversation begins with decides:
+    /// the line must not come and go from turn to turn, or no prompt would be found in a cache.
+    fn json_by_name(&mut self, request: &mut Request<'_>) {
+        if *request.output.elsewhere() != OutputSpec::JsonObject {
+            return;
+        }
+        let begin = request.turns.iter().take_while(|turn| turn.role != Role::Assistant);
+        let mut blocks = request.instructions.iter().chain(begin.flat_map(|turn| &turn.blocks));
+        if !blocks.any(speaks_of_json) {
+            self.in_words(request, IN_JSON, "JSON is given only where the words ask for it: the instructions do");
+        }
+    }
+
     fn in_words(&mut self, request: &mut Request<'_>, words: &str, reason: &'static str) {
         self.field(Field::Output, Action::Converted, reason);
         request.instructions.push(Block::text(Text::from_plain(words).into_owned(), 0));
@@ -203,6 +219,11 @@ impl Fitting<'_> {
             self.field(Field::Reasoning, Action::Converted, "the model knows no such effort: the nearest is asked for");
         }
     }
+}
+
+fn speaks_of_json(block: &Block<'_>) -> bool {
+    let BlockKind::Text { text, .. } = &block.kind else { return false };
+    text.plain().as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
 }
 
 /// Asks for JSON by `schema` in words.

@@ -210,6 +210,7 @@ mod tests {
         request_id_header: None,
         answer_words: &[],
         object_answers: false,
+        json_by_name: false,
         bad_key_is_bad_request: false,
         source: "",
         request_losses: &[],

@@ -259,6 +259,8 @@ pub struct Spec {
     pub answer_words: &'static [&'static str],
     /// The schema of an answer must be an object's.
     pub object_answers: bool,
+    /// JSON without a schema is given only where the request's words speak of JSON; instructions may not count.
+    pub json_by_name: bool,
     /// A key that is refused may be called a bad request (400), which only the body tells.
     pub bad_key_is_bad_request: bool,
     /// The vendor's documents and SDKs that it was written by, with their versions.

@@ -74,6 +74,7 @@ const SPEC: Spec = Spec {
     request_id_header: Some("request-id"),
     answer_words: &["\"content\""],
     object_answers: false,
+    json_by_name: false,
     bad_key_is_bad_request: false,
     source: "anthropic-version 2026-10-21; SDKs anthropic-python 2.11 and anthropic-typescript 1.11",
     request_losses: &[

@@ -104,6 +104,7 @@ const SPEC: Spec = Spec {
     answer_words: &["\"candidates\""],
     // https://ai.google.dev/gemini-api/docs/troubleshooting: 400 with the reason `API_KEY_INVALID`.
     object_answers: false,
+    json_by_name: false,
     bad_key_is_bad_request: true,
     source: "API v1beta of November 2026; SDK google-genai 3.4",
     request_losses: &[

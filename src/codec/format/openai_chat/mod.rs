@@ -71,6 +71,7 @@ static SPEC: Spec = Spec {
     request_id_header: None,
     answer_words: &["\"choices\"", "\"message\""],
     object_answers: true,
+    json_by_name: true,
     bad_key_is_bad_request: false,
     source: "openai-python 3.52, and threads about the servers that speak like it",
     request_losses: &[
@@ -110,7 +111,7 @@ static SPEC: Spec = Spec {
         (
             Field::Output,
             "a JSON schema is refused where the model takes none; one that is no object's is asked for in words, but for \
-             servers with extensions",
+             servers with extensions; where JSON is wanted and no word says so, a line does",
         ),
         (Field::ParallelTools, "dropped where there are no tools"),
         (Field::Prediction, "dropped where the model chooses its words by itself"),

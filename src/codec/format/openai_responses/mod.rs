@@ -98,6 +98,7 @@ static SPEC: Spec = Spec {
     request_id_header: None,
     answer_words: &["\"object\"", "\"output\"", ERROR_WORD],
     object_answers: true,
+    json_by_name: true,
     bad_key_is_bad_request: false,
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[
@@ -151,7 +152,7 @@ static SPEC: Spec = Spec {
         (
             Field::Output,
             "a JSON schema is refused where the model takes none; one that is no object's is asked for in words, but for \
-             servers with extensions",
+             servers with extensions; where JSON is wanted and no word says so, a line does",
         ),
         (Field::ParallelTools, "dropped where there are no tools"),
         (Field::Refusal, "words of refusal that are the user's are a text"),

@@ -336,10 +336,12 @@ fn instructions<'r>(
     if let (Some(marked), Some(last)) = (marked, said.last_mut()) {
         *last = marked;
     }
-    // An input of nothing is refused: where there is no conversation they are what there is.
-    let alone = request.turns.is_empty() && !report.is_own();
+    // An input of nothing is refused: where there is no conversation they are what there is. And the word that asks for
+    // JSON is looked for in the input alone.
+    let json = *request.output.elsewhere() == OutputSpec::JsonObject;
+    let within = (request.turns.is_empty() || json) && !report.is_own();
     if let ([Block { kind: BlockKind::Text { text, citations }, cache: None, extras, at, .. }], false) =
-        (said.as_slice(), alone)
+        (said.as_slice(), within)
     {
         w.key("instructions").text(text);
         report.unwritten(extras);

@@ -238,7 +238,7 @@ fn a_strict_function_without_parameters_has_a_closed_schema() {
 
 #[test]
 fn json_by_a_schema_that_is_not_there_is_some_object() {
-    let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "q, in JSON"}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "s"}}});
     let (to_responses, lost) = sent((C, R), &body, &Facts::default()).unwrap();
     assert_eq!((&to_responses["text"], lost.as_str()), (&json!({"format": {"type": "json_object"}}), ""));

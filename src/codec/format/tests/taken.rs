@@ -6,7 +6,7 @@ use super::crossings::sent;
 use crate::Format;
 use crate::format::Facts;
 
-use Format::{GeminiGenerate as G, OpenaiChat as C};
+use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
 fn chat(more: &Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
@@ -39,4 +39,44 @@ fn penalties_probabilities_and_several_answers_are_asked_of_models_that_take_the
         {"presencePenalty": 0.5, "frequencyPenalty": -1, "candidateCount": 2, "responseLogprobs": true, "logprobs": 3}});
     let (body, lost) = sent((G, G), &own, &few).unwrap();
     assert_eq!((&body["generationConfig"], lost.as_str()), (&own["generationConfig"], ""));
+}
+
+#[test]
+fn json_without_a_schema_is_asked_for_in_a_word_too() {
+    let line = "Answer with one JSON object and nothing else.";
+    let json = json!({"responseMimeType": "application/json"});
+    let gemini = |system: Value, words: &[&str], config: &Value| {
+        let turn = |(at, words): (usize, &&str)| json!({"role": if at % 2 == 0 { "user" } else { "model" }, "parts": [{"text": words}]});
+        let turns: Vec<Value> = words.iter().enumerate().map(turn).collect();
+        json!({"systemInstruction": system, "contents": turns, "generationConfig": config})
+    };
+    let system = json!({"parts": [{"text": "Answer as Json."}]});
+    for (body, is_added) in [
+        (gemini(Value::Null, &["List two"], &json), true),
+        (gemini(json!({"parts": [{"text": "Be brief."}]}), &["List two"], &json), true),
+        (gemini(Value::Null, &["List two in JSON"], &json), false),
+        (gemini(system.clone(), &["List two"], &json), false),
+        (gemini(Value::Null, &["List two", "[]", "now as json"], &json), true),
+        (gemini(Value::Null, &["List two"], &json!({})), false),
+    ] {
+        for to in [C, R] {
+            let (sent, lost) = sent((G, to), &body, &Facts::default()).unwrap();
+            let said = sent.get("messages").or(sent.get("input")).unwrap().to_string();
+            assert_eq!(said.contains(line), is_added, "{to:?} {sent}");
+            assert_eq!(lost.contains("converted:/generationConfig/responseMimeType"), is_added, "{to:?} {lost}");
+        }
+        for to in [A, G] {
+            let (_, lost) = sent((G, to), &body, &Facts::default()).unwrap();
+            assert!(!lost.contains("JSON is given only"), "{lost}");
+        }
+    }
+    // Where the word is among the instructions, they stand where it is looked for.
+    let mut body = chat(&json!({"response_format": {"type": "json_object"}}));
+    body["messages"].as_array_mut().unwrap().insert(0, json!({"role": "system", "content": "Answer in JSON."}));
+    let (sent_json, lost) = sent((C, R), &body, &Facts::default()).unwrap();
+    assert_eq!((sent_json.get("instructions"), lost.as_str()), (None, ""));
+    assert_eq!(sent_json["input"][0]["role"], "developer");
+    assert!(sent_json["input"][0].to_string().contains("Answer in JSON."), "{sent_json}");
+    body["response_format"] = json!({"type": "text"});
+    assert_eq!(sent((C, R), &body, &Facts::default()).unwrap().0["instructions"], "Answer in JSON.");
 }
