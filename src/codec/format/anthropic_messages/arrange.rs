@@ -49,10 +49,6 @@ impl<'r> Piece<'r> {
         }
     }
 
-    fn is_call(&self) -> bool {
-        self.block().is_some_and(|block| matches!(block.kind, BlockKind::ToolCall { .. }))
-    }
-
     fn is_result(&self) -> bool {
         self.block().is_some_and(|block| matches!(block.kind, BlockKind::ToolResult { .. }))
     }
@@ -339,13 +335,16 @@ fn trimmed(escaped: &str) -> &str {
     }
 }
 
-/// True when the last answer of the assistant called tools without thinking first, in a loop that goes on.
+/// True in a loop of tool calls that did not begin with thinking. A model may think before the first of its calls alone,
+/// and what it is told of thinking must not change within the loop.
 pub(super) fn loop_lacks_thinking(messages: &[Message<'_>]) -> bool {
-    let Some(last) = messages.iter().rev().find(|message| message.role == Role::Assistant) else { return false };
-    let first = last.pieces.first().and_then(Piece::block);
+    let has_results = |message: &Message<'_>| message.pieces.iter().any(Piece::is_result);
+    let words = messages.iter().rposition(|message| message.role == Role::User && !has_results(message));
+    let mut turn = messages.iter().skip(words.map_or(0, |at| at + 1));
+    let Some(begun) = turn.find(|message| message.role == Role::Assistant) else { return false };
+    let first = begun.pieces.first().and_then(Piece::block);
     let thinks = first.is_some_and(|block| matches!(block.kind, BlockKind::Thinking { .. } | BlockKind::Redacted));
-    let goes_on = messages.last().is_some_and(|message| message.pieces.iter().any(Piece::is_result));
-    goes_on && last.pieces.iter().any(Piece::is_call) && !thinks
+    messages.last().is_some_and(has_results) && !thinks
 }
 
 #[cfg(test)]

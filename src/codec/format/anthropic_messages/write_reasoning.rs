@@ -76,7 +76,11 @@ pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report:
         }
     }
     if around.lacks_thinking && matches!(thinking, Thinking::Budget(_)) {
-        report.field(Field::Reasoning, Action::Dropped, "the thinking behind the last tool call did not come back");
+        report.field(
+            Field::Reasoning,
+            Action::Dropped,
+            "the thinking that these tool calls began with did not come back",
+        );
         thinking = Thinking::Unsaid;
     }
     let max_tokens = max_tokens(request, facts, thinking, report);

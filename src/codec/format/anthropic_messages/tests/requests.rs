@@ -386,6 +386,40 @@ fn trap_d7_a_loop_without_its_thinking_does_not_think() {
     }
 }
 
+/// Each letter is a message: words of the user, results, or a call of the assistant, behind thinking or not.
+#[test]
+fn a_loop_thinks_to_its_end_as_it_began() {
+    let own = || thinking("t", vec![state(Format::AnthropicMessages, OpaqueKind::ThinkingSignature)]);
+    let message = |letter: char| match letter {
+        'w' => turn(Role::User, vec![said("q")]),
+        'r' => turn(Role::User, vec![result("a", "r")]),
+        't' => turn(Role::Assistant, vec![own(), call("a")]),
+        'a' => turn(Role::Assistant, vec![own(), said("x")]),
+        _ => turn(Role::Assistant, vec![call("a")]),
+    };
+    for (conversation, thinks) in [
+        ("wtr", true),
+        ("wtrcr", true),
+        ("wtrcrcr", true),
+        ("wcr", false),
+        ("wcrtr", false),
+        ("wtrawcr", false),
+        ("wcrawtrcr", true),
+        ("wcraw", true),
+    ] {
+        let turns: Vec<_> = conversation.chars().map(message).collect();
+        let change = |request: &mut hub::Request<'_>| {
+            request.turns = turns.clone();
+            request.limits.max_output = Some(9000);
+            request.reasoning.effort = Some(Effort::Low);
+        };
+        let way = Way::default().with(|facts| facts.thinking = ThinkingForm::Budget);
+        let (body, out) = way.go(HI, change).unwrap();
+        assert_eq!(body.get("thinking").is_some(), thinks, "{conversation}");
+        assert_eq!(lost(&out, Field::Reasoning, Action::Dropped), !thinks, "{conversation}");
+    }
+}
+
 #[test]
 fn traps_d14_d15_d16_thinking_by_what_the_model_takes() {
     use ThinkingForm::{Adaptive, Always, Budget};
