@@ -239,11 +239,12 @@ fn find(kind: Option<&str>, model: &str) -> Option<&'static Said> {
     let entries = ENTRIES.get_or_init(|| serde_yaml::from_str(SOURCE).unwrap_or_default());
     // A part may say that it stands at a beginning: short names are in many others.
     let model = format!("/{model}");
+    let dashed = model.replace('.', "-");
     let parts = entries.iter().filter_map(|(key, said)| {
         let (at, part) = key.split_once(AT).map_or((None, key.as_str()), |(at, part)| (Some(at), part));
         (at == kind).then_some((part, said))
     });
-    let known = parts.filter(|(part, _)| model.contains(part));
+    let known = parts.filter(|(part, _)| model.contains(part) || dashed.contains(part));
     known.max_by_key(|(part, _)| part.len()).map(|(_, said)| said)
 }
 
@@ -346,6 +347,46 @@ mod tests {
             ("claude-opus-5", false),
         ] {
             assert_eq!(plain(model).facts.sampling, sampling, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_written_with_dots_or_dashes() {
+        for (dotted, dashed) in [
+            ("anthropic/claude-opus-4.6", "claude-opus-4-6"),
+            ("claude-3.7-sonnet", "claude-3-7-sonnet"),
+            ("claude-sonnet-5.5", "claude-sonnet-5-5"),
+        ] {
+            assert_eq!(plain(dotted), plain(dashed), "{dotted}");
+        }
+        assert_ne!(plain("gpt-5-1"), plain("gpt-5.1"), "a dot of a part stands for itself");
+    }
+
+    #[test]
+    fn the_most_that_a_model_gives_is_known() {
+        for (kind, model, most) in [
+            ("", "claude-3-haiku-20240307", 4096),
+            ("", "claude-opus-4-20250514", 32_000),
+            ("", "claude-opus-4-1", 32_000),
+            ("", "claude-sonnet-4-20250514", 64_000),
+            ("", "claude-opus-4-5", 64_000),
+            ("", "claude-opus-4-6", 128_000),
+            ("openrouter", "anthropic/claude-opus-4.8", 128_000),
+            ("", "claude-fable-5-2", 128_000),
+            ("", "claude-mythos-preview", u64::MAX),
+            ("", "gpt-4", u64::MAX),
+            ("", "gpt-4-turbo", 4096),
+            ("", "gpt-4o-mini", 16_384),
+            ("", "gpt-4.1-nano", 32_768),
+            ("", "gpt-5-mini", 128_000),
+            ("", "o3-mini", 100_000),
+            ("gemini", "gemini-2.5-flash", 65_536),
+            ("vertex", "gemini-2.5-flash", 65_535),
+            ("", "gemini-4-pro", u64::MAX),
+        ] {
+            let facts = of(model, kind, &Quirks::default(), [], []).facts;
+            assert_eq!(facts.most_output, most, "{model}");
+            assert!(facts.max_output <= most && facts.exact, "{model}");
         }
     }
 

@@ -99,7 +99,7 @@ const SPEC: Spec = Spec {
         (Field::Identity, "one id: a safety identifier stands for the user, a long one as a hash"),
         (Field::Image, "JPEG, PNG, GIF and WebP, not in the assistant's messages; by foreign file id: refused"),
         (Field::Instructions, "words only"),
-        (Field::MaxOutput, "the model's own where the client set none"),
+        (Field::MaxOutput, "the model's own where the client set none, and no more than it gives"),
         (Field::OpaqueState, "state of another provider is dropped"),
         (Field::Output, "a schema goes without its name, and a JSON answer without one is asked for in words"),
         (

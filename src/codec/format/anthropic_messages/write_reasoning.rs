@@ -63,7 +63,7 @@ pub(super) fn plan(request: &Request<'_>, facts: &Facts, around: Around, report:
             report.gone(Field::Reasoning, wanted, "this model does not think");
             (Thinking::Unsaid, None)
         }
-        ThinkingForm::Budget => budgeted(request, report),
+        ThinkingForm::Budget => budgeted(request, facts, report),
         ThinkingForm::Adaptive | ThinkingForm::Always => adaptive(request, facts, report),
     };
     let unasked = facts.thinks_unasked && thinking == Thinking::Unsaid && !report.is_own();
@@ -103,7 +103,7 @@ fn refuses(asked: &Reasoning) -> bool {
 }
 
 /// For models that think by a budget of tokens.
-fn budgeted(request: &Request<'_>, report: &mut Report<'_>) -> (Thinking, Option<Effort>) {
+fn budgeted(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>) -> (Thinking, Option<Effort>) {
     let asked = &request.reasoning;
     // A client of this format that gives an effort beside a form knows that its model takes it.
     let effort = if report.is_own() { asked.effort } else { None };
@@ -126,8 +126,10 @@ fn budgeted(request: &Request<'_>, report: &mut Report<'_>) -> (Thinking, Option
             return (Thinking::Unsaid, effort);
         }
     };
-    // The client's limit covers thinking; it is never raised.
-    let bounded = request.limits.max_output.map_or(budget, |most| budget.min(most.saturating_sub(1)));
+    // The client's limit covers thinking; it is never raised. Without one, a quarter of what the model gives at most is
+    // left to the answer.
+    let most = request.limits.max_output.map_or(facts.most_output / 4 * 3, |limit| limit.saturating_sub(1));
+    let bounded = budget.min(most);
     if bounded < LEAST_BUDGET {
         report.field(
             Field::Reasoning,
@@ -215,10 +217,11 @@ fn max_tokens(request: &Request<'_>, facts: &Facts, thinking: Thinking, report: 
         return most;
     }
     report.field(Field::MaxOutput, Action::Defaulted, "the format demands a limit; the model's own is set");
-    match thinking {
+    let wanted = match thinking {
         Thinking::Budget(budget) => facts.max_output.saturating_add(budget),
         Thinking::Unsaid | Thinking::Disabled | Thinking::Adaptive => facts.max_output,
-    }
+    };
+    wanted.min(facts.most_output)
 }
 
 /// Writes `thinking`.

@@ -109,7 +109,7 @@ const SPEC: Spec = Spec {
     source: "API v1beta of November 2026; SDK google-genai 3.4",
     request_losses: &[
         (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
-        (Field::MaxOutput, "one token at least"),
+        (Field::MaxOutput, "one token at least, and no more than the model gives"),
         (Field::Cache, "the provider caches by itself; there are no keys and no options"),
         (Field::CacheMark, "what is cached cannot be marked"),
         (Field::Citations, "the words of a request cite nothing"),

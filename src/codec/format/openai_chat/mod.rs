@@ -76,7 +76,7 @@ static SPEC: Spec = Spec {
     source: "openai-python 3.52, and threads about the servers that speak like it",
     request_losses: &[
         (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
-        (Field::MaxOutput, "one token at least"),
+        (Field::MaxOutput, "one token at least, and no more than the model gives"),
         (Field::Stop, "four stop texts at most"),
         (Field::TopK, "dropped, but for servers with the extension"),
         (

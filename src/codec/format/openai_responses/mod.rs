@@ -103,7 +103,7 @@ static SPEC: Spec = Spec {
     source: "openai-python 3.52 and openai-node 6.49",
     request_losses: &[
         (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
-        (Field::MaxOutput, "16 tokens at least"),
+        (Field::MaxOutput, "16 tokens at least, and no more than the model gives"),
         (Field::Stop, "dropped"),
         (Field::TopK, "dropped"),
         (Field::Seed, "dropped"),

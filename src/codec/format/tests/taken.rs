@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::crossings::sent;
 use crate::Format;
-use crate::format::Facts;
+use crate::format::{Facts, ThinkingForm};
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -79,4 +79,33 @@ fn json_without_a_schema_is_asked_for_in_a_word_too() {
     assert!(sent_json["input"][0].to_string().contains("Answer in JSON."), "{sent_json}");
     body["response_format"] = json!({"type": "text"});
     assert_eq!(sent((C, R), &body, &Facts::default()).unwrap().0["instructions"], "Answer in JSON.");
+}
+
+#[test]
+fn no_more_tokens_are_asked_for_than_the_model_gives() {
+    let facts =
+        |max_output, most_output| Facts { thinking: ThinkingForm::Budget, max_output, most_output, ..Facts::default() };
+    for (asked, facts, tokens, budget) in [
+        (json!({"reasoning_effort": "medium"}), facts(16_384, 32_000), 24_576, 8192),
+        (json!({"reasoning_effort": "high"}), facts(16_384, 32_000), 32_000, 16_384),
+        (json!({"reasoning_effort": "max"}), facts(16_384, 32_000), 32_000, 24_000),
+        (json!({"reasoning_effort": "max"}), facts(32_000, 64_000), 64_000, 32_000),
+        (json!({"reasoning_effort": "max", "max_tokens": 99_000}), facts(16_384, 32_000), 32_000, 31_999),
+        (json!({"reasoning_effort": "high"}), facts(16_384, u64::MAX), 32_768, 16_384),
+    ] {
+        let (body, lost) = sent((C, A), &chat(&asked), &facts).unwrap();
+        let found = (body["max_tokens"].as_u64(), body["thinking"]["budget_tokens"].as_u64());
+        assert_eq!(found, (Some(tokens), Some(budget)), "{asked}");
+        let is_told = lost.contains("converted:/max_completion_tokens");
+        assert_eq!(is_told, asked.get("max_tokens").is_some(), "{asked} {lost}");
+    }
+    let (body, _) = sent((C, A), &chat(&json!({})), &facts(32_000, 8000)).unwrap();
+    assert_eq!(body["max_tokens"], 8000);
+    for (to, at) in [(C, "/max_completion_tokens"), (R, "/max_output_tokens"), (G, "/generationConfig/maxOutputTokens")]
+    {
+        let asked = json!({"model": "m", "max_tokens": 32_000, "messages": [{"role": "user", "content": "q"}]});
+        let (body, lost) = sent((A, to), &asked, &facts(8192, 16_384)).unwrap();
+        assert_eq!(body.pointer(at), Some(&json!(16_384)), "{to:?}");
+        assert_eq!(lost, "converted:/max_tokens", "{to:?}");
+    }
 }
