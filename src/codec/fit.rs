@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::format::effort::{NEAREST, UNTOLD};
 use crate::format::{AnswerForms, Facts, Spec, ToolChoices, ToolIds, WireFormat, of_answer, wire};
 use crate::hub::ids::{Distinct, Nines};
 use crate::hub::{Action, Block, BlockKind, Field, Losses, OutputSpec, Place, Request, Role, Source, ToolMode};
@@ -211,12 +212,14 @@ impl Fitting<'_> {
             self.field(Field::MaxOutput, Action::Converted, "the model gives fewer tokens than the limit asked for");
         }
         if let Some(asked) = request.reasoning.effort
-            && let Some(taken) = facts.efforts.nearest(asked)
-            && taken != asked
+            && !facts.efforts.has(asked)
         {
-            request.reasoning.effort = Some(taken);
+            request.reasoning.effort = facts.efforts.nearest(asked);
             request.native.retain(|native| native.key != "reasoning_effort");
-            self.field(Field::Reasoning, Action::Converted, "the model knows no such effort: the nearest is asked for");
+            match request.reasoning.effort {
+                Some(_) => self.field(Field::Reasoning, Action::Converted, NEAREST),
+                None => self.field(Field::Reasoning, Action::Dropped, UNTOLD),
+            }
         }
     }
 }

@@ -391,6 +391,31 @@ mod tests {
     }
 
     #[test]
+    fn an_effort_is_asked_of_models_of_xai_and_groq_that_take_one() {
+        for (kind, model, asked, taken) in [
+            ("xai", "grok-4", Effort::High, None),
+            ("xai", "grok-4-fast-reasoning", Effort::Low, None),
+            ("xai", "grok-4.20-0309-reasoning", Effort::High, None),
+            ("xai", "grok-code-fast-1", Effort::None, None),
+            ("xai", "grok-4.20-multi-agent", Effort::Max, Some(Effort::Xhigh)),
+            ("xai", "grok-4.3-latest", Effort::None, Some(Effort::None)),
+            ("xai", "grok-4.5", Effort::None, Some(Effort::Low)),
+            ("xai", "grok-3-mini", Effort::Medium, Some(Effort::High)),
+            ("groq", "qwen/qwen3-32b", Effort::High, None),
+            ("groq", "qwen/qwen3.6-27b", Effort::None, Some(Effort::None)),
+            ("groq", "openai/gpt-oss-120b", Effort::Xhigh, Some(Effort::High)),
+            ("vllm", "qwen3-32b", Effort::Xhigh, Some(Effort::Xhigh)),
+        ] {
+            let facts = of(model, kind, &Quirks::default(), [], []).facts;
+            assert_eq!(facts.efforts.nearest(asked), taken, "{kind} {model}");
+            assert_ne!(facts.thinking, ThinkingForm::None, "{model}");
+            assert_eq!(facts.strips("presence_penalty"), kind == "xai", "{model}");
+        }
+        assert_eq!(plain("grok-3-latest").facts.thinking, ThinkingForm::None);
+        assert_eq!(plain("grok-4-1-fast-non-reasoning").facts.thinking, ThinkingForm::None);
+    }
+
+    #[test]
     fn models_that_do_not_reason_are_known() {
         for model in [
             "gpt-4o-mini",

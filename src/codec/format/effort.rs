@@ -37,12 +37,20 @@ pub(super) fn in_words(
         told(Action::Converted, "whether the model can be told not to think is not known, so that it is told nothing");
         return None;
     }
-    let taken = facts.efforts.nearest(meant).unwrap_or(meant);
-    if taken != meant {
-        told(Action::Converted, "the model knows no such effort: the nearest is asked for");
+    let taken = facts.efforts.nearest(meant).or(own.then_some(meant));
+    match taken {
+        Some(taken) if taken != meant => told(Action::Converted, NEAREST),
+        Some(_) => {}
+        None => told(Action::Dropped, UNTOLD),
     }
-    Some(taken)
+    taken
 }
+
+/// What stands for an effort that the model does not know.
+pub(crate) const NEAREST: &str = "the model knows no such effort: the nearest is asked for";
+
+/// What becomes of an effort that no other can stand for.
+pub(crate) const UNTOLD: &str = "the model cannot be told how much to think";
 
 /// False for a model that is known not to think.
 pub(super) fn thinks(facts: &Facts, own: bool) -> bool {
@@ -115,6 +123,16 @@ mod tests {
         assert_eq!(said(&form(ReasoningForm::Disabled), true, |_| {}), (Some(Effort::None), vec![]));
         assert_eq!(said(&effort(Effort::None), false, |_| {}), (Some(Effort::None), vec![]));
         assert_eq!(said(&budget(9000), false, |_| {}), (Some(Effort::High), vec!["converted"]));
+    }
+
+    #[test]
+    fn a_model_that_knows_no_effort_is_told_none() {
+        let fixed = |facts: &mut Facts| facts.efforts = Efforts::of(&[]);
+        let switch = |facts: &mut Facts| facts.efforts = Efforts::of(&[Effort::None]);
+        assert_eq!(said(&budget(9000), false, fixed), (None, vec!["converted", "dropped"]));
+        assert_eq!(said(&form(ReasoningForm::Disabled), false, fixed), (None, vec!["dropped"]));
+        assert_eq!(said(&budget(9000), false, switch), (None, vec!["converted", "dropped"]));
+        assert_eq!(said(&form(ReasoningForm::Disabled), false, switch), (Some(Effort::None), vec![]));
     }
 
     #[test]

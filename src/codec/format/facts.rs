@@ -246,11 +246,13 @@ impl Efforts {
         self.0 & bit(effort) != 0
     }
 
-    /// The one nearest to `asked`, of two the greater; `None` where there is none at all.
+    /// The one nearest to `asked`, of two the greater; who asks for thinking is not given [`Effort::None`]. `None` where
+    /// there is none at all.
     #[must_use]
     pub fn nearest(self, asked: Effort) -> Option<Effort> {
         let away = |effort: &Effort| (*effort as u8).abs_diff(asked as u8);
-        Effort::ALL.into_iter().rev().filter(|effort| self.has(*effort)).min_by_key(away)
+        let fits = |effort: &Effort| self.has(*effort) && (*effort != Effort::None || asked == Effort::None);
+        Effort::ALL.into_iter().rev().filter(fits).min_by_key(away)
     }
 }
 
@@ -275,6 +277,10 @@ mod tests {
             assert_eq!(levels.nearest(asked), Some(taken), "{asked:?}");
         }
         assert_eq!(Efforts::of(&[]).nearest(Effort::Low), None);
+        let switch = Efforts::of(&[Effort::None]);
+        assert_eq!((switch.nearest(Effort::None), switch.nearest(Effort::Minimal)), (Some(Effort::None), None));
+        let few = Efforts::of(&[Effort::None, Effort::High]);
+        assert_eq!(few.nearest(Effort::Minimal), Some(Effort::High), "thinking is not turned off unasked");
         assert!(Effort::ALL.into_iter().all(|effort| Efforts::ALL.nearest(effort) == Some(effort)));
     }
 }

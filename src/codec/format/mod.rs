@@ -15,7 +15,7 @@ pub mod anthropic_messages;
 mod arguments;
 mod beginning;
 mod closed;
-mod effort;
+pub(crate) mod effort;
 mod facts;
 pub mod gemini_generate;
 mod line;

@@ -364,7 +364,7 @@ pub(in crate::config) static FACTS: Section = Section {
             "efforts",
             "list of efforts",
             Otherwise("as known, or all"),
-            "Those of `none`, `minimal`, `low`, `medium`, `high`, `xhigh` and `max` that it knows; the nearest stands in for another.",
+            "Those of `none`, `minimal`, `low`, `medium`, `high`, `xhigh` and `max` that it knows; the nearest stands in for another, but `none` for no other. With an empty list it is asked for no effort.",
         ),
         field(
             "least_budget",

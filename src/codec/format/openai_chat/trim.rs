@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::wire::loose_text;
 use super::{answer, read_extensions};
+use crate::format::effort::{NEAREST, UNTOLD};
 use crate::format::trim::{self, Change, class_by_pointer, holds};
 use crate::format::{AnswerForms, Facts, ReasoningField, ToolChoices, ToolIds, WireFormat};
 use crate::hub::ids::is_nine;
@@ -67,9 +68,13 @@ fn change(key: &str, value: &Json<'_>, facts: &Facts, (all, tools): (&[Member<'_
         "tool_choice" => tool_choice(value, facts.tool_choice, tools),
         "reasoning_effort" => {
             let asked = Effort::from_word(value.as_str().trim_matches('"'))?;
-            let taken = facts.efforts.nearest(asked).filter(|taken| *taken != asked)?;
-            let reason = "the model knows no such effort: the nearest is asked for";
-            Some(said(format!("\"{}\"", taken.word()), Action::Converted, reason))
+            if facts.efforts.has(asked) {
+                return None;
+            }
+            Some(match facts.efforts.nearest(asked) {
+                Some(taken) => said(format!("\"{}\"", taken.word()), Action::Converted, NEAREST),
+                None => Change::Gone(UNTOLD),
+            })
         }
         _ => None,
     }

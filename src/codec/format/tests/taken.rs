@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::crossings::sent;
 use crate::Format;
-use crate::format::{Facts, ThinkingForm};
+use crate::format::{Efforts, Facts, ThinkingForm};
+use crate::hub::Effort;
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -107,5 +108,34 @@ fn no_more_tokens_are_asked_for_than_the_model_gives() {
         let (body, lost) = sent((A, to), &asked, &facts(8192, 16_384)).unwrap();
         assert_eq!(body.pointer(at), Some(&json!(16_384)), "{to:?}");
         assert_eq!(lost, "converted:/max_tokens", "{to:?}");
+    }
+}
+
+#[test]
+fn an_effort_that_a_model_does_not_take_is_left_out() {
+    let knows = |efforts: &[Effort]| Facts { efforts: Efforts::of(efforts), ..Facts::default() };
+    let server = |efforts: &[Effort]| Facts { exact: false, ..knows(efforts) };
+    let asked = |effort: &str| {
+        let body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "q"}]});
+        let mut body = body.as_object().unwrap().clone();
+        body.insert("thinking".to_owned(), json!({"type": "adaptive"}));
+        body.insert("output_config".to_owned(), json!({"effort": effort}));
+        Value::Object(body)
+    };
+    for (efforts, taken) in [
+        (&[][..], None),
+        (&[Effort::None][..], None),
+        (&[Effort::None, Effort::Low][..], Some("low")),
+        (&[Effort::High][..], Some("high")),
+    ] {
+        for (to, at) in [(C, "/reasoning_effort"), (R, "/reasoning/effort")] {
+            let (body, lost) = sent((A, to), &asked("high"), &knows(efforts)).unwrap();
+            assert_eq!(body.pointer(at).and_then(Value::as_str), taken, "{to:?} {efforts:?}");
+            assert_eq!(lost.contains("dropped:"), taken.is_none(), "{to:?} {lost}");
+        }
+        let own = chat(&json!({"reasoning_effort": "high"}));
+        let (body, lost) = sent((C, C), &own, &server(efforts)).unwrap();
+        assert_eq!(body.get("reasoning_effort").and_then(Value::as_str), taken, "{efforts:?}");
+        assert_eq!(lost.contains("dropped:/reasoning_effort"), taken.is_none(), "{lost}");
     }
 }
