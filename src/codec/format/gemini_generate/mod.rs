@@ -139,7 +139,7 @@ const SPEC: Spec = Spec {
         (Field::Reasoning, "an effort becomes a level or a budget, as the model takes it"),
         (Field::Refusal, "words of refusal are a text"),
         (Field::SearchResult, "given as text"),
-        (Field::Seed, "a second one is dropped"),
+        (Field::Seed, "a second one is dropped; one of more than 32 bits is folded"),
         (
             Field::ServerTool,
             "left out beside the client's own tools, and refused where it is alone or asked for by name; what it did before, and how \

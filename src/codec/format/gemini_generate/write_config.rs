@@ -256,14 +256,26 @@ impl Config<'_, '_, '_> {
                 None => {}
             }
         }
-        if let Some(seed) = &sampling.seed {
-            self.json.key("seed").json(seed);
-        }
+        self.seed(sampling);
         self.penalties(sampling, facts);
         if let Some(n) = sampling.n {
             self.json.key("candidateCount").number(n);
         }
         self.probabilities(sampling, facts);
+    }
+
+    /// A seed is one of 32 bits. What counts is that the same one gives the same, so that a greater is folded.
+    fn seed(&mut self, sampling: &Sampling<'_>) {
+        let Some(seed) = &sampling.seed else { return };
+        let folded = match seed.whole().as_str().trim().parse::<i64>() {
+            Ok(number) if i32::try_from(number).is_err() && !self.report.is_own() => number.rem_euclid(1 << 31),
+            Ok(_) | Err(_) => {
+                self.json.key("seed").json(seed);
+                return;
+            }
+        };
+        self.report.field(Field::Seed, Action::Converted, "a seed has 32 bits: this one is folded into them");
+        self.json.key("seed").verbatim(&folded.to_string());
     }
 
     fn penalties(&mut self, sampling: &Sampling<'_>, facts: &Facts) {

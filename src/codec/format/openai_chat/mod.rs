@@ -77,7 +77,7 @@ static SPEC: Spec = Spec {
     request_losses: &[
         (Field::VendorTool, "refused: only models of its vendor know what such a tool of the client's takes"),
         (Field::MaxOutput, "one token at least, and no more than the model gives"),
-        (Field::Stop, "four stop texts at most"),
+        (Field::Stop, "four stop texts at most, none of them empty"),
         (Field::TopK, "dropped, but for servers with the extension"),
         (
             Field::CacheMark,

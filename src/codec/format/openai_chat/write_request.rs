@@ -93,7 +93,9 @@ fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
         }
         w.key(if facts.legacy_max_tokens { "max_tokens" } else { "max_completion_tokens" }).number(limit);
     }
-    let stop = &request.limits.stop;
+    let said = &request.limits.stop;
+    let stop: Vec<_> = said.iter().filter(|text| report.is_own() || !text.is_empty()).collect();
+    report.gone(Field::Stop, stop.len() < said.len(), "an empty stop text is refused");
     if stop.is_empty() {
         return;
     }
@@ -101,7 +103,7 @@ fn limits(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut
         report.field(Field::Stop, Action::Converted, "Chat Completions takes four stop texts; the first four are kept");
     }
     w.key("stop").open_array();
-    for text in stop.iter().take(MOST) {
+    for text in stop.into_iter().take(MOST) {
         w.text(text);
     }
     w.close_array();

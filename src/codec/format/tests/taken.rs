@@ -47,7 +47,8 @@ fn json_without_a_schema_is_asked_for_in_a_word_too() {
     let line = "Answer with one JSON object and nothing else.";
     let json = json!({"responseMimeType": "application/json"});
     let gemini = |system: Value, words: &[&str], config: &Value| {
-        let turn = |(at, words): (usize, &&str)| json!({"role": if at % 2 == 0 { "user" } else { "model" }, "parts": [{"text": words}]});
+        let role = |at: usize| if at.is_multiple_of(2) { "user" } else { "model" };
+        let turn = |(at, words): (usize, &&str)| json!({"role": role(at), "parts": [{"text": words}]});
         let turns: Vec<Value> = words.iter().enumerate().map(turn).collect();
         json!({"systemInstruction": system, "contents": turns, "generationConfig": config})
     };
@@ -137,5 +138,31 @@ fn an_effort_that_a_model_does_not_take_is_left_out() {
         let (body, lost) = sent((C, C), &own, &server(efforts)).unwrap();
         assert_eq!(body.get("reasoning_effort").and_then(Value::as_str), taken, "{efforts:?}");
         assert_eq!(lost.contains("dropped:/reasoning_effort"), taken.is_none(), "{lost}");
+    }
+}
+
+#[test]
+fn seeds_and_stop_texts_are_what_the_vendor_takes() {
+    for (seed, sent_seed) in [
+        (json!(7), 7),
+        (json!(-1), -1),
+        (json!(2_147_483_647_i64), 2_147_483_647_i64),
+        (json!(2_147_483_648_i64), 0),
+        (json!(1_099_511_627_783_i64), 7),
+        (json!(-2_147_483_649_i64), 2_147_483_647),
+    ] {
+        let (body, lost) = sent((C, G), &chat(&json!({"seed": seed})), &Facts::default()).unwrap();
+        assert_eq!(body["generationConfig"]["seed"], sent_seed);
+        assert_eq!(lost, if seed == sent_seed { "" } else { "converted:/seed" }, "{seed}");
+    }
+    for (stop, sent_stop, lost) in [
+        (json!(["\n", ""]), json!(["\n"]), "dropped:/generationConfig/stopSequences"),
+        (json!([""]), Value::Null, "dropped:/generationConfig/stopSequences"),
+        (json!(["", "a", "b", "c", "d"]), json!(["a", "b", "c", "d"]), "dropped:/generationConfig/stopSequences"),
+        (json!(["a"]), json!(["a"]), ""),
+    ] {
+        let asked = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": {"stopSequences": stop}});
+        let (body, told) = sent((G, C), &asked, &Facts::default()).unwrap();
+        assert_eq!((&body["stop"], told.as_str()), (&sent_stop, lost), "{stop}");
     }
 }
