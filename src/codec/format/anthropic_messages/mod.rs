@@ -32,6 +32,7 @@ mod read_tools;
 mod report;
 mod schema;
 mod schema_bounds;
+mod schema_cycle;
 mod stop;
 mod stream_read;
 mod stream_write;
@@ -101,7 +102,11 @@ const SPEC: Spec = Spec {
         (Field::Instructions, "words only"),
         (Field::MaxOutput, "the model's own where the client set none, and no more than it gives"),
         (Field::OpaqueState, "state of another provider is dropped"),
-        (Field::Output, "a schema goes without its name, and a JSON answer without one is asked for in words"),
+        (
+            Field::Output,
+            "a schema goes without its name; a JSON answer without one is asked for in words, one by a schema that refers to itself by a \
+             function or in words",
+        ),
         (
             Field::Reasoning,
             "an effort becomes a budget or the other way, as the model takes it; a budget stays below the limit",
@@ -114,7 +119,10 @@ const SPEC: Spec = Spec {
              often it may be called, is dropped",
         ),
         (Field::Stop, "texts of white space only are dropped"),
-        (Field::Strict, "objects are closed to other properties; off where one says that it is open"),
+        (
+            Field::Strict,
+            "objects are closed to other properties; off where one says that it is open, or a schema refers to itself",
+        ),
         (Field::Temperature, "1 at most; dropped where the model chooses its words by itself"),
         (Field::Text, "white space alone is left out"),
         (Field::Thinking, "thinking that another provider signed, or nobody, is left out"),

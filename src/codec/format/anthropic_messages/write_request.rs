@@ -3,11 +3,14 @@
 //! What changes from turn to turn stands last, so that the body of a longer conversation begins as that of the
 //! shorter one did.
 
+use std::borrow::Cow;
+
 use sha2::{Digest as _, Sha256};
 
 use super::arrange::{Allowed, Message, arrange, loop_lacks_thinking};
 use super::marks::Marks;
 use super::report::Report;
+use super::schema_cycle::is_recursive;
 use super::wire::{is_exact, is_strict, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
 use super::write_reasoning::{Around, Plan, plan, write_thinking};
@@ -117,8 +120,8 @@ enum Output<'r> {
     Schema(Json<'r>),
     /// By a function that must be called.
     Tool(Json<'r>),
-    /// In words.
-    Instruction,
+    /// In these words.
+    Instruction(Cow<'static, str>),
 }
 
 impl<'r> Output<'r> {
@@ -128,19 +131,20 @@ impl<'r> Output<'r> {
             OutputSpec::JsonSchema { schema: Some(schema), description, name, .. } => (schema, description, name),
             OutputSpec::JsonObject | OutputSpec::JsonSchema { schema: None, .. } => {
                 report.field(Field::Output, Action::Converted, "an instruction asks for JSON; nothing enforces it");
-                return Ok(Self::Instruction);
+                return Ok(Self::Instruction(Cow::Borrowed(JSON_INSTRUCTION)));
             }
         };
         if description.is_some() {
             report.field(Field::Output, Action::Dropped, "the answer's description has no place");
         }
-        if !facts.structured {
-            if facts.forced_tool && request.tools.is_empty() {
-                report.field(Field::Output, Action::Converted, "the answer is the argument of a function");
-                return Ok(Self::Tool(schema.by_ref()));
-            }
+        let takes_tool = facts.forced_tool && request.tools.is_empty();
+        if !facts.structured && !takes_tool {
             let message = "this model takes no schema for its answer beside tools; remove one of them";
             return Err(report.refuse(Field::Output, message));
+        }
+        let recurs = !report.is_own() && is_recursive(schema);
+        if !facts.structured || recurs {
+            return Ok(Self::unheld(schema, takes_tool, report));
         }
         let fitted = if report.is_own() { None } else { schema::fitted(schema) };
         if fitted.as_ref().is_some_and(|fitted| fitted.told) {
@@ -155,6 +159,24 @@ impl<'r> Output<'r> {
             report.field(Field::Output, Action::Converted, "the schema is sent without its name");
         }
         Ok(Self::Schema(fitted.map_or_else(|| schema.by_ref(), |fitted| fitted.schema)))
+    }
+
+    /// How an answer is asked for that the model cannot be held to in the format's own way.
+    fn unheld(schema: &'r Json<'_>, takes_tool: bool, report: &mut Report<'_>) -> Self {
+        if takes_tool {
+            report.field(Field::Output, Action::Converted, "the answer is the argument of a function");
+            return Self::Tool(schema.by_ref());
+        }
+        report.field(
+            Field::Output,
+            Action::Converted,
+            "an instruction asks for JSON by the schema; nothing enforces it",
+        );
+        let words = format!(
+            "Answer with one JSON value and nothing else. It must be valid by this JSON Schema: {}",
+            schema.as_str()
+        );
+        Self::Instruction(Cow::Owned(words))
     }
 }
 
@@ -289,17 +311,17 @@ fn tools(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>, undo
 }
 
 fn instructions(pen: &mut Pen<'_, '_>, request: &Request<'_>, output: &Output<'_>) {
-    let asks = matches!(output, Output::Instruction);
+    let asks = if let Output::Instruction(words) = output { Some(words) } else { None };
     let said: Vec<&Block<'_>> = request.instructions.iter().filter(|block| is_said(block, pen)).collect();
-    if said.is_empty() && !asks {
+    if said.is_empty() && asks.is_none() {
         return;
     }
     pen.json.key("system").open_array();
     for block in said {
         pen.instruction(block);
     }
-    if asks {
-        pen.json.open_object().key("type").plain("text").key("text").plain(JSON_INSTRUCTION).close_object();
+    if let Some(words) = asks {
+        pen.json.open_object().key("type").plain("text").key("text").plain(words).close_object();
     }
     pen.json.close_array();
 }

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::marks::mark_of_tool;
 use super::schema::{TOLD, fitted};
+use super::schema_cycle::is_recursive;
 use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
 use crate::format::{Facts, Undo, arguments};
@@ -96,6 +97,11 @@ impl Pen<'_, '_> {
         if let Some(reason) = change {
             self.report.converted(Field::Tool, at, reason);
         }
+        let recurs = strict && !self.report.is_own() && is_recursive(&schema);
+        if recurs {
+            self.report.converted(Field::Strict, at, "the schema refers to itself: calls are not held to it");
+        }
+        let strict = strict && !recurs;
         let mut fitted = if strict && !self.report.is_own() { fitted(&schema) } else { None };
         // Arguments of any name cannot be held to a schema; without it they can be said.
         let strict = strict && fitted.as_ref().is_none_or(|fitted| !fitted.was_open);

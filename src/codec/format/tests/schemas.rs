@@ -417,3 +417,37 @@ fn an_answer_that_is_always_held_to_its_schema_is_held_to_it_elsewhere() {
         }
     }
 }
+
+#[test]
+fn a_schema_that_refers_to_itself_holds_no_answer_and_no_call_of_messages() {
+    let kids = json!({"type": "array", "items": {"$ref": "#"}});
+    let tree = json!({"type": "object", "properties": {"kids": kids}, "required": ["kids"],
+        "additionalProperties": false});
+    let unforced = Facts { forced_tool: false, ..Facts::default() };
+    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseMimeType")] {
+        let mut asked = with_answer(from, &tree, &json!(true));
+        let (body, lost) = sent((from, A), &asked, &Facts::default()).unwrap();
+        assert_eq!((body.get("output_config"), &body["tools"][0]["input_schema"]), (None, &tree), "{from:?}");
+        assert_eq!(body["tool_choice"]["name"], body["tools"][0]["name"], "{from:?}");
+        assert!(lost.contains(&format!("converted:{place}")), "{from:?} {lost}");
+        let words = |asked: &Value, facts: &Facts| {
+            let (body, lost) = sent((from, A), asked, facts).unwrap();
+            assert_eq!((body.get("output_config"), body.get("tool_choice")), (None, None), "{from:?}");
+            assert!(body["system"].to_string().contains("$ref"), "{from:?} {body}");
+            assert!(lost.contains(&format!("converted:{place}")), "{from:?} {lost}");
+        };
+        words(&asked, &unforced);
+        asked["tools"] = with_tool(from, &json!({"type": "object", "properties": {}}), false)["tools"].clone();
+        words(&asked, &Facts::default());
+    }
+    for from in [C, R] {
+        let (function, lost) = tool((from, A), &tree, true, &Facts::default());
+        assert_eq!((&function["input_schema"], &function["strict"]), (&tree, &json!(null)), "{from:?}");
+        assert!(lost.contains("converted:/tools/0"), "{from:?} {lost}");
+    }
+    // A client of the format hears its own vendor's word.
+    let own = with_answer(A, &tree, &Value::Null);
+    let (body, lost) = sent((A, A), &own, &Facts::default()).unwrap();
+    assert_eq!((&body["output_config"], lost.as_str()), (&own["output_config"], ""));
+    assert_eq!(tool((A, A), &tree, true, &Facts::default()).0["strict"], json!(true));
+}
