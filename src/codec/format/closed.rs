@@ -8,31 +8,34 @@ use crate::Format;
 use crate::hub::{Action, Field, Losses, Place, Strict};
 use crate::json::{Cursor, Json, JsonError, Kind};
 
-/// Keywords that the vendor refuses in a schema that is held to.
-const REFUSED: [&str; 13] = [
-    "allOf",
-    "contains",
-    "dependentRequired",
-    "dependentSchemas",
-    "else",
-    "if",
-    "not",
-    "oneOf",
-    "patternProperties",
-    "prefixItems",
-    "propertyNames",
-    "then",
-    "unevaluatedProperties",
+/// Keywords that the vendor takes in a schema that is held to, whatever they say, beside those that are looked into. It
+/// refuses most others; of some not everybody is told the same, and they are not here.
+const TAKEN: [&str; 10] = [
+    "$schema",
+    "description",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "maxItems",
+    "maximum",
+    "minItems",
+    "minimum",
+    "multipleOf",
+    "title",
 ];
+
+/// What regular expressions look ahead or back with, which the vendor's have not.
+const LOOKING_AROUND: [&str; 4] = ["(?!", "(?<!", "(?<=", "(?="];
 
 /// Formats of a text that the vendor knows; it refuses others.
 const TEXTS: [&str; 9] = ["date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"];
 
 /// True for the schema of an object that is closed, and so are all in it: each says `"additionalProperties":false` and
-/// requires every property that it has, and no other.
-pub(super) fn is_closed(schema: &Json<'_>) -> bool {
+/// requires every property that it has, and no other. Of a client of another vendor's format it also has nothing but what
+/// the vendor is known to take; one of its own formats knows that by itself.
+pub(super) fn is_closed(schema: &Json<'_>, origin: Format) -> bool {
     let read = One::read(&mut schema.cursor());
-    read.is_ok_and(|one| one.fits() && one.is_object && !one.has_choice)
+    let knows = wire(origin).spec().object_answers;
+    read.is_ok_and(|one| one.fits() && one.is_object && !one.has_choice && (knows || !one.is_strange()))
 }
 
 /// What a request of `origin` tells a server of `strict` for an answer by `schema`. Where the client's format always holds
@@ -48,10 +51,10 @@ pub(super) fn of_answer(
         Strict::Unsaid => None,
         Strict::Always if compatible => None,
         Strict::Said(said) => Some(said),
-        Strict::Always if schema.is_some_and(is_closed) => Some(true),
+        Strict::Always if schema.is_some_and(|schema| is_closed(schema, origin)) => Some(true),
         Strict::Always => {
             let place = Place::Pointer(Cow::Borrowed(wire(origin).pointer(Field::Output)));
-            let reason = "the schema is not closed, as the vendor's strict mode wants it: the answer may not fit it";
+            let reason = "the schema is not such as the vendor's strict mode wants: the answer may not fit it";
             losses.add(Field::Strict, Action::Converted, place, reason);
             None
         }
@@ -73,8 +76,12 @@ struct One {
     keywords: usize,
     /// It names another schema, beside which it must say nothing.
     refers: bool,
+    /// It says of what type values are.
+    has_type: bool,
     /// Something in it does not fit.
     unfit: bool,
+    /// Something in it is not known to be taken.
+    strange: bool,
 }
 
 impl One {
@@ -95,13 +102,28 @@ impl One {
         !self.unfit && !open && !says_more && (self.has_items || !self.is_array)
     }
 
+    /// True where it is not known to be taken: it says something else, or not even of what type values are.
+    fn is_strange(&self) -> bool {
+        self.strange || !(self.has_type || self.refers || self.has_choice)
+    }
+
     fn keyword(&mut self, key: &str, value: &mut Cursor<'_>) -> Result<(), JsonError> {
         self.keywords += 1;
+        self.has_type |= key == "type";
         match (key, value.peek()?) {
-            ("$ref", _) => {
+            ("$ref", Kind::String) => {
                 self.refers = true;
-                value.skip()?;
+                self.strange |= !value.string()?.starts_with('#');
             }
+            ("pattern", Kind::String) => {
+                let pattern = value.string()?;
+                self.strange |= LOOKING_AROUND.iter().any(|group| pattern.contains(group));
+            }
+            ("const", kind) => self.scalar(kind),
+            ("enum", Kind::Array) => value.array::<JsonError>(|_, value| {
+                self.scalar(value.peek()?);
+                Ok(())
+            })?,
             ("format", Kind::String) => self.unfit |= !TEXTS.contains(&value.string()?.as_ref()),
             ("type", Kind::String) => self.kind(&value.string()?),
             ("type", Kind::Array) => value.array::<JsonError>(|_, value| {
@@ -133,9 +155,14 @@ impl One {
                 self.has_choice = true;
                 value.array::<JsonError>(|_, value| self.inner(value))?;
             }
-            (key, _) => self.unfit |= REFUSED.contains(&key),
+            (key, _) => self.strange |= !TAKEN.contains(&key),
         }
         Ok(())
+    }
+
+    /// Values that are said one by one are no objects and no lists.
+    fn scalar(&mut self, kind: Kind) {
+        self.strange |= matches!(kind, Kind::Object | Kind::Array);
     }
 
     fn kind(&mut self, word: &str) {
@@ -144,7 +171,9 @@ impl One {
     }
 
     fn inner(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        self.unfit |= !Self::read(cursor)?.fits();
+        let inner = Self::read(cursor)?;
+        self.unfit |= !inner.fits();
+        self.strange |= inner.is_strange();
         Ok(())
     }
 }
@@ -163,11 +192,14 @@ mod tests {
             within(r#"{"type":["string","null"]}"#),
             within(r##"{"anyOf":[{"$ref":"#/$defs/b"},{"type":"null"}]}"##),
             within(r#"{"type":"array","items":{"type":"string"}}"#),
-            within(&within("{}")),
+            within(&within(r#"{"type":"null"}"#)),
+            within(r#"{"type":"string","pattern":"^a(?:b|c)$","title":"t","description":"d"}"#),
+            within(r#"{"type":"integer","const":1}"#),
             within(r#"{"type":"string","format":"date-time"}"#),
             within(&within(r##"{"$ref":"#"}"##)),
+            within(r#"{"type":"array","items":{"type":"number","multipleOf":2,"exclusiveMinimum":0},"minItems":1,"maxItems":3}"#),
             r#"{"type":"object","properties":{"properties":{"type":"string"},"not":{"type":"string"}},"required":["not","properties"],"additionalProperties":false}"#.to_owned(),
-            r#"{"type":"object","properties":{"a":{"enum":["\"properties\""]}},"required":["a"],"additionalProperties":false}"#.to_owned(),
+            r#"{"type":"object","properties":{"a":{"type":["string","null"],"enum":["\"properties\"",null]}},"required":["a"],"additionalProperties":false}"#.to_owned(),
         ];
         let open = [
             "{}".to_owned(),
@@ -193,7 +225,47 @@ mod tests {
         ];
         for (schemas, expected) in [(&closed[..], true), (&open[..], false)] {
             for schema in schemas {
-                assert_eq!(is_closed(&Json::from_valid(schema.as_str())), expected, "{schema}");
+                assert_eq!(
+                    is_closed(&Json::from_valid(schema.as_str()), Format::AnthropicMessages),
+                    expected,
+                    "{schema}"
+                );
+            }
+        }
+    }
+
+    /// Each was answered with a 400, or is on no list of what is taken.
+    #[test]
+    fn what_is_not_known_to_be_taken_is_only_the_vendors_own_clients_to_say() {
+        for inner in [
+            "{}",
+            r#"{"description":"anything"}"#,
+            r#"{"enum":["a","b"]}"#,
+            r#"{"const":"a"}"#,
+            r#"{"type":"string","pattern":"^(?!x).*$"}"#,
+            r#"{"type":"string","pattern":"(?<=a)b"}"#,
+            r#"{"type":"array","items":{"type":"string"},"uniqueItems":true}"#,
+            r#"{"type":["string","object"],"enum":["a",{"x":1}],"additionalProperties":false}"#,
+            r#"{"type":"string","contentEncoding":"base64"}"#,
+            r#"{"type":"string","default":"a"}"#,
+            r#"{"type":"string","examples":["a"]}"#,
+            r#"{"type":"string","minLength":1}"#,
+            r#"{"type":"string","format":null}"#,
+            r#"{"type":"string","oneOf":[{"type":"string"}]}"#,
+            r#"{"anyOf":[{"type":"string"},{}]}"#,
+            r#"{"$ref":"https://example.com/a"}"#,
+        ] {
+            let schema = format!(
+                r#"{{"type":"object","properties":{{"a":{inner}}},"required":["a"],"additionalProperties":false}}"#
+            );
+            let schema = Json::from_valid(schema);
+            for (origin, expected) in [
+                (Format::AnthropicMessages, false),
+                (Format::GeminiGenerate, false),
+                (Format::OpenaiChat, true),
+                (Format::OpenaiResponses, true),
+            ] {
+                assert_eq!(is_closed(&schema, origin), expected, "{origin:?} {inner}");
             }
         }
     }

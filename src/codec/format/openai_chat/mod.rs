@@ -95,7 +95,10 @@ static SPEC: Spec = Spec {
         (Field::ToolResult, "words are one text; media follow in a user message"),
         (Field::ToolError, "said in the result's text"),
         (Field::ToolName, "in 64 letters, digits, `_` and `-`: another name stands in, and is given back"),
-        (Field::Strict, "off where the schema is not closed, also that of an answer"),
+        (
+            Field::Strict,
+            "off where the schema is not closed or says what strict mode may refuse, also that of an answer",
+        ),
         (
             Field::ServerTool,
             "left out beside the client's own tools, and refused where it is alone or asked for by name; what it did before, and how \

@@ -129,8 +129,8 @@ fn parameters<'a>(
 
 /// `strict` here wants every object closed and every property required; a schema that is not shaped so is sent loose.
 fn strictness(strict: bool, schema: Option<&Json<'_>>, at: usize, report: &mut Report<'_>, w: &mut Writer<'_>) {
-    if strict && !report.is_own() && !schema.is_none_or(is_closed) {
-        report.converted(Field::Strict, at, "the schema is not closed, as the vendor's strict mode wants it");
+    if strict && !report.is_own() && !schema.is_none_or(|schema| is_closed(schema, report.origin)) {
+        report.converted(Field::Strict, at, "the schema is not such as the vendor's strict mode wants");
         w.key("strict").bool(false);
     } else {
         w.key("strict").bool(strict);

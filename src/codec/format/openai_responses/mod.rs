@@ -130,7 +130,10 @@ static SPEC: Spec = Spec {
         (Field::TurnName, "dropped"),
         (Field::ToolError, "said in the result's text"),
         (Field::ToolName, "above 64 characters: another name stands in, and is given back"),
-        (Field::Strict, "off where the schema is not closed, also that of an answer, and where nothing is said"),
+        (
+            Field::Strict,
+            "off where the schema is not closed or says what strict mode may refuse, also that of an answer, and where nothing is said",
+        ),
         (
             Field::Tool,
             "a custom tool is a function where the server knows none; a choice at the top of a schema is told in words",

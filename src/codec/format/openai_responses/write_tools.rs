@@ -183,8 +183,10 @@ impl Pen<'_, '_, '_> {
     fn strictness(&mut self, strict: Option<bool>, schema: Option<&Json<'_>>, at: usize) {
         match strict {
             None if self.report.is_own() => {}
-            Some(true) if !self.report.is_own() && !schema.is_none_or(is_closed) => {
-                let reason = "the schema is not closed, as the vendor's strict mode wants it";
+            Some(true)
+                if !self.report.is_own() && !schema.is_none_or(|schema| is_closed(schema, self.report.origin)) =>
+            {
+                let reason = "the schema is not such as the vendor's strict mode wants";
                 self.report.converted(Field::Strict, at, reason);
                 self.w.key("strict").bool(false);
             }
