@@ -104,8 +104,8 @@ const SPEC: Spec = Spec {
         (Field::OpaqueState, "state of another provider is dropped"),
         (
             Field::Output,
-            "a schema goes without its name; a JSON answer without one is asked for in words, one by a schema that refers to itself by a \
-             function or in words",
+            "a schema goes without its name, and what it says in keywords that are refused is told in words; a JSON answer without one is \
+             asked for in words, one by a schema that refers to itself by a function or in words",
         ),
         (
             Field::Reasoning,
@@ -121,7 +121,8 @@ const SPEC: Spec = Spec {
         (Field::Stop, "texts of white space only are dropped"),
         (
             Field::Strict,
-            "objects are closed to other properties; off where one says that it is open, or a schema refers to itself",
+            "objects are closed to other properties, and keywords that are refused are told in words; off where an object says that \
+             it is open, or a schema refers to itself",
         ),
         (Field::Temperature, "1 at most; dropped where the model chooses its words by itself"),
         (Field::Text, "white space alone is left out"),

@@ -1,11 +1,15 @@
-//! JSON schemas for answers and for arguments that are held to them, as the format wants them: closed objects, and no
-//! bounds of values.
+//! JSON schemas for answers and for arguments that are held to them, as the format wants them: closed objects, no bounds of
+//! values, and no keywords but those that it knows.
 
-use super::schema_bounds::bounds_of;
+use super::schema_bounds::{Bounds, bounds_of};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
-/// Why a schema is not sent with its bounds.
-pub(super) const TOLD: &str = "bounds of values are told in descriptions; nothing enforces them";
+/// Why a schema is not sent with all its keywords.
+pub(super) const TOLD: &str =
+    "bounds of values and keywords that are refused are told in descriptions; nothing enforces them";
+
+/// Why a schema is not sent with its choice as it is.
+pub(super) const RESPELLED: &str = "a choice among schemas is sent as `anyOf`, without what tells them apart";
 
 /// A schema that the format takes.
 #[derive(Debug)]
@@ -16,26 +20,47 @@ pub(super) struct Fitted {
     pub closed: bool,
     /// Among them are such as say that they are open.
     pub was_open: bool,
-    /// Bounds that the format refuses are told in descriptions.
+    /// Bounds and other keywords that the format refuses are told in descriptions.
     pub told: bool,
+    /// A choice among schemas is sent as `anyOf`.
+    pub respelled: bool,
 }
 
-/// The schema with `"additionalProperties":false` in every object schema that says nothing or anything else, and with each bound that
-/// the format refuses told in the description beside it; `None` if there was nothing to do. Every other byte but white
-/// space is as it was. Names of properties are names, whatever they read.
+/// The schema with `"additionalProperties":false` in every object schema that says nothing or anything else, and with each
+/// keyword that the format refuses told in the description beside it; `None` if there was nothing to do. Every other byte
+/// but white space is as it was. Names of properties are names, whatever they read.
 pub(super) fn fitted(schema: &Json<'_>) -> Option<Fitted> {
-    let mut pen =
-        Pen { out: String::with_capacity(schema.as_str().len() + 64), closed: false, was_open: false, told: false };
+    let mut pen = Pen { out: String::with_capacity(schema.as_str().len() + 64), ..Pen::default() };
     pen.schema(&mut schema.cursor()).ok()?;
-    let Pen { out, closed, was_open, told } = pen;
-    (closed || told || was_open).then(|| Fitted { schema: Json::from_valid(out), closed, was_open, told })
+    let Pen { out, closed, was_open, told, respelled, changed } = pen;
+    (closed || told || was_open || respelled || changed).then(|| Fitted {
+        schema: Json::from_valid(out),
+        closed,
+        was_open,
+        told,
+        respelled,
+    })
 }
 
+#[derive(Default)]
 struct Pen {
     out: String,
     closed: bool,
     was_open: bool,
     told: bool,
+    respelled: bool,
+    /// Keywords are left out or sent as others.
+    changed: bool,
+}
+
+/// What was seen of one schema.
+struct Seen {
+    is_object: bool,
+    is_closed: bool,
+    is_described: bool,
+    refers: bool,
+    /// No member is written yet.
+    first: bool,
 }
 
 impl Pen {
@@ -44,56 +69,66 @@ impl Pen {
             return self.copy(cursor);
         }
         let bounds = bounds_of(cursor)?;
-        self.told |= !bounds.keys.is_empty();
-        let (mut is_object, mut is_closed, mut is_described, mut refers, mut first) =
-            (false, false, false, false, true);
+        self.told |= bounds.tells();
+        self.changed |= !bounds.keys.is_empty() || bounds.choice.is_some();
+        self.respelled |= bounds.is_respelled;
+        let mut seen = Seen { is_object: false, is_closed: false, is_described: false, refers: false, first: true };
         self.out.push('{');
-        cursor.object::<JsonError>(|key, value| {
-            if bounds.keys.contains(key.as_ref()) {
-                return value.skip();
-            }
-            self.key(&key, &mut first);
-            refers |= key == "$ref";
-            match key.as_ref() {
-                "type" => {
-                    is_object |= says_object(value)?;
-                    self.copy(value)
-                }
-                "additionalProperties" => {
-                    is_closed = true;
-                    let is_open = value.json()?.as_str() != "false";
-                    self.closed |= is_open;
-                    self.was_open |= is_open;
-                    self.out.push_str("false");
-                    Ok(())
-                }
-                "description" if !bounds.words.is_empty() => {
-                    is_described = true;
-                    self.description(value, &bounds.words)
-                }
-                "properties" | "$defs" | "definitions" | "patternProperties" if value.peek()? == Kind::Object => {
-                    is_object |= key == "properties";
-                    self.named(value)
-                }
-                "anyOf" | "oneOf" | "allOf" | "prefixItems" if value.peek()? == Kind::Array => self.list(value),
-                "items" | "not" | "contains" => self.schema(value),
-                _ => self.copy(value),
-            }
-        })?;
-        if !is_described && !bounds.words.is_empty() {
-            self.key("description", &mut first);
+        cursor.object::<JsonError>(|key, value| self.member(&key, value, &bounds, &mut seen))?;
+        if !seen.is_described && !bounds.words.is_empty() {
+            self.key("description", &mut seen.first);
             self.out.extend(["\"", &bounds.words, "\""]);
         }
-        if is_object && !is_closed && refers {
-            // What it refers to has properties that would be shut out.
-            self.was_open = true;
-        } else if is_object && !is_closed {
-            self.closed = true;
-            self.key("additionalProperties", &mut first);
-            self.out.push_str("false");
+        if seen.is_object {
+            self.close(&bounds, &mut seen);
         }
         self.out.push('}');
         Ok(())
+    }
+
+    fn member(&mut self, key: &str, value: &mut Cursor<'_>, bounds: &Bounds, seen: &mut Seen) -> Result<(), JsonError> {
+        if bounds.keys.contains(key) {
+            return value.skip();
+        }
+        let is_choice = bounds.choice == Some(key);
+        self.key(if is_choice { "anyOf" } else { key }, &mut seen.first);
+        seen.refers |= key == "$ref";
+        match key {
+            "type" => {
+                seen.is_object |= says_object(value)?;
+                self.copy(value)
+            }
+            "additionalProperties" => {
+                seen.is_closed = true;
+                let is_open = value.json()?.as_str() != "false";
+                self.closed |= is_open;
+                self.was_open |= is_open;
+                self.out.push_str("false");
+                Ok(())
+            }
+            "description" if !bounds.words.is_empty() => {
+                seen.is_described = true;
+                self.description(value, &bounds.words)
+            }
+            "properties" | "$defs" | "definitions" if value.peek()? == Kind::Object => {
+                seen.is_object |= key == "properties";
+                self.named(value)
+            }
+            "anyOf" | "oneOf" | "allOf" if value.peek()? == Kind::Array => self.list(value),
+            "items" => self.schema(value),
+            _ => self.copy(value),
+        }
+    }
+
+    /// Closes an object to properties that it does not name.
+    fn close(&mut self, bounds: &Bounds, seen: &mut Seen) {
+        // What it refers to, and what is told in words, has properties that are shut out.
+        self.was_open |= bounds.has_patterns || (!seen.is_closed && (seen.refers || bounds.names_more));
+        if !seen.is_closed && !seen.refers {
+            self.closed = true;
+            self.key("additionalProperties", &mut seen.first);
+            self.out.push_str("false");
+        }
     }
 
     /// A description that tells the bounds as well.
@@ -182,8 +217,8 @@ mod tests {
                 r#"{"properties":{"properties":{"type":"array","items":{"type":"object","additionalProperties":false}}},"additionalProperties":false}"#,
             ),
             (
-                r#"{"$defs":{"type":{"type":"object"}},"anyOf":[{"$ref":"x"}],"enum":[{"type":"object"}]}"#,
-                r#"{"$defs":{"type":{"type":"object","additionalProperties":false}},"anyOf":[{"$ref":"x"}],"enum":[{"type":"object"}]}"#,
+                r#"{"$defs":{"type":{"type":"object"}},"anyOf":[{"$ref":"x"}],"default":{"type":"object"}}"#,
+                r#"{"$defs":{"type":{"type":"object","additionalProperties":false}},"anyOf":[{"$ref":"x"}],"default":{"type":"object"}}"#,
             ),
         ] {
             check(schema, expected);
@@ -210,13 +245,74 @@ mod tests {
                 r#"{"properties":{"minimum":{"description":"Must be of the format int32."}},"additionalProperties":false,"default":{"minimum":1}}"#,
             ),
             (
-                r#"{"description":null,"uniqueItems":true,"enum":[{"minimum":1}]}"#,
-                r#"{"description":"Must be without equal items.","enum":[{"minimum":1}]}"#,
+                r#"{"description":null,"uniqueItems":true,"default":{"minimum":1}}"#,
+                r#"{"description":"Must be without equal items.","default":{"minimum":1}}"#,
             ),
             (r#"{"type":"string","format":"date-time"}"#, ""),
             (r#"{"type":"array","minItems":1,"uniqueItems":false}"#, r#"{"type":"array","minItems":1}"#),
         ] {
             check(schema, expected);
+        }
+    }
+
+    #[test]
+    fn keywords_that_are_refused_are_sent_as_others_or_told() {
+        for (schema, expected) in [
+            (
+                r##"{"oneOf":[{"$ref":"#/$defs/a"},{"type":"null"}],"discriminator":{"propertyName":"k"},"$comment":"c"}"##,
+                r##"{"anyOf":[{"$ref":"#/$defs/a"},{"type":"null"}]}"##,
+            ),
+            (
+                r#"{"allOf":[{"type":"string"}],"oneOf":[{"minimum":1}]}"#,
+                r#"{"allOf":[{"type":"string"}],"anyOf":[{"description":"Must be at least 1."}]}"#,
+            ),
+            (
+                r##"{"allOf":[{"$ref":"#/$defs/a"}],"description":"d"}"##,
+                r##"{"anyOf":[{"$ref":"#/$defs/a"}],"description":"d"}"##,
+            ),
+            (
+                r#"{"anyOf":[{"type":"string"}],"oneOf":[{"type":"null"}]}"#,
+                r#"{"anyOf":[{"type":"string"}],"description":"Must be valid by {\"oneOf\":[{\"type\":\"null\"}]}."}"#,
+            ),
+            (
+                r##"{"allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}"##,
+                r##"{"description":"Must be valid by {\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"$ref\":\"#/$defs/b\"}]}."}"##,
+            ),
+            (
+                r#"{"type":"array","prefixItems":[{"minimum":1}],"items":false,"description":"d","minItems":2}"#,
+                r#"{"type":"array","description":"d\n\nMust be at least 2 items long. Must be valid by {\"prefixItems\":[{\"minimum\":1}],\"items\":false}."}"#,
+            ),
+            (
+                r#"{"not":{"type":"null"},"if":{},"then":true}"#,
+                r#"{"description":"Must be valid by {\"not\":{\"type\":\"null\"},\"if\":{},\"then\":true}."}"#,
+            ),
+            (r#"{"enum":["a",1,null,true]}"#, ""),
+            (
+                r#"{"type":"string","enum":["a",{"x":1}]}"#,
+                r#"{"type":"string","description":"Must be valid by {\"enum\":[\"a\",{\"x\":1}]}."}"#,
+            ),
+            (r#"{"const":[1]}"#, r#"{"description":"Must be valid by {\"const\":[1]}."}"#),
+            (r#"{"const":1,"default":1,"title":"t","$schema":"s"}"#, ""),
+            (r#"{"properties":{"oneOf":{},"not":{},"discriminator":{}},"additionalProperties":false}"#, ""),
+        ] {
+            check(schema, expected);
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_told_to_have_more_properties_is_shut_and_told_so() {
+        for (schema, shut) in [
+            (r#"{"type":"object","patternProperties":{"^x":{}},"additionalProperties":false}"#, true),
+            (r##"{"type":"object","allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}"##, true),
+            (
+                r##"{"type":"object","allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}],"additionalProperties":false}"##,
+                false,
+            ),
+            (r#"{"type":"object","not":{"required":["a"]}}"#, false),
+        ] {
+            let fitted = fitted(&Json::from_valid(schema)).unwrap();
+            assert_eq!((fitted.was_open, fitted.told), (shut, true), "{schema}");
+            assert!(fitted.schema.as_str().contains(r#""additionalProperties":false"#), "{schema}");
         }
     }
 

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::arrange::{Allowed, Message, arrange, loop_lacks_thinking};
 use super::marks::Marks;
 use super::report::Report;
+use super::schema::Fitted;
 use super::schema_cycle::is_recursive;
 use super::wire::{is_exact, is_strict, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
@@ -147,17 +148,7 @@ impl<'r> Output<'r> {
             return Ok(Self::unheld(schema, takes_tool, report));
         }
         let fitted = if report.is_own() { None } else { schema::fitted(schema) };
-        if fitted.as_ref().is_some_and(|fitted| fitted.told) {
-            report.field(Field::Output, Action::Converted, schema::TOLD);
-        }
-        if fitted.as_ref().is_some_and(|fitted| fitted.was_open) {
-            let reason = "an answer's objects hold no properties but those that its schema names";
-            report.field(Field::Output, Action::Dropped, reason);
-        } else if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
-            report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
-        } else if name.is_some() {
-            report.field(Field::Output, Action::Converted, "the schema is sent without its name");
-        }
+        tell_fitting(fitted.as_ref(), name.is_some(), report);
         Ok(Self::Schema(fitted.map_or_else(|| schema.by_ref(), |fitted| fitted.schema)))
     }
 
@@ -177,6 +168,25 @@ impl<'r> Output<'r> {
             schema.as_str()
         );
         Self::Instruction(Cow::Owned(words))
+    }
+}
+
+/// Reports what a schema lost to be one that the format takes.
+fn tell_fitting(fitted: Option<&Fitted>, is_named: bool, report: &mut Report<'_>) {
+    let is = |flag: fn(&Fitted) -> bool| fitted.is_some_and(flag);
+    if is(|fitted| fitted.told) {
+        report.field(Field::Output, Action::Converted, schema::TOLD);
+    }
+    if is(|fitted| fitted.respelled) {
+        report.field(Field::Output, Action::Converted, schema::RESPELLED);
+    }
+    if is(|fitted| fitted.was_open) {
+        let reason = "an answer's objects hold no properties but those that its schema names";
+        report.field(Field::Output, Action::Dropped, reason);
+    } else if is(|fitted| fitted.closed) {
+        report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
+    } else if is_named {
+        report.field(Field::Output, Action::Converted, "the schema is sent without its name");
     }
 }
 

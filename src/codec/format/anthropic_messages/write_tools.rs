@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use super::marks::mark_of_tool;
-use super::schema::{TOLD, fitted};
+use super::schema::{RESPELLED, TOLD, fitted};
 use super::schema_cycle::is_recursive;
 use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
 use super::write_block::Pen;
@@ -110,6 +110,9 @@ impl Pen<'_, '_> {
         }
         if fitted.as_ref().is_some_and(|fitted| fitted.told) {
             self.report.converted(Field::Strict, at, TOLD);
+        }
+        if fitted.as_ref().is_some_and(|fitted| fitted.respelled) {
+            self.report.converted(Field::Strict, at, RESPELLED);
         }
         if fitted.as_ref().is_some_and(|fitted| fitted.closed) {
             self.report.converted(Field::Strict, at, "objects are closed to other properties");

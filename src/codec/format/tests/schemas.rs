@@ -451,3 +451,34 @@ fn a_schema_that_refers_to_itself_holds_no_answer_and_no_call_of_messages() {
     assert_eq!((&body["output_config"], lost.as_str()), (&own["output_config"], ""));
     assert_eq!(tool((A, A), &tree, true, &Facts::default()).0["strict"], json!(true));
 }
+
+#[test]
+fn keywords_that_messages_refuse_are_told_where_a_schema_is_held_to() {
+    let choice = |key: &str| json!({key: [{"type": "string"}, {"type": "null"}]});
+    let schema = |inner: Value| json!({"type": "object", "properties": {"a": inner}, "required": ["a"], "additionalProperties": false});
+    let not = json!({"type": "string", "not": {"const": "a"}});
+    let told = json!({"type": "string", "description": "Must be valid by {\"not\":{\"const\":\"a\"}}."});
+    for (inner, expected) in [(choice("oneOf"), choice("anyOf")), (not, told)] {
+        let (given, expected) = (schema(inner), schema(expected));
+        for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseMimeType")] {
+            let asked = with_answer(from, &given, &Value::Null);
+            let request = translated((from, A), &asked, &Facts::default(), None).unwrap().outgoing;
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            assert_eq!(body["output_config"]["format"]["schema"], expected, "{from:?}");
+            assert!(request.losses.header(4096).starts_with(&format!("converted:{place}")), "{from:?}");
+            let reasons: Vec<_> = request
+                .losses
+                .iter()
+                .map(|loss| loss.reason.contains("refused") || loss.reason.contains("anyOf"))
+                .collect();
+            assert!(reasons.contains(&true), "{:?}", request.losses);
+        }
+        let (function, lost) = tool((C, A), &given, true, &Facts::default());
+        assert_eq!((&function["input_schema"], &function["strict"]), (&expected, &json!(true)));
+        assert!(lost.contains("converted:/tools/0"), "{lost}");
+        assert_eq!(tool((C, A), &given, false, &Facts::default()).0["input_schema"], given);
+        // A client of the format hears its own vendor's word.
+        let own = with_answer(A, &given, &Value::Null);
+        assert_eq!(sent((A, A), &own, &Facts::default()).unwrap().0["output_config"], own["output_config"]);
+    }
+}
