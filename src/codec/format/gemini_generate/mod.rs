@@ -34,6 +34,7 @@ mod read_response;
 mod read_tools;
 mod report;
 mod schema_gather;
+mod schema_known;
 mod schema_range;
 mod schema_read;
 mod schema_refs;
@@ -135,7 +136,10 @@ const SPEC: Spec = Spec {
             Field::OpaqueState,
             "state of another provider is dropped; a call whose signature is lost has a word in its place",
         ),
-        (Field::Output, "a schema goes without its name and description"),
+        (
+            Field::Output,
+            "a schema goes without its name and description; keywords that the provider does not read are told in words",
+        ),
         (Field::Reasoning, "an effort becomes a level or a budget, as the model takes it"),
         (Field::Refusal, "words of refusal are a text"),
         (Field::SearchResult, "given as text"),

@@ -4,7 +4,7 @@ use super::report::Report;
 use super::schema_refs::Room;
 use super::wire::write_sub_extras;
 use super::write_part::Pen;
-use super::{schema_strip, schema_write};
+use super::{schema_known, schema_strip, schema_write};
 use crate::format::{Efforts, Facts, ThinkingForm};
 use crate::hub::{Action, Effort, Field, OutputSpec, ReasoningForm, Refusal, Request, Sampling};
 use crate::json::{Json, Text, Writer};
@@ -172,16 +172,27 @@ impl<'r> Form<'r> {
         }
         Ok(match schema {
             None => Self::Json,
-            Some(schema) if facts.json_schema => Self::Schema(schema_strip::stripped(schema)),
+            Some(schema) if facts.json_schema => {
+                let stripped = schema_strip::stripped(schema);
+                let known = if report.is_own() { None } else { schema_known::known(&stripped) };
+                let Some(known) = known else { return Ok(Self::Schema(stripped)) };
+                told(&known.lost, report);
+                Self::Schema(known.schema)
+            }
             Some(schema) => {
                 let written = schema_write::own_dialect(schema, room);
-                for what in &written.lost {
-                    let reason = format!("the schema's `{what}` is told in words, if at all");
-                    report.field(Field::Output, Action::Converted, reason);
-                }
+                told(&written.lost, report);
                 Self::OwnSchema(written.schema)
             }
         })
+    }
+}
+
+/// Reports keywords of the answer's schema that are told in words.
+fn told(lost: &[String], report: &mut Report<'_>) {
+    for what in lost {
+        let reason = format!("the schema's `{what}` is told in words, if at all");
+        report.field(Field::Output, Action::Converted, reason);
     }
 }
 

@@ -482,3 +482,25 @@ fn keywords_that_messages_refuse_are_told_where_a_schema_is_held_to() {
         assert_eq!(sent((A, A), &own, &Facts::default()).unwrap().0["output_config"], own["output_config"]);
     }
 }
+
+#[test]
+fn what_gemini_does_not_read_in_the_schema_of_an_answer_is_said_or_told() {
+    let given =
+        json!({"type": "object", "properties": {"k": {"const": "a"}, "p": {"type": "string", "pattern": "^a$"}}});
+    let expected = json!({"type": "object", "properties": {"k": {"type": "string", "enum": ["a"]},
+        "p": {"type": "string", "description": "pattern: \"^a$\""}}});
+    let alike = json!({"type": "object", "properties": {"k": {"const": "a"}}});
+    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (A, "/output_config/format")] {
+        let (body, lost) = sent((from, G), &with_answer(from, &given, &Value::Null), &Facts::default()).unwrap();
+        assert_eq!(body["generationConfig"]["responseJsonSchema"], expected, "{from:?}");
+        assert!(lost.ends_with(&format!("converted:{place}")), "{from:?} {lost}");
+        let losses = |schema: &Value| {
+            let asked = with_answer(from, schema, &Value::Null);
+            translated((from, G), &asked, &Facts::default(), None).unwrap().outgoing.losses.iter().count()
+        };
+        assert_eq!((losses(&given), losses(&alike)), (losses(&expected) + 1, losses(&expected)), "{from:?}");
+    }
+    // A client of the format hears its own vendor's word.
+    let own = with_answer(G, &given, &Value::Null);
+    assert_eq!(sent((G, G), &own, &Facts::default()).unwrap().0["generationConfig"], own["generationConfig"]);
+}
