@@ -13,6 +13,10 @@ const MOST_MEANINGS: usize = 16;
 const DEEPEST: usize = 32;
 /// How often definitions that were read are named again, and names that they require then.
 const MOST_AGAIN: usize = 1 << 16;
+/// Most schemas that are looked at to learn whether an answer is an object.
+const MOST_OFFERED: usize = 64;
+/// Keywords that hold schemas for others to refer to.
+const DEFINING: [&str; 2] = ["$defs", "definitions"];
 /// Keywords by which a schema says more of properties than is gathered.
 const UNGATHERED: [&str; 8] =
     ["$dynamicRef", "$recursiveRef", "dependencies", "dependentSchemas", "else", "if", "patternProperties", "then"];
@@ -59,6 +63,21 @@ pub(crate) fn of_answer<'a>(schema: &'a Json<'a>) -> Option<(Json<'a>, Option<&'
     }
     let (schema, change) = of_object(Some(schema));
     Some((schema, change.map(|_| "the answer is an object, and never nothing")))
+}
+
+/// True where an answer by `schema` is an object, or may be nothing beside: its top says so, or every schema does that the
+/// top offers to choose from.
+pub(super) fn is_of_object(schema: &Json<'_>) -> bool {
+    let Ok(top) = Top::read(schema) else { return false };
+    let mut known = Properties::default();
+    let is_definition = |key: &str, value: &Json<'_>| DEFINING.contains(&key) && value.kind() == Kind::Object;
+    for (key, value) in top.members.iter().filter(|(key, value)| is_definition(key, value)) {
+        if known.define(key, value).is_err() {
+            return false;
+        }
+    }
+    let mut left = MOST_OFFERED;
+    known.are_objects(schema, &mut left)
 }
 
 /// True for a list of types with these two words.
@@ -128,9 +147,8 @@ impl<'a> Top<'a> {
     /// The properties of all the schemas, and what is required.
     fn gathered(&self) -> Result<(Properties<'_>, BTreeSet<String>), JsonError> {
         let (mut all, mut required) = (Properties::default(), BTreeSet::new());
-        let is_definition = |key: &str| key == "$defs" || key == "definitions";
         for (key, value) in
-            self.members.iter().filter(|(key, value)| is_definition(key) && value.kind() == Kind::Object)
+            self.members.iter().filter(|(key, value)| DEFINING.contains(&key.as_str()) && value.kind() == Kind::Object)
         {
             all.define(key, value)?;
         }
@@ -182,6 +200,36 @@ impl<'s> Properties<'s> {
             self.definitions.insert(format!("#/{key}/{name}"), value.json()?);
             Ok(())
         })
+    }
+
+    /// True where all values by `schema` are objects, or nothing; `left` is how many more schemas are looked at.
+    fn are_objects(&self, schema: &Json<'_>, left: &mut usize) -> bool {
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
+        let Ok(top) = Top::read(schema) else { return false };
+        let said = |name: &str| top.members.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+        if let Some(kind) = &top.kind {
+            return kind.as_str() == "\"object\"" || is_object_or_null(kind);
+        }
+        if let Some(reference) = said("$ref") {
+            let found = reference.cursor().string().ok().and_then(|name| self.definitions.get(name.as_ref()));
+            return found.is_some_and(|found| self.are_objects(found, left));
+        }
+        let mut are = said("properties").is_some();
+        for (key, list) in &top.choices {
+            let mut offered = Vec::new();
+            let read = list.cursor().array::<JsonError>(|_, one| {
+                offered.push(one.json()?);
+                Ok(())
+            });
+            are |= read.is_ok()
+                && if key == "allOf" {
+                    offered.iter().any(|one| self.are_objects(one, left))
+                } else {
+                    !offered.is_empty() && offered.iter().all(|one| self.are_objects(one, left))
+                };
+        }
+        are
     }
 
     /// Adds the properties of `schema`, which is `depth` steps above the deepest that is read; returns what it requires,
@@ -305,6 +353,34 @@ mod tests {
         let read = schema.map(Json::from_valid);
         let (written, change) = of_object(read.as_ref());
         assert_eq!((written.as_str(), change.is_some()), (expected, changed), "{schema:?}");
+    }
+
+    #[test]
+    fn answers_that_are_objects_are_told_from_others() {
+        let wide = format!(
+            r##"{{"anyOf":[{}],"$defs":{{"a":{{"type":"object"}}}}}}"##,
+            vec![r##"{"$ref":"#/$defs/a"}"##; 1000].join(",")
+        );
+        for (schema, expected) in [
+            (r#"{"type":"object"}"#, true),
+            (r#"{"type":["null","object"]}"#, true),
+            (r#"{"properties":{}}"#, true),
+            (
+                r##"{"$ref":"#/$defs/a","$defs":{"a":{"anyOf":[{"properties":{}},{"$ref":"#/$defs/b"}]},"b":{"type":"object"}}}"##,
+                true,
+            ),
+            (r#"{"allOf":[{"description":"d"},{"type":"object"}]}"#, true),
+            (r#"{"type":"array","items":{"type":"object"}}"#, false),
+            (r#"{"oneOf":[{"type":"object"},{"type":"array"}]}"#, false),
+            (r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/a"}}}"##, false),
+            (r##"{"$ref":"#/$defs/none"}"##, false),
+            (r#"{"enum":["a"]}"#, false),
+            (r#"{"anyOf":[]}"#, false),
+            ("{}", false),
+            (wide.as_str(), false),
+        ] {
+            assert_eq!(is_of_object(&Json::from_valid(schema)), expected, "{schema}");
+        }
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl<'r> Output<'r> {
 
     /// How an answer is asked for that the model cannot be held to in the format's own way.
     fn unheld(schema: &'r Json<'_>, takes_tool: bool, report: &mut Report<'_>) -> Self {
-        if takes_tool {
+        if takes_tool && arguments::is_of_object(schema) {
             report.field(Field::Output, Action::Converted, "the answer is the argument of a function");
             return Self::Tool(schema.by_ref());
         }

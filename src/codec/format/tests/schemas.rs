@@ -484,6 +484,24 @@ fn keywords_that_messages_refuse_are_told_where_a_schema_is_held_to() {
 }
 
 #[test]
+fn an_answer_that_is_no_object_is_asked_of_an_older_claude_in_words() {
+    let old = Facts { structured: false, ..Facts::default() };
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    let object = json!({"type": "object", "properties": {"a": list}});
+    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseMimeType")] {
+        for schema in [&list, &json!({"type": "string", "enum": ["a", "b"]}), &json!({"anyOf": [object, list]})] {
+            let (body, lost) = sent((from, A), &with_answer(from, schema, &Value::Null), &old).unwrap();
+            assert_eq!((body.get("tools"), body.get("tool_choice")), (None, None), "{from:?} {schema}");
+            let said = body["system"][0]["text"].as_str().unwrap();
+            assert!(said.contains(&schema.to_string()) && !said.contains("JSON object"), "{said}");
+            assert!(lost.starts_with(&format!("converted:{place}")), "{from:?} {schema}: {lost}");
+        }
+        let (body, _) = sent((from, A), &with_answer(from, &object, &Value::Null), &old).unwrap();
+        assert_eq!(body["tools"][0]["input_schema"], object, "{from:?}");
+    }
+}
+
+#[test]
 fn what_gemini_does_not_read_in_the_schema_of_an_answer_is_said_or_told() {
     let given =
         json!({"type": "object", "properties": {"k": {"const": "a"}, "p": {"type": "string", "pattern": "^a$"}}});
