@@ -73,6 +73,9 @@ providers:
         structured: true
         structured_with_tools: true
         thinks_unasked: true
+        candidates: true
+        penalties: true
+        logprobs: true
         vision: true
 models:
   m:
