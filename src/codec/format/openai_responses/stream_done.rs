@@ -1,8 +1,8 @@
 //! The ends of a stream's items: what no delta brought is taken from where it stands whole.
 
 use super::item::{Item, Part as Contents};
-use super::stream_items::{Items, Place, Sink, Speech, Step, broken, close, is_call, report};
-use super::wire::{OWN, is_server_item};
+use super::stream_items::{Items, Part, Place, Sink, Speech, State, Step, broken, close, is_call, report};
+use super::wire::{OWN, is_server_item, word_of};
 use crate::hub::{Event, Field, Flavor, Head, Opaque};
 use crate::json::{Cursor, JsonError, Kind as JsonKind};
 
@@ -56,6 +56,11 @@ impl Items {
             Ok(at) => at,
             Err(fault) => return Ok(Err(fault)),
         };
+        self.complete(at, item, sink)
+    }
+
+    /// Takes the item at `at` as it is whole, unless it was whole before.
+    fn complete(&mut self, at: usize, item: Item<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
         let Some(index) = self.list.get(at).filter(|state| !state.done).map(|state| state.index) else {
             return Ok(Ok(()));
         };
@@ -172,31 +177,69 @@ impl Items {
         sink(Event::BlockStop { block });
     }
 
-    /// The items of a complete answer that no event told of.
+    /// The items of a complete answer, as far as no event told of them.
     pub(super) fn rest(&mut self, output: &mut Cursor<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
         let mut step = Ok(());
-        let mut index = 0;
+        let mut place = 0;
+        let crowded = self.is_crowded();
         output.array::<JsonError>(|_, value| {
-            let at = index;
-            index += 1;
+            let output = place;
+            place += 1;
             if step.is_err() || value.peek()? != JsonKind::Object {
                 return value.skip();
             }
-            let start = value.clone();
-            let id = super::wire::word_of(value, "id")?;
-            let placed = if self.is_crowded() {
-                at < self.list.len() as u64
-            } else {
-                self.list.iter().any(|item| item.output == at)
-            };
-            let known = placed || self.with_id(&id).is_some();
+            let mut start = value.clone();
+            let (id, kind) = (word_of(value, "id")?, word_of(value, "type")?);
             value.skip()?;
-            if !known {
-                step = self.done(Some(at), start, sink)?;
-            }
+            let at = match self.announced(output, &id, &kind, crowded) {
+                Some(at) if !self.list.get(at).is_some_and(|known| known.lacks(&kind)) => return Ok(()),
+                Some(at) => at,
+                None => match self.push(output) {
+                    Ok(index) => usize::try_from(index).unwrap_or(usize::MAX),
+                    Err(fault) => {
+                        step = Err(fault);
+                        return Ok(());
+                    }
+                },
+            };
+            step = self.complete(at, Item::read(&mut start)?, sink)?;
             Ok(())
         })?;
         Ok(step)
+    }
+
+    /// Where the item of this kind is that stands at `output` in a complete answer: by its id, else by its place, else among
+    /// those that came without a place.
+    fn announced(&mut self, output: u64, id: &str, kind: &str, crowded: bool) -> Option<usize> {
+        let known = self.list.iter().rposition(|item| !id.is_empty() && item.id == id);
+        let placed = || match crowded {
+            // Places say nothing: all that is known is how many items came.
+            true => usize::try_from(output).ok().filter(|at| *at < self.list.len()),
+            false => self.list.iter().rposition(|item| item.output == output && item.may_be(kind)),
+        };
+        let adrift = || self.list.iter().position(|item| item.adrift && item.may_be(kind));
+        let at = known.or_else(placed).or_else(adrift)?;
+        if let Some(found) = self.list.get_mut(at) {
+            found.adrift = false;
+        }
+        Some(at)
+    }
+}
+
+impl State {
+    /// True where what came of it can be of an item of this kind.
+    fn may_be(&self, kind: &str) -> bool {
+        match (&self.call, self.parts.first().map(Part::is_thought)) {
+            (Some(_), _) => is_call(kind),
+            (None, Some(thought)) => kind == if thought { "reasoning" } else { "message" },
+            (None, None) => true,
+        }
+    }
+
+    /// True where the whole item of this kind has more: nothing came of it yet, or it is a call, whose arguments may have broken
+    /// off.
+    fn lacks(&self, kind: &str) -> bool {
+        !self.done && (self.parts.is_empty() || is_call(kind))
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) struct State {
     pub parts: Vec<Part>,
     pub call: Option<Call>,
     pub done: bool,
+    /// It began with an event that told no place.
+    pub adrift: bool,
 }
 
 /// A part of a message or of reasoning, which has a block of its own.
@@ -89,6 +91,11 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// True for a part of reasoning.
+    pub(super) fn is_thought(&self) -> bool {
+        matches!(self.speech, Speech::Summary | Speech::Raw)
+    }
+
     fn is_at(&self, place: Place) -> bool {
         self.speech == place.speech && self.index == place.part
     }
@@ -157,11 +164,16 @@ impl Items {
         if let Some(known) = self.with_id(id.escaped()) {
             return Ok(known.index);
         }
-        let output = output.or(self.list.last().map(|last| last.output)).unwrap_or_default();
-        match self.list.iter().rev().find(|item| item.output == output) {
-            Some(known) => Ok(known.index),
-            None => self.push(output),
+        let place = output.or(self.list.last().map(|last| last.output)).unwrap_or_default();
+        if let Some(known) = self.list.iter().rev().find(|item| item.output == place) {
+            return Ok(known.index);
         }
+        let index = self.push(place)?;
+        if let Some(begun) = self.list.last_mut() {
+            id.escaped().clone_into(&mut begun.id);
+            begun.adrift = output.is_none();
+        }
+        Ok(index)
     }
 
     /// The place of an item that begins, or that is here as a `whole`.
@@ -196,13 +208,14 @@ impl Items {
         self.list.iter().rev().find(|item| !id.is_empty() && item.id == id)
     }
 
-    fn push(&mut self, output: u64) -> Result<u64, Fault<'static>> {
+    pub(super) fn push(&mut self, output: u64) -> Result<u64, Fault<'static>> {
         if self.list.len() >= MOST {
             return Err(broken("too many items"));
         }
         self.crowded |= self.list.iter().any(|item| item.output == output);
         let index = self.list.len() as u64;
-        self.list.push(State { index, output, id: String::new(), parts: Vec::new(), call: None, done: false });
+        let (id, parts) = (String::new(), Vec::new());
+        self.list.push(State { index, output, id, parts, call: None, done: false, adrift: false });
         Ok(index)
     }
 

@@ -384,6 +384,60 @@ fn what_no_delta_brought_is_taken_from_where_it_stands_whole() {
 }
 
 #[test]
+fn items_that_only_deltas_told_of_are_found_in_the_end() {
+    let words =
+        |place: &str| format!(r#"{{"type":"response.output_text.delta",{place}"content_index":0,"delta":"ab"}}"#);
+    let thoughts = |place: &str| {
+        format!(r#"{{"type":"response.reasoning_summary_text.delta",{place}"summary_index":0,"delta":"s1"}}"#)
+    };
+    let input =
+        |place: &str| format!(r#"{{"type":"response.function_call_arguments.delta",{place}"delta":"{{\"a\":1}}"}}"#);
+    let all = |items: &[&str]| items.join(",");
+    let other = MESSAGE.replace("msg_1", "msg_2").replace(r#""ab""#, r#""cd""#);
+    let call = r#"{"type":"response.output_item.added","output_index":0,"item":{"id":"fc_1","type":"function_call","call_id":"c","name":"f","arguments":""}}"#;
+    let begun =
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"item_id":"fc_1","delta":"{\"a\""}"#;
+    let empty =
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"id":"msg_1","type":"message","content":[]}}"#;
+    for (events, output, text, calls) in [
+        // Arguments, whose call the end names.
+        (vec![input(r#""output_index":0,"item_id":"fc_1","#)], all(&[CALLED]), "", 1),
+        (vec![input(r#""output_index":0,"#)], all(&[CALLED]), "", 1),
+        (vec![input("")], all(&[CALLED]), "", 1),
+        (vec![input("")], all(&[MESSAGE, CALLED]), "ab", 1),
+        (vec![words(r#""output_index":0,"#), input(r#""output_index":1,"#)], all(&[MESSAGE, CALLED]), "ab", 1),
+        // Words that nothing places: their item is the one that can have said them.
+        (vec![words("")], all(&[MESSAGE, CALLED]), "ab", 1),
+        (vec![words("")], all(&[CALLED, MESSAGE]), "ab", 1),
+        (vec![words("")], all(&[THOUGHT, MESSAGE]), "ab", 0),
+        (vec![words("")], all(&[CALLED, MESSAGE, &other]), "abcd", 1),
+        (vec![words(r#""item_id":"msg_1","#)], all(&[CALLED, MESSAGE]), "ab", 1),
+        (vec![words(r#""item_id":"msg_1","#)], all(&[MESSAGE, &other]), "abcd", 0),
+        (vec![thoughts("")], all(&[MESSAGE, THOUGHT, CALLED]), "ab", 1),
+        // What was announced, and no more.
+        (vec![empty.to_owned()], all(&[MESSAGE]), "ab", 0),
+        (vec![call.to_owned(), begun.to_owned()], all(&[CALLED]), "", 1),
+    ] {
+        let end = completed(&output);
+        let mut lines = vec![CREATED];
+        lines.extend(events.iter().map(String::as_str));
+        lines.push(&end);
+        let stream = up(&lines);
+        let folded = fold(&[&stream]);
+        assert_eq!(folded.text, text, "{events:?} {output}");
+        let expected = vec![("c".to_owned(), "f".to_owned(), r#"{"a":1}"#.to_owned()); calls];
+        assert_eq!(folded.calls, expected, "{events:?} {output}");
+        assert_eq!(folded.fault, None, "{events:?} {output}");
+        let stop = if calls == 0 { "end_turn" } else { "tool_use" };
+        assert_eq!(folded.stop.as_deref(), Some(stop), "{events:?} {output}");
+        for cut in 0..stream.len() {
+            let (begin, rest) = stream.split_at(cut);
+            assert_eq!(fold(&[begin, rest]), folded, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn trap_b16_b18_reasoning_call_reasoning() {
     let folded = fold(&[&up(&[
         CREATED,
