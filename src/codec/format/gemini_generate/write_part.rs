@@ -118,7 +118,7 @@ impl Pen<'_, '_> {
                 self.report.dropped(Field::CacheMark, inner.at, "what is cached cannot be marked");
             }
         }
-        self.response(&words.iter().collect::<Vec<_>>(), *is_error);
+        self.response(&words, *is_error);
         if !media.is_empty() && self.rich_results {
             self.json.key("parts").open_array();
             for inner in media {
@@ -136,7 +136,9 @@ impl Pen<'_, '_> {
     }
 
     /// An object: what the tool said if that is one, else in the vendor's two fields.
-    fn response(&mut self, words: &[&Text<'_>], is_error: Option<bool>) {
+    ///
+    /// There is one field for all texts, so that a line's end tells them apart.
+    fn response(&mut self, words: &[Text<'_>], is_error: Option<bool>) {
         if let ([only], false) = (words, is_error == Some(true)) {
             let plain = only.plain();
             if plain.trim_start().starts_with('{')
@@ -148,7 +150,9 @@ impl Pen<'_, '_> {
             }
         }
         let key = if is_error == Some(true) { "error" } else { "output" };
-        self.json.open_object().key(key).texts(words).close_object();
+        let line = Text::from_escaped("\\n");
+        let lines: Vec<&Text<'_>> = words.iter().flat_map(|text| [&line, text]).skip(1).collect();
+        self.json.open_object().key(key).texts(&lines).close_object();
     }
 
     /// A search result in words: no format but its own has a place for it.

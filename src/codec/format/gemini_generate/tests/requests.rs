@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Way, losses, read};
-use crate::hub::{BlockKind, Effort, Field, OutputSpec, ReasoningForm, Role, Source, Tool, ToolMode};
+use crate::hub::{Block, BlockKind, Effort, Field, OutputSpec, ReasoningForm, Request, Role, Source, Tool, ToolMode};
 use crate::json::{Json, Text};
 use crate::seal::Seal;
 use crate::{Facts, Format, Framing, Line, RequestHead, Target, ThinkingForm, translate_request};
@@ -261,6 +261,37 @@ fn trap_c12_and_c28_a_result_is_an_object() {
     check(r#"{"a":"#, None, json!({"output": "{\"a\":"}));
     check("boom", Some(true), json!({"error": "boom"}));
     check(r#"{"a":1}"#, Some(true), json!({"error": "{\"a\":1}"}));
+}
+
+#[test]
+fn texts_of_one_result_are_lines_of_it() {
+    let body = r#"{"contents":[{"parts":[{"text":"q"}]},{"role":"model","parts":[{"functionCall":{"id":"a","name":"f"}}]},
+        {"parts":[{"functionResponse":{"id":"a","name":"f","response":{"output":"x"}}}]}]}"#;
+    for (texts, is_error, expected) in [
+        (&["a", "b"][..], None, json!({"output": "a\nb"})),
+        (&[r#"{"a":1}"#, r#"{"b":2}"#], None, json!({"output": "{\"a\":1}\n{\"b\":2}"})),
+        (&["a", "b", "c"], Some(true), json!({"error": "a\nb\nc"})),
+        (&["a"], None, json!({"output": "a"})),
+        (&[], None, json!({"output": ""})),
+    ] {
+        let change = |request: &mut Request<'_>| {
+            let BlockKind::ToolResult { content, is_error: error, .. } = &mut request.turns[2].blocks[0].kind else {
+                panic!("no result")
+            };
+            *error = is_error;
+            let like = content[0].clone();
+            let escaped = |text: &&str| Text::from_plain(text).into_owned();
+            *content = texts
+                .iter()
+                .map(|text| Block {
+                    kind: BlockKind::Text { text: escaped(text), citations: Vec::new() },
+                    ..like.clone()
+                })
+                .collect();
+        };
+        let (written, _) = Way::foreign().go(body, change).unwrap();
+        assert_eq!(written["contents"][2]["parts"][0]["functionResponse"]["response"], expected, "{texts:?}");
+    }
 }
 
 #[test]
