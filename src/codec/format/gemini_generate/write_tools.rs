@@ -133,10 +133,11 @@ impl Pen<'_, '_> {
     fn wrapped(&mut self, name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>) {
         let grammar = restricts(format);
         self.json.open_object().key("name").plain(&sent_name(name));
-        let hint =
-            grammar.map(|format| format!("\n\nThe text of `input` must follow this format: {}", format.as_str()));
-        let hint = hint.as_deref().map_or(Text::EMPTY, Text::from_plain);
         let words = description.map_or(Text::EMPTY, Text::by_ref);
+        let apart = if words.is_empty() { "" } else { "\n\n" };
+        let hint =
+            grammar.map(|format| format!("{apart}The text of `input` must follow this format: {}", format.as_str()));
+        let hint = hint.as_deref().map_or(Text::EMPTY, Text::from_plain);
         if !words.is_empty() || !hint.is_empty() {
             self.json.key("description").texts(&[&words, &hint]);
         }

@@ -149,7 +149,10 @@ fn own_extras(extras: &[Extra<'_>], report: &mut Report<'_>, w: &mut Writer<'_>)
 fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>, w: &mut Writer<'_>) {
     let mut words = description.cloned().unwrap_or_default().into_owned();
     if let Some(format) = restricts(format) {
-        words.push(&Text::from_escaped("\\n\\nThe input must follow this format: "));
+        if !words.is_empty() {
+            words.push(&Text::from_escaped("\\n\\n"));
+        }
+        words.push(&Text::from_escaped("The input must follow this format: "));
         words.push(&Text::from_plain(format.as_str()));
     }
     w.open_object().key("type").plain("function").key("function").open_object().key("name").plain(name);

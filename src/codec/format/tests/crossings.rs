@@ -262,12 +262,38 @@ fn free_text_is_no_format() {
         for to in [A, C, G] {
             let (sent, _) = sent((R, to), &body, &chat_facts(false)).unwrap();
             assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{to:?}: {sent}");
+            assert_eq!(sent["tools"].to_string().contains("does\\n\\nThe "), told, "{to:?}: {sent}");
         }
         let custom = json!({"name": "f", "format": body["tools"][0]["format"]});
         let tools = json!([{"type": "custom", "custom": custom}]);
         let chat = json!({"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": tools});
         let (sent, _) = sent((C, R), &chat, &chat_facts(false)).unwrap();
         assert_eq!(sent["tools"].to_string().contains("must follow this format"), told, "{sent}");
+    }
+}
+
+#[test]
+fn a_format_alone_is_the_whole_description() {
+    let format = json!({"type": "grammar", "syntax": "regex", "definition": "[a-z]+"});
+    let body = json!({"model": "m", "input": "q", "tools": [{"type": "custom", "name": "f", "format": format}]});
+    for to in [A, C, G] {
+        let (sent, _) = sent((R, to), &body, &chat_facts(false)).unwrap();
+        assert!(sent["tools"].to_string().contains(r#""description":"The "#), "{to:?}: {sent}");
+    }
+}
+
+#[test]
+fn a_stop_text_that_is_empty_does_not_reach_chat() {
+    for (stops, expected, lost) in [
+        (json!(["a", "", "b"]), json!(["a", "b"]), true),
+        (json!([""]), Value::Null, true),
+        (json!(["a"]), json!(["a"]), false),
+    ] {
+        let body = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}],
+            "generationConfig": {"stopSequences": stops}});
+        let (sent, losses) = sent((G, C), &body, &chat_facts(false)).unwrap();
+        let told = format!("{losses:?}").to_lowercase().contains("stop");
+        assert_eq!((&sent["stop"], told), (&expected, lost), "{stops} {losses:?}");
     }
 }
 
