@@ -15,6 +15,7 @@ pub mod anthropic_messages;
 mod arguments;
 mod beginning;
 mod closed;
+mod depth;
 pub(crate) mod effort;
 mod facts;
 pub mod gemini_generate;

@@ -1,7 +1,7 @@
 //! One block of a stream, written.
 
-use super::depth::Depth;
 use super::wire::OWN;
+use crate::format::depth::Depth;
 use crate::hub::ids::Distinct;
 use crate::hub::{Flavor, Head, Opaque, OpaqueKind, flat_name};
 use crate::json::write::{escape_into, one_line, push_escaped, push_json, push_number};

@@ -19,7 +19,6 @@ use crate::seal::Seal;
 mod arrange;
 mod block_write;
 mod core_fields;
-mod depth;
 mod error;
 mod frame_read;
 pub mod grammar;

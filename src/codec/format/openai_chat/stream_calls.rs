@@ -1,10 +1,11 @@
 //! Tool calls of a stream: which call does a piece belong to?
 //!
 //! By the format, `index` says it, and `id` and `name` come once. Servers differ: `index` missing, a new `id` with
-//! every piece, the name in every piece, one `index` for several calls.
+//! every piece, the name in every piece, one `index` for several calls, with or without ids.
 
 use super::answer::CallPiece;
 use crate::Format;
+use crate::format::depth::Depth;
 use crate::hub::{Event, Field, Flavor, Head, Opaque, OpaqueKind, ThinkingKind, ids};
 use crate::json::Text;
 
@@ -22,6 +23,12 @@ struct Call {
     index: Option<u64>,
     /// Empty until known.
     id: String,
+    /// The id is the server's.
+    identified: bool,
+    /// Empty until known.
+    name: String,
+    /// How far its arguments are, where nothing else tells it from the next call.
+    depth: Depth,
     /// Number of the block, once the name is known.
     block: Option<u32>,
     /// Arguments that came before the name, escaped.
@@ -35,6 +42,11 @@ impl Calls {
     /// True when there is a call.
     pub(super) fn any(&self) -> bool {
         !self.list.is_empty()
+    }
+
+    /// True when each piece must be looked at for where a call's arguments end.
+    pub(super) fn any_followed(&self) -> bool {
+        self.list.iter().any(Call::is_followed)
     }
 
     /// True when a call has no name to the end.
@@ -60,6 +72,7 @@ impl Calls {
             && let Some(id) = &piece.id
         {
             id.as_ref().clone_into(&mut call.id);
+            call.identified = true;
         }
         if call.block.is_none()
             && let Some(name) = piece.name
@@ -73,12 +86,16 @@ impl Calls {
             let block = *next;
             *next = next.saturating_add(1);
             call.block = Some(block);
+            name.as_ref().clone_into(&mut call.name);
             let head = Head::ToolCall { id: call.id.as_str().into(), name, flavor: call.flavor };
             sink(Event::BlockStart { block, candidate, head });
             if !call.held.is_empty() {
                 let fragment = Text::from_escaped(std::mem::take(&mut call.held));
                 sink(Event::ArgumentsDelta { block, fragment });
             }
+        }
+        if let (Some(input), true) = (&piece.input, call.is_followed()) {
+            call.depth.feed(input.escaped());
         }
         match (call.block, piece.input) {
             (Some(block), Some(fragment)) if !fragment.is_empty() => sink(Event::ArgumentsDelta { block, fragment }),
@@ -103,14 +120,13 @@ impl Calls {
         let at = match (piece.index, piece.id.as_deref()) {
             (Some(index), _) => self.list.iter().rposition(|call| call.index == Some(index))?,
             (None, Some(id)) => self.list.iter().rposition(|call| call.id == id)?,
-            (None, None) if piece.name.is_some() && piece.input.is_some() => return None,
             (None, None) => self.list.len().checked_sub(1)?,
         };
         let call = self.list.get(at)?;
         let other_id = piece.id.as_deref().is_some_and(|id| !call.id.is_empty() && call.id != id);
         // A new id with a name is a new call, whatever the index says; without a name it is noise.
         let another = other_id && piece.name.is_some() && call.block.is_some();
-        (!another).then_some(at)
+        (!another && !call.is_left(piece)).then_some(at)
     }
 
     fn add(&mut self, piece: &CallPiece<'_>) -> Option<usize> {
@@ -120,12 +136,36 @@ impl Calls {
         self.list.push(Call {
             index: piece.index,
             id: String::new(),
+            identified: false,
+            name: String::new(),
+            depth: Depth::default(),
             block: None,
             held: String::new(),
             signature: None,
             flavor: piece.flavor,
         });
         Some(self.list.len() - 1)
+    }
+}
+
+impl Call {
+    /// True where nothing but the end of its arguments tells it from the next call.
+    fn is_followed(&self) -> bool {
+        !self.identified || self.index.is_none()
+    }
+
+    /// True for a piece without an id that begins another call: with a name, and either behind all of this one's arguments, or
+    /// with arguments that cannot be this one's.
+    fn is_left(&self, piece: &CallPiece<'_>) -> bool {
+        let (Some(_), Some(name), None) = (self.block, piece.name.as_deref(), &piece.id) else { return false };
+        let renamed = name != self.name;
+        let brings = piece.input.as_ref().is_some_and(|input| !input.is_blank());
+        if self.flavor == Flavor::Function && self.depth.is_complete() {
+            return renamed || brings;
+        }
+        // Without an index: the next call, unless it is the same one with its name once more.
+        let goes_on = !renamed && (self.identified || self.depth.is_open());
+        piece.index.is_none() && piece.input.is_some() && !goes_on
     }
 }
 

@@ -9,9 +9,9 @@ use super::read_response::class_of;
 use super::stream_calls::Calls;
 use super::wire::{derive_stop, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
-use crate::format::StreamReader;
 use crate::format::openai_error;
 use crate::format::told::{Told, is_usual_tier, unread};
+use crate::format::{Repeat, StreamReader};
 use crate::frame::sse::Frame;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
@@ -120,6 +120,11 @@ impl StreamReader for Reader {
         }
         self.over = true;
         sink(Event::Fault(incomplete()));
+    }
+
+    fn repeat(&self) -> Repeat {
+        let followed = self.choices.iter().any(|choice| choice.calls.any_followed());
+        if followed { Repeat::No } else { Repeat::Words }
     }
 
     fn pass(&mut self) {

@@ -237,6 +237,39 @@ fn traps_b4_b7_whose_piece_is_it() {
 }
 
 #[test]
+fn a_name_tells_calls_apart_where_neither_index_nor_id_does() {
+    let entry = |place: &str, name: &str, arguments: &str| {
+        format!(r#"{{{place}"function":{{"name":{name:?},"arguments":{arguments:?}}}}}"#)
+    };
+    let pieces = |entries: &[String]| -> Vec<String> {
+        entries.iter().map(|entry| chunk(&format!(r#"{{"tool_calls":[{entry}]}}"#))).collect()
+    };
+    let (same, none, first) = (r#""index":0,"id":"","#, r#""id":null,"#, r#""id":"a","#);
+    let (x, y) = (r#"{"x":1}"#, r#"{"x":2}"#);
+    for (entries, expected) in [
+        // One index, no ids.
+        (vec![entry(same, "f", x), entry(same, "g", y)], vec![["f", x], ["g", y]]),
+        (vec![entry(same, "f", x), entry(same, "f", y)], vec![["f", x], ["f", y]]),
+        (vec![entry(same, "f", x), entry(same, "g", ""), entry(same, "g", y)], vec![["f", x], ["g", y]]),
+        (vec![entry(same, "f", r#"{"x""#), entry(same, "f", ":1}")], vec![["f", x]]),
+        (vec![entry(same, "f", x), entry(same, "f", "")], vec![["f", x]]),
+        // No index, and the id comes once.
+        (vec![entry(first, "f", ""), entry(none, "f", r#"{"x":"#), entry(none, "f", "1}")], vec![["f", x]]),
+        (vec![entry(first, "f", r#"{"x":"#), entry(none, "f", "1}"), entry(none, "f", y)], vec![["f", x], ["f", y]]),
+        (vec![entry(first, "f", x), entry(none, "g", y)], vec![["f", x], ["g", y]]),
+        // No index and no id.
+        (vec![entry(none, "f", x), entry(none, "f", x)], vec![["f", x], ["f", x]]),
+        (vec![entry(none, "f", r#"{"x":"#), entry(none, "f", "1}")], vec![["f", x]]),
+    ] {
+        for data in [pieces(&entries), pieces(&[entries.join(",")])] {
+            let found = calls(&data.iter().map(String::as_str).collect::<Vec<_>>());
+            let found: Vec<[&str; 2]> = found.iter().map(|[_, name, arguments]| [&name[..], arguments]).collect();
+            assert_eq!(found, expected, "{entries:?}");
+        }
+    }
+}
+
+#[test]
 fn trap_b17_thinking_ends_where_words_begin() {
     let data = chunks(&[
         &chunk(r#"{"role":"assistant","content":null,"reasoning_content":"why"}"#),
