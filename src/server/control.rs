@@ -231,11 +231,11 @@ impl State for Control {
 /// A certificate, and what takes its place.
 type Fresh = (Arc<Certificate>, Arc<ServerConfig>);
 
+/// What is wrong with a config, and the files that it names.
+type Refused = (String, Vec<PathBuf>);
+
 /// The config as its file and the files that it names are now; or what is wrong with it, and those files.
-fn load(
-    source: &Source,
-    certificates: &[(SocketAddr, Arc<Certificate>)],
-) -> Result<(Settings, Vec<Fresh>), (String, Vec<PathBuf>)> {
+fn load(source: &Source, certificates: &[(SocketAddr, Arc<Certificate>)]) -> Result<(Settings, Vec<Fresh>), Refused> {
     let Some(file) = &source.file else {
         let report = "this process runs a config that is compiled in: there is nothing to read again".to_owned();
         return Err((report, Vec::new()));

@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn answers_that_are_objects_are_told_from_others() {
         let wide = format!(
-            r##"{{"anyOf":[{}],"$defs":{{"a":{{"type":"object"}}}}}}"##,
+            r#"{{"anyOf":[{}],"$defs":{{"a":{{"type":"object"}}}}}}"#,
             vec![r##"{"$ref":"#/$defs/a"}"##; 1000].join(",")
         );
         for (schema, expected) in [

@@ -140,7 +140,7 @@ mod tests {
             (r##"{"properties":{"a":{"properties":{"b":{"$ref":"#/properties/a"}}}}}"##, true),
             (r##"{"anyOf":[{"type":"null"},{"items":{"$ref":"#/anyOf/1"}}]}"##, true),
             (r##"{"definitions":{"T<a/b>":{"items":{"$ref":"#/definitions/T%3Ca~1b%3E"}}}}"##, true),
-            (r##"{"$id":"T0","properties":{"next":{"$ref":"T0"}}}"##, true),
+            (r#"{"$id":"T0","properties":{"next":{"$ref":"T0"}}}"#, true),
             (r##"{"$defs":{"a":{"$anchor":"n","items":{"$ref":"#n"}}}}"##, true),
             (r##"{"items":{"$recursiveRef":"#"}}"##, true),
             (r##"{"properties":{"default":{"items":{"$ref":"#"}}}}"##, true),

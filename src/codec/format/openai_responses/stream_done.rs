@@ -212,10 +212,13 @@ impl Items {
     /// those that came without a place.
     fn announced(&mut self, output: u64, id: &str, kind: &str, crowded: bool) -> Option<usize> {
         let known = self.list.iter().rposition(|item| !id.is_empty() && item.id == id);
-        let placed = || match crowded {
-            // Places say nothing: all that is known is how many items came.
-            true => usize::try_from(output).ok().filter(|at| *at < self.list.len()),
-            false => self.list.iter().rposition(|item| item.output == output && item.may_be(kind)),
+        let placed = || {
+            if crowded {
+                // Places say nothing: all that is known is how many items came.
+                usize::try_from(output).ok().filter(|at| *at < self.list.len())
+            } else {
+                self.list.iter().rposition(|item| item.output == output && item.may_be(kind))
+            }
         };
         let adrift = || self.list.iter().position(|item| item.adrift && item.may_be(kind));
         let at = known.or_else(placed).or_else(adrift)?;

@@ -263,7 +263,7 @@ fn a_name_tells_calls_apart_where_neither_index_nor_id_does() {
     ] {
         for data in [pieces(&entries), pieces(&[entries.join(",")])] {
             let found = calls(&data.iter().map(String::as_str).collect::<Vec<_>>());
-            let found: Vec<[&str; 2]> = found.iter().map(|[_, name, arguments]| [&name[..], arguments]).collect();
+            let found: Vec<[&str; 2]> = found.iter().map(|[_, name, arguments]| [name.as_str(), arguments]).collect();
             assert_eq!(found, expected, "{entries:?}");
         }
     }
