@@ -1,5 +1,6 @@
 //! What serves requests: the settings with the pools that were built from them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub struct Snapshot {
     /// What bounds the requests that run at once.
     pub bulkheads: Bulkheads,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
-    pub headers: AHashMap<Arc<str>, Headers>,
+    headers: AHashMap<Arc<str>, Headers>,
     /// What is known of the configured targets, by provider and model.
     facts: AHashMap<Arc<str>, AHashMap<String, Arc<Model>>>,
     /// Seals opaque state.
@@ -124,8 +125,24 @@ impl Snapshot {
     #[must_use]
     pub fn known(&self, provider: &Provider, model: &str) -> Arc<Model> {
         // A name that a pattern let through is looked up in the tables themselves.
-        let known = self.facts.get(&provider.name).and_then(|models| models.get(model)).cloned();
+        let models = self.facts.get(&provider.name).filter(|_| self.has(provider));
+        let known = models.and_then(|models| models.get(model)).cloned();
         known.unwrap_or_else(|| Arc::new(self.settings.facts.model(provider, model)))
+    }
+
+    /// What every request to `provider` carries: its own headers and its credentials.
+    #[must_use]
+    pub fn headers(&self, provider: &Provider) -> Cow<'_, [Header]> {
+        match self.headers.get(&provider.name).filter(|_| self.has(provider)) {
+            Some(ready) => Cow::Borrowed(ready),
+            None => Cow::Owned(headers(provider)),
+        }
+    }
+
+    /// False for a provider of a newer config, which may be another one of the same name: who waited for a place is given
+    /// one there.
+    fn has(&self, provider: &Provider) -> bool {
+        self.settings.providers.get(&provider.name).is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), provider))
     }
 }
 

@@ -143,7 +143,7 @@ fn own_headers(admitted: &Admitted, attempt: &Attempt, headers: &mut HeaderMap) 
 /// What every request to the provider carries, its credentials among it.
 fn provider_headers(admitted: &Admitted, provider: &Provider, headers: &mut HeaderMap) {
     let version = wire(provider.format).spec().version_header.filter(|_| provider.format == admitted.format);
-    for header in admitted.snapshot.headers.get(&provider.name).into_iter().flatten() {
+    for header in admitted.snapshot.headers(provider).iter() {
         // A client of the same format names the version that it was written for.
         let is_version = version == Some(header.name.as_str());
         if !(is_version && headers.contains_key(&header.name)) {

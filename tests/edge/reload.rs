@@ -6,7 +6,7 @@ use crate::support::client::Ask;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::gate::Gate;
-use crate::support::provider::Provider;
+use crate::support::provider::{Provider, Request};
 use crate::support::script::Reply;
 use crate::support::{PATIENCE, within};
 
@@ -202,7 +202,7 @@ async fn who_waits_goes_on_where_a_reload_makes_room() {
             _ => Wire::Chat.reply(false),
         })
         .await;
-        let conf = |kind: &str, of_first: u32, of_second: u32| {
+        let conf = |kind: &str, key: &str, of_first: u32, of_second: u32| {
             let endpoint = |provider: &Provider, most: u32| match most {
                 0 => String::new(),
                 most => format!("{{url: \"{}\", max_concurrent: {most}}},", provider.url()),
@@ -210,11 +210,11 @@ async fn who_waits_goes_on_where_a_reload_makes_room() {
             let endpoints = endpoint(&first, of_first) + &endpoint(&second, of_second);
             Conf::open()
                 .provider_yaml(&format!(
-                    "up: {{kind: {kind}, key: k, endpoints: [{endpoints}], queue: {{size: 9, wait: 60s}}}}"
+                    "up: {{kind: {kind}, key: {key}, endpoints: [{endpoints}], queue: {{size: 9, wait: 60s}}}}"
                 ))
                 .model("m", "up/gpt")
         };
-        let edge = Edge::start(&conf("openai", 1, 0)).await;
+        let edge = Edge::start(&conf("openai", "old-key", 1, 0)).await;
         let mut running = Wire::Chat.ask("m", false).open(edge.addr).await;
         first.request(0).await;
         let mut waiting = Vec::new();
@@ -223,7 +223,7 @@ async fn who_waits_goes_on_where_a_reload_makes_room() {
             edge.metric_becomes("gateway_queue_depth", &[], f64::from(count)).await;
         }
         // What takes its place speaks another format: the request is told in that.
-        edge.rewrite(&conf(if of_first == 0 { "anthropic" } else { "openai" }, of_first, of_second));
+        edge.rewrite(&conf(if of_first == 0 { "anthropic" } else { "openai" }, "new-key", of_first, of_second));
         assert!(edge.admin("POST", "/reload").await.status < 300);
         for client in &mut waiting {
             let answer = within(PATIENCE, case, client.response()).await;
@@ -231,6 +231,15 @@ async fn who_waits_goes_on_where_a_reload_makes_room() {
         }
         gate.open();
         assert_eq!(within(PATIENCE, case, running.response()).await.status, 200, "{case}");
+        // Nor is anybody told the key of another.
+        let keys = |provider: &Provider| -> Vec<String> {
+            let of = |request: &Request| {
+                request.header("authorization").or_else(|| request.header("x-api-key")).map(str::to_owned)
+            };
+            provider.requests().iter().map(|request| of(request).unwrap_or_default()).collect()
+        };
+        assert_eq!(keys(&first).remove(0), "Bearer old-key", "{case}");
+        assert!(keys(&first).iter().skip(1).chain(&keys(&second)).all(|key| key.ends_with("new-key")), "{case}");
     }
 }
 
