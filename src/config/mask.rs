@@ -83,8 +83,8 @@ impl Cover {
 
     fn entry(&mut self, entry: &mut Entry, above: &mut Vec<String>, below: Below) {
         let hidden = match below {
-            Below::Open => holds_key(&entry.key),
-            Below::Doubtful => holds_key(&entry.key) || entry.key.len() >= TELLING,
+            Below::Open => holds_key(&entry.key) || is_glued(&entry.key),
+            Below::Doubtful => holds_key(&entry.key) || is_glued(&entry.key) || entry.key.len() >= TELLING,
             Below::Secret => true,
         };
         if hidden {
@@ -231,7 +231,7 @@ fn covered(line: &str, from: usize, width: usize) -> String {
 
 fn is_secret(above: &[String], scalar: &Scalar) -> bool {
     let text = &scalar.text;
-    if holds_key(text) || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+    if holds_key(text) || is_glued(text) || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
         return true;
     }
     let Some(name) = above.last() else { return false };
@@ -244,6 +244,13 @@ fn is_secret(above: &[String], scalar: &Scalar) -> bool {
     }
 }
 
+/// Whether a text is the name of a secret and what was to stand behind its colon: `key:abc`, `key abc`, `key=abc`.
+fn is_glued(text: &str) -> bool {
+    let found = text.split_once(|c: char| c == ':' || c == '=' || c.is_whitespace());
+    let is_secret = |name: &str| name.split(['_', '-']).any(|word| SECRETS.contains(&word));
+    found.is_some_and(|(name, value)| is_secret(name) && !value.trim().is_empty())
+}
+
 /// Whether a word of the text looks like a vendor's key: `sk-` and some more.
 fn holds_key(text: &str) -> bool {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
@@ -252,10 +259,12 @@ fn holds_key(text: &str) -> bool {
 
 /// Whether a key of this name, or one spelled almost like it, holds a secret.
 fn names_secret(name: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["apikey", "auth", "authorization", "credential", "key", "password", "secret", "token", "bearer"];
-    name.split(['_', '-', '.', ' ']).any(|word| !word.is_empty() && nearest(word, WORDS).is_some())
+    name.split(['_', '-', '.', ' ']).any(|word| !word.is_empty() && nearest(word, SECRETS).is_some())
 }
+
+/// Words in the names of secrets.
+const SECRETS: [&str; 9] =
+    ["apikey", "auth", "authorization", "credential", "key", "password", "secret", "token", "bearer"];
 
 #[cfg(test)]
 mod tests {
@@ -277,6 +286,10 @@ mod tests {
         check("headrs: {x-team: geheimnis}", "headrs: {x-team: *********}");
         check("p:\n  header:\n    x-team: geheimnis\n", "p:\n  header:\n    x-team: *********\n");
         check("kind: two words", "kind: two words");
+        check("p: {kind: mistral, key:abc}", "p: {kind: mistral, *******}");
+        check("p: {kind: mistral, key abc}", "p: {kind: mistral, *** ***}");
+        check("p:\n  api_key=abc\n", "p:\n  ***********\n");
+        check("key=abc: x\nthe: key\n", "*******: x\nthe: key\n");
     }
 
     #[test]
