@@ -5,7 +5,6 @@
 //! begin within `tolerance` times their usual time it grows by the square root of itself, and with later ones it shrinks in
 //! proportion, by at most a half. A server that says that it is overloaded shrinks it by a tenth at once. It does not grow
 //! while it is not used.
-
 //!
 //! What is usual is known of each kind of answer by itself: a whole answer begins when it ends, a long prompt takes longer
 //! than a short one, and a change of the mixture is no overload.
@@ -60,18 +59,18 @@ pub struct Adaptive {
 /// What is known of one kind of answers.
 #[derive(Debug)]
 struct Usual {
-    /// Seconds that they usually take to begin; `None` before the first window with one of them ended.
+    /// Seconds that they usually take to begin; `None` before enough of them are known.
     seconds: Option<f64>,
-    /// Seconds of those in this window, and how many they are.
+    /// Seconds of those since that was learnt last, and how many they are.
     sum: f64,
     answers: u32,
     seen: Instant,
 }
 
 impl Usual {
-    /// The window is over.
+    /// A window is over. A few answers tell nothing of what is usual: by the soonest of them it would fall and fall.
     fn end(&mut self) {
-        if self.answers == 0 {
+        if self.answers < ANSWERS {
             return;
         }
         let took = self.sum / f64::from(self.answers);
@@ -238,6 +237,26 @@ mod tests {
         }
         assert!(seen.is_sorted(), "{seen:?}");
         assert!(adaptive.usual.len() <= MOST_KINDS);
+    }
+
+    #[test]
+    fn answers_of_every_length_are_no_overload() {
+        let start = clock::now();
+        let mut adaptive = Adaptive::new(Adapt { min: 8, max: 200, tolerance: 2.0 }, start);
+        let mut now = start;
+        let mut seed = 1_u64;
+        for window in 0..2_000_u64 {
+            now += Duration::from_millis(1_100);
+            let used = adaptive.limit();
+            for answer in 0..u64::from(ANSWERS) {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                // Exponentially long, ten seconds in the mean.
+                let part = (count(usize::try_from(seed >> 40).unwrap()) + 1.0) / 16_777_217.0;
+                let took = Duration::from_secs_f64(-10.0 * part.ln());
+                adaptive.answered(((window * 10 + answer) % 17, took), used, now);
+            }
+        }
+        assert!(adaptive.limit() > 150, "{}", adaptive.limit());
     }
 
     #[test]

@@ -168,8 +168,8 @@ impl Bulkhead {
     /// Too many wait already.
     pub fn wait_beside(self: &Arc<Self>) -> Result<Beside, Refused> {
         let beside = Beside(Arc::clone(self));
-        self.beside.fetch_add(1, Ordering::SeqCst);
-        if self.waiting() > self.rule.load().waiting as usize {
+        // Who is in line took no place of theirs: they were let in before.
+        if self.beside.fetch_add(1, Ordering::SeqCst) >= self.rule.load().waiting as usize {
             self.refuse();
             return Err(Refused::Full);
         }

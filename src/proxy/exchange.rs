@@ -348,6 +348,16 @@ pub struct Trail {
     pub in_flight: Option<InFlight>,
 }
 
+impl Trail {
+    /// It was in a line for so long; who goes on in the same line has waited once.
+    pub(super) fn waited(&mut self, scope: &'static str, time: Duration) {
+        match self.waits.last_mut() {
+            Some((last, all)) if *last == scope => *all += time,
+            _ => self.waits.push((scope, time)),
+        }
+    }
+}
+
 impl Sending {
     /// Lets go of the request's body: a stream may last half an hour, and no other attempt can follow it.
     pub(super) fn release_body(&mut self) {

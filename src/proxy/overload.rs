@@ -129,6 +129,7 @@ pub(super) async fn step(
             return Ok(Ok(Some(step)));
         }
         if clock::timer() >= until {
+            pool.bulkhead().refuse();
             break;
         }
         // There may be room only where this request's model is left alone.
@@ -140,7 +141,9 @@ pub(super) async fn step(
             }
         };
         let pause = while_here(session, admitted, tokio::time::sleep(LOOK));
-        if let Err(left) = trail.stopwatch.without(pause).await {
+        let paused = trail.stopwatch.without(pause).await;
+        trail.waited(Scope::Provider.label(), LOOK);
+        if let Err(left) = paused {
             return gone(left);
         }
     }
@@ -178,7 +181,7 @@ async fn place(
     let waiter = Waiter { client: Arc::clone(admitted.caller.name()), class: admitted.caller.class() };
     let waiting = while_here(session, admitted, looking(bulkhead.wait(&waiter, until), look));
     let given = trail.stopwatch.without(waiting).await;
-    trail.waits.push((scope.label(), clock::timer().duration_since(began)));
+    trail.waited(scope.label(), clock::timer().duration_since(began));
     match given {
         Ok(given) => Ok(given.map_err(|why| {
             trail.shed = Some((scope.label(), why.label()));

@@ -62,9 +62,16 @@ pub fn await_upload(peer: &mut HttpPeer, longest: Duration) {
     }
 }
 
-/// For so long what was sent may stay unconfirmed, at least: `timeouts.write` is for a provider that takes nothing.
+/// When a silent connection is probed first, how often then, and how many probes may stay unanswered.
+const PROBED_AFTER: Duration = Duration::from_secs(30);
+const PROBED_EVERY: Duration = Duration::from_secs(10);
+const PROBES: usize = 6;
+
+/// For so long what was sent, a probe too, may stay unconfirmed, at least: Linux counts no probes where this is set.
 #[cfg(target_os = "linux")]
-const UNCONFIRMED: Duration = Duration::from_secs(30);
+const UNCONFIRMED: Duration = Duration::from_secs(90);
+#[cfg(target_os = "linux")]
+const _: () = assert!(UNCONFIRMED.as_secs() == PROBED_AFTER.as_secs() + PROBED_EVERY.as_secs() * PROBES as u64);
 
 fn options(provider: &Provider, spec: &EndpointSpec) -> PeerOptions {
     let timeouts = &provider.timeouts;
@@ -81,9 +88,9 @@ fn options(provider: &Provider, spec: &EndpointSpec) -> PeerOptions {
     // A model may think for minutes without a byte; this keeps NAT gateways from forgetting the connection, and notices
     // a machine that is gone, also one that has not confirmed what was sent to it.
     options.tcp_keepalive = Some(TcpKeepalive {
-        idle: Duration::from_secs(30),
-        interval: Duration::from_secs(10),
-        count: 6,
+        idle: PROBED_AFTER,
+        interval: PROBED_EVERY,
+        count: PROBES,
         #[cfg(target_os = "linux")]
         user_timeout: timeouts.write.max(UNCONFIRMED),
     });

@@ -264,6 +264,7 @@ async fn what_others_take_is_no_overhead() {
         );
         client.raw(head.as_bytes()).await.expect("sent");
         if slow {
+            edge.metric_becomes("gateway_requests_in_flight", &[], 1.0).await;
             tokio::time::sleep(TAKEN).await;
         }
         client.raw(body.as_bytes()).await.expect("sent");

@@ -531,7 +531,7 @@ async fn an_http2_connection_that_has_fallen_silent_gets_no_further_requests() {
             _ => Wire::Chat.reply(stream),
         })
         .await;
-        let more = "http: h2, timeouts: {first_byte: 300ms, read: 300ms}";
+        let more = "http: h2, timeouts: {first_byte: 2s, read: 2s}";
         let conf = Conf::open().provider_at("up", "openai", &provider.url(), more);
         let edge = Edge::start(&conf.model("m", "{targets: [up/m], retries: {rounds: 0}}")).await;
         let mut statuses = Vec::new();

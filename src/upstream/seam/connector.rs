@@ -100,14 +100,16 @@ impl Roads {
         self.left.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or_default()
     }
 
-    /// Takes no connection of a peer any more that was made before it was left for the last `times` and once more. What runs
-    /// on them goes on; then they are closed when they have been idle for long enough.
+    /// Takes no further connection of a peer that was made when its connections had been left `times` times, or before. What
+    /// runs on them goes on; then they are closed when they have been idle for long enough.
     pub(super) fn leave(&self, (key, times): (u64, u64)) {
         let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
-        if left.len() < MOST_LEFT || left.contains_key(&key) {
-            let now = left.entry(key).or_default();
-            *now = (*now).max(times + 1);
+        if left.len() >= MOST_LEFT && !left.contains_key(&key) {
+            // Most of them are of addresses that nobody has any more; what was left of the others was closed long ago.
+            left.clear();
         }
+        let now = left.entry(key).or_default();
+        *now = (*now).max(times + 1);
     }
 
     /// Ends a session with `peer`; its connection is kept if it can carry another.

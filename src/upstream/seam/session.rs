@@ -108,7 +108,7 @@ impl SeamSession {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course::patient(Format::DEFAULT, forever);
         Box::new(Self {
-            unheard: Unheard::new(&inner, (key, times), roads),
+            unheard: Unheard::new(&inner),
             inner,
             key,
             times,

@@ -4,14 +4,12 @@
 //! which nothing comes any more, and nobody says so. Over HTTP/1.1 it is closed with the request that met it. Over HTTP/2
 //! it may be only that one request that is slow: the others on the connection go on, but new ones get another.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::connectors::http::v2::ConnectionRef;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::{Error, ErrorType};
 
-use super::connector::Roads;
 use super::session::SeamSession;
 use crate::clock::{self, Instant};
 
@@ -19,23 +17,13 @@ use crate::clock::{self, Instant};
 const LONG: Duration = Duration::from_secs(10);
 
 /// A request over HTTP/2 to which nothing was heard yet.
-pub(super) struct Unheard(Option<Silent>);
-
-/// A connection on which an answer is waited for.
-struct Silent {
-    connection: ConnectionRef,
-    since: Instant,
-    /// The peer and how often its connections had been left.
-    way: (u64, u64),
-    roads: Arc<Roads>,
-}
+pub(super) struct Unheard(Option<(ConnectionRef, Instant)>);
 
 impl Unheard {
     /// Of a request that is about to be sent.
-    pub(super) fn new(session: &HttpSession, way: (u64, u64), roads: &Arc<Roads>) -> Self {
+    pub(super) fn new(session: &HttpSession) -> Self {
         let HttpSession::H2(session) = session else { return Self(None) };
-        let (connection, roads) = (session.conn.clone(), Arc::clone(roads));
-        Self(Some(Silent { connection, since: clock::now(), way, roads }))
+        Self(Some((session.conn.clone(), clock::now())))
     }
 
     /// Its answer has begun.
@@ -45,21 +33,13 @@ impl Unheard {
 }
 
 impl Drop for Unheard {
-    /// Whoever gave it up, its client, the provider or a deadline.
+    /// Whoever gave it up: a client that did may only have been impatient, so the other connections are not left with it.
     fn drop(&mut self) {
-        if let Some(silent) = &self.0
-            && clock::now().saturating_duration_since(silent.since) >= LONG
+        if let Some((connection, since)) = &self.0
+            && clock::now().saturating_duration_since(*since) >= LONG
         {
-            leave(&silent.connection, silent.way, &silent.roads);
+            connection.mark_shutdown();
         }
-    }
-}
-
-/// Gives the connection no further requests, nor those that were made before: what befell it befell them too.
-fn leave(connection: &ConnectionRef, way: (u64, u64), roads: &Roads) {
-    if !connection.is_shutting_down() {
-        connection.mark_shutdown();
-        roads.leave(way);
     }
 }
 
@@ -70,8 +50,10 @@ impl SeamSession {
         let HttpSession::H2(session) = &self.inner else { return };
         match error.etype() {
             ErrorType::H2Downgrade | ErrorType::InvalidH2 => self.downgraded = true,
-            ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
-                leave(&session.conn, (self.key, self.times), self.roads());
+            // What befell this connection befell those that were made before, too.
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout if !session.conn.is_shutting_down() => {
+                session.conn.mark_shutdown();
+                self.roads().leave((self.key, self.times));
             }
             _ => {}
         }

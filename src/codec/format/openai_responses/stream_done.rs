@@ -182,6 +182,7 @@ impl Items {
         let mut step = Ok(());
         let mut place = 0;
         let crowded = self.is_crowded();
+        let all = output.clone();
         output.array::<JsonError>(|_, value| {
             let output = place;
             place += 1;
@@ -191,7 +192,7 @@ impl Items {
             let mut start = value.clone();
             let (id, kind) = (word_of(value, "id")?, word_of(value, "type")?);
             value.skip()?;
-            let at = match self.announced(output, &id, &kind, crowded) {
+            let at = match self.announced(output, (&id, &kind), crowded, &all)? {
                 Some(at) if !self.list.get(at).is_some_and(|known| known.lacks(&kind)) => return Ok(()),
                 Some(at) => at,
                 None => match self.push(output) {
@@ -209,8 +210,15 @@ impl Items {
     }
 
     /// Where the item of this kind is that stands at `output` in a complete answer: by its id, else by its place, else among
-    /// those that came without a place.
-    fn announced(&mut self, output: u64, id: &str, kind: &str, crowded: bool) -> Option<usize> {
+    /// those that came without a place, else among those of its kind that the answer has nowhere: some servers give other ids
+    /// at the end, and leave items out. `all` stands at the answer's items.
+    fn announced(
+        &mut self,
+        output: u64,
+        (id, kind): (&str, &str),
+        crowded: bool,
+        all: &Cursor<'_>,
+    ) -> Result<Option<usize>, JsonError> {
         let known = self.list.iter().rposition(|item| !id.is_empty() && item.id == id);
         let placed = || {
             if crowded {
@@ -221,11 +229,28 @@ impl Items {
             }
         };
         let adrift = || self.list.iter().position(|item| item.adrift && item.may_be(kind));
-        let at = known.or_else(placed).or_else(adrift)?;
-        if let Some(found) = self.list.get_mut(at) {
-            found.adrift = false;
+        let at = match known.or_else(placed).or_else(adrift) {
+            Some(at) => Some(at),
+            None => self.renamed(kind, all)?,
+        };
+        if let Some(found) = at.and_then(|at| self.list.get_mut(at)) {
+            (found.adrift, found.found) = (false, true);
         }
-        Some(at)
+        Ok(at)
+    }
+
+    /// An item of this kind of which something was told, and whose id none of `all` has.
+    fn renamed(&self, kind: &str, all: &Cursor<'_>) -> Result<Option<usize>, JsonError> {
+        let told = |item: &State| !item.found && (item.call.is_some() || !item.parts.is_empty()) && item.may_be(kind);
+        if !self.list.iter().any(told) {
+            return Ok(None);
+        }
+        let mut ids = Vec::new();
+        all.clone().array::<JsonError>(|_, value| {
+            ids.push(word_of(value, "id")?.into_owned());
+            Ok(())
+        })?;
+        Ok(self.list.iter().position(|item| told(item) && (item.id.is_empty() || !ids.contains(&item.id))))
     }
 }
 

@@ -76,6 +76,8 @@ pub(super) struct State {
     pub done: bool,
     /// It began with an event that told no place.
     pub adrift: bool,
+    /// The complete answer has it.
+    pub found: bool,
 }
 
 /// A part of a message or of reasoning, which has a block of its own.
@@ -215,7 +217,7 @@ impl Items {
         self.crowded |= self.list.iter().any(|item| item.output == output);
         let index = self.list.len() as u64;
         let (id, parts) = (String::new(), Vec::new());
-        self.list.push(State { index, output, id, parts, call: None, done: false, adrift: false });
+        self.list.push(State { index, output, id, parts, call: None, done: false, adrift: false, found: false });
         Ok(index)
     }
 

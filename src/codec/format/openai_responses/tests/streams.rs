@@ -414,6 +414,19 @@ fn items_that_only_deltas_told_of_are_found_in_the_end() {
         (vec![words(r#""item_id":"msg_1","#)], all(&[CALLED, MESSAGE]), "ab", 1),
         (vec![words(r#""item_id":"msg_1","#)], all(&[MESSAGE, &other]), "abcd", 0),
         (vec![thoughts("")], all(&[MESSAGE, THOUGHT, CALLED]), "ab", 1),
+        // Other ids at the end, and an item left out of it.
+        (
+            vec![thoughts(r#""output_index":0,"item_id":"rs_9","#), words(r#""output_index":1,"item_id":"msg_9","#)],
+            all(&[MESSAGE]),
+            "ab",
+            0,
+        ),
+        (
+            vec![thoughts(r#""output_index":0,"item_id":"rs_9","#), words(r#""output_index":1,"item_id":"msg_1","#)],
+            all(&[&other, MESSAGE]),
+            "abcd",
+            0,
+        ),
         // What was announced, and no more.
         (vec![empty.to_owned()], all(&[MESSAGE]), "ab", 0),
         (vec![call.to_owned(), begun.to_owned()], all(&[CALLED]), "", 1),
