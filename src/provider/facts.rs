@@ -458,6 +458,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_by_responses_alone_is_so_at_its_vendor_only() {
+        for (kind, model, responses) in [
+            ("openai", "gpt-5.3-codex", Responses::Always),
+            ("azure", "gpt-5.1-codex-max", Responses::Always),
+            ("openai", "gpt-5-pro-2025-10-06", Responses::Always),
+            ("openai", "gpt-5.3", Responses::Never),
+            ("openai-compatible", "gpt-5.3-codex", Responses::Never),
+            ("openrouter", "openai/gpt-5-codex", Responses::Never),
+        ] {
+            assert_eq!(of(model, kind, &Quirks::default(), [], []).responses, responses, "{kind} {model}");
+        }
+    }
+
+    #[test]
     fn models_of_openai_that_reason_take_no_stop_texts() {
         let low_to_high = Efforts::of(&[Effort::Low, Effort::Medium, Effort::High]);
         for model in ["o1", "o3-mini", "openai/o3", "o4-mini-2025-04-16"] {
