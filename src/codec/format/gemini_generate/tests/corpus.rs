@@ -17,7 +17,7 @@ fn corpus() -> Option<PathBuf> {
     if root.is_dir() {
         return Some(root);
     }
-    assert!(option_env!("TIDEGATE_REQUIRE_CORPUS").is_none(), "{} is absent", root.display());
+    assert!(option_env!("TIDEGATE_CORPUS_REQUIRED").is_none(), "{} is absent", root.display());
     eprintln!("SKIPPED: the corpus of recorded answers is absent ({})", root.display());
     None
 }

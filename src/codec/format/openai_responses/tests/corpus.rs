@@ -19,7 +19,7 @@ const EDITED: &str = "gpt-5.2-servertool-stream-13cf4b71";
 fn cases(file: &str) -> Vec<(String, Vec<u8>, Value)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     if !root.is_dir() {
-        assert!(option_env!("TIDEGATE_REQUIRE_CORPUS").is_none(), "{} is absent", root.display());
+        assert!(option_env!("TIDEGATE_CORPUS_REQUIRED").is_none(), "{} is absent", root.display());
         eprintln!("SKIPPED: the corpus of recorded answers is absent ({})", root.display());
         return Vec::new();
     }
