@@ -203,6 +203,9 @@ impl Items {
                     }
                 },
             };
+            if let Some(item) = self.list.get_mut(at) {
+                item.found = true;
+            }
             step = self.complete(at, Item::read(&mut start)?, sink)?;
             Ok(())
         })?;
