@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::PATIENCE;
-use super::client::{Ask, Response};
+use super::client::{Ask, Client, Response};
 use super::provider::Provider;
 
 /// A config file, built by parts.
@@ -333,7 +334,11 @@ pub fn free_ports() -> (SocketAddr, SocketAddr) {
         let offset = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 16_000;
         let port = 15_000 + u16::try_from(offset).expect("below 16,000");
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(addr).is_ok() {
+        // Bound and never listening: a child that is started meanwhile has a copy until it runs its program, and
+        // nobody may take that for the edge, nor the edge find its port taken.
+        let probe = TcpSocket::new_v4().expect("the system has sockets");
+        probe.set_reuseaddr(true).expect("a socket takes this option");
+        if probe.bind(addr).is_ok() {
             return addr;
         }
     };
@@ -341,7 +346,10 @@ pub fn free_ports() -> (SocketAddr, SocketAddr) {
 }
 
 async fn answers(addr: SocketAddr) -> bool {
-    tokio::net::TcpStream::connect(addr).await.is_ok() && Ask::get("/health").send(addr).await.status == 200
+    match TcpStream::connect(addr).await {
+        Ok(stream) => Client::over(stream).ask(&Ask::get("/health")).await.status == 200,
+        Err(_) => false,
+    }
 }
 
 fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
