@@ -20,6 +20,7 @@ pub mod fuzzing;
 pub mod gather;
 pub mod hub;
 pub mod json;
+pub mod naming;
 pub mod opening;
 pub mod outcome;
 mod reading;
@@ -36,6 +37,7 @@ pub use format::{
 };
 pub use frame::sse::may_begin as begins_events;
 pub use gather::Gatherer;
+pub use naming::Naming;
 pub use opening::{Opening, Seen, passing_fault, whole_fault};
 pub use outcome::Outcome;
 pub use transcode::{Transcoder, Watch};

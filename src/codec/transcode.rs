@@ -11,6 +11,7 @@ use crate::format::{Reply, StreamWriter, Undo, WireFormat, wire};
 use crate::frame::sse::{Alike, EVENT_LIMIT, Found, FrameError, Framer};
 use crate::hub::{Event, Fault, FaultKind, Stop};
 use crate::json::{Text, contents_len};
+use crate::naming::Naming;
 use crate::outcome::Outcome;
 use crate::reading::Reading;
 use crate::reshape::replay;
@@ -216,6 +217,8 @@ pub struct Watch {
     held: Vec<u8>,
     /// The stream cannot be read; it is passed on unseen.
     blind: bool,
+    /// Says which model answered, if not the provider does.
+    naming: Option<Naming>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -239,7 +242,14 @@ impl Watch {
             begun: None,
             held: Vec::new(),
             blind: false,
+            naming: None,
         }
+    }
+
+    /// The same, with the model's name as `naming` says it in what is passed on.
+    #[must_use]
+    pub fn named(self, naming: Naming) -> Self {
+        Self { naming: Some(naming), ..self }
     }
 
     /// Takes `chunk`; returns the bytes that the client shall have now: all whole events, unchanged.
@@ -271,7 +281,7 @@ impl Watch {
     }
 
     fn push(&mut self, chunk: &[u8]) -> Result<(), Fault<'static>> {
-        let Self { framer, wire, reading, outcome, begun, .. } = self;
+        let Self { framer, wire, reading, outcome, begun, reply, naming, .. } = self;
         framer.push_alike(chunk, |found| {
             outcome.events += 1;
             match &found {
@@ -283,7 +293,8 @@ impl Watch {
                 }
                 found => reading.found(found, &mut |event| {
                     if let Event::Start { id, model, created } = &event {
-                        *begun = Some(Box::new(Begun::new(id, model, *created)));
+                        let own = naming.is_some().then(|| Text::from_plain(&reply.model));
+                        *begun = Some(Box::new(Begun::new(id, own.as_ref().unwrap_or(model), *created)));
                     }
                     passed(outcome, &event);
                 }),
@@ -308,7 +319,7 @@ impl Watch {
             reading.end(&mut |event| passed(outcome, &event));
         }
         if self.outcome.complete || (self.outcome.fault.is_some() && !self.is_cut()) {
-            return Bytes::from(std::mem::take(&mut self.held));
+            return self.with_held(Bytes::new());
         }
         self.error(incomplete(), given)
     }
@@ -334,7 +345,7 @@ impl Watch {
             });
         }
         if self.outcome.is_over() {
-            return Bytes::from(std::mem::take(&mut self.held));
+            return self.with_held(Bytes::new());
         }
         self.outcome.note(&Event::Fault(fault.clone()));
         self.error(fault, self.outcome.events)
@@ -376,13 +387,19 @@ impl Watch {
         Bytes::from(out)
     }
 
+    /// What was held back and `chunk`, which ends with a whole event or with the stream, as the client shall see it.
     fn with_held(&mut self, chunk: Bytes) -> Bytes {
-        if self.held.is_empty() {
-            return chunk;
+        let lines = if self.held.is_empty() {
+            chunk
+        } else {
+            let mut whole = std::mem::take(&mut self.held);
+            whole.extend_from_slice(&chunk);
+            Bytes::from(whole)
+        };
+        match &self.naming {
+            Some(naming) => naming.lines(lines),
+            None => lines,
         }
-        let mut whole = std::mem::take(&mut self.held);
-        whole.extend_from_slice(&chunk);
-        Bytes::from(whole)
     }
 }
 

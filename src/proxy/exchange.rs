@@ -17,7 +17,7 @@ use http::Method;
 use tidegate_codec::frame::multipart::Multipart;
 use tidegate_codec::hub::Fault;
 use tidegate_codec::json::Envelope;
-use tidegate_codec::{Format, Framing, Gatherer, Operation, Outcome, Reply, Transcoder, Undo, Watch};
+use tidegate_codec::{Format, Framing, Gatherer, Naming, Operation, Outcome, Reply, Transcoder, Undo, Watch};
 
 use super::begun::Shown;
 use super::body::Reservation;
@@ -32,7 +32,7 @@ use crate::config::{Caller, Snapshot, Tie};
 use crate::observe::{self, Abort, Attempt as Record, InFlight};
 use crate::provider::Provider;
 use crate::provider::services::Service;
-use crate::routing::{OnLoss, Route};
+use crate::routing::{AnswerModel, OnLoss, Route};
 use crate::upstream::seam::{Course, Late};
 use crate::upstream::{Busy, Lease, Packed, RetryBudget};
 
@@ -107,6 +107,13 @@ impl Admitted {
     /// What happens where something cannot be carried: as the caller's key says, or the model.
     pub fn on_loss(&self) -> OnLoss {
         self.caller.on_loss().unwrap_or(self.route.on_loss)
+    }
+
+    /// What puts the name that the client asked for into answers that pass within its format; `None` where they show
+    /// their own.
+    pub fn naming(&self) -> Option<Naming> {
+        let asked = self.envelope.model.as_deref().filter(|_| self.route.answer_model == AnswerModel::Asked)?;
+        Some(Naming::new(self.format, asked))
     }
 }
 
@@ -249,6 +256,13 @@ pub enum Mode {
     Stream(Box<Transcoder>),
     /// Collected and translated.
     Whole(Collected),
+    /// Collected and passed on under another name of the model.
+    Named {
+        /// Puts it there.
+        naming: Naming,
+        /// The body.
+        body: Collected,
+    },
     /// A whole answer where a stream was asked for: collected and written as one.
     Streamed {
         /// Writes it.

@@ -59,6 +59,7 @@ pub(super) fn answer(exchange: &mut Exchange) -> Option<Bytes> {
             Mode::PassWhole { .. }
             | Mode::PassStream(_)
             | Mode::Whole(_)
+            | Mode::Named { .. }
             | Mode::Streamed { .. }
             | Mode::Gathered(_)
             | Mode::Error { .. }

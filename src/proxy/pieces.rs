@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pingora::{Error, ErrorType};
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{
-    Gatherer, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_response, wire,
+    Gatherer, Naming, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_response, wire,
 };
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
@@ -57,13 +57,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         *shown = None;
     }
     if trail.first_byte.is_none() && body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
-        trail.first_byte = Some(clock::now().duration_since(trail.started));
-        if !matches!(mode, Mode::Error { .. }) {
-            begun::note(sending);
-        }
-        if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
-            sending.release_body();
-        }
+        first(trail, sending, mode);
     }
     match mode {
         Mode::PassBlind => {}
@@ -94,6 +88,13 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
                 return Ok(made(body, whole(trail, sending, collected)?));
             }
         }
+        Mode::Named { naming, body: collected } => {
+            if !gathers(collected, body, ENTIRE_MOST) {
+                *mode = Mode::PassWhole { kept: Vec::new(), overflow: true };
+            } else if collected.complete(all) {
+                return Ok(made(body, named(trail, sending, naming, collected)));
+            }
+        }
         Mode::Error { status, same, body: collected } => {
             let full = collect_some(collected, body);
             if collected.complete(all || full) {
@@ -103,6 +104,17 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
     }
     last_word(sending, mode);
     Ok(None)
+}
+
+/// The first byte of a body has come.
+fn first(trail: &mut Trail, sending: &mut Sending, mode: &Mode) {
+    trail.first_byte = Some(clock::now().duration_since(trail.started));
+    if !matches!(mode, Mode::Error { .. }) {
+        begun::note(sending);
+    }
+    if matches!(mode, Mode::Stream(_) | Mode::PassStream(_) | Mode::PassTail(_) | Mode::PassBlind) {
+        sending.release_body();
+    }
 }
 
 /// Lets the seam hear of a stream's last word, see [`last_word`].
@@ -119,6 +131,7 @@ fn last_word(sending: &Sending, mode: &Mode) {
         Mode::Stream(transcoder) => transcoder.outcome().is_over(),
         Mode::PassWhole { .. }
         | Mode::Whole(_)
+        | Mode::Named { .. }
         | Mode::Streamed { .. }
         | Mode::Gathered(_)
         | Mode::Error { .. }
@@ -161,7 +174,9 @@ pub(super) fn is_over(exchange: &Exchange) -> bool {
     match &receiving.mode {
         Mode::PassStream(watch) => watch.outcome().is_over(),
         Mode::Stream(transcoder) => transcoder.outcome().is_over(),
-        Mode::Whole(body) | Mode::Error { body, .. } | Mode::Streamed { body, .. } => body.done,
+        Mode::Whole(body) | Mode::Named { body, .. } | Mode::Error { body, .. } | Mode::Streamed { body, .. } => {
+            body.done
+        }
         Mode::PassWhole { .. } | Mode::PassTail(_) | Mode::PassBlind => receiving.left == Some(0),
         Mode::Gathered(gatherer) => gatherer.is_none(),
     }
@@ -202,6 +217,14 @@ fn pass_outcome(sending: &Sending, kept: &mut Vec<Bytes>, overflow: bool) -> Out
     outcome
 }
 
+fn named(trail: &mut Trail, sending: &Sending, naming: &Naming, collected: &mut Collected) -> Bytes {
+    let came = std::mem::take(&mut collected.bytes);
+    let named = naming.whole(&came);
+    let came = Bytes::from(came);
+    trail.outcome = Some(pass_outcome(sending, &mut vec![came.clone()], false));
+    named.map_or(came, Bytes::from)
+}
+
 fn pass_stream(watch: &mut Watch, body: &mut Option<Bytes>, end: bool) {
     let now = body.take().map(|bytes| watch.chunk(bytes)).unwrap_or_default();
     if !end {
@@ -220,6 +243,17 @@ fn translate_stream(transcoder: &mut Transcoder, body: &mut Option<Bytes>, end: 
         transcoder.finish(&mut out);
     }
     *body = (end || !out.is_empty()).then(|| Bytes::from(out));
+}
+
+/// Collects a piece of an answer that may also pass as it is; false once it is too long to be collected: then all of it
+/// so far passes.
+fn gathers(collected: &mut Collected, body: &mut Option<Bytes>, limit: usize) -> bool {
+    collected.bytes.extend_from_slice(&body.take().unwrap_or_default());
+    let fits = collected.bytes.len() <= limit;
+    if !fits {
+        *body = Some(Bytes::from(std::mem::take(&mut collected.bytes)));
+    }
+    fits
 }
 
 fn collect(collected: &mut Collected, body: &mut Option<Bytes>, limit: usize) -> pingora::Result<()> {
@@ -363,6 +397,7 @@ pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes>
         }
         Mode::PassWhole { .. }
         | Mode::Whole(_)
+        | Mode::Named { .. }
         | Mode::Gathered(_)
         | Mode::Error { .. }
         | Mode::PassTail(_)

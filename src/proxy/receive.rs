@@ -129,7 +129,7 @@ fn answer_mode(
     let passes = attempt.format == admitted.format && attempt.undo == Undo::default() && !reframed;
     match reshape_mode(&shape, admitted.format, attempt) {
         Some(mode) => Some(mode),
-        None if passes => pass_mode(&shape, attempt),
+        None if passes => pass_mode(&shape, admitted, attempt),
         None => translate_mode(&shape, admitted.format, attempt),
     }
 }
@@ -180,16 +180,24 @@ pub(super) fn transcoder(client: Format, attempt: &mut Attempt) -> Box<Transcode
 }
 
 /// The provider speaks the client's format; `None` for a success without a body where an answer was asked for.
-fn pass_mode(shape: &Shape, attempt: &Attempt) -> Option<Mode> {
+fn pass_mode(shape: &Shape, admitted: &Admitted, attempt: &Attempt) -> Option<Mode> {
+    let naming = admitted.naming().filter(|_| shape.wanted.is_some());
     Some(match shape.status {
         204 | 205 | 304 if shape.wanted.is_some() => return None,
         204 | 205 | 304 => Mode::PassBlind,
         300.. => Mode::Error { status: shape.status, same: true, body: Collected::default() },
         _ if shape.wanted.is_some() && shape.kind == MediaType::Other => no_answer(shape.status),
         _ if shape.kind == MediaType::Events => {
-            Mode::PassStream(Box::new(Watch::new(attempt.format, Arc::clone(&attempt.reply))))
+            let watch = Watch::new(attempt.format, Arc::clone(&attempt.reply));
+            Mode::PassStream(Box::new(match naming {
+                Some(naming) => watch.named(naming),
+                None => watch,
+            }))
         }
-        _ => Mode::PassWhole { kept: Vec::new(), overflow: false },
+        _ => match naming {
+            Some(naming) => Mode::Named { naming, body: Collected::default() },
+            None => Mode::PassWhole { kept: Vec::new(), overflow: false },
+        },
     })
 }
 
@@ -219,9 +227,9 @@ fn write_head(
 ) -> pingora::Result<()> {
     let upstream_id = text(head, names::REQUEST_ID).or_else(|| text(head, names::PLAIN_REQUEST_ID));
     match mode {
-        Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassTail(_) | Mode::PassStream(_) => {
+        Mode::PassWhole { .. } | Mode::PassBlind | Mode::PassTail(_) | Mode::PassStream(_) | Mode::Named { .. } => {
             strip(head, server);
-            if matches!(mode, Mode::PassStream(_)) {
+            if matches!(mode, Mode::PassStream(_) | Mode::Named { .. }) {
                 head.remove_header(&header::CONTENT_LENGTH);
             }
         }
@@ -281,6 +289,7 @@ fn translated_head(
         | Mode::Gathered(_)
         | Mode::Error { .. }
         | Mode::PassWhole { .. }
+        | Mode::Named { .. }
         | Mode::PassStream(_)
         | Mode::PassTail(_)
         | Mode::PassBlind => ("application/json", None),

@@ -24,7 +24,7 @@ use super::{Edge, form, names, overload};
 use crate::config::{Caller, Snapshot, Tie};
 use crate::provider::Provider;
 use crate::provider::services::{self, ModelAt, Service};
-use crate::routing::{Affinity, OnLoss, Route, Strategy, Target, hash_key};
+use crate::routing::{OnLoss, Route, Target, hash_key};
 use crate::upstream::MediaType;
 
 /// What a client asks for, by its path.
@@ -280,16 +280,7 @@ fn serves(service: &Service, provider: &Provider) -> bool {
 fn route_to(name: &str, provider: &Provider) -> Arc<Route> {
     let target =
         Target { provider: Arc::clone(&provider.name), model: String::new(), weight: 1, price: None, place: 0 };
-    Arc::new(Route {
-        name: Arc::from(name),
-        strategy: Strategy::Priority,
-        affinity: Affinity::Client,
-        targets: vec![target],
-        on_loss: OnLoss::Allow,
-        max_output: None,
-        retries: Arc::default(),
-        hedge: None,
-    })
+    Arc::new(Route { on_loss: OnLoss::Allow, ..Route::to(Arc::from(name), target) })
 }
 
 fn formats(service: &Service) -> String {

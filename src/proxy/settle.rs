@@ -80,7 +80,12 @@ fn take_outcome(exchange: &mut Exchange) {
         Mode::PassStream(watch) => Some(watch.outcome().clone()),
         Mode::Stream(transcoder) | Mode::Streamed { transcoder, .. } => Some(transcoder.outcome().clone()),
         Mode::PassTail(_) => trail.outcome.take(),
-        Mode::PassWhole { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } | Mode::PassBlind => return,
+        Mode::PassWhole { .. }
+        | Mode::Whole(_)
+        | Mode::Named { .. }
+        | Mode::Gathered(_)
+        | Mode::Error { .. }
+        | Mode::PassBlind => return,
     };
     let Some(outcome) = outcome else { return };
     if let Some((kind, _)) = &outcome.fault {

@@ -43,6 +43,7 @@ pub(super) fn sign(mode: &mut Mode) -> Option<Bytes> {
         Mode::PassWhole { .. }
         | Mode::Streamed { .. }
         | Mode::Whole(_)
+        | Mode::Named { .. }
         | Mode::Gathered(_)
         | Mode::PassTail(_)
         | Mode::Error { .. }

@@ -34,12 +34,32 @@ pub struct Route {
     pub targets: Vec<Target>,
     /// What happens when a target's format cannot carry a part of the request.
     pub on_loss: OnLoss,
+    /// Which name of the model is in answers that pass within their format.
+    pub answer_model: AnswerModel,
     /// The limit of output tokens where the client sets none and the target's format wants one.
     pub max_output: Option<u32>,
     /// When a request is tried again.
     pub retries: Arc<Retries>,
     /// When a stream that is slow to begin is asked for elsewhere beside that; `None` for never.
     pub hedge: Option<Hedge>,
+}
+
+impl Route {
+    /// The way to one target, with the defaults.
+    #[must_use]
+    pub fn to(name: Arc<str>, target: Target) -> Self {
+        Self {
+            name,
+            strategy: Strategy::default(),
+            affinity: Affinity::default(),
+            targets: vec![target],
+            on_loss: OnLoss::default(),
+            answer_model: AnswerModel::default(),
+            max_output: None,
+            retries: Arc::default(),
+            hedge: None,
+        }
+    }
 }
 
 /// A model of a provider.
@@ -78,6 +98,27 @@ impl OnLoss {
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMED.into_iter().find(|(_, on_loss)| *on_loss == self).map_or("warn", |(name, _)| name)
+    }
+}
+
+/// Which name of the model a client is shown in an answer that passes within its format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnswerModel {
+    /// The one that came.
+    #[default]
+    Provider,
+    /// The one that it asked for.
+    Asked,
+}
+
+impl AnswerModel {
+    /// Every value, by its word in the config.
+    pub const NAMED: [(&'static str, Self); 2] = [("provider", Self::Provider), ("asked", Self::Asked)];
+
+    /// The word in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMED.into_iter().find(|(_, named)| *named == self).map_or("provider", |(name, _)| name)
     }
 }
 
@@ -154,16 +195,7 @@ mod tests {
             let (provider, model) = to.split_once('/').unwrap();
             let target =
                 Target { provider: provider.into(), model: model.to_owned(), weight: 1, price: None, place: 0 };
-            Route {
-                name: Arc::from(*name),
-                strategy: Strategy::Priority,
-                affinity: Affinity::Client,
-                targets: vec![target],
-                on_loss: OnLoss::Warn,
-                max_output: None,
-                retries: Arc::default(),
-                hedge: None,
-            }
+            Route::to(Arc::from(*name), target)
         }))
     }
 

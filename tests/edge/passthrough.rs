@@ -1,6 +1,7 @@
 //! Same format, same bytes: the body goes through untouched but for the span of an aliased model's name.
 
 use crate::support::client::{Ask, Response};
+use crate::support::dialect::Dialect;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::http1::Ended;
@@ -151,4 +152,100 @@ async fn trap_e4_fields_that_only_the_vendor_takes_are_cut_out_for_others() {
     assert_eq!(response.status, 400, "{}", response.text());
     assert!(response.text().contains("/context_management"));
     assert_eq!(provider.requests().len(), asked);
+}
+
+/// What a provider of each format says, `@M` being the model's name: whole and as a stream.
+const NAMED: [(Dialect, &str, &str, &str); 4] = [
+    (
+        Dialect::Known(Wire::Chat),
+        "openai",
+        r#"{"id":"c","object":"chat.completion","created":1,"model" : "@M","choices":[{"index":0,"message":{"role":"assistant","content":"model"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}"#,
+        concat!(
+            r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"@M","choices":[{"index":0,"delta":{"role":"assistant","content":"model"},"finish_reason":null}]}"#,
+            "\n\n",
+            r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"@M","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}"#,
+            "\n\ndata: [DONE]\n\n"
+        ),
+    ),
+    (
+        Dialect::Known(Wire::Messages),
+        "anthropic",
+        r#"{"id":"m","type":"message","role":"assistant","model":"@M","content":[{"type":"text","text":"model"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":7,"output_tokens":2}}"#,
+        concat!(
+            "event: message_start\n",
+            r#"data: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"@M","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":7,"output_tokens":1}}}"#,
+            "\n\nevent: content_block_start\n",
+            r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+            "\n\nevent: content_block_delta\n",
+            r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"model"}}"#,
+            "\n\nevent: content_block_stop\n",
+            r#"data: {"type":"content_block_stop","index":0}"#,
+            "\n\nevent: message_delta\n",
+            r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":2}}"#,
+            "\n\nevent: message_stop\n",
+            r#"data: {"type":"message_stop"}"#,
+            "\n\n"
+        ),
+    ),
+    (
+        Dialect::Responses,
+        "openai-responses",
+        r#"{"id":"r","object":"response","status":"completed","model":"@M","output":[],"usage":{"input_tokens":7,"output_tokens":2,"total_tokens":9}}"#,
+        concat!(
+            "event: response.created\n",
+            r#"data: {"type":"response.created","sequence_number":0,"response":{"id":"r","object":"response","status":"in_progress","model":"@M","output":[]}}"#,
+            "\n\nevent: response.completed\n",
+            r#"data: {"type":"response.completed","sequence_number":1,"response":{"id":"r","object":"response","status":"completed","model":"@M","output":[],"usage":{"input_tokens":7,"output_tokens":2,"total_tokens":9}}}"#,
+            "\n\n"
+        ),
+    ),
+    (
+        Dialect::Gemini,
+        "gemini",
+        r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"model"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":2,"totalTokenCount":9},"modelVersion":"@M"}"#,
+        concat!(
+            r#"data: {"candidates":[{"content":{"role":"model","parts":[{"text":"model"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":2,"totalTokenCount":9},"modelVersion":"@M"}"#,
+            "\n\n"
+        ),
+    ),
+];
+
+#[tokio::test]
+async fn an_answer_shows_the_name_that_was_asked_for_where_the_config_says_so() {
+    for (dialect, kind, whole, events) in NAMED {
+        for (stream, said) in [(false, whole), (true, events)] {
+            let sent = said.replace("@M", "a-name-of-the-provider's");
+            let replies = if stream {
+                vec![Reply::sse(&sent), Reply::sse(&sent).bytewise()]
+            } else {
+                vec![Reply::json(200, sent.clone()), Reply::json(200, sent.clone()).framed(Framed::Close).bytewise()]
+            };
+            for reply in replies {
+                let provider = Provider::always(reply).await;
+                let conf = Conf::open()
+                    .provider("p", kind, &provider)
+                    .model("plain", "p/m")
+                    .model("own", "{targets: [p/m], answer_model: asked}");
+                let edge = Edge::start(&conf).await;
+                for (model, shown) in [("plain", sent.clone()), ("own", said.replace("@M", "own"))] {
+                    let response = dialect.ask_for(model, stream).send(edge.addr).await;
+                    let what = format!("{dialect:?} {stream} {model}");
+                    assert_eq!((response.status, response.text()), (200, shown), "{what}");
+                    let tokens =
+                        edge.log_line("the request", |line| line.contains(&format!("\"model\":\"{model}\""))).await;
+                    assert!(tokens.contains("\"prompt_tokens\":7"), "{what}: {tokens}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_under_a_name_pass_as_they_came() {
+    let error = r#"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null},"model":"x"}"#;
+    let provider = Provider::always(Reply::json(400, error)).await;
+    let conf = Conf::open().provider("p", "openai", &provider).model("own", "{targets: [p/m], answer_model: asked}");
+    let edge = Edge::start(&conf).await;
+    let response = Wire::Chat.ask("own", false).send(edge.addr).await;
+    assert_eq!((response.status, response.text().as_str()), (400, error));
 }

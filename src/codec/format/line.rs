@@ -208,6 +208,7 @@ mod tests {
         version_header: None,
         beta_header: None,
         request_id_header: None,
+        answer_model: &[],
         answer_words: &[],
         object_answers: false,
         json_by_name: false,

@@ -256,6 +256,8 @@ pub struct Spec {
     pub beta_header: Option<&'static str>,
     /// Header in which the vendor's SDKs look for the id of a request, beside `x-request-id`.
     pub request_id_header: Option<&'static str>,
+    /// Paths to the model's name in an answer, or in an event of one.
+    pub answer_model: &'static [&'static [&'static str]],
     /// Words that a whole answer of a model has, whatever else is in it; [`ERROR_WORD`] where it names its error, or none.
     pub answer_words: &'static [&'static str],
     /// The schema of an answer must be an object's.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::Rule;
-use crate::routing::{Affinity, Hedge, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
+use crate::routing::{Affinity, AnswerModel, Hedge, Models, On, OnLoss, Price, Retries, Route, Strategy, Target};
 
 use super::super::fields::{Fields, Text, scalar_of, word};
 use super::super::problem::{Place, Problems, suggest};
@@ -61,22 +61,13 @@ impl Lowering<'_> {
                 );
                 return None;
             }
-            let targets = vec![self.target(&Text::of(&entry.node, self.problems)?, pattern)?];
-            return Some(Route {
-                name: Arc::from(name),
-                strategy: Strategy::Priority,
-                affinity: Affinity::Client,
-                targets,
-                on_loss: OnLoss::Warn,
-                max_output: None,
-                retries: Arc::default(),
-                hedge: None,
-            });
+            return Some(Route::to(Arc::from(name), self.target(&Text::of(&entry.node, self.problems)?, pattern)?));
         }
         let fields = Fields::open(&schema::MODEL, &entry.node, &entry.place, self.problems);
         let strategy = fields.choice("strategy", &Strategy::NAMED).unwrap_or_default();
         let affinity = self.affinity(&fields);
         let on_loss = fields.choice("on_loss", &OnLoss::NAMED).unwrap_or_default();
+        let answer_model = fields.choice("answer_model", &AnswerModel::NAMED).unwrap_or_default();
         let max_output = fields.count("max_output", &(1..=10_000_000));
         self.limits.insert(Arc::from(name), limits::rule(&fields, false));
         fields.required("targets");
@@ -91,7 +82,17 @@ impl Lowering<'_> {
         if let (Some(hedge), Some(entry)) = (&hedge, fields.entry("hedge")) {
             self.can_hedge(hedge, (strategy, &targets), &entry.place);
         }
-        Some(Route { name: Arc::from(name), strategy, affinity, targets, on_loss, max_output, retries, hedge })
+        Some(Route {
+            name: Arc::from(name),
+            strategy,
+            affinity,
+            targets,
+            on_loss,
+            answer_model,
+            max_output,
+            retries,
+            hedge,
+        })
     }
 
     /// Notes a hedge for which there is no time, or nobody to ask.

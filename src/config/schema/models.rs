@@ -27,6 +27,12 @@ pub(in crate::config) static MODEL: Section = Section {
             "What happens where the target's format cannot carry a part of the request: `allow` sends the rest, `warn` also says so in the header `x-tidegate-loss` and the log, `refuse` answers 400.",
         ),
         field(
+            "answer_model",
+            "`provider` or `asked`",
+            Default("provider"),
+            "Which name of the model answers show where client and target speak the same format. `provider`: as it came, byte for byte. `asked`: the one that the client asked for, for clients that take an answer of another name for another model's, as Claude Code does, which then leaves the thinking out of its next requests; nothing else of the answer changes. A translated answer shows the name that was asked for anyway; a Gemini stream that is one JSON array passes as it came.",
+        ),
+        field(
             "max_output",
             "count, 1 to 10000000",
             Otherwise("the provider's own"),

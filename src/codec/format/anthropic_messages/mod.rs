@@ -72,6 +72,7 @@ const SPEC: Spec = Spec {
     version_header: Some("anthropic-version"),
     beta_header: Some("anthropic-beta"),
     request_id_header: Some("request-id"),
+    answer_model: &[&["model"], &["message", "model"]],
     answer_words: &["\"content\""],
     object_answers: false,
     json_by_name: false,

@@ -102,6 +102,7 @@ const SPEC: Spec = Spec {
     version_header: None,
     beta_header: None,
     request_id_header: None,
+    answer_model: &[&["modelVersion"]],
     answer_words: &["\"candidates\""],
     // https://ai.google.dev/gemini-api/docs/troubleshooting: 400 with the reason `API_KEY_INVALID`.
     object_answers: false,

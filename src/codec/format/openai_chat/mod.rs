@@ -69,6 +69,7 @@ static SPEC: Spec = Spec {
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,
+    answer_model: &[&["model"]],
     answer_words: &["\"choices\"", "\"message\""],
     object_answers: true,
     json_by_name: true,

@@ -96,6 +96,7 @@ static SPEC: Spec = Spec {
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,
+    answer_model: &[&["model"], &["response", "model"]],
     answer_words: &["\"object\"", "\"output\"", ERROR_WORD],
     object_answers: true,
     json_by_name: true,
