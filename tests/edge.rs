@@ -18,6 +18,7 @@ mod support;
 
 mod edge {
     mod access;
+    mod again;
     mod answers;
     mod bodies;
     mod callers;

@@ -159,7 +159,7 @@ pub(super) async fn rest(
 
 /// Tells a client that waits for it that its body is welcome.
 pub(super) async fn invite(session: &mut Session) -> Result<(), BodyError> {
-    if session.get_header(header::EXPECT).is_some() {
+    if session.get_header(header::EXPECT).is_some() && !session.as_mut().is_body_done() {
         // Writing the interim answer, which has no length, makes Pingora give the connection up.
         let keepalive = session.get_keepalive();
         session.write_continue_response().await?;

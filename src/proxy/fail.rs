@@ -218,7 +218,7 @@ pub(super) async fn reject(
 pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
     let starved = matches!(error.etype(), ErrorType::ReadTimedout) && by_body(exchange, error);
     let by_client = *error.esource() == ErrorSource::Downstream && !starved;
-    if session.response_written().is_some() {
+    if pieces::answered(session).is_some() {
         return break_off(session, by_client, error, exchange).await;
     }
     let failed_status = exchange.sending().and_then(|sending| sending.failed_status);

@@ -280,7 +280,7 @@ impl ProxyHttp for Edge {
         client_reused: bool,
     ) -> Box<Error> {
         let stale = client_reused && matches!(error.retry, RetryType::ReusedOnly);
-        let untouched = session.response_written().is_none() && *error.esource() != ErrorSource::Downstream;
+        let untouched = pieces::answered(session).is_none() && *error.esource() != ErrorSource::Downstream;
         fail::while_proxying(exchange, error.more_context(format!("peer {}", peer._address)), untouched, stale)
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{
     Gatherer, Naming, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_response, wire,
@@ -104,6 +106,11 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
     }
     last_word(sending, mode);
     Ok(None)
+}
+
+/// The head that the client has of its answer; an interim one, which asks for the request's body, is none.
+pub(super) fn answered(session: &Session) -> Option<&ResponseHeader> {
+    session.response_written().filter(|head| !head.status.is_informational())
 }
 
 /// The first byte of a body has come.

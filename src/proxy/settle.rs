@@ -8,7 +8,7 @@ use tidegate_codec::{Format, Outcome, hub};
 
 use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
-use super::{fail, hedge, refuse};
+use super::{fail, hedge, pieces, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Method, Settled, Side, Translation, Usage, UsageSource};
 use crate::upstream::seam::STREAM_TOO_LONG;
@@ -34,7 +34,7 @@ pub(super) fn settle(edge: &Edge, session: &Session, error: Option<&Error>, exch
         client_ip: trail.client,
         method: Method::from_name(session.req_header().method.as_str()),
         endpoint: trail.endpoint,
-        status: session.response_written().map_or(0, |response| response.status.as_u16()),
+        status: pieces::answered(session).map_or(0, |response| response.status.as_u16()),
         client_format: trail.format.map(Format::name),
         provider: last.map(|attempt| attempt.provider.as_ref()),
         upstream: last.map(|attempt| attempt.upstream.as_ref()),

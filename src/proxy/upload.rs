@@ -1,8 +1,8 @@
 //! A request's body that streams through: it is never held whole, and Pingora's own pump gives it back-pressure.
 //!
 //! Pingora keeps the first 64 KiB of what it read and gives them to each attempt again, until more than that was read.
-//! From then on the body is spent: no other attempt can send it. What was read before the first attempt is kept here
-//! too, for a body whose beginning was looked at.
+//! From then on the body is spent: no other attempt can send it. What was read before an attempt is kept here too, so that
+//! reading ahead while the next one is waited for takes nothing from it.
 
 use std::mem;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
-use tidegate_codec::hub::Fault;
+use tidegate_codec::hub::{Fault, FaultKind};
 
 use super::body::{self, BodyError, Pace, RETRY_BUFFER, Reservation};
 use super::exchange::Exchange;
@@ -38,7 +38,7 @@ pub struct Upload {
     length: Option<usize>,
     /// The most that it may be long.
     limit: usize,
-    /// What was read before the first attempt.
+    /// What was read before the attempt, from the beginning.
     ahead: Bytes,
     /// Pingora keeps nothing of it.
     unkept: bool,
@@ -46,6 +46,8 @@ pub struct Upload {
     stand_in: bool,
     /// The attempt took its first piece.
     begun: bool,
+    /// An attempt before it took some.
+    again: bool,
     /// Bytes that the attempt took.
     taken: usize,
     /// All of it is here.
@@ -156,6 +158,10 @@ impl Upload {
         room: &mut Reservation,
         turn: impl Future<Output = T> + Unpin,
     ) -> Result<T, BodyError> {
+        // An attempt took what may be pushed out of Pingora's buffer now.
+        if let (false, Some(read)) = (self.unkept || self.stand_in, session.get_retry_buffer()) {
+            self.ahead = read;
+        }
         let done = tokio::select! {
             biased;
             done = turn => done,
@@ -231,6 +237,7 @@ impl Upload {
 
     /// Another attempt begins, at a target that calls the model `model`.
     pub(super) fn begin(&mut self, model: &str) {
+        self.again |= self.begun;
         (self.begun, self.taken, self.pace) = (false, 0, None);
         if let Some(form) = &mut self.form {
             form.begin(model);
@@ -241,6 +248,13 @@ impl Upload {
     pub(super) fn length(&self) -> Option<usize> {
         let form = self.form.as_ref();
         self.length.map(|length| form.map_or(length, |form| form.length(length)))
+    }
+
+    /// Whether bytes are gone that an earlier attempt took: neither Pingora nor this has them, `read` were read in all and
+    /// `piece` is the first of this attempt.
+    fn has_lost(&self, piece: Option<&Bytes>, whole: bool, read: usize) -> bool {
+        let first = self.again && !self.begun && !self.stand_in && !whole;
+        first && self.ahead.len() + piece.map_or(0, Bytes::len) != read
     }
 
     /// What a piece becomes; `whole` if Pingora still has all that it read.
@@ -266,6 +280,8 @@ impl Upload {
         if let Some(form) = &mut self.form {
             *piece = form.piece(piece.as_deref().unwrap_or_default(), end)?;
         }
+        // Pingora would write an empty last piece as a chunk, which ends the body, and then its end.
+        *piece = piece.take().filter(|piece| !(end && piece.is_empty()));
         Ok(())
     }
 }
@@ -274,6 +290,16 @@ impl Upload {
 pub(super) struct Refused {
     fault: Box<Fault<'static>>,
     label: &'static str,
+}
+
+impl Refused {
+    /// The attempt before it took the body's beginning with it.
+    fn lost() -> Self {
+        let words = "The connection to the provider broke, and the request's body cannot be sent again.";
+        let mut fault = Fault::new(FaultKind::Api, words).with_code("upstream_broken");
+        fault.status = 502;
+        Self { fault: Box::new(fault), label: "upstream_broken" }
+    }
 }
 
 impl From<Rejection> for Refused {
@@ -304,7 +330,11 @@ pub(super) fn pass(
     let snapshot = exchange.sending().map(|sending| Arc::clone(&sending.admitted.snapshot));
     let (Some(snapshot), Some(upload)) = (snapshot, exchange.upload()) else { return Ok(()) };
     let whole = !(upload.unkept || session.as_ref().retry_buffer_truncated());
-    let passed = upload.piece(piece, end, whole, &snapshot.settings.server);
+    let passed = if upload.has_lost(piece.as_ref(), whole, session.as_ref().body_bytes_read()) {
+        Err(Refused::lost())
+    } else {
+        upload.piece(piece, end, whole, &snapshot.settings.server)
+    };
     let spent = passed.is_err() || !(whole || upload.stand_in);
     if spent {
         upload.ahead = Bytes::new();

@@ -16,8 +16,12 @@ use super::probe::Prober;
 use super::resolve::REFRESH_MS;
 use crate::provider::HealthSpec;
 
-/// Checks and lookups under way at a time, over all endpoints.
-const AT_ONCE: usize = 64;
+/// Lookups of names under way at a time, over all endpoints.
+const LOOKUPS: usize = 64;
+
+/// Checks under way at a time: one each for more endpoints than anybody has, since those of a dead node wait out their
+/// time, all of them, and may not keep others from being seen.
+const CHECKS: usize = 4096;
 /// The first checks after a start are spread over this time.
 const FIRST_CHECKS_MS: u64 = 500;
 /// The shortest time between two checks, whatever is configured.
@@ -41,7 +45,11 @@ impl Upkeep {
 #[async_trait]
 impl BackgroundService for Upkeep {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let tools = Arc::new(Tools { prober: Prober::default(), slots: Semaphore::new(AT_ONCE) });
+        let tools = Arc::new(Tools {
+            prober: Prober::default(),
+            lookups: Semaphore::new(LOOKUPS),
+            checks: Semaphore::new(CHECKS),
+        });
         // Dropped when the service ends, which ends all tasks in it.
         let mut tasks = JoinSet::new();
         loop {
@@ -68,7 +76,8 @@ impl BackgroundService for Upkeep {
 
 struct Tools {
     prober: Prober,
-    slots: Semaphore,
+    lookups: Semaphore,
+    checks: Semaphore,
 }
 
 /// Looks after one endpoint for as long as anybody holds it.
@@ -95,7 +104,7 @@ async fn round(state: &State, tools: &Tools, checks: &mut u64) -> Duration {
     }
     let refresh = async {
         if state.resolver.refresh_due().is_some_and(|due| due <= state.now()) {
-            let _slot = tools.slots.acquire().await;
+            let _slot = tools.lookups.acquire().await;
             state.resolver.refresh(state.now()).await;
         }
     };
@@ -103,7 +112,7 @@ async fn round(state: &State, tools: &Tools, checks: &mut u64) -> Duration {
         if let Some(spec) = &care.health
             && check_due(state, spec, *checks) <= state.now()
         {
-            let _slot = tools.slots.acquire().await;
+            let _slot = tools.checks.acquire().await;
             check(state, &care, spec, &tools.prober).await;
             *checks += 1;
         }
