@@ -15,10 +15,12 @@ use crate::translate::read_whole;
 ///
 /// Frames of the stream's life (that it began, that a block opened, a ping) are no content; words, thinking, arguments,
 /// sources, state and a reason to stop are: an answer that is complete and empty is one. A reason that says that the provider
-/// failed is a failure. While there is no content, a failed stream has told its client nothing, and another can take its
+/// failed is a failure, and so is one that nobody knows, unless it is the client's own format. While there is no content, a failed stream has told its client nothing, and another can take its
 /// place unseen.
 pub struct Opening {
     provider: Format,
+    /// The client knows the provider's own words.
+    own: bool,
     framer: Framer,
     document: Document,
     reader: Box<dyn StreamReader>,
@@ -89,11 +91,12 @@ impl std::fmt::Debug for Opening {
 }
 
 impl Opening {
-    /// The beginning of a stream of `provider`.
+    /// The beginning of a stream of `provider`; `own` where the client speaks that format too.
     #[must_use]
-    pub fn new(provider: Format) -> Self {
+    pub fn new(provider: Format, own: bool) -> Self {
         Self {
             provider,
+            own,
             framer: Framer::new(EVENT_LIMIT),
             document: Document::default(),
             reader: wire(provider).stream_reader(),
@@ -104,7 +107,7 @@ impl Opening {
 
     /// Takes the stream's next bytes, cut anywhere, and says what is known with them.
     pub fn chunk(&mut self, chunk: &[u8]) -> &Seen {
-        let Self { framer, document, reader, seen, spoke, .. } = self;
+        let Self { own, framer, document, reader, seen, spoke, .. } = self;
         if !*spoke {
             document.push(chunk);
         }
@@ -114,7 +117,7 @@ impl Opening {
             }
             *spoke |= !frame.data.trim().is_empty();
             if *seen == Seen::Lifecycle {
-                reader.frame(&frame, &mut |event| note(seen, &event))?;
+                reader.frame(&frame, &mut |event| note(seen, &event, *own))?;
             }
             Ok(())
         });
@@ -132,8 +135,8 @@ impl Opening {
         }
         // A last event whose closing empty line is missing is whole if it reads as such.
         self.chunk(b"\n\n");
-        let Self { reader, seen, .. } = &mut self;
-        reader.end(&mut |event| note(seen, &event));
+        let Self { own, reader, seen, .. } = &mut self;
+        reader.end(&mut |event| note(seen, &event, *own));
         if self.seen == Seen::Lifecycle {
             return Seen::Failed(empty());
         }
@@ -146,13 +149,19 @@ fn empty() -> Fault<'static> {
         .with_code("stream_empty")
 }
 
-fn note(seen: &mut Seen, event: &Event<'_>) {
+fn note(seen: &mut Seen, event: &Event<'_>, own: bool) {
     if *seen != Seen::Lifecycle {
         return;
     }
     match event {
         Event::TextDelta { text: words, .. } | Event::ArgumentsDelta { fragment: words, .. } if words.is_empty() => {}
         Event::Stop { stop: Stop::Failed(word), .. } => *seen = Seen::Failed(Stop::gave_up(word)),
+        Event::Stop { stop: stop @ Stop::Other(word), .. } if !own => {
+            *seen = match stop.clone().settled(false) {
+                Stop::Failed(_) => Seen::Failed(Stop::gave_up(word)),
+                _ => Seen::Content,
+            };
+        }
         Event::TextDelta { .. }
         | Event::ArgumentsDelta { .. }
         | Event::Opaque { .. }
@@ -185,7 +194,7 @@ mod tests {
             Seen::Content => 'c',
             Seen::Failed(_) => 'f',
         };
-        let mut opening = Opening::new(format);
+        let mut opening = Opening::new(format, false);
         let mut seen: String = stream.split('|').map(|part| letter(opening.chunk(part.as_bytes()))).collect();
         seen.push(letter(&opening.finish()));
         assert_eq!(seen, expected, "{format:?}: {stream}");
@@ -232,6 +241,13 @@ mod tests {
         check(Format::GeminiGenerate, "", "lf");
         let gave_up = r#"data: {"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","index":0}]}"#;
         check(Format::GeminiGenerate, &format!("{gave_up}\n\n"), "lf");
+        let unknown = gave_up.replace("MALFORMED_FUNCTION_CALL", "OTHER");
+        check(Format::GeminiGenerate, &format!("{unknown}\n\n"), "lf");
+        check(Format::GeminiGenerate, &format!("{piece}\n\n|{unknown}\n\n"), "ccc");
+        let unknown = role.replace("\"finish_reason\":null", "\"finish_reason\":\"brand_new\"");
+        check(Format::OpenaiChat, &format!("{unknown}\n\n|data: [DONE]\n\n"), "lff");
+        let mut own = Opening::new(Format::OpenaiChat, true);
+        assert_eq!(own.chunk(format!("{unknown}\n\ndata: [DONE]\n\n").as_bytes()), &Seen::Content);
         check(Format::GeminiGenerate, &format!("{piece}\n\n|{gave_up}\n\n"), "ccc");
         let ended = gave_up.replace("MALFORMED_FUNCTION_CALL", "STOP");
         check(Format::GeminiGenerate, &format!("{ended}\n\n"), "lc");

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::loose::loose_text;
+use super::loose::{loose_count, loose_text};
 use crate::hub::{Fault, FaultKind};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 
@@ -24,7 +24,7 @@ struct Said<'a> {
 /// Reads an error body with HTTP status `status`.
 ///
 /// Known shapes: `{"error":{…}}`, `{"error":"…"}` (xAI, with its `code` beside it), the fields at the top (vLLM, Mistral),
-/// `{"detail":…}` (`FastAPI`), each also as the only element of an array (Gemini's compatible surface). Anything else
+/// `{"detail":…}` (`FastAPI`), `{"base_resp":{…}}` (`MiniMax`), `{"error_code":…,"error_msg":…}` (Baidu), each also as the only element of an array (Gemini's compatible surface). Anything else
 /// gives the status in words.
 pub(super) fn read(status: u16, body: &[u8]) -> Fault<'_> {
     let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();
@@ -113,7 +113,8 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
             said.kind = said.kind.take().or(kind);
         }
         "param" => said.param = plain(value)?.or(said.param.take()),
-        "code" if value.peek()? == Kind::Number => {
+        "base_resp" if value.peek()? == Kind::Object => minimax(value, said)?,
+        "code" | "error_code" if value.peek()? == Kind::Number => {
             said.code = Some(Cow::Owned(value.number()?.as_str().to_owned()));
         }
         "code" => {
@@ -134,6 +135,36 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
         })?,
         _ => {}
     }
+    Ok(())
+}
+
+/// The outcome that `MiniMax` puts into every answer; `status_code` 0 is a success.
+/// <https://platform.minimax.io/docs/api-reference/errorcode>
+fn minimax<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonError> {
+    let (mut code, mut words) = (0, None);
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "status_code" => code = loose_count(value)?.unwrap_or(0),
+            "status_msg" => words = loose_text(value)?.map(Text::into_plain),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if code == 0 {
+        return Ok(());
+    }
+    let kind = match code {
+        1001 => "timeout",
+        1002 | 1039 | 1041 | 2045 | 2056 => "rate_limit_error",
+        1004 | 2049 => "authentication_error",
+        1008 => "billing_error",
+        1026 | 1027 => "content_filter",
+        1042 | 2013 => "invalid_request_error",
+        _ => "api_error",
+    };
+    said.kind = said.kind.take().or(Some(Cow::Borrowed(kind)));
+    let words = words.filter(|words| !words.is_empty()).unwrap_or_else(|| Cow::Owned(format!("status_code {code}")));
+    said.message = said.message.take().or(Some(words));
     Ok(())
 }
 

@@ -98,7 +98,7 @@ impl SeamSession {
     }
 
     async fn hold_until_content(&mut self) -> Result<Held> {
-        let mut opening = Opening::new(self.course.format);
+        let mut opening = Opening::new(self.course.format, self.course.passes);
         let (began, mut held) = (clock::now(), 0);
         loop {
             let left = self.course.hold.saturating_sub(clock::now().duration_since(began));

@@ -18,14 +18,17 @@ impl<'a> Ending<'a> {
     /// The reason; whether a tool of the client was called decides between an end and a call, not the provider's word.
     pub(super) fn into_stop(self, called: bool) -> Stop<'a> {
         match self.reason.as_ref().map_or("end_turn", Text::escaped) {
-            "end_turn" | "tool_use" if called => Stop::ToolUse,
-            "end_turn" | "tool_use" => Stop::EndTurn,
-            "max_tokens" => Stop::MaxTokens,
+            "end_turn" | "tool_use" | "stop" | "tool_calls" if called => Stop::ToolUse,
+            // Servers that speak several formats leave words of OpenAI's standing.
+            "end_turn" | "tool_use" | "stop" | "tool_calls" => Stop::EndTurn,
+            "max_tokens" | "length" => Stop::MaxTokens,
+            "content_filter" => Stop::Filtered(self.reason.unwrap_or_default()),
             "stop_sequence" => Stop::StopSequence(self.sequence),
             "pause_turn" => Stop::Pause,
             "model_context_window_exceeded" => Stop::ContextWindow,
             "compaction" => Stop::Compaction,
             "refusal" => refusal(self.details.as_ref()),
+            _ if called => Stop::ToolUse,
             _ => Stop::Other(self.reason.unwrap_or_default()),
         }
     }

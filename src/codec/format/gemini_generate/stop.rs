@@ -48,6 +48,8 @@ pub(super) fn read<'a>(word: &Text<'a>, message: Option<Text<'a>>, called: bool)
         "MAX_TOKENS" | "CONTINUATION" => Stop::MaxTokens,
         native if FILTERED.contains(&native) => Stop::Filtered(word.clone()),
         native if FAILED.contains(&native) => Stop::Failed(word.clone()),
+        // Calls come whole in this format, and somebody waits for their results.
+        _ if called => Stop::ToolUse,
         _ => Stop::Other(word.clone()),
     }
 }

@@ -99,6 +99,11 @@ impl StreamReader for Reader {
             self.finish(sink);
             return Ok(());
         }
+        if !data.starts_with('{') && openai_error::tells(data.as_bytes()) {
+            self.over = true;
+            sink(Event::Fault(error::read_in_stream(&mut Cursor::over(data))));
+            return Ok(());
+        }
         if self.started && frame.event.is_none() {
             return self.next_chunk(data, sink);
         }
@@ -161,12 +166,7 @@ impl<'a> Chunk<'a> {
                 "model" => chunk.model = loose_text(value)?,
                 "created" => chunk.created = loose_count(value)?,
                 "usage" => chunk.usage = usage::read(value)?.or(chunk.usage.take()),
-                "x_groq" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
-                    if key == "usage" {
-                        chunk.usage = chunk.usage.take().or(usage::read(value)?);
-                    }
-                    Ok(())
-                })?,
+                "x_groq" if value.peek()? == Kind::Object => groq(value, &mut chunk.usage, &mut chunk.error)?,
                 "error" if value.peek()? != Kind::Null => {
                     chunk.error = Some(value.clone());
                     value.skip()?;
@@ -182,8 +182,27 @@ impl<'a> Chunk<'a> {
             Ok(())
         })?;
         cursor.finish()?;
+        if chunk.choices.is_none() && chunk.error.is_none() && openai_error::tells(data.as_bytes()) {
+            chunk.error = Some(start);
+        }
         Ok(chunk)
     }
+}
+
+/// What Groq says beside the answer: its usage, and why it gave a stream up.
+fn groq<'a>(
+    value: &mut Cursor<'a>,
+    counts: &mut Option<Usage>,
+    error: &mut Option<Cursor<'a>>,
+) -> Result<(), JsonError> {
+    value.object::<JsonError>(|key, value| {
+        match key.as_ref() {
+            "usage" => *counts = counts.take().or(usage::read(value)?),
+            "error" if !matches!(value.peek()?, Kind::Null) => *error = Some(value.clone()),
+            _ => {}
+        }
+        Ok(())
+    })
 }
 
 /// A field of a chunk that is none of the answer: an envelope's, or one that the hub has no place for.
@@ -230,27 +249,25 @@ impl<'a> Piece<'a> {
 impl Reader {
     /// A chunk of a stream that has begun, in one pass: nothing of it depends on what stands further behind.
     fn next_chunk(&mut self, data: &str, sink: Sink<'_>) -> Result<(), Fault<'static>> {
-        let (mut late, mut error, mut unread) = (None, None, Vec::new());
+        let (mut late, mut error, mut unread, mut answers) = (None, None, Vec::new(), false);
         let mut cursor = Cursor::over(data);
         let start = cursor.clone();
         let read = cursor
             .object::<JsonError>(|key, value| {
                 match key.as_ref() {
-                    "choices" if value.peek()? == Kind::Array => value.array::<JsonError>(|_, value| {
-                        if value.peek()? != Kind::Object {
-                            return Ok(());
-                        }
-                        let mut piece = Piece::read(value)?;
-                        late = late.take().or(piece.usage.take());
-                        self.piece(piece, sink)
-                    })?,
+                    "choices" if value.peek()? == Kind::Array => {
+                        answers = true;
+                        value.array::<JsonError>(|_, value| {
+                            if value.peek()? != Kind::Object {
+                                return Ok(());
+                            }
+                            let mut piece = Piece::read(value)?;
+                            late = late.take().or(piece.usage.take());
+                            self.piece(piece, sink)
+                        })?;
+                    }
                     "usage" => late = usage::read(value)?.or(late.take()),
-                    "x_groq" if value.peek()? == Kind::Object => value.object::<JsonError>(|key, value| {
-                        if key == "usage" {
-                            late = late.take().or(usage::read(value)?);
-                        }
-                        Ok(())
-                    })?,
+                    "x_groq" if value.peek()? == Kind::Object => groq(value, &mut late, &mut error)?,
                     "error" if value.peek()? != Kind::Null => error = Some(value.clone()),
                     "object" => {
                         if loose_text(value)?.is_some_and(|object| object.escaped() == "error") {
@@ -263,6 +280,7 @@ impl Reader {
             })
             .and_then(|()| cursor.finish());
         read.map_err(|error| malformed(&error))?;
+        let error = error.or_else(|| (!answers && openai_error::tells(data.as_bytes())).then_some(start));
         self.told.all(unread, sink);
         if let Some(usage) = late {
             sink(Event::Usage(usage));

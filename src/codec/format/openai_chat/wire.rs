@@ -55,25 +55,30 @@ pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark
 /// Reads `finish_reason`; `matched` is the stop text that some servers name beside it.
 pub(super) fn read_stop<'a>(word: &Text<'a>, matched: Option<Text<'a>>) -> Stop<'a> {
     match word.escaped() {
-        "stop" | "eos" | "end_turn" | "COMPLETE" | "completed" | "STOP" => match matched {
+        "stop" | "eos" | "eos_token" | "end_turn" | "COMPLETE" | "completed" | "STOP" => match matched {
             Some(text) => Stop::StopSequence(Some(text)),
             None => Stop::EndTurn,
         },
         "stop_sequence" => Stop::StopSequence(matched),
         "length" | "max_tokens" | "MAX_TOKENS" => Stop::MaxTokens,
-        "model_length" => Stop::ContextWindow,
-        "tool_calls" | "function_call" | "tool_use" => Stop::ToolUse,
+        // Mistral's word; Z.ai's.
+        "model_length" | "model_context_window_exceeded" => Stop::ContextWindow,
+        "tool_calls" | "tool_call" | "function_call" | "tool_use" => Stop::ToolUse,
         "content_filter" | "sensitive" | "safety" | "SAFETY" | "recitation" => Stop::Filtered(word.clone()),
         "refusal" => Stop::Refusal { category: None, explanation: None },
-        "error" | "abort" | "network_error" | "insufficient_system_resource" => Stop::Failed(word.clone()),
+        // The last two are words of watsonx.
+        "error" | "abort" | "network_error" | "insufficient_system_resource" | "time_limit" | "cancelled" => {
+            Stop::Failed(word.clone())
+        }
         _ => Stop::Other(word.clone()),
     }
 }
 
-/// The stop that the blocks bear out: calls make it [`Stop::ToolUse`], none take that back.
+/// The stop that the blocks bear out: calls make it [`Stop::ToolUse`], whatever word servers have for that, and none take
+/// that back.
 pub(super) fn derive_stop(stop: Stop<'_>, calls: bool) -> Stop<'_> {
     match stop {
-        Stop::EndTurn if calls => Stop::ToolUse,
+        Stop::EndTurn | Stop::Other(_) if calls => Stop::ToolUse,
         Stop::ToolUse if !calls => Stop::EndTurn,
         other => other,
     }
