@@ -69,8 +69,9 @@ class Heard:
         return self.turns[-1]
 
     def asked(self) -> str:
-        """The text of the user's turn that names a scenario."""
-        return self.turns[self._asked_at()].texts[0] if self.turns else ""
+        """The text of the user's turn that names a scenario; an agent puts words of its own around it."""
+        texts = self.turns[self._asked_at()].texts if self.turns else []
+        return next((text for text in texts if "[[" in text), texts[0] if texts else "")
 
     def _asked_at(self) -> int:
         for number, turn in enumerate(self.turns):
@@ -97,19 +98,20 @@ class Heard:
             calls = [(call.name, call.arguments) for call in turn.calls]
             require(calls == [(call.name, call.arguments) for call in said.calls()], f"called otherwise: {calls}")
             if calls:
-                _results(turn, own[number + 1] if number + 1 < len(own) else Turn("user"))
+                _results(turn, said, own[number + 1] if number + 1 < len(own) else Turn("user"))
         require(step < len(script), "the script has ended")
         return script[step]
 
 
-def _results(turn: Turn, after: Turn) -> None:
+def _results(turn: Turn, said: Answer, after: Turn) -> None:
     """Each call has its own result: by id where there is one, by order elsewhere."""
     require(len(after.results) == len(turn.calls), f"{len(turn.calls)} calls, {len(after.results)} results")
-    for number, call in enumerate(turn.calls):
+    for number, (call, wanted) in enumerate(zip(turn.calls, said.calls())):
         with_id = [result for result in after.results if call.id is not None and result.id == call.id]
         result = with_id[0] if with_id else after.results[number]
-        want = scenarios.result_of(call.name, call.arguments)
-        require(want in _values(result.text), f"the result of {call.name} is {result.text!r}, not {want!r}")
+        want = scenarios.result_of(call.name, call.arguments) if wanted.says is None else wanted.says
+        fits = want in _values(result.text) if wanted.says is None else want in str(result.text)
+        require(fits, f"the result of {call.name} is {result.text!r}, not {want!r}")
 
 
 def _values(text) -> list:

@@ -85,12 +85,12 @@ class Chat(Provider):
         if answer.calls():
             message["tool_calls"] = [_call(call) for call in answer.calls()]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": STOPS[answer.stop]}
-        return {"id": "chatcmpl-mock", "object": "chat.completion", "created": 1741570283, "model": body["model"],
+        return {"id": self.number("chatcmpl-"), "object": "chat.completion", "created": 1741570283, "model": body["model"],
                 "choices": [choice], "usage": _usage(answer.usage), "service_tier": "default", "system_fingerprint": "fp_mock"}
 
     def stream(self, answer: Answer, body: dict, framing: str) -> list[Event]:
         include_usage = (body.get("stream_options") or {}).get("include_usage") is True
-        head = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1741570283, "model": body["model"],
+        head = {"id": self.number("chatcmpl-"), "object": "chat.completion.chunk", "created": 1741570283, "model": body["model"],
                 "service_tier": "default", "system_fingerprint": "fp_mock"}
         usage = {"usage": None} if include_usage else {}
 
@@ -127,7 +127,10 @@ class Compatible(Chat):
         for message in body["messages"]:
             plain.append({key: value for key, value in message.items() if key != "reasoning_content"})
             require(message["role"] != "developer", "unknown role developer")
-        super().validate({**body, "messages": plain}, headers)
+        # What OpenAI has not and the servers of this kind take (vLLM's documents, "Extra Parameters" of its chat API).
+        extra = {key: body[key] for key in ("top_k",) if key in body}
+        require(isinstance(extra.get("top_k", 0), int), "top_k: no integer")
+        super().validate({**{key: value for key, value in body.items() if key not in extra}, "messages": plain}, headers)
 
     def check_state(self, body: dict, heard: Heard, script: tuple[Answer, ...]) -> None:
         for said, turn in zip(script, heard.answers()):

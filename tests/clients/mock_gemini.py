@@ -28,6 +28,13 @@ class Gemini(Provider):
     name = "gemini"
     request_id = "x-request-id"
 
+    def serve(self, handler) -> None:
+        """Who asks how long a prompt is gets a figure, and begins nothing; Gemini CLI does before it sends an image."""
+        if not handler.path.endswith(":countTokens"):
+            return super().serve(handler)
+        handler.rfile.read(int(handler.headers["content-length"]))
+        return self.send_json(handler, 200, {"totalTokens": 42})
+
     def route(self, path: str, body: dict) -> bool:
         found = re.fullmatch(r"/v1beta/models/([\w.-]+):(generateContent|streamGenerateContent\?alt=sse)", path)
         require(found is not None, f"no such path: {path}")
@@ -126,12 +133,12 @@ class Gemini(Provider):
             refused = [block.text for block in answer.blocks if isinstance(block, Refused)]
             candidate.update({"finishMessage": refused[0]} if refused else {})
         return {"candidates": [candidate], "usageMetadata": _usage(answer.usage), "modelVersion": self.model,
-                "responseId": "resp-mock"}
+                "responseId": self.number("resp-")}
 
     def _blocked(self, answer: Answer) -> dict:
         """A prompt that is declined has no answer at all."""
         return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": _usage(answer.usage),
-                "modelVersion": self.model, "responseId": "resp-mock"}
+                "modelVersion": self.model, "responseId": self.number("resp-")}
 
     def whole(self, answer: Answer, body: dict) -> dict:
         if answer.stop == "blocked":
@@ -245,6 +252,8 @@ def _hear(turn, part: dict) -> None:
         value = response["response"]
         text = next(iter(value.values())) if len(value) == 1 else value
         turn.results.append(Returned(response.get("id"), text))
+        for inner in response.get("parts") or []:
+            _hear(turn, inner)
     elif "inlineData" in part:
         blob = part["inlineData"]
         turn.media.append(Media("image" if blob["mimeType"].startswith("image/") else "document", blob["mimeType"],

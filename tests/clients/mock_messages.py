@@ -8,6 +8,7 @@ import re
 
 import strict
 from anthropic.types import message_create_params as params
+from anthropic.types.beta import message_create_params as beta_params
 from heard import Called, Heard, Media, Returned, require
 from provider import Event, Provider
 from scenarios import Answer, Call, Redacted, Refused, Text, Thinking, Usage, dumps, halves
@@ -36,7 +37,9 @@ class Messages(Provider):
         if version == "2023-06-01":
             # The SDK's types are those of the newer version, which has no sampling settings any more.
             extra = {key: body[key] for key in ("temperature", "top_p", "top_k") if key in body}
-        hint = params.MessageCreateParamsStreaming if body.get("stream") else params.MessageCreateParamsNonStreaming
+        # Who names a beta may say what is of betas only, as Claude Code does (`context_management`).
+        types = beta_params if headers["anthropic-beta"] else params
+        hint = types.MessageCreateParamsStreaming if body.get("stream") else types.MessageCreateParamsNonStreaming
         strict.check({key: value for key, value in body.items() if key not in extra}, hint)
         require(0 <= extra.get("temperature", 0) <= 1, "temperature: range: 0..1")
         _thinking(body)
@@ -78,7 +81,7 @@ class Messages(Provider):
         return ("error", self.error_body(status, kind, message))
 
     def whole(self, answer: Answer, body: dict) -> dict:
-        return {"id": "msg_mock", "type": "message", "role": "assistant", "model": body["model"], "container": None,
+        return {"id": self.number("msg_"), "type": "message", "role": "assistant", "model": body["model"], "container": None,
                 "content": [_block(block, self) for block in answer.blocks], **_stop(answer), "usage": _usage(answer.usage)}
 
     def stream(self, answer: Answer, body: dict, framing: str) -> list[Event]:
@@ -110,8 +113,11 @@ def _hear(turn, block: dict) -> None:
             turn.calls.append(Called(block["id"], block["name"], block["input"]))
         case "tool_result":
             content = block.get("content") or ""
-            text = content if isinstance(content, str) else "".join(part["text"] for part in content)
-            turn.results.append(Returned(block["tool_use_id"], text))
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            turn.results.append(Returned(block["tool_use_id"], "".join(part["text"] for part in parts if part["type"] == "text")))
+            for part in parts:
+                if part["type"] != "text":
+                    _hear(turn, part)
         case "image" | "document":
             source = block["source"]
             turn.media.append(Media(block["type"], source.get("media_type"), source.get("data") or source.get("url")))

@@ -47,7 +47,7 @@ class Responses(Provider):
         heard = Heard(limit=body.get("max_output_tokens"), temperature=body.get("temperature"),
                       parallel=body.get("parallel_tool_calls"))
         heard.system = [body["instructions"]] if body.get("instructions") else []
-        heard.tools = [tool["name"] for tool in body.get("tools") or []]
+        heard.tools = [tool["name"] for group in _offered(body) for tool in group]
         choice = body.get("tool_choice")
         heard.choice = choice["name"] if isinstance(choice, dict) else choice
         heard.schema = ((body.get("text") or {}).get("format") or {}).get("schema")
@@ -78,7 +78,7 @@ class Responses(Provider):
         reason = {"length": "max_output_tokens", "filter": "content_filter"}.get(answer.stop)
         status = status or ("incomplete" if reason else "completed")
         ended = status != "in_progress"
-        return {"id": "resp_mock", "object": "response", "created_at": 1741570283, "status": status, "background": False,
+        return {"id": self.number("resp_"), "object": "response", "created_at": 1741570283, "status": status, "background": False,
                 "completed_at": 1741570284 if status == "completed" else None, "error": None,
                 "incomplete_details": {"reason": reason} if ended and reason else None,
                 "instructions": body.get("instructions"), "max_output_tokens": body.get("max_output_tokens"),
@@ -195,8 +195,10 @@ def _hear(heard: Heard, item: dict) -> None:
             heard.turn("assistant").calls.append(call)
         case "function_call_output":
             output = item["output"]
-            text = output if isinstance(output, str) else "".join(part["text"] for part in output)
+            parts = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
+            text = "".join(part["text"] for part in parts if part["type"] == "input_text")
             heard.turn("user").results.append(Returned(item["call_id"], text))
+            heard.turn("user").media += [_media(part) for part in parts if part["type"] in ("input_image", "input_file")]
         case _:
             content = item["content"]
             parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
@@ -224,19 +226,26 @@ def _media(part: dict) -> Media:
 
 
 def _tools(body: dict) -> None:
-    tools = body.get("tools") or []
-    names = [tool["name"] for tool in tools if tool["type"] == "function"]
-    require(len(names) == len(set(names)), "a tool name twice")
-    for tool in tools:
-        require(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", tool["name"]) is not None, f"tool name {tool['name']!r}")
-        if tool.get("strict"):
-            closed(tool["parameters"], tool["name"])
-    require(bool(tools) or "tool_choice" not in body, "tool_choice without tools")
+    for group in _offered(body):
+        names = [tool["name"] for tool in group]
+        require(len(names) == len(set(names)), "a tool name twice")
+        for tool in group:
+            require(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", tool["name"]) is not None, f"tool name {tool['name']!r}")
+            if tool.get("strict"):
+                closed(tool["parameters"], tool["name"])
+    require(bool(body.get("tools")) or "tool_choice" not in body, "tool_choice without tools")
     output = (body.get("text") or {}).get("format") or {}
     if output.get("type") == "json_schema":
         require(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", output["name"]) is not None, "text.format.name")
         if output.get("strict"):
             closed(output["schema"], "text.format")
+
+
+def _offered(body: dict) -> list[list[dict]]:
+    """The tools that the client runs, those of each namespace apart; what the server runs by itself has no name."""
+    tools = body.get("tools") or []
+    own = [tool for tool in tools if tool["type"] != "namespace" and "name" in tool]
+    return [own, *(tool["tools"] for tool in tools if tool["type"] == "namespace")]
 
 
 def _pairs(items: list) -> None:

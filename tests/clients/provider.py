@@ -114,6 +114,10 @@ class Provider:
     def mint(self, label: str) -> str:
         return scenarios.mint(self.name, label)
 
+    def number(self, prefix: str) -> str:
+        """The id of the answer in hand, which no other has: Claude Code takes two answers of one id for one."""
+        return f"{prefix}{len(self.requests)}"
+
     def answer(self, handler, body: dict, heard: Heard, said: Answer | Failure) -> None:
         framing = scenarios.framing(heard.asked())
         if isinstance(said, Answer):

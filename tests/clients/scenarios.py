@@ -45,6 +45,8 @@ class Call:
     id: str
     name: str
     arguments: Any
+    # What the tool's result must contain, where a client runs a tool of its own and says it in words of its own.
+    says: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

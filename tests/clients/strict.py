@@ -79,6 +79,9 @@ def _hints(hint: Any) -> dict:
 # What the types demand and the servers do not: the official AI SDK sends images without detail, and Codex reasoning
 # without its id (a wrong one would be refused).
 LENIENT = {("ResponseInputImageParam", "detail"), ("ResponseReasoningItemParam", "id")}
+# What the servers take and the types do not name: Codex tells who it is, and gives each message an id (openai/codex,
+# `ResponsesApiRequest` in codex-rs/codex-api/src/common.rs, `ResponseItem` in codex-rs/protocol/src/models.rs).
+EXTRA = {("ResponseCreateParamsStreaming", "client_metadata"), ("EasyInputMessageParam", "id")}
 
 
 @functools.cache
@@ -101,6 +104,8 @@ def _typed_dict(value: Any, hint: Any, where: str) -> None:
     for key in _required(hint) - value.keys():
         raise Refused(f"{where}.{key}: is missing in {hint.__name__}")
     for key, item in value.items():
+        if (hint.__name__, key) in EXTRA:
+            continue
         if key not in hints:
             raise Refused(f"{where}.{key}: unknown key in {hint.__name__}")
         check(item, hints[key], f"{where}.{key}")
