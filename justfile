@@ -16,6 +16,10 @@ test:
 matrix:
     ./x matrix
 
+# Codex, Claude Code and Gemini CLI through the edge (a big download)
+agents *ARGS:
+    ./x agents {{ARGS}}
+
 # what a change must pass
 ci:
     ./x ci

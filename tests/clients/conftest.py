@@ -50,6 +50,10 @@ models:
   think-messages: messages/claude-sonnet-4-5
   think-gemini: gemini/gemini-3-pro
   think-adaptive: messages/claude-opus-4-6
+  # Agents go by a model's name, see test_agents.py.
+  claude-sonnet-4-5: messages/claude-sonnet-4-5
+  claude-opus-4-6: messages/claude-opus-4-6
+  gemini-3.1-pro-preview: messages/claude-sonnet-4-5
 clients:
   - {{name: sdk, key: "{client}"}}
 """
