@@ -54,6 +54,10 @@ models:
   claude-sonnet-4-5: messages/claude-sonnet-4-5
   claude-opus-4-6: messages/claude-opus-4-6
   gemini-3.1-pro-preview: messages/claude-sonnet-4-5
+  gpt-5.5: chat/gpt-4.1
+  gpt-6-sol: compatible/deepseek-reasoner
+  gpt-5.6-sol: messages/claude-sonnet-4-5
+  gpt-5.6-terra: gemini/gemini-3-pro
 clients:
   - {{name: sdk, key: "{client}"}}
 """

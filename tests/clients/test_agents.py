@@ -415,8 +415,8 @@ CASES = [
     Case("broken-call", "broken-call", breaks, without=whole_call),
 ]
 # What the edge does not do yet, though it could.
-OPEN = {"gemini>chat-think": "Gemini CLI keeps signatures and no thoughts; that of a chat call has not the words in it, as that of a "
-                             "Messages call has, and a server that wants its reasoning back refuses"}
+OPEN = {"gemini>chat-think": "Gemini CLI keeps signatures and no thoughts; that of a chat call has not the words in it, as that "
+                             "of a Messages call has, and a server that wants its reasoning back refuses"}
 
 
 def runs() -> list:
@@ -479,6 +479,33 @@ def ask(edge, providers, outside, tmp_path):
 @pytest.mark.parametrize(("agent", "provider", "case"), runs())
 def test_agents(ask, agent: Agent, provider: str, case: Case):
     case.check(ask(agent, provider, case))
+
+
+# Models that Codex knows. The newest it gives one tool, which runs a script that calls its others, and this in a namespace,
+# where a provider without namespaces has a name of the edge's making; older ones a patch as free text.
+EXEC = {"gpt-6-sol": ("chat", "functions_exec_FIMj-H3rj3"), "gpt-5.6-sol": ("messages", "functions_exec_148323f8"),
+        "gpt-5.6-terra": ("gemini", "functions_exec_148323f8")}
+
+
+@pytest.mark.parametrize("model", EXEC)
+def test_codex_runs_scripts(ask, monkeypatch, model: str):
+    provider, name = EXEC[model]
+
+    def script(number: int) -> Call:
+        words = f"""const it = await tools.exec_command({{cmd: "printf '%s 北 %s' said {number}"}}); text(it.output);"""
+        return Call(f"call_{number}", name, {"input": words}, says=f"said 北 {number}")
+
+    calls = [Answer((Thinking(THOUGHTS[number], f"script {number}"), script(number)), stop="call") for number in range(2)]
+    monkeypatch.setitem(scenarios.SCENARIOS, "script", (*calls, Answer((Thinking(THOUGHTS[2], "script 2"), Text(DONE)))))
+    thinks(ask(AGENTS[0], provider, Case("script", "script", think=True, model=model)))
+
+
+def test_codex_patches_files(ask, monkeypatch, tmp_path):
+    words = "*** Begin Patch\n*** Add File: new.txt\n+said 北\n*** End Patch\n"
+    patch = Call("call_1", "apply_patch", {"input": words}, says="new.txt")
+    monkeypatch.setitem(scenarios.SCENARIOS, "patch", (Answer((patch,), stop="call"), Answer((Text(DONE),))))
+    works(ask(AGENTS[0], "chat", Case("patch", "patch", model="gpt-5.5")))
+    same((tmp_path / "work" / "new.txt").read_text(), "said 北\n", "the file")
 
 
 REPEATED = "the id of a translated message is the provider's, and Claude Code takes two answers of one id for one"
