@@ -17,6 +17,9 @@ use tidegate_codec::format::as_segment;
 /// Stands for all paths that no other template is for.
 pub const ANY: &str = "*";
 
+/// Stands before the version in the paths of uploads, of some formats.
+const UPLOAD: &str = "/upload";
+
 const PLACEHOLDERS: [&str; 4] = ["{path}", "{version}", "{model}", "{api_version}"];
 
 /// The paths of a provider. The default is the formats' own.
@@ -57,9 +60,13 @@ impl Layout {
     /// `/v1/chat/completions`, with a query or without. `model` is the provider's name of the model; empty where the
     /// request is about none.
     ///
-    /// What the template begins with may stand at the end of the base path too.
+    /// What the template begins with may stand at the end of the base path too. A path of uploads
+    /// (`/upload/v1beta/files`) is that of what is uploaded, with `/upload` before its version.
     #[must_use]
     pub fn path(&self, base_path: &str, line: &str, model: &str) -> String {
+        if let Some(uploaded) = line.strip_prefix(UPLOAD).filter(|line| !apart(line).0.is_empty()) {
+            return of_upload(&self.path(base_path, uploaded, model));
+        }
         if self.templates.is_empty() {
             return request_path(base_path, line);
         }
@@ -141,6 +148,17 @@ fn request_path(base_path: &str, path: &str) -> String {
     [base_path, path].concat()
 }
 
+/// `line` with [`UPLOAD`] before its version, or before all of it where it has none.
+fn of_upload(line: &str) -> String {
+    let path = line.split('?').next().unwrap_or_default();
+    let version = path.match_indices('/').map(|(at, _)| at).find(|at| {
+        let segment = path.get(at + 1..).and_then(|rest| rest.split('/').next());
+        segment.is_some_and(is_version)
+    });
+    let (before, behind) = line.split_at_checked(version.unwrap_or_default()).unwrap_or(("", line));
+    [before, UPLOAD, behind].concat()
+}
+
 /// `base_path` without those of its last segments that `literal` begins with.
 fn without_overlap<'b>(base_path: &'b str, literal: &str) -> &'b str {
     let whole =
@@ -170,6 +188,15 @@ mod tests {
         check("/v1beta", "/v1beta/models/g:generateContent?alt=sse", "/v1beta/models/g:generateContent?alt=sse");
         check("/api/paas/v4", "/v1/chat/completions", "/api/paas/v4/chat/completions");
         check("/x", "/v1/files?limit=2", "/x/v1/files?limit=2");
+        for (base, expect) in [
+            ("", "/upload/v1beta/files?a=/v1/b"),
+            ("/v1beta", "/upload/v1beta/files?a=/v1/b"),
+            ("/google", "/google/upload/v1beta/files?a=/v1/b"),
+            ("/google/v1beta", "/google/upload/v1beta/files?a=/v1/b"),
+        ] {
+            check(base, "/upload/v1beta/files?a=/v1/b", expect);
+        }
+        check("/v1", "/upload/files", "/v1/upload/files");
     }
 
     #[test]
@@ -196,6 +223,8 @@ mod tests {
         let embeddings = "/openai/deployments/my%20gpt/embeddings?api-version=2024-10-21";
         check(azure, "", "/v1/embeddings", embeddings);
         check(&[("files", "/f/{path}")], "", "/v1/filesystem", "/v1/filesystem");
+        check(&[(ANY, "/g/{version}/{path}")], "/g", "/upload/v1/files?a=b", "/g/upload/v1/files?a=b");
+        check(&[("files", "/f/{path}")], "", "/upload/v1/files", "/upload/f/files");
     }
 
     #[test]
