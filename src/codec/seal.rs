@@ -109,6 +109,34 @@ impl Seal {
         }
     }
 
+    /// A token of letters, digits, `-` and `_` that says `words` to us and belongs to `bound`, of which it says nothing.
+    /// Anyone can read it, nobody can make or alter one.
+    #[must_use]
+    pub fn token(&self, words: &[&str], bound: &str) -> String {
+        let mut said = said(words).into_bytes();
+        let tag = self.tag(&of_token(&said, bound));
+        said.extend_from_slice(&tag);
+        URL_SAFE_NO_PAD.encode(said)
+    }
+
+    /// What `token` says, if it is one of ours that belongs to `bound`.
+    #[must_use]
+    pub fn read_token(&self, token: &str, bound: &str) -> Option<Vec<String>> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (said, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        let mut mac = self.mac();
+        mac.update(&of_token(said, bound));
+        mac.verify_truncated_left(tag).ok()?;
+        let (mut words, mut rest) = (Vec::new(), std::str::from_utf8(said).ok()?);
+        while !rest.is_empty() {
+            let (length, behind) = rest.split_once(':')?;
+            let (word, behind) = behind.split_at_checked(length.parse().ok()?)?;
+            words.push(word.to_owned());
+            rest = behind;
+        }
+        Some(words)
+    }
+
     fn open_envelope(&self, encoded: &str) -> Option<(Opaque<'static>, Thought)> {
         let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (signed, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
@@ -139,6 +167,16 @@ impl Seal {
         }
         tag
     }
+}
+
+/// Words in a row, each behind its length.
+fn said(words: &[&str]) -> String {
+    words.iter().flat_map(|word| [word.len().to_string(), ":".to_owned(), (*word).to_owned()]).collect()
+}
+
+/// What is signed of a token. An envelope begins with the letter of its maker, so that neither passes for the other.
+fn of_token(said: &[u8], bound: &str) -> Vec<u8> {
+    [b"\0", bound.len().to_string().as_bytes(), b":", bound.as_bytes(), said].concat()
 }
 
 /// What stands before the state in an envelope with a lower-case letter: `behind`, the bytes of the words, the words.
@@ -189,6 +227,32 @@ mod tests {
         assert_eq!(seal.open("EqQBCgIYAhIM"), Opened::Bare);
         for value in ["tg1.", "tg1.AAAA", "tg1.!!!"] {
             assert_eq!(seal.open(value), Opened::Forged);
+        }
+    }
+
+    #[test]
+    fn a_token_says_its_words_where_it_belongs_and_nowhere_else() {
+        let seal = Seal::new([7; 32]);
+        for words in [&[][..], &["web", "g"], &["", "a:b", "北 \"\n"], &["3:web", "1:g"]] {
+            let token = seal.token(words, "upload u-1");
+            assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{token}");
+            let read = |seal: &Seal, bound| seal.read_token(&token, bound);
+            assert_eq!(read(&seal, "upload u-1"), Some(words.iter().map(ToString::to_string).collect()));
+            assert_eq!(read(&seal, "upload u-2"), None);
+            assert_eq!(read(&Seal::new([8; 32]), "upload u-1"), None);
+            for at in 0..token.len() {
+                let mut altered = token.clone().into_bytes();
+                altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+                let altered = String::from_utf8(altered).unwrap();
+                assert_eq!(seal.read_token(&altered, "upload u-1"), None, "{at}");
+            }
+        }
+        // What is bound cannot be moved into what is said.
+        assert_ne!(seal.token(&["a"], "1:b"), seal.token(&["b", "a"], ""));
+        let envelope = seal.wrap(&opaque("1:a"));
+        assert_eq!(seal.read_token(envelope.trim_start_matches(PREFIX), ""), None);
+        for none in ["", "AAAA", "!", &"A".repeat(22)] {
+            assert_eq!(seal.read_token(none, ""), None, "{none}");
         }
     }
 
