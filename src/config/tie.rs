@@ -18,10 +18,18 @@ pub struct Tie {
 }
 
 /// The operation that a name of state is looked up by where the config says which provider serves it.
-const OPERATIONS: [(&str, Format, &str); 3] = [
+const OPERATIONS: [(&str, Format, &str); 11] = [
     ("file_id", Format::OpenaiResponses, "files"),
     ("file_id", Format::OpenaiChat, "files"),
     ("file_id", Format::AnthropicMessages, "anthropic_files"),
+    ("fileUri", Format::GeminiGenerate, "gemini_files"),
+    ("file_uri", Format::GeminiGenerate, "gemini_files"),
+    ("fileName", Format::GeminiGenerate, "gemini_files"),
+    ("file_name", Format::GeminiGenerate, "gemini_files"),
+    ("cachedContent", Format::GeminiGenerate, "cached_contents"),
+    ("cached_content", Format::GeminiGenerate, "cached_contents"),
+    ("fileSearchStoreNames", Format::GeminiGenerate, "file_search_stores"),
+    ("file_search_store_names", Format::GeminiGenerate, "file_search_stores"),
 ];
 
 impl Snapshot {

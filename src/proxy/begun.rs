@@ -9,9 +9,6 @@ use crate::clock;
 /// Bytes of an answer in which ids of what is stored are looked for.
 const SHOWN: usize = 4096;
 
-/// Members that hold such ids, its own first.
-const IDS: [&str; 3] = ["id", "output_file_id", "error_file_id"];
-
 /// A provider answers with this status.
 pub(super) fn status(exchange: &mut Exchange, status: u16) {
     let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
@@ -59,15 +56,20 @@ pub(super) struct Shown {
 impl Shown {
     /// For a success of `attempt`; `None` if that shows nothing stored, or only one provider could have it.
     pub(super) fn of(admitted: &Admitted, attempt: &Attempt) -> Option<Self> {
+        let state = &wire(attempt.format).spec().state;
+        let formats = std::slice::from_ref(&attempt.format);
         let (names, formats) = match &admitted.task {
-            Task::Format(Operation::Generate) if attempt.format == admitted.format => {
-                let keeps = wire(attempt.format).spec().state.answers;
-                (IDS.get(..1).filter(|_| keeps)?, std::slice::from_ref(&attempt.format))
+            Task::Format(operation) if attempt.format == admitted.format => {
+                let keeps = match operation {
+                    Operation::Generate => state.answers,
+                    Operation::SameFormat(_) => state.made,
+                };
+                (state.ids.get(..1).filter(|_| keeps)?, formats)
             }
             Task::Format(_) => return None,
             Task::Service(call) => {
                 let service = call.service.filter(|service| service.shows_one(call.method.as_str(), call.path()))?;
-                (&IDS[..], service.formats)
+                (state.ids, service.formats)
             }
         };
         admitted.snapshot.several(formats).then(|| Self { begin: Vec::new(), names })

@@ -5,9 +5,6 @@ use crate::source::Source;
 /// What stands before the word of an error.
 const SAID: &[&str] = &["with_code(", "labelled(", "error = Some(", "get_or_insert(", "code:", "label:", "bad("];
 
-/// Words of the proxy that are fields of providers' answers.
-const FIELDS: &[&str] = &["error_file_id", "output_file_id"];
-
 /// Words of errors that the page does not explain.
 pub(crate) fn unexplained(sources: &[Source], page: &str) -> Vec<String> {
     let mut words: Vec<_> =
@@ -41,7 +38,7 @@ fn codes(source: &Source) -> impl Iterator<Item = &str> {
         let is_code = word.starts_with(|c: char| c.is_ascii_lowercase())
             && !word.ends_with('_')
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        (is_code && (marked || listed) && !FIELDS.contains(&word)).then_some(word)
+        (is_code && (marked || listed)).then_some(word)
     })
 }
 

@@ -204,7 +204,7 @@ mod tests {
         addressing: Some(&ADDRESSING),
         repeated: &[],
         prompt: PromptFields { before: &[], turns: "" },
-        state: StateFields { named: &[], sealed: &[], foreign: &[], answers: false },
+        state: StateFields { named: &[], sealed: &[], foreign: &[], answers: false, made: false, ids: &[] },
         version_header: None,
         beta_header: None,
         request_id_header: None,

@@ -39,6 +39,10 @@ pub struct StateFields {
     pub foreign: &'static [&'static str],
     /// Answers are kept, and later requests name them by their ids.
     pub answers: bool,
+    /// Something is kept of what is asked on [`Spec::same_format_paths`], and its answer names that.
+    pub made: bool,
+    /// Members of answers that name what is kept, the answer's own first.
+    pub ids: &'static [&'static str],
 }
 
 /// State that was found in a request.
@@ -87,7 +91,7 @@ impl Spec {
 }
 
 /// The ids that the members `names` hold of what `begin` is the beginning of: an object, or the first event of a stream, in
-/// which the answer stands as `response`. What is deeper within speaks of other things, and what is not whole is no id.
+/// which the answer stands as `response`, or a file that was uploaded as `file`. What is deeper within speaks of other things, and what is not whole is no id.
 #[must_use]
 pub fn ids_shown(begin: &[u8], names: &[&str]) -> Vec<String> {
     let whole = begin.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
@@ -101,7 +105,7 @@ pub fn ids_shown(begin: &[u8], names: &[&str]) -> Vec<String> {
 
 fn ids_in(at: &mut Cursor<'_>, names: &[&str], found: &mut Vec<String>) -> Result<(), JsonError> {
     at.object(|key, value| match (value.peek()?, key.as_ref()) {
-        (Kind::Object, "response") => ids_in(value, names, found),
+        (Kind::Object, "response" | "file") => ids_in(value, names, found),
         (Kind::String, key) if names.contains(&key) => {
             found.extend(Some(value.string()?.into_owned()).filter(|id| !id.is_empty()));
             Ok(())
@@ -216,6 +220,12 @@ mod tests {
                 Some(("fileUri", true)),
             ),
             (G, r#"{"contents":[{"parts":[{"fileData":{"fileUri":"gs://bucket/a"}}]}]}"#, None),
+            (G, r#"{"batch":{"inputConfig":{"fileName":"files/a"}}}"#, Some(("fileName", true))),
+            (
+                G,
+                r#"{"tools":[{"fileSearch":{"fileSearchStoreNames":["fileSearchStores/a"]}}]}"#,
+                Some(("fileSearchStoreNames", true)),
+            ),
             (C, r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"f"}}]}]}"#, Some(("file_id", true))),
             (
                 C,
@@ -243,6 +253,9 @@ mod tests {
                 assert!(found.iter().eq(here), "{cut}: {found:?}");
             }
         }
+        let file =
+            br#"{"file":{"name":"files/f","state":"ACTIVE","uri":"https://g/v1beta/files/f","x":{"name":"no"}}}"#;
+        assert_eq!(ids_shown(file, &["name", "uri"]), ["files/f", "https://g/v1beta/files/f"]);
         for none in ["", "[]", "\"id\"", "{\"id\":1}", "{\"id\":\"\"}", "\u{0}", "data: ", "{{\"id\":\"a\"}"] {
             assert_eq!(ids_shown(none.as_bytes(), &["id"]), Vec::<String>::new(), "{none}");
         }

@@ -68,6 +68,8 @@ const SPEC: Spec = Spec {
         ],
         foreign: &["input", "input_schema", "schema", "metadata"],
         answers: false,
+        made: false,
+        ids: &["id"],
     },
     version_header: Some("anthropic-version"),
     beta_header: Some("anthropic-beta"),

@@ -65,6 +65,8 @@ static SPEC: Spec = Spec {
         sealed: &[],
         foreign: &["parameters", "schema", "metadata"],
         answers: false,
+        made: false,
+        ids: &["id", "output_file_id", "error_file_id"],
     },
     version_header: None,
     beta_header: Some("openai-beta"),

@@ -92,6 +92,8 @@ static SPEC: Spec = Spec {
         sealed: &[Holder::any("encrypted_content")],
         foreign: &["parameters", "schema", "metadata", "variables"],
         answers: true,
+        made: false,
+        ids: &["id", "output_file_id", "error_file_id"],
     },
     version_header: None,
     beta_header: Some("openai-beta"),
