@@ -272,6 +272,10 @@ endpoints! {
     ResponsesCompact "responses_compact" "/v1/responses/compact" true;
     EmbedContent "embed_content" "/v1beta/models/{model}:embedContent" false;
     BatchEmbedContents "batch_embed_contents" "/v1beta/models/{model}:batchEmbedContents" false;
+    BatchGenerateContent "batch_generate_content" "/v1beta/models/{model}:batchGenerateContent" false;
+    AsyncBatchEmbedContent "async_batch_embed_content" "/v1beta/models/{model}:asyncBatchEmbedContent" false;
+    Predict "predict" "/v1beta/models/{model}:predict" false;
+    PredictLongRunning "predict_long_running" "/v1beta/models/{model}:predictLongRunning" false;
     Embeddings "embeddings" "/v1/embeddings" true;
     Completions "completions" "/v1/completions" true;
     ImagesGenerations "images_generations" "/v1/images/generations" false;

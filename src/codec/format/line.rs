@@ -116,6 +116,15 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// `model` without what may stand before its name where a body of this format names it.
+    #[must_use]
+    pub fn bare<'m>(&self, model: &'m str) -> &'m str {
+        let folder = self.addressing.map_or("", |_| Addressing::FOLDER);
+        model.strip_prefix(folder).unwrap_or(model)
+    }
+}
+
 impl Addressing {
     /// What may stand before a model's name.
     pub const FOLDER: &'static str = "models/";
@@ -261,6 +270,29 @@ mod tests {
         );
         check(r#"{"model":"a","requests":[{"model":"a"}]}"#, Some(r#"{"model":"b/c","requests":[{"model":"b/c"}]}"#));
         check(r#"{"content":{"parts":[]}}"#, None);
+    }
+
+    #[test]
+    fn a_batch_names_its_model_in_every_request() {
+        let body = |name: &str| {
+            let request = format!(r#"{{"request":{{"model":"models/{name}","contents":[{{"model":"a"}}]}}}}"#);
+            let requests = format!(r#"{{"requests":{{"requests":[{request}, {request}]}}}}"#);
+            [
+                r#"{"batch":{"model":"models/"#,
+                name,
+                r#"","inputConfig":"#,
+                &requests,
+                r#","input_config":"#,
+                &requests,
+                "}}",
+            ]
+            .concat()
+        };
+        let wire = crate::wire(Format::GeminiGenerate).spec();
+        let renamed = wire.addressing.and_then(|addressing| addressing.rename_in(body("a").as_bytes(), "a", "b-1"));
+        assert_eq!(renamed.map(|body| String::from_utf8(body).unwrap()), Some(body("b-1")));
+        assert_eq!((wire.bare("models/a"), wire.bare("a")), ("a", "a"));
+        assert_eq!(crate::wire(Format::OpenaiChat).spec().bare("models/a"), "models/a");
     }
 
     #[test]

@@ -64,7 +64,14 @@ const ADDRESSING: Addressing = Addressing {
     events_query: "alt=sse",
     versions: &["/v1beta", "/v1"],
     client_headers: &["x-goog-api-key", "x-goog-api-client"],
-    model_members: &[&["model"], &["requests", "model"], &["generateContentRequest", "model"]],
+    model_members: &[
+        &["model"],
+        &["requests", "model"],
+        &["generateContentRequest", "model"],
+        &["batch", "model"],
+        &["batch", "inputConfig", "requests", "requests", "request", "model"],
+        &["batch", "input_config", "requests", "requests", "request", "model"],
+    ],
     key_parameter: "key",
 };
 
@@ -76,6 +83,10 @@ const SPEC: Spec = Spec {
         "/v1beta/models/{model}:countTokens",
         "/v1beta/models/{model}:embedContent",
         "/v1beta/models/{model}:batchEmbedContents",
+        "/v1beta/models/{model}:batchGenerateContent",
+        "/v1beta/models/{model}:asyncBatchEmbedContent",
+        "/v1beta/models/{model}:predict",
+        "/v1beta/models/{model}:predictLongRunning",
     ],
     addressing: Some(&ADDRESSING),
     repeated: &[],
