@@ -181,6 +181,9 @@ mod tests {
         assert_eq!(find("openai").unwrap().quirks(), Quirks::default());
         let google = ["gemini", "vertex"].map(|kind| find(kind).unwrap().quirks().strip_fields);
         assert_eq!(google, [vec![], vec!["store".to_owned()]], "only the vendor's own address has it");
+        let mut facts = tidegate_codec::Facts::default();
+        find("vertex").unwrap().quirks().apply(&mut facts);
+        assert!(facts.exact, "what a server keeps says nothing of its answers");
         assert_eq!(find("openai").unwrap().auth.prefix, "Bearer ");
         assert!(find("nobody").is_none());
     }

@@ -11,6 +11,8 @@ use tidegate_codec::{AnswerForms, Facts, FieldSet, ReasoningField, ToolChoices, 
 pub struct Quirks {
     /// Is not the format's own vendor: it knows the older parts of the format and has extensions of its own.
     pub compatible: bool,
+    /// Keeps nothing: no files, no batches, nothing that is asked for again by its id.
+    pub keeps_nothing: bool,
     /// Wants the limit as `max_tokens`, not `max_completion_tokens`.
     pub legacy_max_tokens: bool,
     /// Knows no role `developer`: it is sent as `system`.
@@ -49,8 +51,9 @@ const NEEDED: [&str; 5] = ["contents", "input", "messages", "model", "stream"];
 
 impl Quirks {
     /// Every quirk that is there or not, by its name in the config, with the way to set it.
-    pub const FLAGS: [(&'static str, SetQuirk); 8] = [
+    pub const FLAGS: [(&'static str, SetQuirk); 9] = [
         ("compatible", |quirks, on| quirks.compatible = on),
+        ("keeps_nothing", |quirks, on| quirks.keeps_nothing = on),
         ("legacy_max_tokens", |quirks, on| quirks.legacy_max_tokens = on),
         ("no_developer_role", |quirks, on| quirks.no_developer_role = on),
         ("no_documents", |quirks, on| quirks.no_documents = on),
@@ -107,8 +110,9 @@ impl Quirks {
     /// Puts them into the facts of a model: what the server cannot, no model of it can.
     pub(super) fn apply(&self, facts: &mut Facts) {
         // Fields that are named one by one are taken out of any request; the rest is read and cut only where the server
-        // is known to deviate.
+        // is known to deviate. What it keeps says nothing of its answers.
         let named = Self {
+            keeps_nothing: self.keeps_nothing,
             strip_fields: self.strip_fields.clone(),
             rename_fields: self.rename_fields.clone(),
             betas: self.betas.clone(),

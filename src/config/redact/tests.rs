@@ -34,6 +34,7 @@ providers:
     adaptive: {}
     quirks:
       compatible: true
+      keeps_nothing: true
       legacy_max_tokens: true
       no_developer_role: true
       no_documents: true

@@ -275,6 +275,12 @@ pub(in crate::config) static QUIRKS: Section = Section {
              server of Anthropic Messages is sent only the fields that every such server takes.",
         ),
         field(
+            "keeps_nothing",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It keeps no files, batches or anything else that is asked for by its id: no operation on such things goes there.",
+        ),
+        field(
             "legacy_max_tokens",
             "`true` or `false`",
             Otherwise("by kind"),
