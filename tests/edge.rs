@@ -43,11 +43,13 @@ mod edge {
     mod reload;
     mod resilience;
     mod responses;
+    mod resumable;
     mod routing;
     mod seam;
     mod services;
     mod shapes;
     mod slow;
+    mod stored_gemini;
     mod streams;
     mod ties;
     mod translate;

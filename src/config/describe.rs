@@ -39,6 +39,11 @@ Beside answers of models, these are passed through byte for byte, each to a prov
 * What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that this process saw to
   have what the path asks for by its id, for the same client, else the one that `operations` names, else the only one that
   can serve it. A client may call a provider so if it may ask for every model or its `providers` list it.
+* A path with `v1beta` is served under `v1` too, where the client shows by its key's header or parameter that it speaks so. Keys and
+  tokens in the query go to no provider.
+* An upload in several requests comes back here: the address in `x-goog-upload-url` is one of the edge's own, by the scheme and host
+  that the client asked at, or that a trusted proxy tells of. It holds a ticket that is good for that upload at its provider alone
+  and stands for the client's key, which SDKs do not send with the pieces; a key that is sent must be the same client's.
 * `/raw/PROVIDER/PATH` passes any method and path on to the provider's address, for clients whose `raw` lists it.
 
 | served at | operation | model | formats of providers |
@@ -71,6 +76,7 @@ pub fn describe() -> String {
         let lines = service.lines.iter().map(|(methods, path)| format!("{methods} `{path}`"));
         let model = match service.model {
             ModelAt::Body => "in the body",
+            ModelAt::Made => "in the body of what is made",
             ModelAt::Nowhere => "none",
         };
         let formats = service.formats.iter().map(|format| format!("`{}`", format.name()));

@@ -203,7 +203,7 @@ pub(super) static SERVER: Section = Section {
             "trusted_proxies",
             "list of addresses and networks",
             Otherwise("none"),
-            "Proxies in front of the edge, as `10.0.0.0/8`: who calls is then what they write into `x-forwarded-for`, read from its end up to the first address that is not one of theirs. Nobody else's `x-forwarded-for` is read.",
+            "Proxies in front of the edge, as `10.0.0.0/8`: who calls is then what they write into `x-forwarded-for`, read from its end up to the first address that is not one of theirs. Where clients reach the edge, which addresses for uploads are made of, is then what they write into `x-forwarded-proto` and `x-forwarded-host`. Nobody else's are read.",
         ),
         field(
             "allow",

@@ -505,11 +505,16 @@ fn faults_of_clients_are_told() {
 fn faults_of_operations_and_rights_are_told() {
     let source = |more: &str| {
         format!(
-            "providers: {{p: {{kind: ollama}}, a: {{kind: anthropic, key: '${{KEY}}'}}}}\nmodels: {{m: p/m}}\n{more}\n"
+            "providers: {{p: {{kind: ollama}}, a: {{kind: anthropic, key: '${{KEY}}'}}, g: {{kind: gemini, key: '${{KEY}}'}}, v: {{kind: vertex, url: 'https://h', key: '${{KEY}}'}}}}\nmodels: {{m: p/m}}\n{more}\n"
         )
     };
     let check = |more: &str, expect: &str| assert_eq!(messages(&source(more), &[]), expect, "{more}");
-    check("auth: off\noperations: {files: p, message_batches: a}", "ok");
+    check("auth: off\noperations: {files: p, message_batches: a, gemini_files: g, cached_contents: g}", "ok");
+    check("auth: off\noperations: {cached_contents: v}", "4: `v` keeps nothing, so it has no `cached_contents`");
+    check(
+        "auth: off\noperations: {gemini_files: a}",
+        "4: `a` speaks `anthropic_messages`, which has no `gemini_files`",
+    );
     check("auth: off\noperations: {file: p}", "4: `file` is no operation");
     check("auth: off\noperations: {files: q}", "4: no provider is named `q`");
     check("auth: off\noperations: {files: a}", "4: `a` speaks `anthropic_messages`, which has no `files`");

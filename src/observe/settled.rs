@@ -293,6 +293,11 @@ endpoints! {
     Batches "batches" "/v1/batches" false;
     AnthropicFiles "anthropic_files" "/v1/files" false;
     MessageBatches "message_batches" "/v1/messages/batches" false;
+    GeminiFiles "gemini_files" "/v1beta/files" false;
+    CachedContents "cached_contents" "/v1beta/cachedContents" false;
+    GeminiBatches "gemini_batches" "/v1beta/batches" false;
+    ModelOperations "model_operations" "/v1beta/models/{model}/operations" false;
+    FileSearchStores "file_search_stores" "/v1beta/fileSearchStores" false;
     Raw "raw" "/raw/{provider}" false;
     Models "models" "/v1/models" false;
     Health "health" "/health" false;

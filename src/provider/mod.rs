@@ -9,6 +9,7 @@ pub mod facts;
 pub mod layout;
 mod quirks;
 pub mod services;
+pub mod uploads;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use http::header::AsHeaderName;
 use pingora_proxy::Session;
+use tidegate_codec::format::Addressing;
 use tidegate_codec::hub::media::percent_decode;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::{Format, Framing, Line, Operation, json, wire};
@@ -57,13 +58,13 @@ enum Place {
 pub(super) async fn admit(edge: &Edge, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<Admission> {
     note_arrival(edge, session, exchange);
     let refusal = connection::refusal(session, &edge.live.load().settings.server, exchange.trail.client);
-    let keys = take_keys(session)?;
-    let place = place_of(session);
+    let (keys, keyed) = take_keys(session)?;
+    let place = place_of(session, keyed);
     let format = match &place {
         Place::Api(format, ..) => *format,
         Place::Service(services::Asked::Service(service, _)) => service.format(),
         Place::Service(services::Asked::Raw { .. }) | Place::Models(_) | Place::Health | Place::Unknown => {
-            asking_format(session)
+            asking_format(session, keyed)
         }
     };
     exchange.trail.format = Some(format);
@@ -122,7 +123,8 @@ fn note_arrival(edge: &Edge, session: &Session, exchange: &mut Exchange) {
         header(session, names::TRACEPARENT).filter(|value| value.len() <= MAX_REQUEST_ID).map(str::to_owned);
 }
 
-fn place_of(session: &Session) -> Place {
+/// Where the request leads; `keyed` is the format whose parameter held a key.
+fn place_of(session: &Session, keyed: Option<Format>) -> Place {
     let (path, query) = (session.req_header().uri.path(), session.req_header().uri.query());
     for format in Format::ALL {
         if let Some((operation, line)) = wire(format).spec().find(path, query) {
@@ -130,7 +132,7 @@ fn place_of(session: &Session) -> Place {
             return Place::Api(format, operation, Line { model, stream: line.stream });
         }
     }
-    if let Some(asked) = services::find(path, || asking_format(session)) {
+    if let Some(asked) = services::find(path, || asking_format(session, keyed)) {
         return Place::Service(asked);
     }
     match path {
@@ -166,8 +168,9 @@ fn endpoint_of(place: &Place) -> Endpoint {
     }
 }
 
-/// The format of a client that asks for something that all formats share: told by a header that only it sends.
-fn asking_format(session: &Session) -> Format {
+/// The format of a client that asks for something that all formats share: told by a header that only it sends, or by
+/// where it has its key.
+fn asking_format(session: &Session, keyed: Option<Format>) -> Format {
     let path = session.req_header().uri.path();
     let told = |format: &Format| {
         let spec = wire(*format).spec();
@@ -179,7 +182,7 @@ fn asking_format(session: &Session) -> Format {
             || addressing.is_some_and(|addressing| addressing.client_headers.iter().any(|name| sent(name)))
             || own_version.is_some_and(|version| path.strip_prefix(version).is_some_and(|rest| rest.starts_with('/')))
     };
-    Format::ALL.into_iter().find(told).unwrap_or(Format::DEFAULT)
+    Format::ALL.into_iter().find(told).or(keyed).unwrap_or(Format::DEFAULT)
 }
 
 fn no_such_path(session: &Session) -> Rejection {
@@ -236,9 +239,9 @@ pub(super) fn authenticate(
     Ok(caller)
 }
 
-/// The keys that the client sent, in whichever headers its SDK uses, or in the query of a format that has it there. The
-/// query loses it here: it has no place in a log, and goes to no provider.
-fn take_keys(session: &mut Session) -> pingora::Result<Vec<String>> {
+/// The keys that the client sent, in whichever headers its SDK uses, or in the query of a format that has it there, with
+/// that format. The query loses it here: it has no place in a log, and goes to no provider.
+fn take_keys(session: &mut Session) -> pingora::Result<(Vec<String>, Option<Format>)> {
     let bearer = header(session, http::header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
@@ -248,16 +251,31 @@ fn take_keys(session: &mut Session) -> pingora::Result<Vec<String>> {
     let known = [bearer].into_iter().chain(plain).flatten().filter(|key| !key.is_empty());
     let mut keys: Vec<String> = known.map(str::to_owned).collect();
     let request = session.req_header();
-    let Some(query) = request.uri.query() else { return Ok(keys) };
-    let addressing = || Format::ALL.into_iter().filter_map(|format| wire(format).spec().addressing);
-    let in_query = addressing().find_map(|addressing| addressing.key_in(query).map(Cow::into_owned));
-    if let Some(key) = in_query {
-        let names: Vec<&str> = addressing().map(|addressing| addressing.key_parameter).collect();
-        let without = without_key(request.uri.path(), query, &names);
-        session.req_header_mut().set_raw_path(without.as_bytes())?;
-        keys.push(key);
+    let Some(query) = request.uri.query() else { return Ok((keys, None)) };
+    let addressing = || Format::ALL.into_iter().filter_map(|format| Some((format, wire(format).spec().addressing?)));
+    let in_query = |(format, addressing): (Format, &Addressing)| Some((format, addressing.key_in(query)?.into_owned()));
+    let Some((format, key)) = addressing().find_map(in_query) else { return Ok((keys, None)) };
+    let names: Vec<&str> = addressing().map(|(_, addressing)| addressing.key_parameter).collect();
+    let without = without_key(request.uri.path(), query, &names);
+    retarget(session, &without)?;
+    keys.push(key);
+    Ok((keys, Some(format)))
+}
+
+/// Makes `target` the path and query that the request asks for. Over HTTP/2 the host stands beside them, and stays as a
+/// header.
+///
+/// # Errors
+///
+/// It cannot stand in a request.
+pub(super) fn retarget(session: &mut Session, target: &str) -> pingora::Result<()> {
+    let request = session.req_header_mut();
+    if let Some(host) = request.uri.authority().map(ToString::to_string)
+        && !request.headers.contains_key(http::header::HOST)
+    {
+        request.insert_header(http::header::HOST, host)?;
     }
-    Ok(keys)
+    request.set_raw_path(target.as_bytes())
 }
 
 /// `path` and `query` without the parameters that hold keys.

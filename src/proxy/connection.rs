@@ -36,10 +36,15 @@ pub(super) fn wait_for_large(session: &mut Session, length: usize, timeouts: &Cl
 
 /// Who calls: the address that connected, or the one that a trusted proxy tells of.
 pub(super) fn client(session: &Session, server: &Server) -> Option<IpAddr> {
-    let peer = session.client_addr()?.as_inet()?.ip().to_canonical();
+    let peer = peer(session)?;
     let forwarded = session.req_header().headers.get_all(names::FORWARDED_FOR);
     let forwarded: Vec<&str> = forwarded.iter().filter_map(|value| value.to_str().ok()).collect();
     Some(server.access.client(peer, forwarded.into_iter()))
+}
+
+/// The address that connected.
+pub(super) fn peer(session: &Session) -> Option<IpAddr> {
+    Some(session.client_addr()?.as_inet()?.ip().to_canonical())
 }
 
 /// Why a request is not even looked at; `None` if it is. Over HTTP/1 most of this was found before, see the server's front.

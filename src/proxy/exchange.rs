@@ -139,6 +139,8 @@ pub struct Call {
     pub upload: Option<Upload>,
     /// The form that such a held body is, as it begins.
     pub(super) form: Option<Box<Multipart>>,
+    /// Scheme and host by which the client reaches us, where it may be led back with more of an upload.
+    pub origin: Option<String>,
 }
 
 impl Call {

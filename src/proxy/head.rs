@@ -10,7 +10,7 @@ use tidegate_codec::{Framing, Operation, wire};
 use super::exchange::{Admitted, Attempt, Call};
 use super::names;
 use super::send::items;
-use crate::provider::{Layout, Provider, services};
+use crate::provider::{Layout, Provider, services, uploads};
 
 /// Headers of the client that go on to the provider as they are.
 pub(super) const PASSED: [HeaderName; 5] =
@@ -75,7 +75,8 @@ pub(super) fn of_service(
         None => held().then_some(attempt.body.len()),
     };
     let own = services::HEADERS.iter().map(|name| HeaderName::from_static(name));
-    let passed = PASSED_THROUGH.into_iter().chain(own).chain(PASSED);
+    let uploads = uploads::REQUEST_HEADERS.into_iter().filter(|_| call.origin.is_some()).map(HeaderName::from_static);
+    let passed = PASSED_THROUGH.into_iter().chain(own).chain(uploads).chain(PASSED);
     let headers = base(attempt, length, ids, (&client.headers, passed))?;
     finish((admitted, attempt), (call.method.clone(), &target, version), headers)
 }

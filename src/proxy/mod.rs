@@ -35,6 +35,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 mod admit;
 mod begun;
 pub mod body;
+mod comeback;
 mod connection;
 mod exchange;
 mod fail;

@@ -8,6 +8,9 @@ use http::HeaderName;
 
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where and how a client reached the proxy in front of us.
+pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const LOSS: &str = "x-tidegate-loss";
 /// Most bytes of [`LOSS`]'s value that a request's losses take, and as many more that those of its answer take.

@@ -13,7 +13,7 @@ use super::begun::Shown;
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
 use super::passing::strip;
 use super::refuse::{self, is_our_key};
-use super::{begun, hedge, late, names, retry, services};
+use super::{begun, comeback, hedge, late, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
@@ -49,6 +49,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         (sending.failed_status, sending.follows) = (Some(status), true);
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }
+    services::check_denied(sending, status)?;
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
     let mode = match &admitted.task {
         Task::Format(operation) => answer_mode(head, admitted, *operation, attempt),
@@ -68,7 +69,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if status >= 400 && matches!(mode, Mode::PassBlind) {
         exchange.trail.error = Some(FaultKind::from_status(status).label());
     }
-    let Some(Sending { admitted, attempt: Some(attempt), .. }) = exchange.sending() else { return Ok(()) };
+    let Some(sending) = exchange.sending() else { return Ok(()) };
+    let told = comeback::told(head, sending)?;
+    let Sending { admitted, attempt: Some(attempt), .. } = sending else { return Ok(()) };
     let shown = (status < 300).then(|| Shown::of(admitted, attempt)).flatten();
     if status < 300 {
         begun::tie(admitted, attempt);
@@ -78,17 +81,31 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
     write_head(head, &mode, (format, framing), &snapshot.settings.server)?;
-    head.insert_header(names::REQUEST_ID_TEXT, &request_id)?;
+    add_ours(head, &request_id, loss, told)?;
+    go_on(exchange, |sending| Receiving { sending, mode, left, packed, shown, quiet: None });
+    Ok(())
+}
+
+/// Adds what the edge says itself, and what it says in the provider's place.
+fn add_ours(
+    head: &mut ResponseHeader,
+    request_id: &str,
+    loss: Option<String>,
+    told: Vec<(&'static str, HeaderValue)>,
+) -> pingora::Result<()> {
+    head.insert_header(names::REQUEST_ID_TEXT, request_id)?;
     if let Some(loss) = loss {
         head.insert_header(names::LOSS, loss)?;
     }
+    told.into_iter().try_for_each(|(name, value)| head.insert_header(name, value))
+}
+
+/// From sending to receiving.
+fn go_on(exchange: &mut Exchange, receiving: impl FnOnce(Sending) -> Receiving) {
     exchange.phase = match std::mem::take(&mut exchange.phase) {
-        Phase::Sending(sending) => {
-            Phase::Receiving(Box::new(Receiving { sending: *sending, mode, left, packed, shown, quiet: None }))
-        }
+        Phase::Sending(sending) => Phase::Receiving(Box::new(receiving(*sending))),
         other @ (Phase::Arrived | Phase::Admitted(_) | Phase::Receiving(_)) => other,
     };
-    Ok(())
 }
 
 /// The status; one of no class is to be taken for a failure of its server (RFC 9110 section 15).

@@ -21,6 +21,9 @@ pub(super) const EMPTY_ANSWER: &str = "upstream_empty";
 /// The error of a success that is no answer of a model, such as the page of a login.
 pub(super) const NO_ANSWER: &str = "upstream_no_answer";
 
+/// The error of an upload whose provider leads elsewhere.
+pub(super) const UPLOAD_ASTRAY: &str = "upstream_upload";
+
 /// The error of an answer that leads elsewhere.
 const REDIRECTED: &str = "upstream_redirect";
 
@@ -244,6 +247,9 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         }
         ErrorType::Custom(NO_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that is no answer of a model.", NO_ANSWER)
+        }
+        ErrorType::Custom(UPLOAD_ASTRAY) => {
+            (FaultKind::Api, 502, "The provider leads the upload away from where it was asked.", UPLOAD_ASTRAY)
         }
         ErrorType::Custom(EMPTY_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that has no body.", EMPTY_ANSWER)

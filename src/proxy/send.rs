@@ -353,7 +353,7 @@ fn renamed(admitted: &Admitted, body: &Bytes, envelope: &Envelope, model: &str) 
         return form::renamed(form, body, envelope.model.as_deref(), model);
     }
     if let Some(addressing) = wire(admitted.format).spec().addressing {
-        let again = matches!(admitted.task, Task::Format(Operation::SameFormat(_)));
+        let again = !matches!(admitted.task, Task::Format(Operation::Generate));
         let named = admitted.envelope.model.as_deref().filter(|named| again && *named != model);
         let renamed = named.and_then(|named| addressing.rename_in(body, named, model));
         return renamed.map_or_else(|| body.clone(), Bytes::from);

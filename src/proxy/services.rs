@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::json::{self, Envelope};
@@ -15,15 +16,16 @@ use tidegate_codec::{Format, Framing, wire};
 
 use super::admit::{self, forbidden_model, invalid, is_name, own_header, shorten, unknown_model, wrong_method};
 use super::body::{self, Reservation};
-use super::exchange::{Admitted, Call, Collected, Exchange, Mode, Task};
+use super::exchange::{Admitted, Call, Collected, Exchange, Mode, Sending, Task};
 use super::receive::no_answer;
 use super::refuse::{self, Rejection};
 use super::tail::Tail;
-use super::upload::Upload;
-use super::{Edge, form, names, overload};
+use super::upload::{REFUSED, Upload};
+use super::{Edge, comeback, form, names, overload};
 use crate::config::{Caller, Snapshot, Tie};
 use crate::provider::Provider;
 use crate::provider::services::{self, ModelAt, Service};
+use crate::provider::uploads;
 use crate::routing::{OnLoss, Route, Target, hash_key};
 use crate::upstream::MediaType;
 
@@ -76,28 +78,34 @@ pub(super) async fn take_in(
         return Err(wrong_method(methods));
     }
     let snapshot = edge.live.load_full();
-    let caller = admit::authenticate(edge, keys, exchange, &snapshot)?;
+    let ticket = comeback::ticket(session, &snapshot)?;
+    let caller = match &ticket {
+        Some(ticket) => ticket.caller(edge, keys, exchange, &snapshot)?,
+        None => admit::authenticate(edge, keys, exchange, &snapshot)?,
+    };
     overload::caller(&snapshot, &caller, exchange)?;
-    let wish = own_header(session, Some(names::PROVIDER)).map(|name| name.trim().to_owned());
+    let wished = || own_header(session, Some(names::PROVIDER)).map(|name| name.trim().to_owned());
+    let wish = ticket.map(|ticket| ticket.provider).or_else(wished);
     let head = Head { caller, snapshot, wish };
     match asked {
         Asked::Raw { provider, path } => raw(edge, session, exchange, head, (&provider, &path)).await,
         Asked::Service(service, _) => {
-            let path = session.req_header().uri.path().to_owned();
-            let call =
-                Call { service: Some(service), method, target: target(session, &path), upload: None, form: None };
-            match service.model {
-                ModelAt::Body if form::is_form(session) => {
-                    form::take_in(edge, session, exchange, (head, service, call)).await
-                }
-                ModelAt::Body => held(edge, session, exchange, (head, service, call)).await,
-                ModelAt::Nowhere => {
-                    let route = head.unnamed(service, &call)?;
-                    stream(edge, session, head, (service.format(), route, call)).await
-                }
+            let origin = comeback::origin(session, &head.snapshot.settings.server)?;
+            let call = Call { origin, ..call(Some(service), method, own_target(session, service)) };
+            if !service.names_model(call.method.as_str()) {
+                let route = head.unnamed(service, &call)?;
+                stream(edge, session, head, (service.format(), route, call)).await
+            } else if service.model == ModelAt::Body && form::is_form(session) {
+                form::take_in(edge, session, exchange, (head, service, call)).await
+            } else {
+                held(edge, session, exchange, (head, service, call)).await
             }
         }
     }
+}
+
+fn call(service: Option<&'static Service>, method: Method, target: String) -> Call {
+    Call { service, method, target, upload: None, form: None, origin: None }
 }
 
 /// A JSON body: held, so that it can be sent again.
@@ -113,8 +121,10 @@ async fn held(
     exchange.trail.bytes_in = body.len();
     let envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
     exchange.trail.stream = envelope.stream;
-    exchange.trail.model.clone_from(&envelope.model);
-    let route = match envelope.model.as_deref().filter(|model| !model.is_empty()) {
+    let format = service.format();
+    let model = envelope.model.as_deref().map(|model| wire(format).spec().bare(model));
+    exchange.trail.model = model.map(str::to_owned);
+    let route = match model.filter(|model| !model.is_empty()) {
         Some(model) => {
             let (name, route) = head.named(service, model)?;
             exchange.trail.route = Some(name);
@@ -122,9 +132,11 @@ async fn held(
         }
         None => head.unnamed(service, &call)?,
     };
+    // What is made of something stored is made where that lies.
+    let made = service.model == ModelAt::Made;
+    let tie = if made { head.snapshot.tie(&route, head.caller.name(), (format, &body)) } else { Tie::default() };
     let stream = envelope.stream.then_some(Framing::Events);
-    let format = service.format();
-    Ok(Admitted { stream, body, room, envelope, ..admitted(session, head, (format, route, call)) })
+    Ok(Admitted { stream, body, room, envelope, tie, ..admitted(session, head, (format, route, call)) })
 }
 
 /// Any other body: it streams through unseen.
@@ -159,9 +171,19 @@ async fn raw(
     }
     exchange.trail.format = Some(provider.format);
     let method = session.req_header().method.clone();
-    let call = Call { service: None, method, target: target(session, path), upload: None, form: None };
+    let call = call(None, method, target(session, path));
     let route = route_to("raw", &provider);
     stream(edge, session, head, (provider.format, route, call)).await
+}
+
+/// Path and query of an operation, without what no provider gets where its format may have keys there.
+fn own_target(session: &Session, service: &Service) -> String {
+    let uri = &session.req_header().uri;
+    match uri.query().filter(|_| wire(service.format()).spec().addressing.is_some()).map(uploads::passed) {
+        Some(query) if query.is_empty() => uri.path().to_owned(),
+        Some(query) => format!("{}?{query}", uri.path()),
+        None => target(session, uri.path()),
+    }
 }
 
 /// `path` with the query that came.
@@ -204,7 +226,7 @@ impl Head {
         }
         let serves = |target: &&Target| {
             let provider = settings.providers.get(&target.provider);
-            provider.is_some_and(|provider| service.formats.contains(&provider.format))
+            provider.is_some_and(|provider| service.is_served_by(provider))
                 && self.wish.as_ref().is_none_or(|wish| **wish == *target.provider)
         };
         let targets: Vec<Target> = route.targets.iter().filter(serves).cloned().collect();
@@ -246,7 +268,8 @@ impl Head {
     ) -> Result<&Arc<Provider>, Rejection> {
         let settings = &self.snapshot.settings;
         let made = service.id_in(call.path()).and_then(|id| self.snapshot.maker_of(self.caller.name(), id));
-        let made = made.filter(|name| settings.providers.get(name).is_some_and(|provider| serves(service, provider)));
+        let made =
+            made.filter(|name| settings.providers.get(name).is_some_and(|provider| service.is_served_by(provider)));
         let named = match (&self.wish, &made) {
             (Some(wish), _) => Some(wish.as_str()),
             (None, Some(maker)) => Some(&**maker),
@@ -256,10 +279,10 @@ impl Head {
             if !may(name) {
                 return Err(forbidden_provider(service, Some(name)));
             }
-            let provider = settings.providers.get(name).filter(|provider| serves(service, provider));
+            let provider = settings.providers.get(name).filter(|provider| service.is_served_by(provider));
             return provider.ok_or_else(|| no_provider(service, name));
         }
-        let mut serving = settings.providers.values().filter(|provider| serves(service, provider)).peekable();
+        let mut serving = settings.providers.values().filter(|provider| service.is_served_by(provider)).peekable();
         if serving.peek().is_none() {
             return Err(unserved(service));
         }
@@ -270,10 +293,6 @@ impl Head {
             several => Err(ambiguous(service, several)),
         }
     }
-}
-
-fn serves(service: &Service, provider: &Provider) -> bool {
-    service.formats.contains(&provider.format)
 }
 
 /// The way to one provider, where no model is named.
@@ -325,6 +344,23 @@ fn ambiguous(service: &Service, providers: &[&Arc<Provider>]) -> Rejection {
     let message =
         format!("Several providers serve `{}`: name one in the header `{}`: {names}.", service.name, names::PROVIDER);
     Rejection::new(Fault::new(FaultKind::InvalidRequest, message).with_code("ambiguous_provider")).closing()
+}
+
+/// Refuses what a provider denies where that says nothing of our key; its own words might.
+///
+/// # Errors
+///
+/// It is denied: what the client is told stands as the verdict, and nobody is to blame.
+pub(super) fn check_denied(sending: &mut Sending, status: u16) -> pingora::Result<()> {
+    let Task::Service(call) = &sending.admitted.task else { return Ok(()) };
+    if status != 403 || !call.service.is_some_and(|service| service.may_be_denied(call.path())) {
+        return Ok(());
+    }
+    let message = "The provider has no such thing, or does not let this account at it.";
+    let fault = Fault::new(FaultKind::Permission, message);
+    let label = fault.kind.label();
+    sending.verdict = Some(Box::new((fault, label)));
+    Err(Error::explain(ErrorType::Custom(REFUSED), "the provider denies what is asked for").into_up())
 }
 
 /// What is done with the answer: its errors are the provider's own words, but for those that are about our key.

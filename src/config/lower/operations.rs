@@ -22,9 +22,13 @@ pub(super) fn operations(root: &Fields<'_>, providers: &Providers) -> BTreeMap<&
         let Some(text) = Text::of(&entry.node, problems) else { continue };
         let Some(name) = provider_named(&text, providers, problems) else { continue };
         match providers.built.get(&name) {
-            Some(provider) if !service.formats.contains(&provider.format) => {
-                let message =
-                    format!("{} speaks `{}`, which has no `{}`", text.shown(), provider.format.name(), entry.key);
+            Some(provider) if !service.is_served_by(provider) => {
+                let (shown, speaks) = (text.shown(), provider.format.name());
+                let message = if service.formats.contains(&provider.format) {
+                    format!("{shown} keeps nothing, so it has no `{}`", entry.key)
+                } else {
+                    format!("{shown} speaks `{speaks}`, which has no `{}`", entry.key)
+                };
                 problems.add(text.place, message, format!("name a provider that speaks {}", formats(service)));
             }
             _ => drop(operations.insert(service.name, name)),

@@ -23,7 +23,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const SHORTEST: Duration = Duration::from_millis(10);
 
 /// What vendors tell of limits, costs and ids of an answer.
-const RESPONSE_HEADERS: [&str; 17] = [
+const RESPONSE_HEADERS: [&str; 16] = [
     "anthropic-*",
     "apim-request-id",
     "azureml-*",
@@ -36,7 +36,6 @@ const RESPONSE_HEADERS: [&str; 17] = [
     "server-timing",
     "x-amzn-*",
     "x-generation-id",
-    "x-goog-upload-*",
     "x-groq-*",
     "x-ms-*",
     "x-ratelimit-*",
