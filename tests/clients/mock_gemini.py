@@ -8,6 +8,7 @@ import re
 
 from google.genai import types
 from heard import BadRequest, Called, Heard, Media, Returned, require
+from kept_gemini import Kept
 from provider import Event, Provider
 from pydantic import ValidationError
 from scenarios import Answer, Call, Redacted, Refused, Text, Thinking, Usage, halves
@@ -28,6 +29,16 @@ class Gemini(Provider):
     name = "gemini"
     request_id = "x-request-id"
 
+    def __init__(self) -> None:
+        self.kept = Kept(self.error_body, camel)
+        super().__init__()
+
+    def keep(self, method: str, path: str, headers, raw: bytes) -> tuple[int, bytes, dict] | None:
+        if re.search(r":(stream)?[gG]enerateContent", path):
+            return super().keep(method, path, headers, raw)
+        _authentic(headers)
+        return self.kept.serve(method, path, headers, raw)
+
     def serve(self, handler) -> None:
         """Who asks how long a prompt is gets a figure, and begins nothing; Gemini CLI does before it sends an image."""
         if not handler.path.endswith(":countTokens"):
@@ -42,9 +53,7 @@ class Gemini(Provider):
         return found[2] != "generateContent"
 
     def validate(self, body: dict, headers) -> None:
-        require(headers["x-goog-api-key"] == KEY, "wrong credential")
-        for foreign in ("x-api-key", "anthropic-version", "anthropic-beta", "authorization"):
-            require(foreign not in headers, f"a foreign header: {foreign}")
+        _authentic(headers)
         body = camel(body)
         for key, value in body.items():
             require(key in TOP, f"Unknown name {key!r}")
@@ -161,6 +170,12 @@ class Gemini(Provider):
                 chunks.append([{"text": "", "thoughtSignature": part["thoughtSignature"]}])
         events = [(None, self._reply(answer, parts, last=False)) for parts in chunks]
         return [*events, (None, self._reply(answer, [{"text": ""}], last=True))]
+
+
+def _authentic(headers) -> None:
+    require(headers["x-goog-api-key"] == KEY, "wrong credential")
+    for foreign in ("x-api-key", "anthropic-version", "anthropic-beta", "authorization"):
+        require(foreign not in headers, f"a foreign header: {foreign}")
 
 
 def _fits(value, hint, where: str) -> None:

@@ -44,6 +44,8 @@ class Provider:
                 provider.serve(self)
                 self.wfile.flush()
 
+            do_GET = do_PATCH = do_DELETE = do_POST
+
             def log_message(self, *_args) -> None:
                 pass
 
@@ -65,8 +67,11 @@ class Provider:
             kept.clear()
 
     def serve(self, handler) -> None:
-        raw = handler.rfile.read(int(handler.headers["content-length"]))
+        raw = handler.rfile.read(int(handler.headers["content-length"] or 0))
         try:
+            kept = self.keep(handler.command, handler.path, handler.headers, raw)
+            if kept is not None:
+                return self.send(handler, *kept)
             body = json.loads(raw)
             self.requests.append(body)
             self.headers.append(handler.headers)
@@ -84,6 +89,12 @@ class Provider:
             self.refusals.append(f"{self.name}: {problem}")
             return self.send_json(handler, 400, self.error_body(400, "invalid_request_error", f"mock: {problem}"))
         return self.answer(handler, body, heard, said)
+
+    def keep(self, method: str, path: str, headers, raw: bytes) -> tuple[int, bytes, dict] | None:
+        """What the provider has of what it keeps: status, body and headers; `None` where an answer is asked for."""
+        if method != "POST":
+            raise BadRequest(f"no such path: {method} {path}")
+        return None
 
     def route(self, path: str, body: dict) -> bool:
         """Refuses a wrong path; whether a stream is asked for."""
@@ -136,7 +147,9 @@ class Provider:
         return self.send_stream(handler, events, framing, cut=said.by == "cut")
 
     def send_json(self, handler, status: int, body: dict, headers: dict | None = None, escape: bool = False) -> None:
-        data = (json.dumps(body) if escape else dumps(body)).encode()
+        self.send(handler, status, (json.dumps(body) if escape else dumps(body)).encode(), headers)
+
+    def send(self, handler, status: int, data: bytes, headers: dict | None = None) -> None:
         handler.send_response(status)
         for name, value in {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}.items():
             handler.send_header(name, value)
