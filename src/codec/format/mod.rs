@@ -362,6 +362,16 @@ impl Reply {
     pub fn id<'i>(&self, native: &'i Text<'_>, prefix: &str) -> Text<'i> {
         if native.is_empty() { Text::from_escaped(ids::derived(prefix, &self.seed)) } else { native.by_ref() }
     }
+
+    /// The same for clients that know two answers of one id for one: what came is kept only where it begins with `prefix`,
+    /// since servers that are not the format's own may give an id again (Ollama has 999 of them).
+    #[must_use]
+    pub fn own_id<'i>(&self, native: &'i Text<'_>, prefix: &str) -> Text<'i> {
+        match native.escaped().starts_with(prefix) {
+            true => native.by_ref(),
+            false => Text::from_escaped(ids::derived(prefix, &format!("{}/{}", native.escaped(), self.seed))),
+        }
+    }
 }
 
 /// The format's own code: the one place where a name becomes behaviour.

@@ -174,7 +174,7 @@ impl Writer {
             return;
         }
         let native = self.id.take().unwrap_or_default();
-        let id = self.reply.id(&native, "msg_");
+        let id = self.reply.own_id(&native, "msg_");
         out.extend_from_slice(b"event: message_start\ndata: ");
         let mut json = JsonWriter::new(out);
         json.open_object().key("type").plain("message_start").key("message").open_object();

@@ -24,7 +24,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let mut json = Writer::new(&mut out);
     json.open_object()
         .key("id")
-        .text(&reply.id(&response.id, "msg_"))
+        .text(&reply.own_id(&response.id, "msg_"))
         .key("type")
         .plain("message")
         .key("role")
