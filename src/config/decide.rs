@@ -12,6 +12,7 @@ use tidegate_codec::seal::Seal;
 use tidegate_codec::{Beginning, Format, Line, RequestHead, State, wire};
 
 use super::{Settings, Snapshot, Tie};
+use crate::provider::Provider;
 use crate::routing::{self, Affinity, Ask, Draw, Hedge, Needs, Route, Sight, Strategy};
 use crate::upstream::{Fleet, Lineup, Standing, random};
 
@@ -230,6 +231,18 @@ impl Settings {
         let name = rule.map_or(ask.model, |rule| rule.model.as_str());
         let route = self.models.resolve(name)?;
         Some(Lead { rule: rule.map(|rule| Arc::clone(&rule.name)), route })
+    }
+
+    /// `route` with those of its targets whose provider is `wanted`; `None` where there is none.
+    #[must_use]
+    pub fn narrowed(&self, route: Arc<Route>, wanted: impl Fn(&Provider) -> bool) -> Option<Arc<Route>> {
+        let is_wanted =
+            |target: &&routing::Target| self.providers.get(&target.provider).is_some_and(|provider| wanted(provider));
+        if route.targets.iter().all(|target| is_wanted(&target)) {
+            return Some(route);
+        }
+        let targets: Vec<_> = route.targets.iter().filter(is_wanted).cloned().collect();
+        (!targets.is_empty()).then(|| Arc::new(Route { targets, ..Route::clone(&route) }))
     }
 }
 
@@ -462,6 +475,21 @@ auth: off
         assert_eq!(asked("model=small&images=true"), "eyes gpt-* a/gpt-4o");
         assert_eq!(asked("model=nobody"), "");
         assert_eq!(asked("model=nobody&client=boss"), "vip pool a/z b/y a/x");
+    }
+
+    #[test]
+    fn a_route_is_narrowed_to_whom_is_wanted() {
+        let settings = parse(YAML, "test", Path::new(""), &Environment::new()).unwrap();
+        let narrowed = |name: &str| {
+            let route = settings.models.resolve("pool").unwrap();
+            let whole = Arc::clone(&route);
+            let narrowed = settings.narrowed(route, |provider| name == "*" || *provider.name == *name)?;
+            let targets = narrowed.targets.iter().map(|target| format!("{} {}", target.model, target.place));
+            Some((targets.collect::<Vec<_>>().join(", "), Arc::ptr_eq(&whole, &narrowed)))
+        };
+        assert_eq!(narrowed("a"), Some(("x 0, z 2".to_owned(), false)));
+        assert_eq!(narrowed("*"), Some(("x 0, y 1, z 2".to_owned(), true)));
+        assert_eq!(narrowed("c"), None);
     }
 
     #[test]

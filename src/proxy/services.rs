@@ -224,18 +224,12 @@ impl Head {
         if !self.caller.may_use(model) {
             return Err(forbidden_model(model));
         }
-        let serves = |target: &&Target| {
-            let provider = settings.providers.get(&target.provider);
-            provider.is_some_and(|provider| service.is_served_by(provider))
-                && self.wish.as_ref().is_none_or(|wish| **wish == *target.provider)
-        };
-        let targets: Vec<Target> = route.targets.iter().filter(serves).cloned().collect();
-        if targets.is_empty() {
-            return Err(no_target(service, model, self.wish.as_deref()));
-        }
         let name = Arc::clone(&route.name);
-        let all = targets.len() == route.targets.len();
-        Ok((name, if all { route } else { Arc::new(Route { targets, ..Route::clone(&route) }) }))
+        let wanted = |provider: &Provider| {
+            service.is_served_by(provider) && self.wish.as_ref().is_none_or(|wish| **wish == *provider.name)
+        };
+        let narrowed = settings.narrowed(route, wanted);
+        Ok((name, narrowed.ok_or_else(|| no_target(service, model, self.wish.as_deref()))?))
     }
 
     /// Where a request goes that names no model.
