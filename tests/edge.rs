@@ -24,6 +24,7 @@ mod edge {
     mod callers;
     mod commands;
     mod connections;
+    mod counting;
     mod early;
     mod fallback;
     mod faults;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tidegate_codec::format::{Facts, RequestHead, Target, wire};
 use tidegate_codec::hub::{Losses, Place};
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Framing, Line, Operation, json, translate_request, wants};
+use tidegate_codec::{Format, Framing, Line, Operation, json, translate_count, translate_request, wants};
 
 use super::{Failure, check, exit, input, pretty};
 use crate::config::{FactRules, Settings};
@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// The provider's name of the model; the request's own if it is not given.
     #[arg(long)]
     model: Option<String>,
+    /// It asks for the number of its tokens, not for an answer.
+    #[arg(long)]
+    count: bool,
     /// Print one JSON object: request, headers, losses.
     #[arg(long)]
     json: bool,
@@ -97,9 +100,11 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     let head = RequestHead { api_version: None, betas: None, line, seal: &seal };
     let own = provider.map(|provider| provider.format).or(args.to).unwrap_or(args.from);
     let asks = || wants(args.from, body, &head).map_or((false, None), |wants| (wants.tools, wants.reasoning));
-    let to = args.to.or_else(|| known.responses.detour(own, asks)).unwrap_or(own);
-    let request_line =
-        wire(to).spec().request_line(Operation::Generate, &model, envelope.stream.then_some(Framing::Events));
+    let operation = if args.count { Operation::Count } else { Operation::Generate };
+    let serving = provider.map_or(Some(own), |provider| provider.serves(operation, args.from));
+    let detour = || if args.count { serving } else { known.responses.detour(own, asks) };
+    let to = args.to.or_else(detour).unwrap_or(own);
+    let request_line = wire(to).spec().request_line(operation, &model, envelope.stream.then_some(Framing::Events));
     let path = match provider {
         Some(provider) => {
             let base_path = provider.endpoints.first().map_or("", |endpoint| &endpoint.base_path);
@@ -108,7 +113,8 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
         None => request_line.into_owned(),
     };
     let facts = FactRules::lines(&known);
-    let passed = args.from == to && !wire(to).must_be_rewritten(body, &known.facts);
+    let exists = wire(to).spec().path_of(operation).is_some();
+    let passed = args.from == to && exists && !wire(to).must_be_rewritten(body, &known.facts);
     let mut explained =
         Explained { to, passed, facts, path, body: body.to_vec(), headers: Vec::new(), losses: Losses::default() };
     if passed {
@@ -119,7 +125,8 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
         return Err(Failure::new(exit::DATA, format!("{} names no model", args.request)).hint("give one with --model"));
     }
     let target = Target { model: &model, facts: &known.facts, api_version: None };
-    let translated = translate_request(args.from, to, body, &head, &target).map_err(|fault| {
+    let translate = if args.count { translate_count } else { translate_request };
+    let translated = translate(args.from, to, body, &head, &target).map_err(|fault| {
         // Some messages begin with the place themselves.
         let place = fault.param.as_ref().map(|param| format!("{param}: "));
         let place = place.filter(|place| !fault.message.starts_with(place.as_str())).unwrap_or_default();
@@ -248,6 +255,7 @@ mod tests {
             config: None,
             provider: None,
             model: model.map(str::to_owned),
+            count: false,
             json: false,
             refuse: false,
         }
@@ -293,6 +301,24 @@ mod tests {
         let detour = asked("gpt-5.6");
         assert_eq!((detour.path.as_str(), detour.to), ("/openai/v1/responses", Format::OpenaiResponses));
         assert!(detour.facts.contains(&"responses: tools".to_owned()), "{:?}", detour.facts);
+    }
+
+    #[test]
+    fn a_request_for_a_number_of_tokens_goes_where_that_is_told() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":"q"}]}"#;
+        let asked = |from: Format, to: Format| explain(&Args { count: true, ..args(from, to, None) }, body);
+        let (messages, gemini) = (Format::AnthropicMessages, Format::GeminiGenerate);
+        let counted = asked(messages, gemini).unwrap();
+        assert_eq!(counted.path, "/v1beta/models/m:countTokens");
+        let sent =
+            r#"{"generateContentRequest":{"model":"models/m","contents":[{"role":"user","parts":[{"text":"q"}]}]}}"#;
+        assert_eq!(String::from_utf8(counted.body).unwrap(), sent);
+        let passed = asked(messages, messages).unwrap();
+        assert_eq!((passed.path.as_str(), passed.body.as_slice()), ("/v1/messages/count_tokens", &body[..]));
+        for from in [messages, Format::OpenaiChat] {
+            let failure = asked(from, Format::OpenaiChat).err().unwrap();
+            assert!(failure.message.contains("cannot be asked for a number of tokens"), "{failure}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Format, Line, RequestHead, Target, json, translate_request, wants, wire};
+use tidegate_codec::{
+    Format, Line, Operation, RequestHead, Target, json, translate_count, translate_request, wants, wire,
+};
 
 use super::{Failure, check, exit, input};
 use crate::config::{Candidate, Explanation, HedgeNow, Question, Snapshot, duration_text, needs};
@@ -20,6 +22,7 @@ now is at /explain of its admin listener.
 Examples:
   tidegate route request.json --config conf/tidegate.yaml --from openai_chat
   tidegate route request.json -c conf/tidegate.yaml --from anthropic_messages --client web --header x-tier=free
+  tidegate route count.json -c conf/tidegate.yaml --from anthropic_messages --count   as at /v1/messages/count_tokens
   tidegate route - -c conf/tidegate.yaml --from gemini_generate --model gemini-3-pro --json < request.json")]
 pub(super) struct Args {
     /// The client's request body; - for standard input.
@@ -40,6 +43,9 @@ pub(super) struct Args {
     /// A header of the request; may be given again.
     #[arg(long, value_name = "NAME=VALUE")]
     header: Vec<String>,
+    /// It asks for the number of its tokens, not for an answer.
+    #[arg(long)]
+    count: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -62,6 +68,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
     let envelope = json::guard(body)
         .map_err(|e| Failure::new(exit::DATA, format!("{}: {e}", args.request)).hint("a request is one JSON object"))?;
+    let bytes = body.len();
     let Some(model) = args.model.clone().or(envelope.model) else {
         return Err(Failure::new(exit::DATA, format!("{} names no model", args.request)).hint("give one with --model"));
     };
@@ -77,11 +84,12 @@ fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
         found.map(|(_, value)| value.as_str())
     };
     let spec = wire(args.from).spec();
+    let body = if args.count { spec.request_in(Operation::Count, body) } else { body };
     let beginning = Some(spec.beginning(body));
     let needs = needs(args.from, body, (sent(spec.version_header), sent(spec.beta_header)));
     let state = spec.state(body).map(|state| (args.from, state));
-    let (client, bytes, stream) = (args.client.clone(), body.len(), envelope.stream);
-    Ok(Question { model, client, headers, bytes, stream, needs, state, beginning })
+    let (client, stream) = (args.client.clone(), envelope.stream && !args.count);
+    Ok(Question { model, client, headers, bytes, stream, count: args.count, needs, state, beginning })
 }
 
 /// Targets that cannot be told the request are passed over; they come last, each with what it would not take.
@@ -101,12 +109,16 @@ fn pass_over(snapshot: &Snapshot, (from, body): (Format, &[u8]), question: &Ques
     let refusal = |candidate: &Candidate| {
         let provider = snapshot.settings.providers.get(&candidate.provider)?;
         let known = snapshot.known(provider, &candidate.model);
+        let target = Target { model: &candidate.model, facts: &known.facts, api_version: None };
+        if question.count {
+            let to = provider.serves(Operation::Count, from).filter(|to| *to != from)?;
+            return translate_count(from, to, body, &head, &target).err();
+        }
         let asks = || wants(from, body, &head).map_or((false, None), |wants| (wants.tools, wants.reasoning));
         let to = known.responses.detour(provider.format, asks).unwrap_or(provider.format);
         if to == from && !wire(to).must_be_rewritten(body, &known.facts) {
             return None;
         }
-        let target = Target { model: &candidate.model, facts: &known.facts, api_version: None };
         translate_request(from, to, body, &head, &target).err()
     };
     for candidate in &mut found.candidates {
@@ -120,6 +132,7 @@ fn pass_over(snapshot: &Snapshot, (from, body): (Format, &[u8]), question: &Ques
 fn person(question: &Question, found: &Explanation) -> String {
     let holds = [
         ("stream", question.stream),
+        ("count", question.count),
         ("tools", question.needs.tools),
         ("images", question.needs.images),
         ("documents", question.needs.documents),
@@ -195,6 +208,7 @@ mod tests {
             model: None,
             client: "web".into(),
             header: vec!["X-T: 1".into()],
+            count: false,
             json: false,
         };
         let body =
@@ -231,6 +245,37 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_counts_nothing_comes_last() {
+        let yaml = "providers:\n  a: {kind: mistral, key: k}\n  b: {kind: openai, key: k}\n  c: {kind: openai-responses, key: k}\n\
+                    models:\n  m: {targets: [a/x, c/z, b/y]}\nauth: off\n";
+        let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
+        let snapshot = Snapshot::at_rest(settings);
+        let body = br#"{"model":"m","messages":[{"role":"user","content":"q"}],"container":"c","stream":true}"#;
+        let args = Args {
+            request: "r.json".into(),
+            config: PathBuf::new(),
+            from: Format::AnthropicMessages,
+            model: None,
+            client: "anonymous".into(),
+            header: Vec::new(),
+            count: true,
+            json: false,
+        };
+        let question = question(&args, body).map_err(|_| ()).unwrap();
+        let mut found = snapshot.explain(&Question { state: None, ..question.clone() }).unwrap();
+        pass_over(&snapshot, (args.from, br#"{"messages":[{"role":"user","content":"q"}]}"#), &question, &mut found);
+        let text = person(&question, &found);
+        for part in
+            ["bytes, count)", "1.   c/z", "2.   b/y", "skipped    a/x  openai_chat, weight 1: it counts no tokens"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        pass_over(&snapshot, (args.from, body), &question, &mut found);
+        let text = person(&question, &found);
+        assert!(text.contains("skipped    c/z  openai_responses, weight 1: it cannot be told the request: "), "{text}");
+    }
+
+    #[test]
     fn state_that_only_its_maker_can_read_is_told() {
         let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: openai-responses, key: k}\n\
                     models:\n  m: {targets: [a/x, b/y]}\nauth: off\n";
@@ -243,6 +288,7 @@ mod tests {
                 model: None,
                 client: "web".into(),
                 header: Vec::new(),
+                count: false,
                 json: false,
             };
             let question = question(&args, body.as_bytes()).map_err(|_| ()).unwrap();

@@ -16,7 +16,8 @@ use crate::hub::{Event, Fault};
 use crate::json::{Cursor, MAX_DEPTH, Problem, guard, splice};
 use crate::seal::Seal;
 use crate::{
-    Format, Framing, Line, ReasoningWish, Reply, Transcoder, Undo, Watch, translate_request, translate_response,
+    Format, Framing, Line, Operation, ReasoningWish, Reply, Transcoder, Undo, Watch, translate_count,
+    translate_counted, translate_request, translate_response,
 };
 
 /// Panics if its promise does not hold for the input.
@@ -135,8 +136,20 @@ pub fn request(data: &[u8]) {
                 }
                 Err(fault) => told(from, &fault),
             }
+            match translate_count(from, to, data, &head, &target) {
+                Ok(translated) => counted(to, &translated.outgoing.body, &head),
+                Err(fault) => told(from, &fault),
+            }
         }
     }
+}
+
+/// A count is JSON, and holds a request that can be read.
+fn counted(format: Format, body: &[u8], head: &RequestHead<'_>) {
+    assert!(is_json(body), "{format:?}: {}", String::from_utf8_lossy(body));
+    let request = wire(format).spec().request_in(Operation::Count, body);
+    let read = wire(format).read_request(request, head).map(|request| request.model.into_owned());
+    assert_eq!(read.as_deref().ok(), Some("m"), "{format:?}: {read:?}");
 }
 
 /// What a reader takes for an answer, every writer writes as JSON that its own reader takes; what is an error reaches
@@ -152,6 +165,10 @@ pub fn response(data: &[u8]) {
                     let again = wire(to).read_response(&translated.body).map(|_| ());
                     assert_eq!(again, Ok(()), "{from:?} -> {to:?}: {}", String::from_utf8_lossy(&translated.body));
                 }
+                Err(fault) => told(to, &fault),
+            }
+            match translate_counted(from, to, data) {
+                Ok(translated) => assert!(is_json(&translated.body), "{from:?} -> {to:?}: no JSON"),
                 Err(fault) => told(to, &fault),
             }
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! request   body  ─▶ format::read_request  ─▶ hub::Request  ─▶ format::write_request  ─▶ body  (+ losses)
 //! answer    body  ─▶ format::read_response ─▶ hub::Response ─▶ format::write_response ─▶ body  (+ losses)
+//! count     as a request, cut to what is counted                       ; its answer is one number
 //! stream    bytes ─▶ frame::sse ─▶ StreamReader ─▶ hub::Event ─▶ StreamWriter ─▶ bytes         (Transcoder)
 //! ```
 //!
@@ -31,7 +32,7 @@ pub mod translate;
 pub mod undo;
 
 pub use format::{
-    AnswerForms, Beginning, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField,
+    AnswerForms, Beginning, Counting, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField,
     ReasoningWish, Repeat, Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm,
     ToolChoices, ToolIds, Undo, WireFormat, ids_shown, wire,
 };
@@ -41,7 +42,10 @@ pub use naming::Naming;
 pub use opening::{Opening, Seen, passing_fault, whole_fault};
 pub use outcome::Outcome;
 pub use transcode::{Transcoder, Watch};
-pub use translate::{TranslatedRequest, TranslatedResponse, Wants, translate_request, translate_response, wants};
+pub use translate::{
+    TranslatedRequest, TranslatedResponse, Wants, translate_count, translate_counted, translate_request,
+    translate_response, wants,
+};
 
 /// A wire format: how a request, an answer, a stream and an error of one API family are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

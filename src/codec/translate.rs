@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Format;
 use crate::fit::fit;
-use crate::format::{Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, trim, wire};
+use crate::format::{Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, trim, wire};
 use crate::hub::{
     Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Losses, Reasoning, ReasoningForm, Request,
     Response, Stop,
@@ -53,6 +53,35 @@ pub fn translate_request(
     respell(from, &request, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, body, head), outgoing })
+}
+
+/// Translates a client's request for the number of tokens of a prompt. What bears on the answer alone has no place in it,
+/// which is no loss.
+///
+/// # Errors
+///
+/// The fault that the client shall be told: its request is wrong, or the target cannot count it.
+pub fn translate_count(
+    from: Format,
+    to: Format,
+    body: &[u8],
+    head: &RequestHead<'_>,
+    target: &Target<'_>,
+) -> Result<TranslatedRequest, Fault<'static>> {
+    let Some(counting) = wire(to).spec().counting else {
+        let message = format!("{} cannot be asked for a number of tokens.", wire(to).spec().title);
+        return Err(Fault::new(FaultKind::InvalidRequest, message).with_code("unsupported_operation"));
+    };
+    let held = wire(from).spec().held(body);
+    let request = held.as_ref().and_then(|member| body.get(member.value.clone())).unwrap_or(body);
+    let mut translated = translate_request(from, to, request, head, target)?;
+    let Outgoing { body, losses, .. } = &mut translated.outgoing;
+    losses.retain(|loss| counts(loss.field));
+    if let Some(member) = &held {
+        losses.move_into(&["/", &member.key].concat());
+    }
+    *body = counting.of(body, target).map_err(|error| crate::hub::Refusal::from(error).into_fault(body))?;
+    Ok(translated)
 }
 
 /// What a request has to do with tools and reasoning.
@@ -130,6 +159,9 @@ pub struct TranslatedResponse {
     pub outcome: Outcome,
 }
 
+/// Some servers put it before an answer.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Translates a provider's whole answer.
 ///
 /// # Errors
@@ -142,8 +174,7 @@ pub fn translate_response(
     reply: &Reply,
     undo: &Undo,
 ) -> Result<TranslatedResponse, Fault<'static>> {
-    // Some servers put a byte order mark before it.
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let mut losses = Losses::default();
     let mut response = read_whole(wire(provider), body, &mut |field, at, reason| losses.dropped(field, at, reason))?;
     for candidate in &mut response.candidates {
@@ -158,6 +189,28 @@ pub fn translate_response(
         outcome.note_dropped(loss.field);
     }
     Ok(TranslatedResponse { body: written, losses, outcome })
+}
+
+/// Translates a provider's answer to a request for a number of tokens. What some tell beside the number has no place
+/// elsewhere.
+///
+/// # Errors
+///
+/// The fault that the client shall be told: the body is no such answer.
+pub fn translate_counted(provider: Format, client: Format, body: &[u8]) -> Result<TranslatedResponse, Fault<'static>> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let none = JsonError { offset: 0, problem: Problem::Syntax("an answer of another kind") };
+    let (Some(read), Some(write)) = (wire(provider).spec().counting, wire(client).spec().counting) else {
+        return Err(unreadable(body, &none));
+    };
+    match read.read(body) {
+        Ok(total) => {
+            let outcome = Outcome { complete: true, ..Outcome::default() };
+            Ok(TranslatedResponse { body: write.write(total), losses: Losses::default(), outcome })
+        }
+        Err(_) if wire(provider).tells_error(body) => Err(told(wire(provider), body)),
+        Err(error) => Err(unreadable(body, &error)),
+    }
 }
 
 /// Says what an end comes to that is told in words of the provider's own, or not at all, for a `foreign` client.

@@ -61,6 +61,8 @@ pub struct Question {
     pub bytes: usize,
     /// A stream is wanted.
     pub stream: bool,
+    /// The number of its tokens is wanted, and no answer.
+    pub count: bool,
     /// What the body holds.
     pub needs: Needs,
     /// State in the body that only its maker can read, and the format in which it is.
@@ -106,7 +108,7 @@ pub struct HedgeNow {
 }
 
 impl Question {
-    /// Reads `model=…&client=…&bytes=…&stream=true&tools=true&images=true&documents=true&header.NAME=…`.
+    /// Reads `model=…&client=…&bytes=…&stream=true&count=true&tools=true&images=true&documents=true&header.NAME=…`.
     ///
     /// # Errors
     ///
@@ -122,6 +124,7 @@ impl Question {
                 "client" => question.client = value,
                 "bytes" => question.bytes = value.parse().map_err(|_| "`bytes` is a whole number\n".to_owned())?,
                 "stream" => question.stream = flag()?,
+                "count" => question.count = flag()?,
                 "tools" => question.needs.tools = flag()?,
                 "images" => question.needs.images = flag()?,
                 "documents" => question.needs.documents = flag()?,
@@ -129,8 +132,8 @@ impl Question {
                     Some(header) => question.headers.push((header.to_ascii_lowercase(), value)),
                     None => {
                         return Err(format!(
-                            "`{name}` is not known; ask with model, client, bytes, stream, tools, images, documents \
-                             and header.NAME\n"
+                            "`{name}` is not known; ask with model, client, bytes, stream, count, tools, images, \
+                             documents and header.NAME\n"
                         ));
                     }
                 },
@@ -294,7 +297,7 @@ impl Snapshot {
             needs: &needs,
         };
         let Lead { rule, route } = self.settings.lead(&ask)?;
-        let mut candidates = self.candidates(&route, question.state);
+        let mut candidates = self.candidates(&route, question);
         let tie = Tie { state: question.state, conversation: None };
         let key = route.affinity.key((&question.client, &question.model), header, || question.beginning);
         let order = self.order_at(&route, (key, question.bytes), Lineup::next_turn);
@@ -359,9 +362,13 @@ impl Snapshot {
         (!may).then(|| format!("the client `{}` may not use `{}`", question.client, question.model))
     }
 
-    /// Why a request with that state is not given to `target` now.
-    fn passed_over(&self, target: &routing::Target, state: Option<(Format, State)>) -> Option<String> {
-        if let Some((format, state)) = state.filter(|(_, state)| state.needed)
+    /// Why such a request is not given to `target` now.
+    fn passed_over(&self, target: &routing::Target, question: &Question) -> Option<String> {
+        let counts = |provider: &Arc<Provider>| provider.quirks.counting(provider.format).is_some();
+        if question.count && !self.settings.providers.get(&target.provider).is_some_and(counts) {
+            return Some("it counts no tokens".to_owned());
+        }
+        if let Some((format, state)) = question.state.filter(|(_, state)| state.needed)
             && !self.reads(target, format)
         {
             return Some(format!("it cannot be given `{}`, which only its maker can read", state.name));
@@ -375,8 +382,8 @@ impl Snapshot {
         Some(if whys.is_empty() { "it has no endpoint now".to_owned() } else { whys.join("; ") })
     }
 
-    /// The targets of `route`, as written, with what is known of them for a request with that state.
-    fn candidates(&self, route: &Route, state: Option<(Format, State)>) -> Vec<Candidate> {
+    /// The targets of `route`, as written, with what is known of them for such a request.
+    fn candidates(&self, route: &Route, question: &Question) -> Vec<Candidate> {
         let lineup = self.lineups.get(&route.name);
         let candidate = |target: &routing::Target| {
             let known =
@@ -387,7 +394,7 @@ impl Snapshot {
                 format: self.settings.providers.get(&target.provider).map(|provider| provider.format),
                 weight: target.weight,
                 price: target.price.map(|price| (price.input, price.output)),
-                skipped: self.passed_over(target, state),
+                skipped: self.passed_over(target, question),
                 endpoints: self
                     .pools
                     .get(&target.provider)

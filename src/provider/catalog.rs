@@ -96,6 +96,7 @@ pub fn find(kind: &str) -> Option<&'static Vendor> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Counts;
     use super::*;
 
     #[test]
@@ -178,7 +179,8 @@ mod tests {
         let mistral = find("mistral").unwrap();
         assert!(mistral.quirks().no_stream_options && mistral.quirks().legacy_max_tokens);
         assert_eq!(mistral.quirks().rename_fields.get("seed").map(String::as_str), Some("random_seed"));
-        assert_eq!(find("openai").unwrap().quirks(), Quirks::default());
+        let counts = Some(Counts::By(Format::OpenaiResponses));
+        assert_eq!(find("openai").unwrap().quirks(), Quirks { counts, ..Quirks::default() });
         let google = ["gemini", "vertex"].map(|kind| find(kind).unwrap().quirks().strip_fields);
         assert_eq!(google, [vec![], vec!["store".to_owned()]], "only the vendor's own address has it");
         let mut facts = tidegate_codec::Facts::default();

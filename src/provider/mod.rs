@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use layout::Layout;
-pub use quirks::{Quirks, SetQuirk};
-use tidegate_codec::Format;
+pub use quirks::{Counts, Quirks, SetQuirk};
+use tidegate_codec::{Format, Operation};
 
 use crate::limits::Rule;
 use crate::secret::Secret;
@@ -56,6 +56,19 @@ pub struct Provider {
     pub authorities: Option<Arc<Authorities>>,
     /// What of its format the server deviates from.
     pub quirks: Quirks,
+}
+
+impl Provider {
+    /// The format in which it is asked for `operation` by clients that speak `client`; `None` where it has no such
+    /// operation.
+    #[must_use]
+    pub fn serves(&self, operation: Operation, client: Format) -> Option<Format> {
+        match operation {
+            Operation::Generate => Some(self.format),
+            Operation::Count => self.quirks.counting(self.format),
+            Operation::SameFormat(_) => (self.format == client).then_some(client),
+        }
+    }
 }
 
 impl fmt::Debug for Provider {
@@ -301,6 +314,28 @@ impl fmt::Debug for Authorities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_counted_where_a_format_or_a_quirk_says_so() {
+        use Format::{AnthropicMessages, GeminiGenerate, OpenaiChat, OpenaiResponses};
+        for (kind, format, counts) in [
+            ("anthropic", AnthropicMessages, Some(AnthropicMessages)),
+            ("azure", OpenaiChat, None),
+            ("gemini", GeminiGenerate, Some(GeminiGenerate)),
+            ("llama-cpp", OpenaiChat, Some(AnthropicMessages)),
+            ("mistral", OpenaiChat, None),
+            ("openai", OpenaiChat, Some(OpenaiResponses)),
+            ("openai-compatible", OpenaiChat, None),
+            ("openai-responses", OpenaiResponses, Some(OpenaiResponses)),
+            ("vertex", GeminiGenerate, Some(GeminiGenerate)),
+        ] {
+            let vendor = catalog::find(kind).unwrap();
+            assert_eq!((vendor.format(), vendor.quirks().counting(format)), (format, counts), "{kind}");
+        }
+        let counting = |counts| Quirks { counts: Some(counts), ..Quirks::default() }.counting(AnthropicMessages);
+        assert_eq!(counting(Counts::Never), None);
+        assert_eq!(counting(Counts::By(OpenaiChat)), None, "it has no such path");
+    }
 
     #[test]
     fn an_endpoint_knows_its_paths_and_names() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_codec::{AnswerForms, Facts, FieldSet, ReasoningField, ToolChoices, ToolIds};
+use tidegate_codec::{AnswerForms, Facts, FieldSet, Format, ReasoningField, ToolChoices, ToolIds, wire};
 
 /// What a server deviates from its format in. The default is the format's own vendor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,6 +11,8 @@ use tidegate_codec::{AnswerForms, Facts, FieldSet, ReasoningField, ToolChoices, 
 pub struct Quirks {
     /// Is not the format's own vendor: it knows the older parts of the format and has extensions of its own.
     pub compatible: bool,
+    /// Counts the tokens of fields at the top of a request, and of no request as a whole.
+    pub flat_counts: bool,
     /// Keeps nothing: no files, no batches, nothing that is asked for again by its id.
     pub keeps_nothing: bool,
     /// Wants the limit as `max_tokens`, not `max_completion_tokens`.
@@ -35,12 +37,23 @@ pub struct Quirks {
     pub reasoning: Option<ReasoningField>,
     /// Ids of tool calls that it takes; `None` for what every vendor takes.
     pub tool_ids: Option<ToolIds>,
+    /// Where it counts the tokens of a request; `None` for its format's own path, if that has one.
+    pub counts: Option<Counts>,
     /// Request fields that it refuses.
     pub strip_fields: Vec<String>,
     /// Request fields that it calls otherwise, by the format's name.
     pub rename_fields: BTreeMap<String, String>,
     /// Items of the beta header that it takes; `None` for all, or for none of a server that is `compatible`.
     pub betas: Option<Vec<String>>,
+}
+
+/// Where a server counts the tokens of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counts {
+    /// Nowhere.
+    Never,
+    /// By this format's path, whichever it answers in.
+    By(Format),
 }
 
 /// Sets or clears one quirk.
@@ -51,8 +64,9 @@ const NEEDED: [&str; 5] = ["contents", "input", "messages", "model", "stream"];
 
 impl Quirks {
     /// Every quirk that is there or not, by its name in the config, with the way to set it.
-    pub const FLAGS: [(&'static str, SetQuirk); 9] = [
+    pub const FLAGS: [(&'static str, SetQuirk); 10] = [
         ("compatible", |quirks, on| quirks.compatible = on),
+        ("flat_counts", |quirks, on| quirks.flat_counts = on),
         ("keeps_nothing", |quirks, on| quirks.keeps_nothing = on),
         ("legacy_max_tokens", |quirks, on| quirks.legacy_max_tokens = on),
         ("no_developer_role", |quirks, on| quirks.no_developer_role = on),
@@ -81,11 +95,30 @@ impl Quirks {
     /// The values of `tool_ids`.
     pub const TOOL_IDS: [(&'static str, ToolIds); 2] = [("portable", ToolIds::Portable), ("alnum9", ToolIds::Alnum9)];
 
+    /// The values of `counts`.
+    pub const COUNTS: [(&'static str, Counts); 4] = [
+        ("none", Counts::Never),
+        ("anthropic_messages", Counts::By(Format::AnthropicMessages)),
+        ("gemini_generate", Counts::By(Format::GeminiGenerate)),
+        ("openai_responses", Counts::By(Format::OpenaiResponses)),
+    ];
+
     /// True if `name` can be a field that a server refuses or renames.
     #[must_use]
     pub fn may_name(name: &str) -> bool {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         (1..=64).contains(&name.len()) && name.chars().all(plain) && !NEEDED.contains(&name)
+    }
+
+    /// The format in which a server of `own` counts the tokens of a request; `None` where it counts none.
+    #[must_use]
+    pub fn counting(&self, own: Format) -> Option<Format> {
+        let format = match self.counts {
+            None => own,
+            Some(Counts::By(format)) => format,
+            Some(Counts::Never) => return None,
+        };
+        wire(format).spec().counting.map(|_| format)
     }
 
     /// Those that hold, as one would write them.
@@ -100,6 +133,7 @@ impl Quirks {
             said("structured", self.structured, &Self::STRUCTURED),
             said("reasoning", self.reasoning, &Self::REASONING),
             said("tool_ids", self.tool_ids, &Self::TOOL_IDS),
+            said("counts", self.counts, &Self::COUNTS),
             listed("strip_fields", &self.strip_fields),
             listed("rename_fields", self.rename_fields.iter().map(|(own, name)| format!("{own}: {name}"))),
             self.betas.as_ref().map(|betas| format!("betas: [{}]", betas.join(", "))),
@@ -112,6 +146,9 @@ impl Quirks {
         // Fields that are named one by one are taken out of any request; the rest is read and cut only where the server
         // is known to deviate. What it keeps says nothing of its answers.
         let named = Self {
+            // What counts says nothing of what answers.
+            flat_counts: self.flat_counts,
+            counts: self.counts,
             keeps_nothing: self.keeps_nothing,
             strip_fields: self.strip_fields.clone(),
             rename_fields: self.rename_fields.clone(),
@@ -119,6 +156,7 @@ impl Quirks {
             ..Self::default()
         };
         facts.exact = *self == named;
+        facts.flat_counts = self.flat_counts;
         facts.legacy_max_tokens = self.legacy_max_tokens;
         facts.stream_options = !self.no_stream_options;
         facts.developer_role &= !self.no_developer_role;
@@ -165,6 +203,7 @@ pub(super) struct Written {
     structured: Option<String>,
     reasoning: Option<String>,
     tool_ids: Option<String>,
+    counts: Option<String>,
     strip_fields: Vec<String>,
     rename_fields: BTreeMap<String, String>,
 }
@@ -177,6 +216,7 @@ impl Written {
             structured: meaning(self.structured.as_ref(), &Quirks::STRUCTURED),
             reasoning: meaning(self.reasoning.as_ref(), &Quirks::REASONING),
             tool_ids: meaning(self.tool_ids.as_ref(), &Quirks::TOOL_IDS),
+            counts: meaning(self.counts.as_ref(), &Quirks::COUNTS),
             strip_fields: self.strip_fields.clone(),
             rename_fields: self.rename_fields.clone(),
             ..Quirks::default()
@@ -198,10 +238,27 @@ impl Written {
             && read.structured.is_some() == self.structured.is_some()
             && read.reasoning.is_some() == self.reasoning.is_some()
             && read.tool_ids.is_some() == self.tool_ids.is_some()
+            && read.counts.is_some() == self.counts.is_some()
             && self.strip_fields.iter().chain(self.rename_fields.keys()).all(|name| Quirks::may_name(name))
     }
 }
 
 fn meaning<T: Copy>(word: Option<&String>, words: &[(&'static str, T)]) -> Option<T> {
     words.iter().find(|(name, _)| Some(*name) == word.map(String::as_str)).map(|(_, meaning)| *meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A format that counts tokens is one that a server may count them in.
+    #[test]
+    fn every_format_that_counts_can_be_named() {
+        let named = Quirks::COUNTS.map(|(name, _)| name);
+        for format in Format::ALL {
+            let counts = wire(format).spec().counting.is_some();
+            assert_eq!(named.contains(&format.name()), counts, "{}", format.name());
+            assert_eq!(meaning(Some(&format.name().to_owned()), &Quirks::COUNTS), counts.then_some(Counts::By(format)));
+        }
+    }
 }

@@ -22,8 +22,9 @@ use super::refuse::{self, Rejection};
 use super::services;
 use crate::config::{self, Caller, Lead, Snapshot};
 use crate::observe::{self, Endpoint};
+use crate::provider::Provider;
 use crate::provider::services::stays_below;
-use crate::routing::Ask;
+use crate::routing::{Ask, Route};
 
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
@@ -159,10 +160,7 @@ fn endpoint_of(place: &Place) -> Endpoint {
         }
         Place::Api(format, operation, _) => {
             let spec = wire(*format).spec();
-            let path = match operation {
-                Operation::Generate => Some(spec.path),
-                Operation::SameFormat(at) => spec.same_format_paths.get(*at).copied(),
-            };
+            let path = spec.path_of(*operation);
             Endpoint::ALL.into_iter().find(|known| Some(known.path()) == path).unwrap_or_default()
         }
     }
@@ -320,8 +318,9 @@ async fn take_in(
         return Err(invalid(Refusal::of("model", "the name of a model is missing"), &body));
     };
     let spec = wire(format).spec();
+    let request = spec.request_in(operation, &body);
     let own = |name: Option<&'static str>| name.and_then(|name| header(session, name));
-    let needs = || config::needs(format, &body, (own(spec.version_header), own(spec.beta_header)));
+    let needs = || config::needs(format, request, (own(spec.version_header), own(spec.beta_header)));
     let ask = Ask {
         model,
         client: caller.name(),
@@ -330,15 +329,11 @@ async fn take_in(
         stream: envelope.stream,
         needs: &needs,
     };
-    let lead = Some(model).filter(|model| is_name(model)).and_then(|_| snapshot.settings.lead(&ask));
-    let Lead { rule: _, route } = lead.ok_or_else(|| unknown_model(model))?;
-    if !caller.may_use(model) {
-        return Err(forbidden_model(model));
-    }
-    exchange.trail.route = Some(Arc::clone(&route.name));
-    let beginning = || Some(spec.beginning(&body));
+    let route = route_of(exchange, (&snapshot, &caller), (format, operation), &ask)?;
+    let beginning = || Some(spec.beginning(request));
     let affinity = route.affinity.key((caller.name(), model), |name| header(session, name), beginning);
-    let tie = snapshot.tie(&route, caller.name(), (format, &body));
+    let tie = snapshot.tie(&route, caller.name(), (format, request));
+    let stream = line.stream.or(envelope.stream.then_some(Framing::Events));
     Ok(Admitted {
         affinity,
         tie,
@@ -346,7 +341,7 @@ async fn take_in(
         betas: own_header(session, wire(format).spec().beta_header),
         format,
         task: Task::Format(operation),
-        stream: line.stream.or(envelope.stream.then_some(Framing::Events)),
+        stream: stream.filter(|_| operation == Operation::Generate),
         caller,
         room,
         envelope,
@@ -354,6 +349,40 @@ async fn take_in(
         body,
         snapshot,
     })
+}
+
+/// The configured model that serves what is asked for, with those of its targets that have the operation.
+fn route_of(
+    exchange: &mut Exchange,
+    (snapshot, caller): (&Snapshot, &Caller),
+    (format, operation): (Format, Operation),
+    ask: &Ask<'_>,
+) -> Result<Arc<Route>, Rejection> {
+    let lead = Some(ask.model).filter(|model| is_name(model)).and_then(|_| snapshot.settings.lead(ask));
+    let Lead { rule: _, route } = lead.ok_or_else(|| unknown_model(ask.model))?;
+    if !caller.may_use(ask.model) {
+        return Err(forbidden_model(ask.model));
+    }
+    exchange.trail.route = Some(Arc::clone(&route.name));
+    let serves = |provider: &Provider| provider.serves(operation, format).is_some();
+    let route = snapshot.settings.narrowed(route, serves);
+    route.ok_or_else(|| Rejection::new(unserved(operation, format, ask.model)))
+}
+
+/// What is said of `operation` where no target of `model` has it.
+pub(super) fn unserved(operation: Operation, format: Format, model: &str) -> Fault<'static> {
+    let title = |format: Format| wire(format).spec().title;
+    let (what, who) = match operation {
+        Operation::Generate => ("answers", title(format).to_owned()),
+        Operation::Count => {
+            let counting = Format::ALL.into_iter().filter(|format| wire(*format).spec().counting.is_some());
+            let titles = counting.map(title).collect::<Vec<_>>().join(", ");
+            ("counts tokens", format!("{titles}, or one whose `quirks.counts` names one of these"))
+        }
+        Operation::SameFormat(_) => ("serves this", title(format).to_owned()),
+    };
+    let message = format!("No target of the model `{}` {what}: it takes a provider that speaks {who}.", shorten(model));
+    Fault::new(FaultKind::InvalidRequest, message).with_code("unsupported_operation").with_param("model")
 }
 
 pub(super) fn invalid(refusal: Refusal, body: &[u8]) -> Rejection {

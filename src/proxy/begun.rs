@@ -63,6 +63,7 @@ impl Shown {
                 let keeps = match operation {
                     Operation::Generate => state.answers,
                     Operation::SameFormat(_) => state.made,
+                    Operation::Count => false,
                 };
                 (state.ids.get(..1).filter(|_| keeps)?, formats)
             }

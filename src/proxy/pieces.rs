@@ -9,10 +9,11 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{
-    Gatherer, Naming, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_response, wire,
+    Gatherer, Naming, Operation, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_counted,
+    translate_response, wire,
 };
 
-use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Trail};
+use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail};
 use super::receive::fault_for;
 use super::refuse::is_our_key;
 use super::{begun, fail, late, names, refuse, silence};
@@ -288,7 +289,12 @@ fn whole(trail: &mut Trail, sending: &mut Sending, collected: &mut Collected) ->
     let bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Ok(Bytes::new()) };
     let client = sending.admitted.format;
-    let translated = translate_response(attempt.format, client, &bytes, &attempt.reply, &attempt.undo);
+    let translated = match sending.admitted.task {
+        Task::Format(Operation::Count) => translate_counted(attempt.format, client, &bytes),
+        Task::Format(_) | Task::Service(_) => {
+            translate_response(attempt.format, client, &bytes, &attempt.reply, &attempt.undo)
+        }
+    };
     give(trail, sending, translated)
 }
 

@@ -142,11 +142,13 @@ fn answer_mode(
         kind: MediaType::of(&head.headers),
         wanted: (operation == Operation::Generate && !passes_array).then_some(admitted.envelope.stream),
     };
-    // What was done to a request within one format must be undone in its answer too.
-    let passes = attempt.format == admitted.format && attempt.undo == Undo::default() && !reframed;
+    // What was done to a request within one format must be undone in its answer too, but for a number.
+    let as_it_is = attempt.undo == Undo::default() || operation == Operation::Count;
+    let passes = attempt.format == admitted.format && as_it_is && !reframed;
     match reshape_mode(&shape, admitted.format, attempt) {
         Some(mode) => Some(mode),
         None if passes => pass_mode(&shape, admitted, attempt),
+        None if operation == Operation::Count => count_mode(&shape),
         None => translate_mode(&shape, admitted.format, attempt),
     }
 }
@@ -226,6 +228,15 @@ fn translate_mode(shape: &Shape, client: Format, attempt: &mut Attempt) -> Optio
         _ if shape.kind == MediaType::Events => Some(Mode::Stream(transcoder(client, attempt))),
         _ if shape.wanted == Some(false) && shape.kind != MediaType::Other => Some(Mode::Whole(Collected::default())),
         // Neither a stream nor JSON where a stream was asked for: a success that the client could not read.
+        _ => Some(no_answer(shape.status)),
+    }
+}
+
+/// The provider tells a number of tokens in another format than the client's.
+fn count_mode(shape: &Shape) -> Option<Mode> {
+    match (shape.status, &shape.kind) {
+        (204 | 205 | 304, _) => None,
+        (..300, MediaType::Json | MediaType::Unsaid) => Some(Mode::Whole(Collected::default())),
         _ => Some(no_answer(shape.status)),
     }
 }

@@ -13,9 +13,11 @@ use tidegate_codec::hub::{Action, Fault, FaultKind, Field, Losses, Place};
 use tidegate_codec::json::{Envelope, Text, guard, splice};
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{
-    Facts, Format, Framing, Line, Operation, Reply, RequestHead, Target, Undo, translate_request, wants, wire,
+    Facts, Format, Framing, Line, Operation, Reply, RequestHead, Target, TranslatedRequest, Undo, translate_count,
+    translate_request, wants, wire,
 };
 
+use super::admit::unserved;
 use super::exchange::{Admitted, Attempt, Exchange, Phase, Sending, Task, Trail};
 use super::hedge;
 use super::late;
@@ -236,7 +238,8 @@ pub(super) struct Prepared {
 /// The request cannot be said in the target's format.
 pub(super) fn prepare(admitted: &Admitted, step: Step, request_id: &str) -> Result<Prepared, Fault<'static>> {
     let known = admitted.snapshot.known(&step.provider, &step.model);
-    let target = Aim { format: format_for(admitted, &step, &known), facts: known.facts.clone() };
+    let format = format_for(admitted, &step, &known)?;
+    let target = Aim { format, facts: known.facts.clone() };
     let same = target.format == admitted.format;
     let sealed = Seal::may_be_in(&admitted.body);
     let rewritten = || sealed || wire(admitted.format).must_be_rewritten(&admitted.body, &target.facts);
@@ -247,8 +250,8 @@ pub(super) fn prepare(admitted: &Admitted, step: Step, request_id: &str) -> Resu
             prepared.attempt.format = own;
             Ok(prepared)
         }
-        Task::Format(Operation::SameFormat(_)) if same => passed(admitted, step, &target.facts, sealed),
-        Task::Format(Operation::Generate) if same && !rewritten() => passed(admitted, step, &target.facts, false),
+        Task::Format(Operation::SameFormat(_)) => passed(admitted, step, &target.facts, sealed),
+        Task::Format(_) if same && !rewritten() => passed(admitted, step, &target.facts, false),
         Task::Format(operation) => translated(admitted, operation, (step, target), request_id),
     }
 }
@@ -259,22 +262,37 @@ struct Aim {
     facts: Facts,
 }
 
-/// The provider's own format, or the vendor's other one where the model wants that.
-fn format_for(admitted: &Admitted, step: &Step, known: &Model) -> Format {
-    let own = step.provider.format;
-    if !matches!(admitted.task, Task::Format(Operation::Generate)) {
-        return own;
+/// The provider's own format, or the vendor's other one where the model wants that, or where the operation is there alone.
+///
+/// # Errors
+///
+/// The provider has no such operation.
+fn format_for(admitted: &Admitted, step: &Step, known: &Model) -> Result<Format, Fault<'static>> {
+    let operation = match admitted.task {
+        Task::Service(_) => return Ok(step.provider.format),
+        Task::Format(operation) => operation,
+    };
+    let model = admitted.envelope.model.as_deref().unwrap_or_default();
+    let own = step.provider.serves(operation, admitted.format);
+    let own = own.ok_or_else(|| unserved(operation, admitted.format, model))?;
+    if operation != Operation::Generate {
+        return Ok(own);
     }
     let wants = || {
         let wants = wants(admitted.format, &admitted.body, &head_of(admitted));
         // A body that cannot be read is refused, in whichever format.
         wants.map_or((false, None), |wants| (wants.tools, wants.reasoning))
     };
-    known.responses.detour(own, wants).unwrap_or(own)
+    Ok(known.responses.detour(own, wants).unwrap_or(own))
 }
 
 fn can_be_read(admitted: &Admitted) -> bool {
-    wire(admitted.format).read_request(&admitted.body, &head_of(admitted)).is_ok()
+    let format = wire(admitted.format);
+    let request = match admitted.task {
+        Task::Format(operation) => format.spec().request_in(operation, &admitted.body),
+        Task::Service(_) => &admitted.body,
+    };
+    format.read_request(request, &head_of(admitted)).is_ok()
 }
 
 /// What belongs to the client's request beside its body.
@@ -290,8 +308,8 @@ fn head_of(admitted: &Admitted) -> RequestHead<'_> {
 /// A request within a format: as it came, but for fields that the provider refuses.
 ///
 /// A conversation that began with a provider of another format holds that provider's state in envelopes. No provider
-/// takes those, so a body that is `sealed` cannot pass as it is: a request for an answer is read and written, and each
-/// envelope opened or left out; of any other request only the envelopes are.
+/// takes those, so a body that is `sealed` cannot pass as it is: a request for an answer, or for its number of tokens, is
+/// read and written, and each envelope opened or left out; of any other request only the envelopes are.
 fn passed(admitted: &Admitted, step: Step, facts: &Facts, sealed: bool) -> Result<Prepared, Fault<'static>> {
     let mut losses = Losses::default();
     let format = wire(admitted.format);
@@ -383,6 +401,9 @@ fn same_format(admitted: &Admitted, step: Step) -> Prepared {
     Prepared { attempt: attempt(step, admitted.format, body, reply), losses: Vec::new(), translated: None }
 }
 
+/// Translates a request of the first format into the second.
+type Translate = fn(Format, Format, &[u8], &RequestHead<'_>, &Target<'_>) -> Result<TranslatedRequest, Fault<'static>>;
+
 fn translated(
     admitted: &Admitted,
     operation: Operation,
@@ -391,15 +412,6 @@ fn translated(
 ) -> Result<Prepared, Fault<'static>> {
     let Aim { format, mut facts } = aim;
     let provider = Arc::clone(&step.provider);
-    if let Operation::SameFormat(_) = operation {
-        let message = format!(
-            "The model `{}` is served by a provider of another format, which has no such operation.",
-            admitted.envelope.model.as_deref().unwrap_or_default()
-        );
-        return Err(Fault::new(FaultKind::InvalidRequest, message)
-            .with_code("unsupported_operation")
-            .with_param("model"));
-    }
     if let Some(max_output) = admitted.route.max_output {
         facts.max_output = u64::from(max_output);
     }
@@ -408,7 +420,11 @@ fn translated(
     let own_version = if same { admitted.api_version.as_deref() } else { None };
     let api_version = own_version.or_else(|| version_of(&provider));
     let target = Target { model: &step.model, facts: &facts, api_version };
-    let mut result = translate_request(admitted.format, format, &admitted.body, &head_of(admitted), &target)?;
+    let translate: Translate = match operation {
+        Operation::Count => translate_count,
+        Operation::Generate | Operation::SameFormat(_) => translate_request,
+    };
+    let mut result = translate(admitted.format, format, &admitted.body, &head_of(admitted), &target)?;
     let now = clock::unix_now();
     result.reply.created = now.as_secs();
     // Clients name requests, and some name all of theirs alike.

@@ -27,6 +27,10 @@ differ, the request goes through the hub (`src/codec/hub`) and is written in the
 other way. What the other format cannot carry is never dropped silently: it stands in the loss report (header
 `x-tidegate-loss`, metric `gateway_translation_dropped_fields_total`, access log, `tidegate explain`), and a route with
 `on_loss: refuse` answers 400 instead.
+
+Requests for the number of tokens of a prompt are translated as the request that they count, without what bears on the answer
+alone (limits, sampling, storage and the like), which is no loss: the three formats that have such a path reach each other's
+providers, and those of Chat Completions that count in another format (`quirks.counts`, as OpenAI by its Responses).
 ";
 
 const CLIENTS: &str = "
@@ -48,6 +52,9 @@ fn page() -> String {
         let spec = wire(format).spec();
         let _ = write!(page, "\n## {} (`{}`)\n\n", spec.title, format.name());
         let _ = writeln!(page, "* path: `POST {}`", spec.path);
+        if let Some(counting) = spec.counting {
+            let _ = writeln!(page, "* path that counts the tokens of a request: `POST {}`", counting.path);
+        }
         for path in spec.same_format_paths {
             let _ = writeln!(page, "* path that only a provider of the same format serves: `POST {path}`");
         }

@@ -42,6 +42,8 @@ pub struct Facts {
     pub structured_with_tools: bool,
     /// Takes images and documents in a tool's result (Gemini).
     pub rich_results: bool,
+    /// Counts tokens of fields at the top of a request, and of no request as a whole (Gemini).
+    pub flat_counts: bool,
     /// Takes penalties other than 0 (Gemini).
     pub penalties: bool,
     /// Tells log probabilities (Gemini).
@@ -134,6 +136,7 @@ impl Default for Facts {
             json_schema: true,
             structured_with_tools: true,
             rich_results: true,
+            flat_counts: false,
             penalties: true,
             logprobs: true,
             candidates: true,

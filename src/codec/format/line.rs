@@ -21,6 +21,8 @@ const MODEL_TAIL: &str = "model}";
 pub enum Operation {
     /// An answer of a model: translated where formats differ.
     Generate,
+    /// The number of tokens of such a request, see [`Counting`](super::Counting): translated where formats differ.
+    Count,
     /// A path of the client's format that only a provider of the same format can serve; its position in
     /// [`Spec::same_format_paths`].
     SameFormat(usize),
@@ -79,32 +81,42 @@ impl Spec {
     #[must_use]
     pub fn find<'p>(&self, path: &'p str, query: Option<&str>) -> Option<(Operation, Line<'p>)> {
         let Some(addressing) = self.addressing else {
-            let same = || self.same_format_paths.iter().position(|known| *known == path).map(Operation::SameFormat);
-            let operation = if path == self.path { Some(Operation::Generate) } else { same() };
-            return operation.map(|operation| (operation, Line::default()));
+            let found = self.paths().find(|(_, known)| *known == path);
+            return found.map(|(operation, _)| (operation, Line::default()));
         };
         let line = |model: Cow<'p, str>, stream| Line { model: Some(model), stream };
         let find = |template: &str| addressing.model_in(template, path);
-        if let Some(model) = find(self.path) {
-            return Some((Operation::Generate, line(model, None)));
-        }
         if let Some(model) = find(addressing.stream_path) {
             let events = query.unwrap_or_default().split('&').any(|pair| pair == addressing.events_query);
             let framing = if events { Framing::Events } else { Framing::JsonArray };
             return Some((Operation::Generate, line(model, Some(framing))));
         }
-        let same = self.same_format_paths.iter().enumerate();
-        same.into_iter().find_map(|(at, known)| Some((Operation::SameFormat(at), line(find(known)?, None))))
+        self.paths().find_map(|(operation, known)| Some((operation, line(find(known)?, None))))
     }
 
-    /// The path and query to ask a provider for, behind its base path; `stream` is how a stream is wanted.
+    /// The path of `operation`; `None` where the format has no such operation.
+    #[must_use]
+    pub fn path_of(&self, operation: Operation) -> Option<&'static str> {
+        match operation {
+            Operation::Generate => Some(self.path),
+            Operation::Count => self.counting.map(|counting| counting.path),
+            Operation::SameFormat(at) => self.same_format_paths.get(at).copied(),
+        }
+    }
+
+    /// What can be asked for, and by which path.
+    fn paths(&self) -> impl Iterator<Item = (Operation, &'static str)> {
+        let same = (0..self.same_format_paths.len()).map(Operation::SameFormat);
+        let all = [Operation::Generate, Operation::Count].into_iter().chain(same);
+        all.filter_map(|operation| Some((operation, self.path_of(operation)?)))
+    }
+
+    /// The path and query to ask a provider for, behind its base path; `stream` is how a stream of an answer is wanted.
     #[must_use]
     pub fn request_line(&self, operation: Operation, model: &str, stream: Option<Framing>) -> Cow<'static, str> {
-        let path = match operation {
-            Operation::Generate => self.path,
-            Operation::SameFormat(at) => self.same_format_paths.get(at).copied().unwrap_or(self.path),
-        };
+        let path = self.path_of(operation).unwrap_or(self.path);
         let Some(addressing) = self.addressing else { return Cow::Borrowed(path) };
+        let stream = stream.filter(|_| operation == Operation::Generate);
         let path = if stream.is_some() { addressing.stream_path } else { path };
         let name = model.strip_prefix(Addressing::FOLDER).unwrap_or(model);
         let mut line = path.replace(MODEL, &as_segment(name));
@@ -192,7 +204,7 @@ pub fn as_segment(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PromptFields, StateFields};
+    use super::super::{Counting, PromptFields, StateFields};
     use super::*;
     use crate::Format;
 
@@ -209,7 +221,14 @@ mod tests {
         format: Format::OpenaiChat,
         title: "",
         path: "/v1beta/models/{model}:generateContent",
-        same_format_paths: &["/v1beta/models/{model}:countTokens"],
+        counting: Some(&Counting {
+            path: "/v1beta/models/{model}:countTokens",
+            fields: &[],
+            whole: None,
+            total: "",
+            kind: None,
+        }),
+        same_format_paths: &["/v1beta/models/{model}:embedContent"],
         addressing: Some(&ADDRESSING),
         repeated: &[],
         prompt: PromptFields { before: &[], turns: "" },
@@ -240,7 +259,8 @@ mod tests {
         check("/v1beta/models/g:streamGenerateContent", Some((generate, "g", Some(Framing::JsonArray))));
         check("/v1/models/g:streamGenerateContent?key=k&alt=sse", Some((generate, "g", Some(Framing::Events))));
         check("/v1beta/models/a%2Fb:8b:generateContent", Some((generate, "a/b:8b", None)));
-        check("/v1beta/models/g:countTokens", Some((Operation::SameFormat(0), "g", None)));
+        check("/v1beta/models/g:countTokens", Some((Operation::Count, "g", None)));
+        check("/v1/models/g:embedContent", Some((Operation::SameFormat(0), "g", None)));
         for nowhere in ["/v1beta/models/:generateContent", "/v1beta/models/g", "/v2/models/g:generateContent", "/"] {
             check(nowhere, None);
         }
@@ -255,7 +275,8 @@ mod tests {
         check(generate, "g-2.5", None, "/v1beta/models/g-2.5:generateContent");
         check(generate, "models/g", Some(Framing::Events), "/v1beta/models/g:streamGenerateContent?alt=sse");
         check(generate, "a/b", Some(Framing::JsonArray), "/v1beta/models/a%2Fb:streamGenerateContent");
-        check(Operation::SameFormat(0), "g?x#y", None, "/v1beta/models/g%3Fx%23y:countTokens");
+        check(Operation::SameFormat(0), "g?x#y", None, "/v1beta/models/g%3Fx%23y:embedContent");
+        check(Operation::Count, "g", Some(Framing::Events), "/v1beta/models/g:countTokens");
     }
 
     #[test]
@@ -302,9 +323,9 @@ mod tests {
             if spec.addressing.is_none() {
                 assert_eq!(spec.find(spec.path, None), Some((Operation::Generate, Line::default())));
                 assert_eq!(spec.request_line(Operation::Generate, "m", Some(Framing::Events)), spec.path);
-                for (at, path) in spec.same_format_paths.iter().enumerate() {
-                    assert_eq!(spec.find(path, Some("a=b")).map(|found| found.0), Some(Operation::SameFormat(at)));
-                    assert_eq!(spec.request_line(Operation::SameFormat(at), "m", None), *path);
+                for (operation, path) in spec.paths() {
+                    assert_eq!(spec.find(path, Some("a=b")).map(|found| found.0), Some(operation));
+                    assert_eq!(spec.request_line(operation, "m", None), path);
                 }
             }
         }

@@ -15,6 +15,7 @@ pub mod anthropic_messages;
 mod arguments;
 mod beginning;
 mod closed;
+mod count;
 mod depth;
 pub(crate) mod effort;
 mod facts;
@@ -33,6 +34,8 @@ pub(crate) mod trim;
 
 pub(crate) use arguments::of_answer;
 pub use beginning::{Beginning, PromptFields};
+pub(crate) use count::counts;
+pub use count::{Counting, Whole};
 pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices, ToolIds};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
 pub use settings::Settings;
@@ -64,7 +67,7 @@ pub trait WireFormat: Sync {
     fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal>;
 
     /// A request on one of [`Spec::same_format_paths`], without state that is in an envelope of another maker and with
-    /// our own out of it; every other byte as it was. A format without such paths has nothing to do.
+    /// our own out of it; every other byte as it was. A format whose requests there hold none has nothing to do.
     ///
     /// # Errors
     ///
@@ -239,6 +242,8 @@ pub struct Spec {
     pub title: &'static str,
     /// Path of its requests, behind the base path; `{model}` in it stands for the model's name.
     pub path: &'static str,
+    /// How it counts the tokens of a request; `None` where it has no such operation.
+    pub counting: Option<&'static Counting>,
     /// Other paths of the format, which only a provider of the same format can serve: passed on byte for byte.
     pub same_format_paths: &'static [&'static str],
     /// How paths name the model and the stream; `None` where the body does. [`Spec::find`] and [`Spec::request_line`]

@@ -128,6 +128,22 @@ impl Losses {
         }
     }
 
+    /// Leaves out those that are none after all.
+    pub fn retain(&mut self, is_one: impl Fn(&Loss) -> bool) {
+        self.list.retain(is_one);
+    }
+
+    /// Puts `place` before every pointer into a document that is the value there of another one.
+    pub fn move_into(&mut self, place: &str) {
+        for loss in &mut self.list {
+            if let Place::Pointer(pointer) = &mut loss.place
+                && (pointer.is_empty() || pointer.starts_with('/'))
+            {
+                *pointer = Cow::Owned([place, pointer].concat());
+            }
+        }
+    }
+
     /// The header's value: `action:pointer` items, at most `limit` bytes, `+n` for those that found no room.
     ///
     /// Call [`resolve`](Self::resolve) first. Bytes that a header may not hold are percent-encoded.
@@ -313,6 +329,18 @@ mod tests {
         losses.resolve(document);
         assert_eq!(losses.header(1000), "dropped:/seed, converted:/messages/0/x%20y, dropped:/logit_bias");
         assert_eq!(losses.header(24), "dropped:/seed, +2");
+    }
+
+    #[test]
+    fn places_are_told_of_the_document_around() {
+        let mut losses = Losses::default();
+        for place in ["/seed", "anthropic-beta", ""] {
+            losses.add(Field::Seed, Action::Dropped, Place::Pointer(place.into()), "");
+        }
+        losses.add(Field::Stop, Action::Converted, Place::Pointer("/stop".into()), "");
+        losses.move_into("/request");
+        losses.retain(|loss| loss.field != Field::Stop);
+        assert_eq!(losses.header(99), "dropped:/request/seed, dropped:anthropic-beta, dropped:/request");
     }
 
     #[test]

@@ -436,6 +436,7 @@ fn quirks(fields: &Fields<'_>, vendor: &Vendor) -> Quirks {
     quirks.structured = fields.choice("structured", &Quirks::STRUCTURED).or(quirks.structured);
     quirks.reasoning = fields.choice("reasoning", &Quirks::REASONING).or(quirks.reasoning);
     quirks.tool_ids = fields.choice("tool_ids", &Quirks::TOOL_IDS).or(quirks.tool_ids);
+    quirks.counts = fields.choice("counts", &Quirks::COUNTS).or(quirks.counts);
     if let Some(items) = fields.list("strip_fields") {
         quirks.strip_fields =
             items.iter().filter_map(|item| field_name(&Text::of(item, fields.problems())?, &fields)).collect();

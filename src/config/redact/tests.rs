@@ -34,6 +34,7 @@ providers:
     adaptive: {}
     quirks:
       compatible: true
+      flat_counts: true
       keeps_nothing: true
       legacy_max_tokens: true
       no_developer_role: true
@@ -46,6 +47,7 @@ providers:
       structured: none
       reasoning: none
       tool_ids: alnum9
+      counts: none
       strip_fields: [user]
       rename_fields: {seed: random_seed}
       betas: [x]

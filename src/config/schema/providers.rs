@@ -275,6 +275,12 @@ pub(in crate::config) static QUIRKS: Section = Section {
              server of Anthropic Messages is sent only the fields that every such server takes.",
         ),
         field(
+            "flat_counts",
+            "`true` or `false`",
+            Otherwise("by kind"),
+            "It counts the tokens of fields at the top of a request, and of no request as a whole (Gemini on Vertex AI).",
+        ),
+        field(
             "keeps_nothing",
             "`true` or `false`",
             Otherwise("by kind"),
@@ -330,6 +336,13 @@ pub(in crate::config) static QUIRKS: Section = Section {
             "`portable` or `alnum9`",
             Otherwise("by kind, or `portable`"),
             "Which ids of tool calls it takes: `alnum9` sends ids of nine letters and digits, the same for the same id.",
+        ),
+        field(
+            "counts",
+            "`none`, `anthropic_messages`, `gemini_generate` or `openai_responses`",
+            Otherwise("by kind, or its own format's path"),
+            "By which format's path it counts the tokens of a request, where that is not its own format's; a target that counts \
+             none is passed over by requests for a number of tokens.",
         ),
         field(
             "strip_fields",

@@ -7,14 +7,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Facts, FieldSet, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter,
-    Target, WireFormat,
+    Counting, Facts, FieldSet, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader,
+    StreamWriter, Target, WireFormat,
 };
 use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
-use crate::seal::Seal;
 
 mod arrange;
 mod block_write;
@@ -35,7 +34,6 @@ mod schema_cycle;
 mod stop;
 mod stream_read;
 mod stream_write;
-mod strip;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -52,11 +50,35 @@ mod write_tools;
 #[derive(Debug)]
 pub struct AnthropicMessages;
 
+/// <https://platform.claude.com/docs/en/api/messages-count-tokens>: no limit and no way of choosing words; the fields behind
+/// `messages` are those of the beta.
+const COUNTING: Counting = Counting {
+    path: "/v1/messages/count_tokens",
+    fields: &[
+        "model",
+        "cache_control",
+        "output_config",
+        "speed",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "system",
+        "messages",
+        "compaction",
+        "context_management",
+        "mcp_servers",
+    ],
+    whole: None,
+    total: "input_tokens",
+    kind: None,
+};
+
 const SPEC: Spec = Spec {
     format: Format::AnthropicMessages,
     title: "Anthropic Messages",
     path: "/v1/messages",
-    same_format_paths: &["/v1/messages/count_tokens"],
+    counting: Some(&COUNTING),
+    same_format_paths: &[],
     addressing: None,
     repeated: &[],
     prompt: PromptFields { before: &["system", "tools"], turns: "messages" },
@@ -189,10 +211,6 @@ impl WireFormat for AnthropicMessages {
 
     fn write_request(&self, request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
         write_request::write(request, target, out)
-    }
-
-    fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
-        strip::strip(body, seal, losses)
     }
 
     fn trim(&self, body: &[u8], facts: &Facts, losses: &mut Losses) -> Result<Option<Vec<u8>>, JsonError> {

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Addressing, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader, StreamWriter,
-    Target, WireFormat,
+    Addressing, Counting, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader,
+    StreamWriter, Target, Whole, WireFormat,
 };
 use crate::Format;
 use crate::frame::sse::Frame;
@@ -68,6 +68,7 @@ const ADDRESSING: Addressing = Addressing {
         &["model"],
         &["requests", "model"],
         &["generateContentRequest", "model"],
+        &["generate_content_request", "model"],
         &["batch", "model"],
         &["batch", "inputConfig", "requests", "requests", "request", "model"],
         &["batch", "input_config", "requests", "requests", "request", "model"],
@@ -75,12 +76,26 @@ const ADDRESSING: Addressing = Addressing {
     key_parameter: "key",
 };
 
+/// <https://ai.google.dev/api/tokens>: contents alone, or a whole request that names its model. Vertex AI has more fields
+/// beside the contents, and knows no whole request:
+/// <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens>.
+const COUNTING: Counting = Counting {
+    path: "/v1beta/models/{model}:countTokens",
+    fields: &["generationConfig", "tools", "systemInstruction", "contents"],
+    whole: Some(Whole {
+        names: &["generateContentRequest", "generate_content_request"],
+        fields: &["generationConfig", "cachedContent", "toolConfig", "tools", "systemInstruction", "contents"],
+    }),
+    total: "totalTokens",
+    kind: None,
+};
+
 const SPEC: Spec = Spec {
     format: Format::GeminiGenerate,
     title: "Gemini generateContent",
     path: "/v1beta/models/{model}:generateContent",
+    counting: Some(&COUNTING),
     same_format_paths: &[
-        "/v1beta/models/{model}:countTokens",
         "/v1beta/models/{model}:embedContent",
         "/v1beta/models/{model}:batchEmbedContents",
         "/v1beta/models/{model}:batchGenerateContent",

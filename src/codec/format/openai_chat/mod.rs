@@ -56,6 +56,7 @@ static SPEC: Spec = Spec {
     format: Format::OpenaiChat,
     title: "OpenAI Chat Completions",
     path: "/v1/chat/completions",
+    counting: None,
     same_format_paths: &[],
     addressing: None,
     repeated: &[],

@@ -40,7 +40,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    ERROR_WORD, Facts, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader,
+    Counting, ERROR_WORD, Facts, Holder, Outgoing, PromptFields, Reply, RequestHead, Spec, StateFields, StreamReader,
     StreamWriter, Target, WireFormat,
 };
 use crate::Format;
@@ -53,11 +53,34 @@ use crate::seal::Seal;
 #[derive(Debug)]
 pub struct OpenaiResponses;
 
+/// <https://platform.openai.com/docs/api-reference/responses/input-tokens>
+const COUNTING: Counting = Counting {
+    path: "/v1/responses/input_tokens",
+    fields: &[
+        "model",
+        "conversation",
+        "instructions",
+        "parallel_tool_calls",
+        "personality",
+        "previous_response_id",
+        "reasoning",
+        "text",
+        "tool_choice",
+        "tools",
+        "truncation",
+        "input",
+    ],
+    whole: None,
+    total: "input_tokens",
+    kind: Some(("object", "response.input_tokens")),
+};
+
 static SPEC: Spec = Spec {
     format: Format::OpenaiResponses,
     title: "OpenAI Responses",
     path: "/v1/responses",
-    same_format_paths: &["/v1/responses/compact", "/v1/responses/input_tokens"],
+    counting: Some(&COUNTING),
+    same_format_paths: &["/v1/responses/compact"],
     addressing: None,
     repeated: &[
         "instructions",
