@@ -112,7 +112,7 @@ def only_loopback():
 @pytest.fixture(scope="session")
 def providers():
     """All mock providers, by name."""
-    kinds = {"chat": mock_chat.Chat, "compatible": mock_chat.Compatible, "responses": mock_responses.Responses,
+    kinds = {"chat": mock_responses.Chat, "compatible": mock_chat.Compatible, "responses": mock_responses.Responses,
              "messages": mock_messages.Messages, "gemini": mock_gemini.Gemini}
     return {name: kind() for name, kind in kinds.items()}
 

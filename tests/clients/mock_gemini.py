@@ -9,7 +9,7 @@ import re
 from google.genai import types
 from heard import BadRequest, Called, Heard, Media, Returned, require
 from kept_gemini import Kept
-from provider import Event, Provider
+from provider import COUNTED, Event, Provider
 from pydantic import ValidationError
 from scenarios import Answer, Call, Redacted, Refused, Text, Thinking, Usage, halves
 
@@ -34,23 +34,28 @@ class Gemini(Provider):
         super().__init__()
 
     def keep(self, method: str, path: str, headers, raw: bytes) -> tuple[int, bytes, dict] | None:
-        if re.search(r":(stream)?[gG]enerateContent", path):
+        if re.search(r":((stream)?[gG]enerateContent|countTokens)", path):
             return super().keep(method, path, headers, raw)
         _authentic(headers)
         return self.kept.serve(method, path, headers, raw)
-
-    def serve(self, handler) -> None:
-        """Who asks how long a prompt is gets a figure, and begins nothing; Gemini CLI does before it sends an image."""
-        if not handler.path.endswith(":countTokens"):
-            return super().serve(handler)
-        handler.rfile.read(int(handler.headers["content-length"]))
-        return self.send_json(handler, 200, {"totalTokens": 42})
 
     def route(self, path: str, body: dict) -> bool:
         found = re.fullmatch(r"/v1beta/models/([\w.-]+):(generateContent|streamGenerateContent\?alt=sse)", path)
         require(found is not None, f"no such path: {path}")
         self.model = found[1]
         return found[2] != "generateContent"
+
+    def count(self, path: str, body: dict, headers) -> dict | None:
+        found = re.fullmatch(r"/v1beta/models/([\w.-]+):countTokens", path)
+        if found is None:
+            return None
+        whole = camel(body).get("generateContentRequest")
+        require(len(body) == 1 and (whole is not None or "contents" in body), "contents, or a whole request, and nothing else")
+        if whole is not None:
+            require(whole.get("model") == f"models/{found[1]}", "generate_content_request.model: model is not specified")
+        request = {key: value for key, value in (whole or body).items() if key != "model"}
+        self.validate(request, headers)
+        return {"totalTokens": COUNTED, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": COUNTED}]}
 
     def validate(self, body: dict, headers) -> None:
         _authentic(headers)

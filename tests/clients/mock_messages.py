@@ -7,10 +7,11 @@ Sources: the SDK's `MessageCreateParams` and stream event types; the documented 
 import re
 
 import strict
-from anthropic.types import message_create_params as params
+from anthropic.types import message_count_tokens_params, message_create_params as params
+from anthropic.types.beta import message_count_tokens_params as beta_count_params
 from anthropic.types.beta import message_create_params as beta_params
 from heard import Called, Heard, Media, Returned, require
-from provider import Event, Provider
+from provider import COUNTED, Event, Provider
 from scenarios import Answer, Call, Redacted, Refused, Text, Thinking, Usage, dumps, halves
 
 KEY = "sk-ant-mock"
@@ -27,12 +28,18 @@ class Messages(Provider):
         require(path.split("?")[0] == self.path, f"no such path: {path}")
         return body.get("stream") is True
 
+    def count(self, path: str, body: dict, headers) -> dict | None:
+        if path.split("?")[0] != f"{self.path}/count_tokens":
+            return None
+        _trust(headers)
+        types = beta_count_params if headers["anthropic-beta"] else message_count_tokens_params
+        strict.check(body, types.MessageCountTokensParams)
+        _tools(body)
+        _turns(body["messages"])
+        return {"input_tokens": COUNTED}
+
     def validate(self, body: dict, headers) -> None:
-        keys = [headers.get("x-api-key"), (headers.get("authorization") or "").removeprefix("Bearer ") or None]
-        require([key for key in keys if key] == [KEY], "wrong credential")
-        require("x-goog-api-key" not in headers, "a foreign header")
-        version = headers["anthropic-version"]
-        require(version in ("2023-06-01", "2026-10-21"), f"anthropic-version {version!r}")
+        version = _trust(headers)
         extra = {}
         if version == "2023-06-01":
             # The SDK's types are those of the newer version, which has no sampling settings any more.
@@ -99,6 +106,16 @@ class Messages(Provider):
         events.append({"type": "message_delta", "delta": _stop(answer), "usage": _usage(answer.usage)})
         events.append({"type": "message_stop"})
         return [(event["type"], event) for event in events]
+
+
+def _trust(headers) -> str:
+    """The version of the format, where the credential and the headers are right."""
+    keys = [headers.get("x-api-key"), (headers.get("authorization") or "").removeprefix("Bearer ") or None]
+    require([key for key in keys if key] == [KEY], "wrong credential")
+    require("x-goog-api-key" not in headers, "a foreign header")
+    version = headers["anthropic-version"]
+    require(version in ("2023-06-01", "2026-10-21"), f"anthropic-version {version!r}")
+    return version
 
 
 def _hear(turn, block: dict) -> None:

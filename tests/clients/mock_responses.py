@@ -7,11 +7,12 @@ on reasoning items and their required neighbours, call ids and `store: false` th
 import json
 import re
 
+import mock_chat
 import strict
 from heard import Called, Heard, Media, Returned, require
 from mock_chat import closed
-from openai.types.responses import response_create_params as params
-from provider import Event, Provider
+from openai.types.responses import input_token_count_params, response_create_params as params
+from provider import COUNTED, Event, Provider
 from scenarios import Answer, Call, Redacted, Refused, Text, Thinking, Usage, dumps, halves
 
 KEY = "sk-mock-responses"
@@ -26,10 +27,11 @@ class Responses(Provider):
         require(path == self.path, f"no such path: {path}")
         return body.get("stream") is True
 
+    def count(self, path: str, body: dict, headers) -> dict | None:
+        return _count(path, body, headers, KEY)
+
     def validate(self, body: dict, headers) -> None:
-        require(headers["authorization"] == f"Bearer {KEY}", "wrong credential")
-        for foreign in ("x-api-key", "anthropic-version", "anthropic-beta", "x-goog-api-key"):
-            require(foreign not in headers, f"a foreign header: {foreign}")
+        _trust(headers, KEY)
         streaming = body.get("stream") is True
         hint = params.ResponseCreateParamsStreaming if streaming else params.ResponseCreateParamsNonStreaming
         strict.check(body, hint)
@@ -119,6 +121,30 @@ class Responses(Provider):
         final = self._response(answer, body, output)
         events.append({"type": f"response.{final['status']}", "response": final})
         return [(event["type"], {**event, "sequence_number": number}) for number, event in enumerate(events)]
+
+
+class Chat(mock_chat.Chat):
+    """The vendor's other format, which has no path of its own for counts."""
+
+    def count(self, path: str, body: dict, headers) -> dict | None:
+        return _count(path, body, headers, mock_chat.KEY)
+
+
+def _count(path: str, body: dict, headers, key: str) -> dict | None:
+    if path != f"{Responses.path}/input_tokens":
+        return None
+    _trust(headers, key)
+    strict.check(body, input_token_count_params.InputTokenCountParams)
+    require(bool(body.get("input")), "one of input, prompt, conversation is required")
+    _tools(body)
+    _pairs(_items(body))
+    return {"object": "response.input_tokens", "input_tokens": COUNTED}
+
+
+def _trust(headers, key: str) -> None:
+    require(headers["authorization"] == f"Bearer {key}", "wrong credential")
+    for foreign in ("x-api-key", "anthropic-version", "anthropic-beta", "x-goog-api-key"):
+        require(foreign not in headers, f"a foreign header: {foreign}")
 
 
 def _grouped(answer: Answer) -> list[list]:

@@ -7,6 +7,7 @@ import pytest
 import scenarios
 from google import genai
 from google.genai import errors, types
+from provider import COUNTED
 
 OPTIONS = types.HttpRetryOptions(attempts=1)
 
@@ -72,6 +73,35 @@ def test_models(sdks):
 
 
 PROVIDERS = ["chat", "responses", "messages", "gemini"]
+TOOL = ("weather", *clients.TOOLS["weather"])
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_tokens_are_counted(sdks, providers, provider):
+    """Instructions, a tool, an image and the result of a call are in what every provider counts."""
+    model, (name, about, schema) = f"plain-{provider}", TOOL
+    messages = sdks["anthropic-python"].sdk.messages.count_tokens(
+        model=model, system="Be brief.", tools=[{"name": name, "description": about, "input_schema": schema}],
+        messages=[{"role": "user", "content": "How many?"},
+                  {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": name, "input": scenarios.PARIS}]},
+                  {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}])
+    assert messages.input_tokens == COUNTED
+    told = str(providers[provider].last)
+    assert all(part in told for part in ("Be brief.", about, "How many?", "Paris", "sun")), told
+    counted = sdks["openai-python responses"].sdk.responses.input_tokens.count(
+        model=model, instructions="Be brief.", input="How many?",
+        tools=[{"type": "function", "name": name, "description": about, "parameters": schema, "strict": False}])
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", COUNTED)
+    assert about in str(providers[provider].last)
+    counted = sdks["google-genai-python"].sdk.models.count_tokens(model=model, contents="How many?")
+    assert counted.total_tokens == COUNTED
+
+
+def test_what_counts_nothing_is_refused(sdks):
+    asked = {"model": "think-chat", "messages": [{"role": "user", "content": "x"}]}
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        sdks["anthropic-python"].sdk.messages.count_tokens(**asked)
+    assert "counts tokens" in caught.value.message
 
 
 @pytest.mark.asyncio

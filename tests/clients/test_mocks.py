@@ -14,6 +14,7 @@ from google import genai
 from google.genai import errors
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming as ResponsesParams
+from provider import COUNTED
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,30 @@ def test_the_types_of_responses_are_held_strictly(broken):
     strict.check(good, ResponsesParams)
     with pytest.raises(strict.Refused):
         strict.check({**good, **broken}, ResponsesParams)
+
+
+@pytest.mark.parametrize(("name", "more"), [
+    ("messages", {"max_tokens": 9}),
+    ("messages", {"temperature": 1}),
+    ("responses", {"store": False}),
+    ("responses", {"max_output_tokens": 99}),
+    ("gemini", {"systemInstruction": {"parts": [{"text": "x"}]}}),
+    ("gemini", {"generateContentRequest": {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}}),
+])
+def test_what_has_no_place_in_a_count_is_refused(direct, providers, name, more):
+    """As the vendors refuse it; without it each counts."""
+    ask = {
+        "messages": lambda body: direct[name].messages.count_tokens(
+            model="m", messages=[{"role": "user", "content": "x"}], extra_body=body).input_tokens,
+        "responses": lambda body: direct[name].responses.input_tokens.count(
+            model="m", input="x", extra_body=body).input_tokens,
+        "gemini": lambda body: direct[name].models.count_tokens(
+            model="m", contents="x", config={"http_options": {"extra_body": body}}).total_tokens,
+    }[name]
+    assert ask({}) == COUNTED
+    with pytest.raises((anthropic.BadRequestError, openai.BadRequestError, errors.ClientError)):
+        ask(more)
+    providers[name].refusals.clear()
 
 
 CALL = {"type": "tool_use", "id": "call_one", "name": "weather", "input": scenarios.PARIS}
