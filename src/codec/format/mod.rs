@@ -372,10 +372,10 @@ impl Reply {
     /// since servers that are not the format's own may give an id again (Ollama has 999 of them).
     #[must_use]
     pub fn own_id<'i>(&self, native: &'i Text<'_>, prefix: &str) -> Text<'i> {
-        match native.escaped().starts_with(prefix) {
-            true => native.by_ref(),
-            false => Text::from_escaped(ids::derived(prefix, &format!("{}/{}", native.escaped(), self.seed))),
+        if native.escaped().starts_with(prefix) {
+            return native.by_ref();
         }
+        Text::from_escaped(ids::derived(prefix, &format!("{}/{}", native.escaped(), self.seed)))
     }
 }
 
