@@ -98,6 +98,7 @@ pub struct Said {
     pub structured_with_tools: Option<bool>,
     pub thinks_unasked: Option<bool>,
     pub vision: Option<bool>,
+    pub wants_thoughts: Option<bool>,
 }
 
 /// How a model is asked to think.
@@ -133,7 +134,7 @@ struct Flag {
     fact: fn(&mut Facts) -> &mut bool,
 }
 
-const FLAGS: [Flag; 19] = [
+const FLAGS: [Flag; 20] = [
     flag("cache_breakpoints", |said| &mut said.cache_breakpoints, |facts| &mut facts.cache_breakpoints),
     flag("candidates", |said| &mut said.candidates, |facts| &mut facts.candidates),
     flag("custom_tools", |said| &mut said.custom_tools, |facts| &mut facts.custom_tools),
@@ -153,6 +154,7 @@ const FLAGS: [Flag; 19] = [
     flag("structured_with_tools", |said| &mut said.structured_with_tools, |facts| &mut facts.structured_with_tools),
     flag("thinks_unasked", |said| &mut said.thinks_unasked, |facts| &mut facts.thinks_unasked),
     flag("vision", |said| &mut said.vision, |facts| &mut facts.vision),
+    flag("wants_thoughts", |said| &mut said.wants_thoughts, |facts| &mut facts.wants_thoughts),
 ];
 
 const fn flag(name: &'static str, said: fn(&mut Said) -> &mut Option<bool>, fact: fn(&mut Facts) -> &mut bool) -> Flag {

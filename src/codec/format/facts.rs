@@ -18,6 +18,8 @@ pub struct Facts {
     pub sampling_with_effort: bool,
     /// Thinks where nothing is said of it, and not only where it is asked to.
     pub thinks_unasked: bool,
+    /// Refuses earlier calls of tools without the reasoning that led to them (chat).
+    pub wants_thoughts: bool,
     /// Can be made to call a tool (`any`, a named one).
     pub forced_tool: bool,
     /// Continues an assistant turn that the client began.
@@ -124,6 +126,7 @@ impl Default for Facts {
             sampling: true,
             sampling_with_effort: true,
             thinks_unasked: false,
+            wants_thoughts: false,
             forced_tool: true,
             prefill: true,
             mid_system: true,

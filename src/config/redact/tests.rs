@@ -79,6 +79,7 @@ providers:
         candidates: true
         penalties: true
         logprobs: true
+        wants_thoughts: true
         vision: true
 models:
   m:

@@ -490,5 +490,11 @@ pub(in crate::config) static FACTS: Section = Section {
             KNOWN,
             "It sees images; where not, a line of text says that one was there.",
         ),
+        field(
+            "wants_thoughts",
+            "`true` or `false`",
+            Otherwise("as known, or `false`"),
+            "It refuses earlier calls of tools without the reasoning that led to them (Chat Completions): where there is none to be sent, a word stands in for it.",
+        ),
     ],
 };

@@ -138,9 +138,16 @@ pub(super) fn must_be_rewritten(body: &[u8], facts: &Facts) -> bool {
         || (!facts.vision && holds(body, &["\"image_url\""]))
         || (!facts.documents && holds(body, &["\"file\""]))
         || holds(body, reasoning)
+        || (facts.wants_thoughts && holds(body, &["\"tool_calls\""]) && lacks_thoughts(body))
         || holds(body, forms)
         || (!facts.names && names_speakers(body).unwrap_or(false))
         || (facts.tool_ids == ToolIds::Alnum9 && has_other_ids(body).unwrap_or(false))
+}
+
+/// True if calls may stand there without the reasoning that led to them.
+fn lacks_thoughts(body: &[u8]) -> bool {
+    let times = |word: &str| memchr::memmem::find_iter(body, word).count();
+    times("\"reasoning_content\"") < times("\"tool_calls\"")
 }
 
 /// True if a call or a result has an id that is not nine letters and digits.

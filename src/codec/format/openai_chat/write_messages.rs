@@ -7,10 +7,13 @@ use super::wire::{is_call_signature, write_call_signature};
 use super::write_parts::{self, Parts};
 use super::write_request::OWN;
 use super::write_tools::sent_name;
-use crate::format::{Facts, ReasoningField};
+use crate::format::{Facts, ReasoningField, ThinkingForm};
 use crate::hub::ids::Distinct;
 use crate::hub::{Block, BlockKind, CacheMark, Extra, Field, Flavor, Opaque, OpaqueKind, Refusal, Request, Role, Turn};
 use crate::json::{Json, Kind, Text, Writer};
+
+/// What stands in for reasoning that nobody has, for models that refuse none and an empty one.
+const NO_THOUGHTS: &str = "(not recorded)";
 
 /// Writes every message, the instructions first.
 pub(super) fn write(
@@ -265,6 +268,7 @@ impl Pen<'_, '_, '_> {
             self.w.key("refusal").texts(&said.refusal.iter().collect::<Vec<_>>());
         }
         self.thoughts(&said.thoughts, true);
+        self.stand_in(&said);
         if let Some(raw) = said.audio {
             self.w.key("audio").json(raw);
         }
@@ -293,17 +297,34 @@ impl Pen<'_, '_, '_> {
         self.w.close_array();
     }
 
-    /// Reasoning of earlier turns: servers with the extension want it back, the vendor has no place for it.
-    ///
-    /// `open` if a message is being written that can hold it.
-    fn thoughts(&mut self, thoughts: &[&Block<'_>], open: bool) {
+    /// The field that takes reasoning of earlier turns, if the server and the model know one.
+    fn thoughts_field(&self) -> Option<&'static str> {
         let field = match self.facts.reasoning_field {
             None if self.facts.compatible_extensions => Some("reasoning_content"),
             None | Some(ReasoningField::None) => None,
             Some(ReasoningField::ReasoningContent) => Some("reasoning_content"),
             Some(ReasoningField::Reasoning) => Some("reasoning"),
         };
-        let field = field.filter(|_| open);
+        field.filter(|_| self.facts.thinking != ThinkingForm::None)
+    }
+
+    /// A word in the place of the reasoning that led to calls, where there is none and the model refuses calls without.
+    fn stand_in(&mut self, said: &Said<'_>) {
+        let thought = |block: &&Block<'_>| matches!(&block.kind, BlockKind::Thinking { text, .. } if !text.is_empty());
+        if self.facts.wants_thoughts
+            && !said.calls.is_empty()
+            && !said.thoughts.iter().any(thought)
+            && let Some(field) = self.thoughts_field()
+        {
+            self.w.key(field).plain(NO_THOUGHTS);
+        }
+    }
+
+    /// Reasoning of earlier turns: servers with the extension want it back, the vendor has no place for it.
+    ///
+    /// `open` if a message is being written that can hold it.
+    fn thoughts(&mut self, thoughts: &[&Block<'_>], open: bool) {
+        let field = self.thoughts_field().filter(|_| open);
         let takes = field.is_some();
         let words: Vec<&Text<'_>> = thoughts
             .iter()

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, as_it_is, send};
-use crate::format::{AnswerForms, Efforts, Facts, ReasoningField, ToolChoices, ToolIds, wire};
+use crate::format::{AnswerForms, Efforts, Facts, ReasoningField, ThinkingForm, ToolChoices, ToolIds, wire};
 use crate::hub::{Effort, Losses};
 
 /// Facts of a server that is not the vendor.
@@ -290,6 +290,54 @@ fn earlier_reasoning_goes_into_the_servers_field() {
         }
         assert_eq!(sent.header.is_empty(), key.is_some(), "{field:?}: {}", sent.header);
     }
+}
+
+#[test]
+fn a_model_that_does_not_think_is_sent_no_reasoning() {
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+            {"type": "text", "text": "a"}]}, {"role": "user", "content": "b"}]});
+    let change = |facts: &mut Facts| {
+        (facts.compatible_extensions, facts.reasoning_field) = (true, Some(ReasoningField::Reasoning));
+        facts.thinking = ThinkingForm::None;
+    };
+    let sent = send(MESSAGES, CHAT, &body, change).unwrap();
+    assert_eq!(sent.body["messages"][1], json!({"role": "assistant", "content": "a"}));
+    assert!(sent.losses.contains(&"dropped:thinking".to_owned()), "{:?}", sent.losses);
+}
+
+#[test]
+fn calls_without_reasoning_get_a_word_where_the_model_refuses_none() {
+    let call = |reasoning: Option<&str>| {
+        let mut message = json!({"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+        if let Some(reasoning) = reasoning {
+            message["reasoning_content"] = json!(reasoning);
+        }
+        json!({"model": "m", "messages": [{"role": "user", "content": "q"}, message,
+            {"role": "tool", "tool_call_id": "c1", "content": "r"}]})
+    };
+    for (reasoning, wants, expected) in
+        [(None, true, Some("(not recorded)")), (None, false, None), (Some("hm"), true, Some("hm"))]
+    {
+        let change = |facts: &mut Facts| {
+            (facts.compatible_extensions, facts.wants_thoughts) = (true, wants);
+        };
+        let body = call(reasoning);
+        let sent = send(CHAT, CHAT, &body, change).unwrap();
+        assert_eq!(sent.body["messages"][1]["reasoning_content"].as_str(), expected);
+        let rewritten = wire(CHAT).must_be_rewritten(body.to_string().as_bytes(), &facts(wants));
+        assert_eq!(rewritten, wants && reasoning.is_none());
+    }
+    let other = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]}]});
+    let sent = send(MESSAGES, CHAT, &other, |facts| *facts = self::facts(true)).unwrap();
+    assert_eq!(sent.body["messages"][1]["reasoning_content"], "(not recorded)");
+}
+
+fn facts(wants_thoughts: bool) -> Facts {
+    Facts { compatible_extensions: true, exact: false, wants_thoughts, ..Facts::default() }
 }
 
 #[test]
