@@ -169,6 +169,22 @@ impl Clients {
         }
     }
 
+    /// What comes of all keys of the client of that name, to prove that something was made for who held them; `None` where
+    /// nobody needs a key, or nobody is called so.
+    #[must_use]
+    pub fn proof(&self, name: &str) -> Option<[u8; 32]> {
+        let Access::Keys(keys) = &*self.0 else { return None };
+        let mut hashes: Vec<_> =
+            keys.values().filter(|(_, caller)| **caller.name() == *name).map(|(hash, _)| hash).collect();
+        hashes.sort_unstable();
+        let mut digest = Sha256::new();
+        digest.update(b"keys of a client");
+        for hash in &hashes {
+            digest.update(hash);
+        }
+        (!hashes.is_empty()).then(|| digest.finalize().into())
+    }
+
     /// The client that holds `presented`, the bare key without `Bearer `.
     ///
     /// The table is searched by the key's SHA-256, which no caller can steer byte by byte, and the hash found is
@@ -237,6 +253,8 @@ mod tests {
         assert_eq!(name(Some("secret-3")), Err(AuthFailure::Unknown));
         assert_eq!(name(Some("")), Err(AuthFailure::Missing));
         assert_eq!(name(None), Err(AuthFailure::Missing));
+        assert!(clients.proof("web").is_some() && clients.proof("web") != clients.proof("b"));
+        assert_eq!((clients.proof("c"), Clients::open().proof("anonymous")), (None, None));
         let web = clients.authenticate(Some("secret-1")).unwrap();
         assert!(web.may_use("gpt-5") && web.may_use("smart") && !web.may_use("claude"));
         assert!(web.may_call("p") && !web.may_call("q") && !web.may_ask_raw("p"));

@@ -1,10 +1,12 @@
 //! Uploads that take several requests: their clients come back here with each piece.
 //!
 //! The address that a provider gives for the pieces leads past us and needs no key. The client is given one of ours, with
-//! a ticket: who it is, and which provider has the upload. SDKs send no key with the pieces, so the ticket stands for it,
+//! a ticket: who it is, which provider has the upload, and what comes of the client's keys, without which nobody makes one
+//! and with which it ends. SDKs send no key with the pieces, so the ticket stands for it,
 //! for that upload alone; without one nobody goes on with an upload, whatever key it has. What the protocol says is in
 //! `provider::uploads`.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -12,6 +14,8 @@ use http::header;
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use tidegate_codec::hub::{Fault, FaultKind};
 
 use super::Edge;
@@ -30,6 +34,10 @@ pub(super) struct Ticket {
     client: String,
     /// Who has it.
     pub(super) provider: String,
+    /// What its client's keys made of it.
+    proof: String,
+    /// What it belongs to.
+    bound: String,
 }
 
 /// The ticket of a request that goes on with an upload; `None` for any other. The request loses it here: it has no place in
@@ -55,15 +63,16 @@ pub(super) fn ticket(session: &mut Session, snapshot: &Snapshot) -> Result<Optio
         Upload::One(upload) => upload,
         Upload::Unclear => return Err(no_ticket()),
     };
-    let words = uploads::ticket_in(query).and_then(|ticket| snapshot.seal.read_token(ticket, &bound(path, upload)));
-    let Some([client, provider]) = words.and_then(|words| <[String; 2]>::try_from(words).ok()) else {
+    let bound = bound(path, upload);
+    let words = uploads::ticket_in(query).and_then(|ticket| snapshot.seal.read_token(ticket, &bound));
+    let Some([client, provider, proof]) = words.and_then(|words| <[String; 3]>::try_from(words).ok()) else {
         return Err(no_ticket());
     };
     let target = format!("{path}?{}", uploads::passed(query));
     if admit::retarget(session, &target).is_err() {
         return Err(no_ticket());
     }
-    Ok(Some(Ticket { client, provider }))
+    Ok(Some(Ticket { client, provider, proof, bound }))
 }
 
 impl Ticket {
@@ -79,6 +88,11 @@ impl Ticket {
         exchange: &mut Exchange,
         snapshot: &Snapshot,
     ) -> Result<Caller, Rejection> {
+        let proof = proof(snapshot, &self.client, &self.bound);
+        if !bool::from(proof.as_bytes().ct_eq(self.proof.as_bytes())) {
+            edge.observer.auth(false, AuthFailure::Unknown.label());
+            return Err(no_ticket());
+        }
         if !keys.is_empty() {
             let caller = admit::authenticate(edge, keys, exchange, snapshot)?;
             return if **caller.name() == *self.client { Ok(caller) } else { Err(no_ticket()) };
@@ -146,11 +160,23 @@ pub(super) fn told(head: &mut ResponseHeader, sending: &Sending) -> pingora::Res
     let address = <[HeaderValue; 1]>::try_from(addresses).ok();
     let read = address.as_ref().and_then(|[address]| uploads::read_address(address.to_str().ok()?, asked).ok());
     let (upload, query) = read.ok_or_else(astray)?;
-    let words = [&**admitted.caller.name(), &*attempt.provider.name];
-    let ticket = admitted.snapshot.seal.token(&words, &bound(call.path(), &upload));
+    let bound = bound(call.path(), &upload);
+    let client = admitted.caller.name();
+    let words = [&**client, &*attempt.provider.name, &proof(&admitted.snapshot, client, &bound)];
+    let ticket = admitted.snapshot.seal.token(&words, &bound);
     let back = uploads::come_back((origin, call.path()), &query, &ticket);
     told.push((uploads::ADDRESS_HEADER, HeaderValue::try_from(back).map_err(|_| astray())?));
     Ok(told)
+}
+
+/// What the keys of a client make of what a ticket belongs to: the seal's own key may come of names that are no secret.
+fn proof(snapshot: &Snapshot, client: &str, bound: &str) -> String {
+    let Some(keys) = snapshot.settings.clients.proof(client) else { return String::new() };
+    let digest = Sha256::new().chain_update(b"ticket of an upload").chain_update(keys).chain_update(bound).finalize();
+    digest.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// What a ticket belongs to: the upload that is called so at its path.

@@ -292,7 +292,14 @@ impl ProxyHttp for Edge {
     fn suppress_error_log(&self, _session: &Session, _exchange: &Box<Exchange>, error: &Error) -> bool {
         // A client that goes away is no fault of the edge, and a status is an answer, given or passed over: the access
         // log says so.
-        *error.esource() == ErrorSource::Downstream || matches!(error.etype(), ErrorType::HTTPStatus(_))
+        *error.esource() == ErrorSource::Downstream
+            || matches!(error.etype(), ErrorType::HTTPStatus(_) | ErrorType::Custom(upload::REFUSED))
+    }
+
+    /// Without the query: it may hold an upload's id, with which whoever reads the log could go on.
+    fn request_summary(&self, session: &Session, _exchange: &Box<Exchange>) -> String {
+        let head = session.req_header();
+        format!("{} {}", head.method, head.uri.path())
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Box<Exchange>) {

@@ -57,6 +57,18 @@ pub(super) fn tells(body: &[u8]) -> bool {
     said.message.is_some_and(|words| !words.is_empty()) || code.is_some_and(|code| code >= 400)
 }
 
+/// The same of what stands in a stream in the place of a piece of the answer. What names a code or a state that is no
+/// error's is news of the server: `{"code":0,"message":"success"}`, `{"status":"queued","message":"loading"}`.
+pub(super) fn tells_in_stream(body: &[u8]) -> bool {
+    let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();
+    let fine = match (said.code.as_deref(), said.kind.as_deref()) {
+        (Some(code), _) => code.parse::<u16>().is_ok_and(|code| matches!(code, 0 | 200..300)),
+        (None, Some(kind)) => kind_of_word(kind).is_none(),
+        (None, None) => false,
+    };
+    !fine && tells(body)
+}
+
 /// How OpenAI says that a key is none; xAI says so with a 400 and no code of its own.
 const BAD_KEY: &str = "Incorrect API key provided";
 

@@ -28,6 +28,7 @@ impl<'a> Ending<'a> {
             "model_context_window_exceeded" => Stop::ContextWindow,
             "compaction" => Stop::Compaction,
             "refusal" => refusal(self.details.as_ref()),
+            "error" | "abort" => Stop::Failed(self.reason.unwrap_or_default()),
             _ if called => Stop::ToolUse,
             _ => Stop::Other(self.reason.unwrap_or_default()),
         }

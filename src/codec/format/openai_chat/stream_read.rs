@@ -182,7 +182,7 @@ impl<'a> Chunk<'a> {
             Ok(())
         })?;
         cursor.finish()?;
-        if chunk.choices.is_none() && chunk.error.is_none() && openai_error::tells(data.as_bytes()) {
+        if chunk.choices.is_none() && chunk.error.is_none() && openai_error::tells_in_stream(data.as_bytes()) {
             chunk.error = Some(start);
         }
         Ok(chunk)
@@ -280,7 +280,7 @@ impl Reader {
             })
             .and_then(|()| cursor.finish());
         read.map_err(|error| malformed(&error))?;
-        let error = error.or_else(|| (!answers && openai_error::tells(data.as_bytes())).then_some(start));
+        let error = error.or_else(|| (!answers && openai_error::tells_in_stream(data.as_bytes())).then_some(start));
         self.told.all(unread, sink);
         if let Some(usage) = late {
             sink(Event::Usage(usage));

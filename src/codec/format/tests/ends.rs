@@ -97,6 +97,58 @@ fn an_unknown_reason_ends_words_and_is_no_answer_by_itself() {
     }
 }
 
+/// In a stream of Chat Completions: what is an error, whatever stands around it, and what is news of the server.
+#[test]
+fn an_error_in_the_place_of_a_piece_ends_the_stream() {
+    let said = json!({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Once"}}]});
+    let stop = json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+    for (frame, words) in [
+        (json!({"id": "c", "choices": [], "x_groq": {"id": "r", "error": "over capacity"}}), Some("over capacity")),
+        (json!({"choices": null, "base_resp": {"status_code": 1002, "status_msg": "too many"}}), Some("too many")),
+        (json!({"error_code": 18, "error_msg": "too many"}), Some("too many")),
+        (json!({"detail": "no room"}), Some("no room")),
+        (json!({"code": "InvalidParameter", "message": "no such thing"}), Some("no such thing")),
+        (json!([{"error": {"code": 500, "message": "it broke"}}]), Some("it broke")),
+        (json!({"code": 0, "message": "success"}), None),
+        (json!({"code": 200, "msg": "ok"}), None),
+        (json!({"status": "queued", "message": "the model is loading"}), None),
+        (json!({"choices": [], "base_resp": {"status_code": 0, "status_msg": "success"}}), None),
+        (json!({"choices": null, "base_resp": {"status_code": 0, "status_msg": "success"}}), None),
+    ] {
+        let (events, outcome) = streamed((C, A), &data(&[said.clone(), frame.clone(), stop.clone()]));
+        assert_eq!(outcome.fault.is_some(), words.is_some(), "{frame}: {events:?}");
+        assert!(words.is_none_or(|words| json!(events).to_string().contains(words)), "{frame}: {events:?}");
+    }
+    let empty = json!({"choices": null, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}});
+    let fault = whole((C, A), &empty).unwrap_err();
+    assert_eq!(fault.message, "insufficient balance");
+}
+
+/// The words of several servers for the end of an answer, and calls under any of them.
+#[test]
+fn the_end_is_understood_in_the_words_of_every_server() {
+    let call = json!({"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    for (word, calls, stop) in [
+        ("model_context_window_exceeded", false, "model_context_window_exceeded"),
+        ("eos_token", false, "end_turn"),
+        ("eos_token", true, "tool_use"),
+        ("tool_call", true, "tool_use"),
+        ("brand_new", true, "tool_use"),
+        ("brand_new", false, "end_turn"),
+        ("length", true, "max_tokens"),
+    ] {
+        let delta = if calls { json!({"tool_calls": [call]}) } else { json!({"content": "a"}) };
+        let piece = json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": word}]});
+        let (events, _) = streamed((C, A), &data(&[piece]));
+        let said = json!(events).to_string();
+        assert!(said.contains(&format!("\"stop_reason\":\"{stop}\"")), "{word} {calls}: {said}");
+    }
+    for word in ["time_limit", "cancelled"] {
+        let piece = json!({"id": "c", "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": word}]});
+        assert!(streamed((C, A), &data(&[piece])).1.fault.is_some(), "{word}");
+    }
+}
+
 #[test]
 fn an_answer_that_does_not_say_why_it_ended_is_reported() {
     let message = |content: Value| {
