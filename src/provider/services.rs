@@ -183,6 +183,13 @@ pub fn find(path: &str, speaks: Format) -> Option<(&'static Service, &'static st
     found().find(|(service, _)| service.formats.contains(&speaks)).or_else(|| found().next())
 }
 
+/// The name of the thing that the thing called `id` is in; `None` where it is in none.
+#[must_use]
+pub fn outermost(id: &str) -> Option<&str> {
+    let (at, _) = id.match_indices('/').nth(1)?;
+    id.get(..at)
+}
+
 impl Service {
     fn methods_at(&self, path: &str) -> Option<&'static str> {
         self.line_at(path).map(|(methods, _)| methods)

@@ -35,6 +35,10 @@ pub(super) fn tie(admitted: &Admitted, attempt: &Attempt) {
 pub(super) fn note(sending: &mut Sending) {
     retry::answered(sending);
     let Sending { admitted, attempt: Some(attempt), .. } = sending else { return };
+    if matches!(admitted.task, Task::Format(Operation::Count)) {
+        // How fast tokens are counted says nothing of how fast they are made.
+        return;
+    }
     let took = clock::now().duration_since(attempt.started);
     attempt.lease.began(&attempt.model, (admitted.stream.is_some(), admitted.body.len()), took);
     if let Some(busy) = &attempt.busy {

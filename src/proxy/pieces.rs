@@ -9,7 +9,7 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{
-    Gatherer, Naming, Operation, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_counted,
+    Gatherer, Operation, Outcome, Transcoder, TranslatedResponse, Watch, begins_events, translate_counted,
     translate_response, wire,
 };
 
@@ -91,11 +91,9 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
                 return Ok(made(body, whole(trail, sending, collected)?));
             }
         }
-        Mode::Named { naming, body: collected } => {
-            if !gathers(collected, body, ENTIRE_MOST) {
-                *mode = Mode::PassWhole { kept: Vec::new(), overflow: true };
-            } else if collected.complete(all) {
-                return Ok(made(body, named(trail, sending, naming, collected)));
+        Mode::Named { .. } => {
+            if let Some(whole) = name_whole((trail, sending), mode, body, all) {
+                return Ok(made(body, whole));
             }
         }
         Mode::Error { status, same, body: collected } => {
@@ -225,12 +223,31 @@ fn pass_outcome(sending: &Sending, kept: &mut Vec<Bytes>, overflow: bool) -> Out
     outcome
 }
 
-fn named(trail: &mut Trail, sending: &Sending, naming: &Naming, collected: &mut Collected) -> Bytes {
+/// Collects an answer and gives it under its name; one that is too long for that passes under the provider's.
+fn name_whole(
+    (trail, sending): (&mut Trail, &Sending),
+    mode: &mut Mode,
+    body: &mut Option<Bytes>,
+    all: bool,
+) -> Option<Bytes> {
+    let Mode::Named { naming, body: collected } = mode else { return None };
+    let is_sign_of_life = body.as_ref().is_some_and(|piece| piece.trim_ascii().is_empty());
+    if !all && collected.bytes.is_empty() && is_sign_of_life {
+        return None;
+    }
+    if !gathers(collected, body, ENTIRE_MOST) {
+        trail.outcome = all.then(|| pass_outcome(sending, &mut Vec::new(), true));
+        *mode = Mode::PassWhole { kept: Vec::new(), overflow: true };
+        return None;
+    }
+    if !collected.complete(all) {
+        return None;
+    }
     let came = std::mem::take(&mut collected.bytes);
     let named = naming.whole(&came);
     let came = Bytes::from(came);
     trail.outcome = Some(pass_outcome(sending, &mut vec![came.clone()], false));
-    named.map_or(came, Bytes::from)
+    Some(named.map_or(came, Bytes::from))
 }
 
 fn pass_stream(watch: &mut Watch, body: &mut Option<Bytes>, end: bool) {

@@ -242,7 +242,12 @@ pub(super) fn prepare(admitted: &Admitted, step: Step, request_id: &str) -> Resu
     let target = Aim { format, facts: known.facts.clone() };
     let same = target.format == admitted.format;
     let sealed = Seal::may_be_in(&admitted.body);
-    let rewritten = || sealed || wire(admitted.format).must_be_rewritten(&admitted.body, &target.facts);
+    let counted_flat = || {
+        let counts = matches!(admitted.task, Task::Format(Operation::Count)) && target.facts.flat_counts;
+        counts && wire(admitted.format).spec().counts_whole(&admitted.body)
+    };
+    let rewritten =
+        || sealed || counted_flat() || wire(admitted.format).must_be_rewritten(&admitted.body, &target.facts);
     match admitted.task {
         Task::Service(_) => {
             let own = step.provider.format;

@@ -261,7 +261,9 @@ impl Head {
         may: impl Fn(&str) -> bool,
     ) -> Result<&Arc<Provider>, Rejection> {
         let settings = &self.snapshot.settings;
-        let made = service.id_in(call.path()).and_then(|id| self.snapshot.maker_of(self.caller.name(), id));
+        let maker = |id| self.snapshot.maker_of(self.caller.name(), id);
+        // What is in a thing that is kept is where that is: `stores/s/documents/d` in `stores/s`.
+        let made = service.id_in(call.path()).and_then(|id| maker(id).or_else(|| maker(services::outermost(id)?)));
         let made =
             made.filter(|name| settings.providers.get(name).is_some_and(|provider| service.is_served_by(provider)));
         let named = match (&self.wish, &made) {

@@ -508,11 +508,7 @@ def test_codex_patches_files(ask, monkeypatch, tmp_path):
     same((tmp_path / "work" / "new.txt").read_text(), "said 北\n", "the file")
 
 
-REPEATED = "the id of a translated message is the provider's, and Claude Code takes two answers of one id for one"
-
-
-@pytest.mark.parametrize("agent", [pytest.param(agent, id=agent.name, marks=[pytest.mark.xfail(strict=True, reason=REPEATED)]
-                                                if agent.name == "claude" else []) for agent in AGENTS])
+@pytest.mark.parametrize("agent", [pytest.param(agent, id=agent.name) for agent in AGENTS])
 def test_a_server_may_repeat_its_ids(ask, monkeypatch, agent: Agent):
     """Ollama names its answers by a number below a thousand, others all alike."""
     monkeypatch.setattr(mocks.Provider, "number", lambda _self, prefix: f"{prefix}42")

@@ -243,7 +243,7 @@ async fn account(name: &'static str) -> Provider {
                     json!({"file": {"mimeType": "text/plain", "name": id, "uri": format!("https://g/v1beta/{id}")}});
                 return Reply::json(200, file.to_string());
             }
-            ("POST", "cachedContents") => made("cachedContents"),
+            ("POST", kind @ ("cachedContents" | "fileSearchStores")) => made(kind),
             ("POST", path) if path.ends_with(":batchGenerateContent") => made("batches"),
             ("POST", path) if path.ends_with(":predictLongRunning") => made("models/veo/operations"),
             _ => path.split(':').next().unwrap_or_default().to_owned(),
@@ -304,6 +304,12 @@ async fn what_is_kept_is_asked_of_who_has_it() {
                     .expect("a name")
                     .to_owned(),
             ];
+        // What is in a store is where the store is.
+        let store =
+            ask(at(post("/v1beta/fileSearchStores", json!({})))).await["name"].as_str().expect("a name").to_owned();
+        for path in ["/documents", "/documents/d-1"] {
+            assert_eq!(ask(Ask::get(&format!("/v1beta/{store}{path}"))).await["by"], *name, "{store}{path}");
+        }
         for id in &made {
             assert!(id.contains(name), "{id} is of {name}");
             assert_eq!(ask(Ask::get(&format!("/v1beta/{id}"))).await["by"], *name, "{id}");

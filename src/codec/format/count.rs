@@ -69,6 +69,12 @@ impl Spec {
         held.and_then(|member| body.get(member.value)).unwrap_or(body)
     }
 
+    /// Whether the count `body` holds a request as a whole.
+    #[must_use]
+    pub fn counts_whole(&self, body: &[u8]) -> bool {
+        self.held(body).is_some()
+    }
+
     /// The member of the count `body` that is a request as a whole.
     pub(crate) fn held<'b>(&self, body: &'b [u8]) -> Option<Member<'b>> {
         let whole = self.counting?.whole.as_ref()?;
