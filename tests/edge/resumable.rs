@@ -187,7 +187,8 @@ async fn forty_megabytes_pass_in_pieces_without_being_held() {
     }
     assert!(most <= 128.0 * 1024.0, "{most} bytes were held");
     let grown = edge.resident().saturating_sub(before) / MEGABYTE as u64;
-    assert!(grown < 12, "the edge grew by {grown} MiB");
+    // Less than one piece: pages of the program that were not needed before count as well.
+    assert!(grown < 15, "the edge grew by {grown} MiB");
     edge.metric_becomes("gateway_buffered_request_bytes", &[], 0.0).await;
 }
 
