@@ -264,6 +264,8 @@ pub enum Mode {
         naming: Naming,
         /// The body.
         body: Collected,
+        /// White space went on before it: its length is not that of the body any more.
+        waited: bool,
     },
     /// A whole answer where a stream was asked for: collected and written as one.
     Streamed {

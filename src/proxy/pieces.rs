@@ -92,9 +92,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
             }
         }
         Mode::Named { .. } => {
-            if let Some(whole) = name_whole((trail, sending), mode, body, all) {
-                return Ok(made(body, whole));
-            }
+            return Ok(name_whole((trail, sending), mode, body, all));
         }
         Mode::Error { status, same, body: collected } => {
             let full = collect_some(collected, body);
@@ -223,16 +221,18 @@ fn pass_outcome(sending: &Sending, kept: &mut Vec<Bytes>, overflow: bool) -> Out
     outcome
 }
 
-/// Collects an answer and gives it under its name; one that is too long for that passes under the provider's.
+/// Collects an answer and gives it under its name; one that is too long for that passes under the provider's. Returns the
+/// length of a body that was made whole here.
 fn name_whole(
     (trail, sending): (&mut Trail, &Sending),
     mode: &mut Mode,
     body: &mut Option<Bytes>,
     all: bool,
-) -> Option<Bytes> {
-    let Mode::Named { naming, body: collected } = mode else { return None };
+) -> Option<usize> {
+    let Mode::Named { naming, body: collected, waited } = mode else { return None };
     let is_sign_of_life = body.as_ref().is_some_and(|piece| piece.trim_ascii().is_empty());
     if !all && collected.bytes.is_empty() && is_sign_of_life {
+        *waited = true;
         return None;
     }
     if !gathers(collected, body, ENTIRE_MOST) {
@@ -247,7 +247,7 @@ fn name_whole(
     let named = naming.whole(&came);
     let came = Bytes::from(came);
     trail.outcome = Some(pass_outcome(sending, &mut vec![came.clone()], false));
-    Some(named.map_or(came, Bytes::from))
+    made(body, named.map_or(came, Bytes::from)).filter(|_| !*waited)
 }
 
 fn pass_stream(watch: &mut Watch, body: &mut Option<Bytes>, end: bool) {

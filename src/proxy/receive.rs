@@ -214,7 +214,7 @@ fn pass_mode(shape: &Shape, admitted: &Admitted, attempt: &Attempt) -> Option<Mo
             }))
         }
         _ => match naming {
-            Some(naming) => Mode::Named { naming, body: Collected::default() },
+            Some(naming) => Mode::Named { naming, body: Collected::default(), waited: false },
             None => Mode::PassWhole { kept: Vec::new(), overflow: false },
         },
     })

@@ -178,7 +178,7 @@ impl Upload {
         let mut ended = false;
         loop {
             let done = ended || session.as_mut().is_body_done();
-            let full = self.ahead.len() >= LOOK_AHEAD || !room.grow_to(self.ahead.len());
+            let full = !room.grow_to(self.ahead.len()) || self.ahead.len() >= LOOK_AHEAD;
             if !done && full {
                 return std::future::pending().await;
             }

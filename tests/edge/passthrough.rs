@@ -1,12 +1,13 @@
 //! Same format, same bytes: the body goes through untouched but for the span of an aliased model's name.
 
-use crate::support::client::{Ask, Response};
+use crate::support::client::{Ask, Client, Response};
 use crate::support::dialect::Dialect;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
-use crate::support::http1::Ended;
+use crate::support::gate::Gate;
+use crate::support::http1::{self, Ended};
 use crate::support::provider::Provider;
-use crate::support::script::{Framed, Reply};
+use crate::support::script::{Framed, Piece, Reply};
 use crate::support::show;
 
 /// An edge with one provider for each format; `chat` and `messages` are names that stand for other ones.
@@ -232,6 +233,41 @@ async fn an_answer_shows_the_name_that_was_asked_for_where_the_config_says_so() 
                 }
             }
         }
+    }
+}
+
+/// Some providers send white space while they think, so that nobody between takes the connection for dead.
+#[tokio::test]
+async fn signs_of_life_pass_before_an_answer_under_a_name() {
+    let (_, _, whole, _) = NAMED[0];
+    for paused in [false, true] {
+        let gate = Gate::new();
+        let said = [b" \n".to_vec(), b"\n".to_vec(), whole.replace("@M", "theirs").into_bytes()].map(Piece::Data);
+        let mut reply = Reply { pieces: said.to_vec(), ..Reply::json(200, "") }.framed(Framed::Chunked);
+        if paused {
+            reply = reply.wait_before(2, &gate);
+        }
+        let provider = Provider::always(reply).await;
+        let conf =
+            Conf::open().provider("p", "openai", &provider).model("own", "{targets: [p/m], answer_model: asked}");
+        let edge = Edge::start(&conf).await;
+        let mut client = Client::connect(edge.addr).await;
+        client.write(&Wire::Chat.ask("own", false)).await.expect("it is taken");
+        let (head, mut framing) = client.head().await;
+        let mut body = Vec::new();
+        if paused {
+            while body != b" \n\n" {
+                match client.piece(&mut framing).await {
+                    http1::Piece::Data(data) => body.extend(data),
+                    http1::Piece::End(ended) => panic!("{ended:?}: {body:?}"),
+                }
+            }
+            gate.open();
+        }
+        while let http1::Piece::Data(data) = client.piece(&mut framing).await {
+            body.extend(data);
+        }
+        assert_eq!((head.status, show(&body)), (200, format!(" \n\n{}", whole.replace("@M", "own"))), "{paused}");
     }
 }
 

@@ -269,7 +269,12 @@ async fn trap_nobody_goes_on_with_an_upload_of_another() {
         assert_eq!(ask.send(edge.addr).await.status, 200, "its own client goes on");
     }
     // Who is no longer a client goes on with nothing, nor who may no longer go there.
-    for (from, to) in [("- {name: web,", "- {name: gone,"), ("key: key-of-web", "key: key-of-web, models: [m]")] {
+    // Nor does a ticket outlive the key that its client had.
+    for (from, to) in [
+        ("- {name: web,", "- {name: gone,"),
+        ("key: key-of-web", "key: key-of-web, models: [m]"),
+        ("key: key-of-web", "key: another-key-of-web"),
+    ] {
         let text = std::fs::read_to_string(&edge.file).expect("it is there");
         edge.rewrite_text(&text.replace(from, to));
         assert_eq!(edge.admin("POST", "/reload").await.status, 200);

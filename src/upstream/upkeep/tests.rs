@@ -283,6 +283,25 @@ async fn a_reload_keeps_health_and_new_endpoints_are_checked_too() {
 }
 
 #[tokio::test]
+async fn endpoints_that_hang_keep_no_other_from_being_checked() {
+    let (server, deaf) = (serve(Wire::Plain).await, TcpListener::bind("0.0.0.0:0").await.unwrap());
+    let port = deaf.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = deaf.accept().await {
+            kept.push(stream);
+        }
+    });
+    let hanging = (1..=200).map(|last| endpoint(&format!("127.0.1.{last}:{port}")));
+    let specs = hanging.chain([endpoint(&server.address.to_string())]).collect();
+    let health = HealthSpec { timeout: Duration::from_secs(600), ..checks(Some("/")) };
+    let kept = keep(Fleet::new());
+    let _pools = kept.adopt(Provider { endpoints: specs, health: Some(health), ..checked(server.address, None) });
+    until(&kept.fleet, "checked again and again", |_| server.connections.load(Ordering::SeqCst) > 5).await;
+    kept.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_configured_any_more_is_not_checked() {
     let server = serve(Wire::Plain).await;
     let kept = keep(Fleet::new());

@@ -257,14 +257,7 @@ impl Reader {
                 match key.as_ref() {
                     "choices" if value.peek()? == Kind::Array => {
                         answers = true;
-                        value.array::<JsonError>(|_, value| {
-                            if value.peek()? != Kind::Object {
-                                return Ok(());
-                            }
-                            let mut piece = Piece::read(value)?;
-                            late = late.take().or(piece.usage.take());
-                            self.piece(piece, sink)
-                        })?;
+                        self.pieces(value, &mut late, sink)?;
                     }
                     "usage" => late = usage::read(value)?.or(late.take()),
                     "x_groq" if value.peek()? == Kind::Object => groq(value, &mut late, &mut error)?,
@@ -312,19 +305,24 @@ impl Reader {
         }
         let mut late = None;
         if let Some(list) = &mut choices {
-            list.array::<JsonError>(|_, value| {
-                if value.peek()? != Kind::Object {
-                    return Ok(());
-                }
-                let mut piece = Piece::read(value)?;
-                late = late.take().or(piece.usage.take());
-                self.piece(piece, sink)
-            })?;
+            self.pieces(list, &mut late, sink)?;
         }
         if let Some(usage) = late.filter(|_| !early) {
             sink(Event::Usage(usage));
         }
         Ok(())
+    }
+
+    /// The entries of `choices`; `late` is the usage that stands in one of them.
+    fn pieces(&mut self, list: &mut Cursor<'_>, late: &mut Option<Usage>, sink: Sink<'_>) -> Result<(), JsonError> {
+        list.array(|_, value| {
+            if value.peek()? != Kind::Object {
+                return Ok(());
+            }
+            let mut piece = Piece::read(value)?;
+            *late = late.take().or(piece.usage.take());
+            self.piece(piece, sink)
+        })
     }
 
     fn start(&mut self, id: Text<'_>, model: Text<'_>, created: Option<u64>, sink: Sink<'_>) {
