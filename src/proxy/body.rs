@@ -6,6 +6,7 @@
 //! (chunked, over HTTP/1.1) and turned out longer, the session is made anew around a one-byte stand-in body.
 
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -182,8 +183,8 @@ async fn collect(
         if left.is_none_or(|left| left <= RETRY_BUFFER) {
             session.enable_retry_buffering();
         }
-        let read = tokio::time::timeout(pace.left(), session.read_request_body());
-        let Some(chunk) = read.await.map_err(|_| BodyError::TooSlow)?? else { break };
+        let read = clock::within(pace.left(), pin!(session.read_request_body())).await;
+        let Some(chunk) = read.ok_or(BodyError::TooSlow)?? else { break };
         pace.came(chunk.len());
         let total = body.len().saturating_add(chunk.len());
         if total > limit {

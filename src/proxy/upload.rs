@@ -5,6 +5,7 @@
 //! reading ahead while the next one is waited for takes nothing from it.
 
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::body::{self, BodyError, Pace, RETRY_BUFFER, Reservation};
 use super::exchange::Exchange;
 use super::form::Form;
 use super::refuse::Rejection;
+use crate::clock;
 use crate::config::Server;
 use crate::upstream::seam;
 
@@ -103,8 +105,8 @@ impl Upload {
         let mut ahead = BytesMut::new();
         let mut pace = Pace::new(server, 1);
         while ahead.len() < LOOK_AHEAD {
-            let read = tokio::time::timeout(pace.left(), session.read_request_body());
-            let read = read.await.map_err(|_| BodyError::TooSlow)?;
+            let read = clock::within(pace.left(), pin!(session.read_request_body())).await;
+            let read = read.ok_or(BodyError::TooSlow)?;
             let Some(piece) = read.map_err(BodyError::from)? else { break };
             pace.came(piece.len());
             ahead.extend_from_slice(&piece);
@@ -183,9 +185,9 @@ impl Upload {
                 return std::future::pending().await;
             }
             let read = session.downstream_session.read_body_or_idle(done);
-            let read = if done { Ok(read.await) } else { tokio::time::timeout(pace.left(), read).await };
+            let read = if done { Some(read.await) } else { clock::within(pace.left(), pin!(read)).await };
             match read {
-                Ok(Ok(Some(piece))) if !done => {
+                Some(Ok(Some(piece))) if !done => {
                     pace.came(piece.len());
                     let mut ahead = BytesMut::from(mem::take(&mut self.ahead));
                     ahead.extend_from_slice(&piece);
@@ -193,14 +195,14 @@ impl Upload {
                     // A client that never pauses must not keep its thread.
                     tokio::task::consume_budget().await;
                 }
-                Ok(Ok(None)) if !done => ended = true,
-                Ok(Ok(_)) => {
+                Some(Ok(None)) if !done => ended = true,
+                Some(Ok(_)) => {
                     let message = "the client sent more than its request";
                     return BodyError::Broken(Error::explain(ErrorType::ConnectionClosed, message));
                 }
-                Ok(Err(error)) if *error.etype() == ErrorType::ReadTimedout => return BodyError::TooSlow,
-                Ok(Err(error)) => return error.into(),
-                Err(_) => return BodyError::TooSlow,
+                Some(Err(error)) if *error.etype() == ErrorType::ReadTimedout => return BodyError::TooSlow,
+                Some(Err(error)) => return error.into(),
+                None => return BodyError::TooSlow,
             }
         }
     }

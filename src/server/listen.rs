@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::gate::{Gate, Pass};
 use super::handover::Inherited;
 use super::socket::Socket;
 use super::tls::Certificate;
+use crate::clock;
 use crate::config::Live;
 
 /// Deadlines are longer, nearly all of them; what wakes once in that time costs nothing.
@@ -196,10 +198,10 @@ impl<S: Serve> Door<S> {
     async fn secure(&self, certificate: &Certificate, socket: Socket) -> Result<Stream, &'static str> {
         let patience = self.serve.live().load().settings.server.timeouts.tls;
         let acceptor = Acceptor::from_server_config(certificate.current());
-        match timeout(patience, acceptor.tls_handshake(socket)).await {
-            Ok(Ok(io)) => Ok(Box::new(io)),
-            Ok(Err(_)) => Err("tls"),
-            Err(_) => Err("tls_timeout"),
+        match clock::within(patience, pin!(acceptor.tls_handshake(socket))).await {
+            Some(Ok(io)) => Ok(Box::new(io)),
+            Some(Err(_)) => Err("tls"),
+            None => Err("tls_timeout"),
         }
     }
 }

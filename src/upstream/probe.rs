@@ -1,5 +1,6 @@
 //! One active check of an endpoint.
 
+use std::pin::pin;
 use std::sync::OnceLock;
 
 use http::Uri;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 use super::endpoint::{Care, State};
 use super::framing::MOST_INTERIMS;
 use super::peer::for_check;
+use crate::clock;
 use crate::provider::HealthSpec;
 
 /// Makes checks. One connector serves all of them, made when the first needs it: its root certificates cost megabytes.
@@ -23,10 +25,8 @@ pub(super) struct Prober {
 impl Prober {
     /// Checks an endpoint once, within the time that `spec` gives; a sentence says what failed.
     pub(super) async fn check(&self, state: &State, care: &Care, spec: &HealthSpec) -> Result<(), String> {
-        match tokio::time::timeout(spec.timeout, self.attempt(state, care, spec)).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no result within {:?}", spec.timeout)),
-        }
+        let result = clock::within(spec.timeout, pin!(self.attempt(state, care, spec))).await;
+        result.unwrap_or_else(|| Err(format!("no result within {:?}", spec.timeout)))
     }
 
     async fn attempt(&self, state: &State, care: &Care, spec: &HealthSpec) -> Result<(), String> {

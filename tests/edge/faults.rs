@@ -1,6 +1,8 @@
 //! Faults of a provider in detail: what is said of them, and every place where a stream may be cut. The table of all
 //! kinds in all formats is in `matrix`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::edge::translate::{chat_stream, messages_stream};
@@ -202,7 +204,7 @@ async fn a_long_answer_that_passes_goes_on_as_it_comes_and_is_never_whole_when_i
         let edge = Edge::start(&conf.model("m", "p/model-1")).await;
         let mut client = Wire::Chat.ask("m", false).open(edge.addr).await;
         provider.request(0).await;
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         gate.open();
         let response = within(PATIENCE, "the answer", client.response()).await;
         // A reset takes with it what the system still held.
@@ -418,5 +420,34 @@ async fn a_broken_event_is_an_error_and_not_an_end() {
         let rest = &stream[words_end(upstream)..];
         let response = ask(client, upstream, true, Reply::sse(format!("{broken}{rest}"))).await;
         assert!(matches!(client.fold(&response.events()), Fold::Failed { .. }), "{client:?}: {}", response.text());
+    }
+}
+
+/// A process that was paused, or moved to another host, finds all deadlines passed, and in its sockets what was in time.
+#[tokio::test]
+async fn what_came_while_the_edge_stood_still_is_not_late() {
+    const DEADLINE: Duration = Duration::from_secs(3);
+    let gate = Gate::new();
+    let words = Wire::Messages.stream().split_inclusive("\n\n").position(|event| event.contains("Hello, "));
+    let reply = Wire::Messages.reply(true).wait_before(words.expect("there") + 1, &gate);
+    let provider = Provider::always(reply).await;
+    let timeouts = format!("timeouts: {{first_byte: {DEADLINE:?}, between: {DEADLINE:?}}}");
+    let conf = Conf::open().provider_at("p", "anthropic", &provider.url(), &timeouts);
+    let edge = Edge::start(&conf.model("m", "p/model-1")).await;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut client = Wire::Chat.ask("m", true).open(edge.addr).await;
+        let (head, framing) = client.head().await;
+        clients.push((client, head, framing));
+    }
+    edge.signal("STOP");
+    gate.open();
+    tokio::time::sleep(DEADLINE + Duration::from_millis(1500)).await;
+    edge.signal("CONT");
+    for (at, (mut client, head, mut framing)) in clients.into_iter().enumerate() {
+        let mut body = Vec::new();
+        within(PATIENCE, "the end", client.until_events(&mut framing, &mut body, usize::MAX)).await;
+        let response = Response { body, ..head };
+        assert_eq!(Wire::Chat.text(&Wire::Chat.read(&response, true)), "Hello, 北🙂!", "{at}");
     }
 }

@@ -6,7 +6,7 @@
 //! its turn.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Guard {
     /// Waits until what came is `text` or begins otherwise; true if it is `text`.
     pub(super) async fn begins_with(&mut self, text: &[u8], patience: Patience) -> bool {
         let differs = |ahead: &[u8]| ahead.iter().zip(text).any(|(came, wanted)| came != wanted);
-        if self.ahead.is_empty() && !matches!(timeout(patience.idle, self.fill()).await, Ok(Ok(1..))) {
+        if self.ahead.is_empty() && !matches!(clock::within(patience.idle, pin!(self.fill())).await, Some(Ok(1..))) {
             return false;
         }
         self.begun = Some(clock::timer());
@@ -100,7 +100,7 @@ impl Guard {
             }
             !differs(&self.ahead)
         };
-        timeout(patience.head, rest).await.unwrap_or(false)
+        clock::within(patience.head, pin!(rest)).await.unwrap_or(false)
     }
 
     /// True if nothing came that was not handed on.
@@ -121,15 +121,16 @@ impl Guard {
 
     /// The head of the next request, whole and checked.
     pub(super) async fn next(&mut self, bounds: Bounds, patience: Patience) -> Next {
-        if self.ahead.is_empty() && !matches!(timeout(patience.idle, self.fill()).await, Ok(Ok(1..))) {
+        if self.ahead.is_empty() && !matches!(clock::within(patience.idle, pin!(self.fill())).await, Some(Ok(1..))) {
             return Next::Closed;
         }
         let mut scan = Scan::default();
         let begun = self.begun.take().map_or(Duration::ZERO, |begun| clock::timer().duration_since(begun));
-        match timeout(patience.head.saturating_sub(begun), self.head(&mut scan, bounds)).await {
-            Ok(next) => next,
-            Err(_) if self.ahead.is_empty() => Next::Closed,
-            Err(_) => {
+        let next = clock::within(patience.head.saturating_sub(begun), pin!(self.head(&mut scan, bounds))).await;
+        match next {
+            Some(next) => next,
+            None if self.ahead.is_empty() => Next::Closed,
+            None => {
                 let message = "The request's head did not come in time.";
                 Next::Faulty(Fault { status: 408, label: "head_timeout", message })
             }

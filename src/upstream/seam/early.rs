@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::header;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
-use tokio::time::timeout;
 
 use super::hold::{Entire, Kind};
-use super::session::{Read, SeamSession, What, read};
+use super::reading::{Read, What, hear};
+use super::session::SeamSession;
 use super::{Cut, HEARTBEAT, LATE, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
 use crate::upstream::{Packed, framing};
@@ -191,10 +191,10 @@ impl SeamSession {
             early.heard = Some(now);
             return Ok(true);
         }
-        let Ok(head) = timeout(left.min(silent).min(LOOKS), read(&mut self.inner, What::Head)).await else {
+        let wait = left.min(silent).min(LOOKS);
+        if hear(&mut self.inner, What::Head, wait).await?.is_none() {
             return Ok(false);
-        };
-        head?;
+        }
         if !self.take_head()? {
             if let Some(early) = &mut self.early {
                 early.interims += 1;

@@ -11,7 +11,8 @@ use pingora_http::ResponseHeader;
 use tidegate_codec::hub::{Fault, FaultKind};
 use tidegate_codec::{Opening, Seen, begins_events, passing_fault, whole_fault, wire};
 
-use super::session::{Read, SeamSession};
+use super::reading::Read;
+use super::session::SeamSession;
 use super::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, TOO_LONG, Told};
 use crate::clock;
 use crate::upstream::MediaType;

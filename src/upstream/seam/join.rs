@@ -7,7 +7,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Cut;
-use super::session::{Read, SeamSession};
+use super::reading::Read;
+use super::session::SeamSession;
 
 /// Most bytes that are made one piece: about what one read brings, and what a slow client may make us keep of it.
 const JOINED_MOST: usize = 16 << 10;

@@ -20,6 +20,7 @@ mod hold;
 mod idle;
 mod join;
 mod race;
+mod reading;
 mod session;
 mod unheard;
 mod writer;

@@ -24,6 +24,7 @@ use super::connector::Roads;
 use super::early::Early;
 use super::gather;
 use super::hold::Kind;
+use super::reading::{Read, What, hear};
 use super::unheard::Unheard;
 use super::writer::{NoMessages, Part, Writer, way};
 use super::{Course, Cut, HEARTBEAT, LINGER, LOOKS, STREAM_TOO_LONG, heed};
@@ -32,23 +33,6 @@ use crate::upstream::Packed;
 
 /// The longest wait for a connection to be ended in order.
 const GOODBYE: Duration = Duration::from_millis(100);
-
-/// What is read.
-#[derive(Clone, Copy)]
-pub(super) enum What {
-    Head,
-    Piece,
-}
-
-/// What reading came to.
-pub(super) enum Read {
-    /// Bytes; none where an empty frame came.
-    Piece(Bytes),
-    /// The body is over.
-    End,
-    /// Nothing came in time.
-    Nothing,
-}
 
 /// A request's body that is to be written.
 enum Parts {
@@ -337,9 +321,9 @@ impl SeamSession {
                 Some(Parts::Coming(parts)) => tokio::select! {
                     biased;
                     part = parts.recv() => part,
-                    done = tokio::time::timeout(wait, read(&mut self.inner, what)) => return done.ok().transpose(),
+                    done = hear(&mut self.inner, what, wait) => return done,
                 },
-                None => return tokio::time::timeout(wait, read(&mut self.inner, what)).await.ok().transpose(),
+                None => return hear(&mut self.inner, what, wait).await,
             };
             if self.write(part).await.is_err_and(|error| *error.etype() == ErrorType::WriteTimedout) {
                 // It has had its time: only what it has said by now counts.
@@ -401,13 +385,6 @@ impl SeamSession {
 
 fn too_long() -> Box<Error> {
     Error::explain(ErrorType::Custom(STREAM_TOO_LONG), "the deadline of the whole stream")
-}
-
-pub(super) async fn read(inner: &mut HttpSession, what: What) -> Result<Option<Bytes>> {
-    match what {
-        What::Piece => inner.read_response_body().await,
-        What::Head => inner.read_response_header().await.map(|()| None),
-    }
 }
 
 // Boxed: Pingora keeps the session by value in the future of its loop, in three places.
