@@ -24,6 +24,13 @@ impl<V> Cache<V> {
         Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| RwLock::default()) }
     }
 
+    /// Forgets all values; what is still in use is made anew.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
     /// The value for `key`: the one that `is` recognises, else what `make` gives.
     pub(super) fn get<K: Hash>(&self, key: &K, is: impl Fn(&V) -> bool, make: impl FnOnce() -> V) -> Arc<V> {
         let hash = self.hasher.hash_one(key);

@@ -11,6 +11,7 @@ const HEAD: &str = "\
 Printed from the code's own tables; `UPDATE_EXPECT=1 cargo test --test examples` prints it anew. Prometheus reads them from
 `/metrics` at the admin listener. Values of labels come from the config or from closed sets, `unknown` stands for what is not
 known; a family that has 2,000 label sets counts further ones under `other`, and says so in `gateway_metrics_overflow_total`.
+Series of endpoints that left the config go ten minutes later.
 
 | name | kind | labels | |
 |---|---|---|---|

@@ -7,13 +7,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{LabelPair, Metric as Sample, MetricFamily};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::table::{Kind, OPEN_LABELS, Spec};
 
 /// The label value of series that have no place of their own in a full family.
 pub(super) const OTHER: &str = "other";
+
+/// The label that names an endpoint.
+const UPSTREAM: &str = "upstream";
+
+/// The endpoint that a series is about; `None` of one that is about none, or about all that have no place of their own.
+pub(super) fn upstream(series: &Sample) -> Option<&str> {
+    let pair = series.get_label().iter().find(|pair| pair.name() == UPSTREAM)?;
+    Some(pair.value()).filter(|upstream| *upstream != OTHER)
+}
 
 /// A counter that may be one of a full family; cheap to use again and again.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +137,27 @@ impl Family {
         });
         family.set_metric(metrics);
         Some(family)
+    }
+
+    /// Drops the series of these endpoints, and gives their room back.
+    pub(super) fn forget(&self, upstreams: &HashSet<String>) {
+        let Some(family) = self.collect().filter(|_| self.spec.labels.contains(&UPSTREAM)) else { return };
+        for metric in family.get_metric() {
+            if !upstream(metric).is_some_and(|upstream| upstreams.contains(upstream)) {
+                continue;
+            }
+            let value =
+                |label: &&str| metric.get_label().iter().find(|pair| pair.name() == *label).map(LabelPair::value);
+            let values: Vec<&str> = self.spec.labels.iter().filter_map(value).collect();
+            // It was there a moment ago, and nobody else takes series away.
+            let _ = match &self.series {
+                Series::Counter(series) => series.remove_label_values(&values),
+                Series::Gauge(series) => series.remove_label_values(&values),
+                Series::Histogram(series) => series.remove_label_values(&values),
+            };
+            let hash = self.hasher.hash_one(values.as_slice());
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+        }
     }
 
     fn overflow_of(&self, family: &str) -> Option<IntCounter> {

@@ -7,6 +7,7 @@ mod alias;
 mod cache;
 mod describe;
 mod family;
+mod gone;
 mod process;
 mod scrape;
 mod series;
@@ -28,11 +29,12 @@ pub use self::scrape::Scrape;
 pub(crate) use self::scrape::count;
 
 use self::cache::Cache;
-use self::family::{CounterHandle, Family, HistogramHandle};
+use self::family::{CounterHandle, Family, HistogramHandle, upstream};
+use self::gone::Gone;
 use self::series::{AttemptSeries, ExchangeKey, ExchangeSeries, LossSeries};
 use self::table::{Kind, Metric};
 use super::settled::{Endpoint, Method, Settled};
-use crate::clock;
+use crate::clock::{self, Instant};
 
 /// The label value for what is not known.
 pub const UNKNOWN: &str = "unknown";
@@ -101,6 +103,7 @@ pub struct Metrics {
     auth: Cache<(AuthLabels, CounterHandle)>,
     in_flight: [[OnceLock<Option<IntGauge>>; Method::ALL.len()]; Endpoint::ALL.len()],
     hooks: RwLock<Vec<ScrapeHook>>,
+    gone: Gone,
     /// When the running config was loaded, since the epoch.
     config_loaded: Mutex<Option<Duration>>,
     /// When this was made, since the epoch.
@@ -130,6 +133,7 @@ impl Metrics {
             auth: Cache::new(),
             in_flight: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
             hooks: RwLock::default(),
+            gone: Gone::default(),
             config_loaded: Mutex::default(),
             started: clock::unix_now(),
         };
@@ -216,14 +220,30 @@ impl Metrics {
     ///
     /// When the encoder refuses a family.
     pub fn text(&self) -> Result<String, prometheus::Error> {
+        self.text_at(clock::now())
+    }
+
+    fn text_at(&self, now: Instant) -> Result<String, prometheus::Error> {
         let mut families: Vec<MetricFamily> = self.families.iter().filter_map(Family::collect).collect();
-        families.extend(self.asked_at_scrape().into_families());
+        let asked = self.asked_at_scrape();
+        self.forget_gone(&families, &asked, now);
+        families.extend(asked.into_families());
         families.sort_by(|one, other| one.name().cmp(other.name()));
         let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut named_again: Vec<MetricFamily> =
             aliases.into_iter().flat_map(|alias| alias.families(&families)).collect();
         families.append(&mut named_again);
         prometheus::TextEncoder::new().encode_to_string(&families)
+    }
+
+    /// Drops what is `shown` of endpoints that left the config a while ago: this scrape is the last to show it.
+    fn forget_gone(&self, shown: &[MetricFamily], asked: &Scrape, now: Instant) {
+        let shown = shown.iter().flat_map(MetricFamily::get_metric).filter_map(upstream);
+        let gone = self.gone.due(shown, &asked.upstreams(), now);
+        if !gone.is_empty() {
+            self.families.iter().for_each(|family| family.forget(&gone));
+            self.attempts.clear();
+        }
     }
 
     fn asked_at_scrape(&self) -> Scrape {

@@ -1,6 +1,6 @@
 //! Values that are asked for when Prometheus comes, not kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamily, MetricType};
 
@@ -44,6 +44,12 @@ impl Scrape {
     pub fn upstream(&mut self, provider: &str, upstream: &str, healthy: bool, in_flight: u64) {
         self.set(Metric::UpstreamHealthy, &[upstream, provider], if healthy { 1.0 } else { 0.0 });
         self.set(Metric::UpstreamInFlight, &[upstream, provider], count(in_flight));
+    }
+
+    /// The endpoints of the config in use.
+    pub(super) fn upstreams(&self) -> HashSet<&str> {
+        let healthy = self.samples.get(&Metric::UpstreamHealthy);
+        healthy.into_iter().flat_map(BTreeMap::keys).filter_map(|labels| labels.first()).map(String::as_str).collect()
     }
 
     /// The circuits of one endpoint: its own, and how many models are left alone.

@@ -348,3 +348,33 @@ fn promtool_finds_nothing_to_mend() {
     let output = promtool.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A fleet whose addresses change for ever fills no family, and the series of those in use are not touched.
+#[test]
+fn series_of_endpoints_that_left_the_config_go_after_a_while() {
+    let metrics = metrics(MetricsOptions { max_series: 6, ..MetricsOptions::default() });
+    let in_use = Arc::new(Mutex::new(String::new()));
+    let asked = Arc::clone(&in_use);
+    metrics.on_scrape(Box::new(move |scrape| {
+        scrape.upstream("claude", &asked.lock().unwrap(), true, 0);
+        scrape.upstream("claude", "always:443", true, 0);
+    }));
+    let (began, mut last) = (clock::now(), String::new());
+    for turn in 0..40_u32 {
+        let mut attempts = attempts();
+        let name = format!("u{turn}:443");
+        attempts[0].upstream = name.as_str().into();
+        attempts[1].upstream = "always:443".into();
+        *in_use.lock().unwrap() = name;
+        metrics.settle(&exchange(&attempts));
+        last = metrics.text_at(began + turn * gone::SHOWN_FOR / 2).unwrap();
+        let shown = |turn: u32| {
+            last.contains(&format!("gateway_upstream_duration_seconds_count{{model=\"claude-*\",provider=\"claude\",upstream=\"u{turn}:443\"}}"))
+        };
+        assert!(shown(turn) && (turn < 1 || shown(turn - 1)), "{turn}:\n{last}");
+        assert!(turn < 4 || !shown(turn - 4), "{turn}:\n{last}");
+    }
+    assert!(!last.contains("upstream=\"other\"") && !last.contains("gateway_metrics_overflow_total{"), "{last}");
+    let always = "gateway_upstream_requests_total{provider=\"claude\",status=\"200\",upstream=\"always:443\"} 40";
+    assert!(last.contains(always), "{last}");
+}
