@@ -330,6 +330,7 @@ async fn take_in(
         needs: &needs,
     };
     let route = route_of(exchange, (&snapshot, &caller), (format, operation), &ask)?;
+    check_named_again(&caller, (format, operation), &body)?;
     let beginning = || Some(spec.beginning(request));
     let affinity = route.affinity.key((caller.name(), model), |name| header(session, name), beginning);
     let tie = snapshot.tie(&route, caller.name(), (format, request));
@@ -367,6 +368,13 @@ fn route_of(
     let serves = |provider: &Provider| provider.serves(operation, format).is_some();
     let route = snapshot.settings.narrowed(route, serves);
     route.ok_or_else(|| Rejection::new(unserved(operation, format, ask.model)))
+}
+
+/// A model that the body names beside the path's, as each request of a batch may, has to be one that the client may use.
+fn check_named_again(caller: &Caller, (format, operation): (Format, Operation), body: &[u8]) -> Result<(), Rejection> {
+    let addressing = wire(format).spec().addressing.filter(|_| operation != Operation::Generate);
+    let named = addressing.map(|addressing| addressing.named_in(body)).unwrap_or_default();
+    named.iter().find(|model| !caller.may_use(model)).map_or(Ok(()), |model| Err(forbidden_model(model)))
 }
 
 /// What is said of `operation` where no target of `model` has it.

@@ -46,7 +46,7 @@ pub(super) struct Ticket {
 /// # Errors
 ///
 /// The request would go on with an upload that it has no ticket for, or speaks another protocol.
-pub(super) fn ticket(session: &mut Session, snapshot: &Snapshot) -> Result<Option<Ticket>, Rejection> {
+pub(super) fn ticket(edge: &Edge, session: &mut Session, snapshot: &Snapshot) -> Result<Option<Ticket>, Rejection> {
     let uri = &session.req_header().uri;
     let (path, query) = (uri.path(), uri.query().unwrap_or_default());
     if !uploads::are_at(path) {
@@ -61,16 +61,16 @@ pub(super) fn ticket(session: &mut Session, snapshot: &Snapshot) -> Result<Optio
     let upload = match uploads::upload_in(query) {
         Upload::None => return Ok(None),
         Upload::One(upload) => upload,
-        Upload::Unclear => return Err(no_ticket()),
+        Upload::Unclear => return Err(no_ticket(edge)),
     };
     let bound = bound(path, upload);
     let words = uploads::ticket_in(query).and_then(|ticket| snapshot.seal.read_token(ticket, &bound));
     let Some([client, provider, proof]) = words.and_then(|words| <[String; 3]>::try_from(words).ok()) else {
-        return Err(no_ticket());
+        return Err(no_ticket(edge));
     };
     let target = format!("{path}?{}", uploads::passed(query));
     if admit::retarget(session, &target).is_err() {
-        return Err(no_ticket());
+        return Err(no_ticket(edge));
     }
     Ok(Some(Ticket { client, provider, proof, bound }))
 }
@@ -90,12 +90,11 @@ impl Ticket {
     ) -> Result<Caller, Rejection> {
         let proof = proof(snapshot, &self.client, &self.bound);
         if !bool::from(proof.as_bytes().ct_eq(self.proof.as_bytes())) {
-            edge.observer.auth(false, AuthFailure::Unknown.label());
-            return Err(no_ticket());
+            return Err(no_ticket(edge));
         }
         if !keys.is_empty() {
             let caller = admit::authenticate(edge, keys, exchange, snapshot)?;
-            return if **caller.name() == *self.client { Ok(caller) } else { Err(no_ticket()) };
+            return if **caller.name() == *self.client { Ok(caller) } else { Err(no_ticket(edge)) };
         }
         let caller = snapshot.settings.clients.named(&self.client).filter(|caller| **caller.name() == *self.client);
         edge.observer.auth(caller.is_some(), caller.as_ref().map_or(AuthFailure::Unknown.label(), |_| "ok"));
@@ -185,7 +184,8 @@ fn bound(path: &str, upload: &str) -> String {
 }
 
 /// Whoever has no ticket is not told whether there is such an upload.
-fn no_ticket() -> Rejection {
+fn no_ticket(edge: &Edge) -> Rejection {
+    edge.observer.auth(false, AuthFailure::Unknown.label());
     let message = "This is no upload of yours: go on at the address in `x-goog-upload-url`, as it was given.";
     Rejection::new(Fault::new(FaultKind::Permission, message).with_code("upload_not_yours")).closing()
 }

@@ -78,7 +78,7 @@ pub(super) async fn take_in(
         return Err(wrong_method(methods));
     }
     let snapshot = edge.live.load_full();
-    let ticket = comeback::ticket(session, &snapshot)?;
+    let ticket = comeback::ticket(edge, session, &snapshot)?;
     let caller = match &ticket {
         Some(ticket) => ticket.caller(edge, keys, exchange, &snapshot)?,
         None => admit::authenticate(edge, keys, exchange, &snapshot)?,

@@ -256,6 +256,7 @@ async fn trap_nobody_goes_on_with_an_upload_of_another() {
             assert_eq!(refusal(&refused), (403, "PERMISSION_DENIED".to_owned()), "{target}");
         }
     }
+    edge.metric_reaches("gateway_auth_requests_total", &["result=\"denied\""], 60.0).await;
     for (key, expected) in [("key-of-other", 403), ("key-of-nobody", 401)] {
         let refused = more(&mine, "upload", 0, "x").header("x-goog-api-key", key).send(edge.addr).await;
         assert_eq!(refusal(&refused).0, expected, "a ticket in another's hand");

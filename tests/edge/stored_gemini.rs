@@ -224,7 +224,18 @@ async fn a_model_in_a_body_or_a_path_goes_by_its_name_here() {
         let (status, word) = refusal(&refused);
         assert_eq!((status, word.as_str()), expected, "{model}");
     }
-    assert_eq!(one.requests().len(), asked);
+    // The path's model does not speak for those of the requests in a batch.
+    for (verb, status) in [("batchGenerateContent", 403), ("countTokens", 200), ("batchEmbedContents", 403)] {
+        let requests = json!([{"request": {"model": "models/only-vertex"}}]);
+        let body = match verb {
+            "batchGenerateContent" => json!({"batch": {"inputConfig": {"requests": {"requests": requests}}}}),
+            "countTokens" => json!({"generateContentRequest": {"model": "models/m", "contents": []}}),
+            _ => json!({"requests": [{"model": "models/m"}, {"model": "only-vertex"}]}),
+        };
+        let ask = Ask::post(&format!("/v1beta/models/m:{verb}"), body.to_string());
+        assert_eq!(ask.header("x-goog-api-key", "key-of-some").send(edge.addr).await.status, status, "{verb}");
+    }
+    assert_eq!(one.requests().len(), asked + 1);
     let some = Ask::post("/v1beta/cachedContents", r#"{"model":"models/m"}"#).header("x-goog-api-key", "key-of-some");
     assert_eq!(some.send(edge.addr).await.status, 200, "a model that it may use");
     edge.metric_reaches("gateway_requests_total", &["endpoint=\"cached_contents\"", "model=\"m\""], 5.0).await;

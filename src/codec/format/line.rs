@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::Spec;
 use crate::hub::media::percent_decode;
-use crate::json::respell;
+use crate::json::{respell, strings_at};
 
 /// Stands for the model's name in a path.
 const MODEL: &str = "{model}";
@@ -152,6 +152,16 @@ impl Addressing {
         self.model_members.iter().fold(None, |body_now: Option<Vec<u8>>, path| {
             respell(body_now.as_deref().unwrap_or(body), path, with).or(body_now)
         })
+    }
+
+    /// The models that `body` names again, without what may stand before a name.
+    #[must_use]
+    pub fn named_in(&self, body: &[u8]) -> Vec<String> {
+        let mut names = Vec::new();
+        for path in self.model_members {
+            strings_at(body, path, |name| names.push(name.strip_prefix(Self::FOLDER).unwrap_or(name).to_owned()));
+        }
+        names
     }
 
     /// The model that `path` names where `template` stands for it; any version will do.

@@ -17,7 +17,7 @@ pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member};
 pub use edit::{Edits, Member, members};
 pub use guard::{Envelope, guard};
 pub use pointer::{pointer_at, pointers_at};
-pub use respell::respell;
+pub use respell::{respell, strings_at};
 pub(crate) use scan::contents_len;
 pub use splice::{Span, splice};
 pub use text::{Json, Text};

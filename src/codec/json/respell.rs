@@ -20,6 +20,14 @@ pub fn respell(document: &[u8], path: &[&str], with: impl Fn(&str) -> Option<Str
     out
 }
 
+/// Hands every string at `path`, which leads as that of [`respell`] does, to `each`; of a document that cannot be read
+/// those before its fault.
+pub fn strings_at(document: &[u8], path: &[&str], mut each: impl FnMut(&str)) {
+    if let Ok(mut cursor) = Cursor::over_bytes(document) {
+        let _ = walk(&mut cursor, path, &mut |_, text| each(text));
+    }
+}
+
 fn walk(cursor: &mut Cursor<'_>, path: &[&str], each: &mut dyn FnMut(Span, &str)) -> Result<(), JsonError> {
     match (cursor.peek()?, path.split_first()) {
         (Kind::Array, _) => cursor.array(|_, element| walk(element, path, each)),
@@ -39,6 +47,15 @@ fn walk(cursor: &mut Cursor<'_>, path: &[&str], each: &mut dyn FnMut(Span, &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_at_a_path_are_found() {
+        let mut found = Vec::new();
+        strings_at(br#"{"r":[{"m":"a"},{"m":1},{"m":"\u0062"}],"m":"x","r":{"m":"c"},"#, &["r", "m"], |text| {
+            found.push(text.to_owned());
+        });
+        assert_eq!(found, ["a", "b", "c"]);
+    }
 
     #[test]
     fn strings_at_a_path_are_replaced() {
