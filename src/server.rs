@@ -80,6 +80,9 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// No upgrade socket can be opened.
+    #[error("the upgrade socket cannot be opened: {0}")]
+    UpgradeSocket(std::io::Error),
     /// The proxy cannot be made.
     #[error("the proxy cannot be made, for which a socket on loopback is opened for a moment: {0}")]
     Proxy(std::io::Error),
@@ -101,6 +104,22 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// The environment at the start.
     pub environment: Environment,
+}
+
+/// Whether the files that `settings` name for the process itself would let it start.
+///
+/// # Errors
+///
+/// A listener's certificate cannot be used, or the upgrade socket would take the place of something else.
+pub fn check(environment: &Environment, settings: &Settings) -> Result<(), StartError> {
+    for listener in &settings.server.listen {
+        if let Some(files) = &listener.tls {
+            let address = listener.address;
+            tls::load(files).map_err(|reason| StartError::Certificate { address, reason })?;
+        }
+    }
+    upgrade_socket(environment, settings)
+        .map_or(Ok(()), |path| handover::check_place(&path).map_err(StartError::UpgradeSocket))
 }
 
 /// Serves by `settings` until a signal ends the process.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, exit};
 use crate::config::{self, Settings};
+use crate::server;
 
 /// Check a config file: exit code 0, or a report of every problem with its place.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,8 @@ pub(super) struct Args {
 /// Checks the file.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = load(&args.file)?;
+    server::check(&config::environment(), &settings)
+        .map_err(|error| Failure::new(exit::CONFIG, format!("{}: {error}", args.file.display())))?;
     let text = if args.print {
         config::redacted(&settings)
     } else {
@@ -61,6 +64,13 @@ mod tests {
             }
             (result, expect) => panic!("{yaml}: {result:?}, not {expect:?}"),
         }
+    }
+
+    #[test]
+    fn what_would_keep_the_process_from_starting_is_found() {
+        let right = "providers:\n  p: {kind: openai, key: k}\nmodels:\n  m: p/m\nauth: off\n";
+        let taken = format!("{right}server: {{upgrade_socket: tidegate.yaml}}\n");
+        check(&taken, Err((exit::CONFIG, "is there already, and is no socket")));
     }
 
     #[test]

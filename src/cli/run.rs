@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Failure, check, exit};
 use crate::config;
 use crate::observe::log::{self, LogFormat, LogLevels};
-use crate::server::{self, Source};
+use crate::server::{self, Source, StartError};
 
 /// Run the edge by a config file, until SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -40,5 +40,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let inherited = taken.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     log::init(args.log, args.log_format).map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let source = Source { file: Some(args.config), environment };
-    server::run(source, settings, Vec::new(), inherited).map_err(|error| Failure::new(exit::FAILED, error.to_string()))
+    server::run(source, settings, Vec::new(), inherited).map_err(|error| {
+        // To start again would not mend it.
+        let code = if matches!(error, StartError::Certificate { .. }) { exit::CONFIG } else { exit::FAILED };
+        Failure::new(code, error.to_string())
+    })
 }

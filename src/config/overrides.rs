@@ -10,14 +10,16 @@ use super::problem::{Place, Problems};
 use super::schema::PREFIX;
 use super::tree::{self, Entry, Node, Value};
 
-/// Applies every override in `env` to the tree, in the order of their names.
+/// Applies every override in `env` to the tree, in the order of their paths.
 pub(super) fn apply(root: &mut Node, env: &BTreeMap<String, String>, problems: &Problems) {
     let mut seen = BTreeMap::new();
-    for (variable, value) in env {
-        let Some((start, path)) = variable.split_at_checked(PREFIX.len()) else { continue };
-        if !start.eq_ignore_ascii_case(PREFIX) {
-            continue;
-        }
+    let ours = env.iter().filter_map(|(variable, value)| {
+        let (start, path) = variable.split_at_checked(PREFIX.len())?;
+        start.eq_ignore_ascii_case(PREFIX).then_some((variable, value, path))
+    });
+    let mut ours: Vec<_> = ours.collect();
+    ours.sort_by_cached_key(|(_, _, path)| in_order(path));
+    for (variable, value, path) in ours {
         let place = Place::Variable(Arc::from(variable.as_str()));
         let segments: Vec<&str> = path.split("__").collect();
         if segments.iter().any(|segment| segment.is_empty()) {
@@ -34,6 +36,11 @@ pub(super) fn apply(root: &mut Node, env: &BTreeMap<String, String>, problems: &
             problems.add(&place, message, hint);
         }
     }
+}
+
+/// A path with its numbers as such: item 10 of a list comes behind item 9.
+fn in_order(path: &str) -> Vec<(Option<usize>, String)> {
+    path.split("__").map(|segment| (segment.parse().ok(), segment.to_ascii_lowercase())).collect()
 }
 
 /// The value: a list, map or quoted text as YAML; anything else as it stands, so that a key with odd characters passes.

@@ -20,12 +20,16 @@ pub(super) struct Sources<'a> {
     pub(super) files: Vec<PathBuf>,
 }
 
+/// What stands before the path of a file.
+const FILE: &str = "file:";
+
 /// Whether `text` is placeholders alone, which hold no secret themselves.
 pub(super) fn is_pure(text: &str) -> bool {
     let mut rest = text;
     while let Some(inner) = rest.strip_prefix("${") {
         let Some((name, after)) = inner.split_once('}') else { return false };
-        if name.split_once(":-").is_some_and(|(_, default)| !default.is_empty()) {
+        let (variable, default) = name.split_once(":-").unwrap_or((name, ""));
+        if !default.is_empty() || !(name.starts_with(FILE) || is_variable(variable)) {
             return false;
         }
         rest = after;
@@ -112,7 +116,7 @@ fn value_of(name: &str, sources: &mut Sources<'_>) -> Result<String, (String, St
         let hint = "give the variable its value outside, or write the default as it is";
         return Err(("a placeholder cannot stand in a placeholder".to_owned(), hint.to_owned()));
     }
-    if let Some(path) = name.strip_prefix("file:") {
+    if let Some(path) = name.strip_prefix(FILE) {
         let path = sources.folder.join(path);
         sources.files.push(path.clone());
         return read(&path);
@@ -121,8 +125,7 @@ fn value_of(name: &str, sources: &mut Sources<'_>) -> Result<String, (String, St
         Some((name, default)) => (name, Some(default)),
         None => (name, None),
     };
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+    if !is_variable(name) {
         let hint = "write `${NAME}`, `${NAME:-default}` or `${file:/path}`, or `$${` for the two characters themselves";
         return Err(("this is not the name of an environment variable".to_owned(), hint.to_owned()));
     }
@@ -138,6 +141,12 @@ fn value_of(name: &str, sources: &mut Sources<'_>) -> Result<String, (String, St
             Err((format!("the environment variable `{name}` is not set"), hint))
         }
     }
+}
+
+/// Whether an environment variable can be called so.
+fn is_variable(name: &str) -> bool {
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The text of a file without its last line break.
@@ -224,6 +233,9 @@ mod tests {
             ("${A:-x}", false),
             ("${A:-}", true),
             ("x${A}", false),
+            ("${sk-proj-1}", false),
+            ("${A}${sk-proj-1}", false),
+            ("${}", false),
             ("${A", false),
         ] {
             assert_eq!(is_pure(text), pure, "{text}");

@@ -557,6 +557,7 @@ fn faults_of_the_server_are_told() {
         "server: {body_limit: 1GiB, body_buffer_total: 1MiB}",
         "4: all requests together may hold less than one may send",
     );
+    check(&format!("server: {{upgrade_socket: /{}}}", "x".repeat(100)), "4: the path is 6 bytes too long for a socket");
     check("server: {body_limit: 0}", "4: `0` is not a size that fits here");
     check(
         "server: {threads: 0, max_attempts: 100}",
@@ -635,6 +636,22 @@ fn names_with_odd_characters_can_be_overridden() {
     let source = "auth: off\nproviders: {a-b: {kind: ollama}, a.b: {kind: ollama}}\nmodels: {m: a-b/m}\n";
     let env = [("TIDEGATE__PROVIDERS__A_B__URL", "http://gpu")];
     assert_eq!(messages(source, &env), "TIDEGATE__PROVIDERS__A_B__URL: `A_B` could be any of: a-b, a.b");
+}
+
+#[test]
+fn overrides_are_applied_in_the_order_of_their_numbers() {
+    let names: Vec<_> =
+        (0..12).map(|at| (format!("TIDEGATE__SERVER__RESPONSE_HEADERS__{at}"), format!("x-{at}"))).collect();
+    let env: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(good(LEAST, &env).server.response_headers.len(), 12);
+}
+
+#[test]
+fn a_key_that_stands_as_a_placeholder_is_not_shown() {
+    let report = load_text("providers: {p: {kind: openai, key: '${sk-canary-1234}'}}\nauth: off\n", &[]).unwrap_err();
+    let report = report.to_string();
+    assert!(report.contains("this is not the name of an environment variable"), "{report}");
+    assert!(!report.contains("canary"), "{report}");
 }
 
 #[test]

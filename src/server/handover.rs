@@ -13,7 +13,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +109,7 @@ impl Giver {
     ///
     /// What the system says.
     pub(super) fn open(&self) -> io::Result<UnixListener> {
+        check_place(&self.path)?;
         let fresh = self.path.with_extension(format!("{}.new", std::process::id()));
         // Left behind by a process of this number that ended in between; most often there is none.
         let _ = std::fs::remove_file(&fresh);
@@ -143,6 +144,20 @@ impl Giver {
     pub(super) fn done(new: &mut UnixStream) {
         // It serves, whether it hears this or not.
         let _ = new.write_all(DRAIN);
+    }
+}
+
+/// Whether an upgrade socket may stand at `path`: nothing else may be lost to it.
+///
+/// # Errors
+///
+/// Something else is there.
+pub(super) fn check_place(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            Err(strange(&format!("{} is there already, and is no socket", path.display())))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -258,6 +273,10 @@ mod tests {
         let mode = std::fs::metadata(&giver.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        std::fs::remove_file(&giver.path).unwrap();
+        std::fs::write(&giver.path, "precious").unwrap();
+        assert!(giver.open().is_err(), "what is no socket stays");
+        assert_eq!(std::fs::read_to_string(&giver.path).unwrap(), "precious");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::support::client::{Ask, Client};
 use crate::support::formats::Wire;
+use crate::support::tls::Authority;
 use crate::support::{PATIENCE, within};
 
 /// Its words, its input, its exit code, and what it says.
@@ -173,4 +174,23 @@ async fn few_descriptors_let_few_in_and_too_few_none() {
     let said = edge.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
     assert!(said.contains("enough for 22 connections"), "{said}");
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_key_that_do_not_belong_together_are_found_before_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new();
+    let (one, other) = (authority.issue(&["localhost"]), authority.issue(&["localhost"]));
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    write("cert.pem", &one.cert_pem);
+    for (key, code) in [(&one.key_pem, 0), (&other.key_pem, 78)] {
+        write("key.pem", key);
+        let listen = "server: {listen: [{address: '127.0.0.1:0', tls: {cert: cert.pem, key: key.pem}}]}";
+        write("tls.yaml", &format!("{CONFIG}{listen}\n"));
+        let ended = tidegate(folder.path(), &["check", "tls.yaml"], "").await;
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert_eq!(ended.err.contains("the certificate of the listener at 127.0.0.1:0"), code != 0, "{ended:?}");
+    }
+    let ended = tidegate(folder.path(), &["run", "--config", "tls.yaml"], "").await;
+    assert_eq!(ended.code, Some(78), "{ended:?}");
 }

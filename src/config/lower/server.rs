@@ -1,7 +1,7 @@
 //! Listeners, bounds, logs and metrics.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::fields::{Fields, Text, scalar_of, word};
@@ -45,6 +45,22 @@ const RESPONSE_HEADERS: [&str; 16] = [
 /// Bytes of a certificate or key file.
 const MAX_PEM: u64 = 1 << 20;
 
+/// Bytes of the longest path that the system binds a socket to.
+const SOCKET_PATH: usize = 107;
+/// The longest ending that stands at the upgrade socket's path while it is opened: a process id, and a word.
+const FRESH: &str = "4194304.new";
+
+fn upgrade_socket(fields: &Fields<'_>, folder: &Path) -> Option<PathBuf> {
+    let text = fields.text("upgrade_socket")?;
+    let path = folder.join(text.value);
+    let over = path.with_extension(FRESH).as_os_str().len().saturating_sub(SOCKET_PATH);
+    if over > 0 {
+        let message = format!("the path is {over} bytes too long for a socket");
+        fields.problems().add(text.place, message, "give a shorter one, such as /run/tidegate/upgrade.sock");
+    }
+    Some(path)
+}
+
 pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
     let body_limit = fields.size("body_limit", &(1024..=1 << 30));
     let body_buffer_total = fields.size("body_buffer_total", &(1024..=64 << 30));
@@ -62,7 +78,7 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
         max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
         drain_deadline: fields.duration("drain_deadline", &(Duration::ZERO..=DAY)),
-        upgrade_socket: fields.text("upgrade_socket").map(|text| files.folder.join(text.value)),
+        upgrade_socket: upgrade_socket(fields, files.folder),
         response_headers: response_headers(fields),
         timeouts: timeouts(&fields.section_or_empty("timeouts", &schema::SERVER_TIMEOUTS)),
         limits: limits(&fields.section_or_empty("limits", &schema::SERVER_LIMITS)),
