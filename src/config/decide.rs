@@ -13,7 +13,7 @@ use tidegate_codec::{Beginning, Format, Line, RequestHead, State, wire};
 
 use super::{Settings, Snapshot, Tie};
 use crate::provider::Provider;
-use crate::routing::{self, Affinity, Ask, Draw, Hedge, Needs, Route, Sight, Strategy};
+use crate::routing::{self, Affinity, Ask, Draw, Hedge, Needs, Route, Rule, Sight, Strategy};
 use crate::upstream::{Fleet, Lineup, Standing, random};
 
 /// Where a request goes.
@@ -230,7 +230,22 @@ impl Settings {
     /// Where the request goes; `None` where its model is not configured.
     #[must_use]
     pub fn lead(&self, ask: &Ask<'_>) -> Option<Lead> {
-        let rule = routing::first(&self.rules, ask);
+        self.lead_by(routing::first(&self.rules, ask), ask)
+    }
+
+    /// Where an operation beside answers goes that providers which are `wanted` serve: a rule that leads to none of them is
+    /// not for it.
+    #[must_use]
+    pub fn lead_to(&self, ask: &Ask<'_>, wanted: impl Fn(&Provider) -> bool) -> Option<Lead> {
+        let is_wanted = |target: &routing::Target| self.providers.get(&target.provider).is_some_and(|to| wanted(to));
+        let leads = |rule: &&Rule| {
+            let route = self.models.resolve(&rule.model);
+            route.is_some_and(|route| route.targets.iter().any(is_wanted))
+        };
+        self.lead_by(routing::first(self.rules.iter().filter(leads), ask), ask)
+    }
+
+    fn lead_by(&self, rule: Option<&Rule>, ask: &Ask<'_>) -> Option<Lead> {
         let name = rule.map_or(ask.model, |rule| rule.model.as_str());
         let route = self.models.resolve(name)?;
         Some(Lead { rule: rule.map(|rule| Arc::clone(&rule.name)), route })

@@ -14,7 +14,7 @@ use tidegate_codec::hub::{Fault, FaultKind, Refusal};
 use tidegate_codec::json::{self, Envelope};
 use tidegate_codec::{Format, Framing, wire};
 
-use super::admit::{self, forbidden_model, invalid, is_name, own_header, shorten, unknown_model, wrong_method};
+use super::admit::{self, forbidden_model, header, invalid, is_name, own_header, shorten, unknown_model, wrong_method};
 use super::body::{self, Reservation};
 use super::exchange::{Admitted, Call, Collected, Exchange, Mode, Sending, Task};
 use super::receive::no_answer;
@@ -22,11 +22,11 @@ use super::refuse::{self, Rejection};
 use super::tail::Tail;
 use super::upload::{REFUSED, Upload};
 use super::{Edge, comeback, form, names, overload};
-use crate::config::{Caller, Snapshot, Tie};
+use crate::config::{Caller, Lead, Snapshot, Tie};
 use crate::provider::Provider;
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::uploads;
-use crate::routing::{OnLoss, Route, Target, hash_key};
+use crate::routing::{Ask, Needs, OnLoss, Route, Target, hash_key};
 use crate::upstream::MediaType;
 
 /// What a client asks for, by its path.
@@ -58,6 +58,17 @@ pub(super) struct Head {
     pub(super) snapshot: Arc<Snapshot>,
     /// The provider that the client names.
     pub(super) wish: Option<String>,
+    /// The headers that rules look at.
+    pub(super) headers: Vec<(String, String)>,
+}
+
+/// What is known of the body of a request that names a model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Body {
+    /// Its length, or as much of it as is known.
+    pub(super) bytes: usize,
+    /// It asks for a stream.
+    pub(super) stream: bool,
 }
 
 /// Takes a request in.
@@ -86,7 +97,10 @@ pub(super) async fn take_in(
     overload::caller(&snapshot, &caller, exchange)?;
     let wished = || own_header(session, Some(names::PROVIDER)).map(|name| name.trim().to_owned());
     let wish = ticket.map(|ticket| ticket.provider).or_else(wished);
-    let head = Head { caller, snapshot, wish };
+    let looked_at = snapshot.settings.rules.iter().flat_map(|rule| &rule.when.headers);
+    let headers = looked_at.filter_map(|(name, _)| Some((name.clone(), header(session, name.as_str())?.to_owned())));
+    let headers = headers.collect();
+    let head = Head { caller, snapshot, wish, headers };
     match asked {
         Asked::Raw { provider, path } => raw(edge, session, exchange, head, (&provider, &path)).await,
         Asked::Service(service, _) => {
@@ -126,7 +140,7 @@ async fn held(
     exchange.trail.model = model.map(str::to_owned);
     let route = match model.filter(|model| !model.is_empty()) {
         Some(model) => {
-            let (name, route) = head.named(service, model)?;
+            let (name, route) = head.named(service, model, Body { bytes: body.len(), stream: envelope.stream })?;
             exchange.trail.route = Some(name);
             route
         }
@@ -217,10 +231,24 @@ pub(super) fn admitted(session: &Session, head: Head, (format, route, call): (Fo
 impl Head {
     /// Where a request for `model` goes, with the configured name that it met: those of the model's targets that serve
     /// the operation and, if the client names a provider, are of it.
-    pub(super) fn named(&self, service: &Service, model: &str) -> Result<(Arc<str>, Arc<Route>), Rejection> {
+    pub(super) fn named(
+        &self,
+        service: &Service,
+        model: &str,
+        body: Body,
+    ) -> Result<(Arc<str>, Arc<Route>), Rejection> {
         let settings = &self.snapshot.settings;
-        let route = Some(model).filter(|model| is_name(model)).and_then(|model| settings.models.resolve(model));
-        let route = route.ok_or_else(|| unknown_model(model))?;
+        let ask = Ask {
+            model,
+            client: self.caller.name(),
+            header: &|name| self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()),
+            bytes: body.bytes,
+            stream: body.stream,
+            needs: &Needs::default,
+        };
+        let serves = |provider: &Provider| service.is_served_by(provider);
+        let lead = Some(model).filter(|model| is_name(model)).and_then(|_| settings.lead_to(&ask, serves));
+        let Lead { rule: _, route } = lead.ok_or_else(|| unknown_model(model))?;
         if !self.caller.may_use(model) {
             return Err(forbidden_model(model));
         }

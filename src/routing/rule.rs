@@ -67,9 +67,9 @@ pub struct Needs {
 
 /// The first of `rules` that is for the request.
 #[must_use]
-pub fn first<'r>(rules: &'r [Rule], ask: &Ask<'_>) -> Option<&'r Rule> {
+pub fn first<'r>(rules: impl IntoIterator<Item = &'r Rule>, ask: &Ask<'_>) -> Option<&'r Rule> {
     let mut known = None;
-    rules.iter().find(|rule| rule.when.head_holds(ask) && rule.when.body_holds(ask, &mut known))
+    rules.into_iter().find(|rule| rule.when.head_holds(ask) && rule.when.body_holds(ask, &mut known))
 }
 
 impl When {

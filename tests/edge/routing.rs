@@ -129,6 +129,55 @@ async fn rules_send_requests_elsewhere_and_the_client_sees_its_own_name() {
     }
 }
 
+/// By the first rule whose model can do what is asked for: others are about answers.
+#[tokio::test]
+async fn rules_are_for_operations_beside_answers_too() {
+    let both = Provider::start(|_| Reply::json(200, "{}")).await;
+    let answers = Provider::always(Wire::Messages.reply(false)).await;
+    let conf = Conf::open()
+        .provider("both", Wire::Chat.kind(), &both)
+        .provider("answers", Wire::Messages.kind(), &answers)
+        .model("dear", "both/dear-1")
+        .model("cheap", "both/cheap-1")
+        .model("talks", "answers/talks-1")
+        .top(
+            "rules: [{name: talk, when: {model: dear, headers: {x-tier: free}}, model: talks}, \
+             {name: free, when: {model: dear, headers: {x-tier: free}}, model: cheap}, \
+             {name: long, when: {model: dear, body_over: 50kB}, model: cheap}, \
+             {name: streams, when: {model: dear, stream: true}, model: cheap}]",
+        );
+    let edge = Edge::start(&conf).await;
+    let json = |path: &str, more: &str| Ask::post(path, format!("{{\"model\":\"dear\"{more}}}"));
+    let form = |order: [&str; 2]| {
+        let part = |part: &str| format!("--B\r\ncontent-disposition: form-data; {part}\r\n");
+        let body = format!("{}{}--B--\r\n", part(order[0]), part(order[1]));
+        let headers = vec![("content-type".to_owned(), "multipart/form-data; boundary=B".to_owned())];
+        Ask { headers, ..Ask::post("/v1/audio/transcriptions", body) }
+    };
+    let (model, file) = ("name=\"model\"\r\n\r\ndear", "name=\"file\"; filename=\"a\"\r\n\r\nnoise");
+    let long = format!(",\"input\":\"{}\"", "z".repeat(60_000));
+    for (ask, expected) in [
+        (json("/v1/embeddings", ""), "dear-1"),
+        (json("/v1/embeddings", "").header("x-tier", "free"), "cheap-1"),
+        (json("/v1/images/generations", "").header("x-tier", "free"), "cheap-1"),
+        (json("/v1/images/generations", "").header("x-tier", "gold"), "dear-1"),
+        (json("/v1/embeddings", &long), "cheap-1"),
+        (json("/v1/completions", ",\"stream\":true"), "cheap-1"),
+        (form([model, file]), "dear-1"),
+        (form([model, file]).header("x-tier", "free"), "cheap-1"),
+        (form([file, model]).header("x-tier", "free"), "cheap-1"),
+    ] {
+        let path = ask.path.clone();
+        let response = ask.send(edge.addr).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        let sent = String::from_utf8_lossy(&both.last().body).into_owned();
+        assert!(sent.contains(expected), "{path}: {expected} is not in {sent}");
+    }
+    assert_eq!(answers.requests().len(), 0);
+    assert_eq!(Wire::Chat.ask("dear", false).header("x-tier", "free").send(edge.addr).await.status, 200);
+    assert_eq!(answers.requests().len(), 1, "an answer goes by the first rule");
+}
+
 #[tokio::test]
 async fn the_admin_listener_explains_where_a_request_would_go() {
     let (edge, _providers) = three("strategy: cheapest").await;
