@@ -26,6 +26,7 @@ pub mod openai_chat;
 mod openai_error;
 pub mod openai_responses;
 mod settings;
+mod sibling;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod ends;
 mod schemas;
+mod siblings;
 mod taken;
 mod unforgotten;
 mod wishes;

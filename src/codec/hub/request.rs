@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub cache: CacheSpec<'a>,
     /// Priority of processing.
     pub tier: Option<Tier>,
+    /// What is to be moderated and how, raw: the formats of OpenAI say it alike.
+    pub moderation: Vec<Extra<'a>>,
     /// On whose behalf.
     pub identity: Identity<'a>,
     /// What the provider shall remember.
@@ -75,6 +77,7 @@ impl<'a> Request<'a> {
             reasoning: Reasoning::default(),
             cache: CacheSpec::default(),
             tier: None,
+            moderation: Vec::new(),
             identity: Identity::default(),
             state: State::default(),
             stream: None,

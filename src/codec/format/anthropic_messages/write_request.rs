@@ -105,6 +105,7 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) -> Result<()
     report.gone(Field::Metadata, request.identity.metadata.as_ref().is_some_and(|it| !it.is_empty()), none);
     report.gone(Field::Store, request.state.store == Some(true), "the provider stores no answers");
     report.gone(Field::Cache, request.cache.key.is_some(), "caches have no key");
+    report.extras(&request.moderation);
     let obfuscation = request.stream.is_some_and(|stream| stream.obfuscation == Some(true));
     report.gone(Field::StreamOptions, obfuscation, none);
     for option in &request.cache.options {

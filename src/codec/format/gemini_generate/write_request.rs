@@ -67,6 +67,7 @@ fn report_unsayable(request: &Request<'_>, report: &mut Report<'_>) {
     for option in &request.cache.options {
         report.dropped(Field::Cache, option.at, "the provider caches by itself");
     }
+    report.extras(&request.moderation);
     let obfuscation = request.stream.is_some_and(|stream| stream.obfuscation == Some(true));
     report.gone(Field::StreamOptions, obfuscation, none);
     report.extras(&request.extras);

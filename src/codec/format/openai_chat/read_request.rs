@@ -164,6 +164,7 @@ fn rest<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>
         "metadata" => request.identity.metadata = value.nullable(Cursor::json)?.filter(|json| !json.is_empty()),
         "store" => request.state.store = value.nullable(Cursor::bool)?,
         "prompt_cache_key" => request.cache.key = value.nullable(Cursor::text)?,
+        "moderation" => keep(&mut request.moderation, Field::Safety, key, value)?,
         "prompt_cache_options" | "prompt_cache_retention" => {
             keep(&mut request.cache.options, Field::Cache, key, value)?;
         }

@@ -4,10 +4,11 @@ use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM, OF_T
 use super::report::Report;
 use super::{write_messages, write_tools};
 use crate::Format;
+use crate::format::sibling::are_alike;
 use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, closed, effort};
 use crate::hub::{Action, Effort, Extra, Field, OutputSpec, Refusal, Request, Tier, Verbosity, ids};
-use crate::json::{Json, Text, Writer};
+use crate::json::{Json, JsonError, Text, Writer};
 
 /// Writes `request` for `target` into `out`.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoing) -> Result<(), Refusal> {
@@ -270,11 +271,46 @@ fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, 
             report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
         }
     }
-    if report.is_own() {
-        raw(request.cache.options.iter(), w);
+    for alike in [&request.moderation, &request.cache.options] {
+        if !are_alike(report.origin, OWN, facts) {
+            report.extras(alike);
+            continue;
+        }
+        for extra in alike {
+            match extra.key.as_ref() {
+                "prompt_cache_options" if !report.is_own() => cache_options(extra, report, w),
+                _ => raw([extra].into_iter(), w),
+            }
+        }
     }
-    report.extras(&request.cache.options);
 }
+
+/// The options of a cache that the other format of the vendor has more of.
+fn cache_options(options: &Extra<'_>, report: &mut Report<'_>, w: &mut Writer<'_>) {
+    w.key("prompt_cache_options").open_object();
+    // It was read once already, so it is sound.
+    let _ = options.value.cursor().object::<JsonError>(|key, value| {
+        let (at, said) = (options.at + value.offset(), value.json()?);
+        match key.as_ref() {
+            _ if matches!(said.as_str(), "null" | "false") => {}
+            "mode" => {
+                w.key("mode").json(&said);
+            }
+            "ttl" => {
+                if said.as_str() != CACHE_TTL {
+                    report.converted(Field::Cache, at, "Chat Completions knows one time of a cache");
+                }
+                w.key("ttl").json(&Json::from_valid(CACHE_TTL));
+            }
+            _ => report.dropped(Field::Cache, at, "Chat Completions has no such option of a cache"),
+        }
+        Ok(())
+    });
+    w.close_object();
+}
+
+/// The one time of a cache that can be asked for.
+const CACHE_TTL: &str = r#""30m""#;
 
 /// A stream tells its usage only when asked: the edge needs it, whoever the client is.
 fn stream(request: &Request<'_>, facts: &Facts, w: &mut Writer<'_>) {

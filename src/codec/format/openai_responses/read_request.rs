@@ -84,6 +84,7 @@ fn scalar<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'
         "metadata" => request.identity.metadata = value.nullable(Cursor::json)?.filter(|json| !json.is_empty()),
         "store" => request.state.store = value.nullable(Cursor::bool)?,
         "prompt_cache_key" => request.cache.key = value.nullable(Cursor::text)?,
+        "moderation" => keep(&mut request.moderation, Field::Safety, key, value)?,
         "prompt_cache_options" | "prompt_cache_retention" => {
             keep(&mut request.cache.options, Field::Cache, key, value)?;
         }
@@ -123,7 +124,7 @@ fn tier<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>
 fn class_of(key: &str) -> Field {
     match key {
         "max_tool_calls" => Field::ServerTool,
-        "moderation" | "access_programs" => Field::Safety,
+        "access_programs" => Field::Safety,
         "truncation" | "context_management" => Field::Turn,
         "image" => Field::ImageDetail,
         _ => Field::Unknown,

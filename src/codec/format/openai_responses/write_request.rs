@@ -8,6 +8,7 @@ use super::read_tools::{CHOICE, CUSTOM, NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
 use super::{write_input, write_tools};
+use crate::format::sibling::are_alike;
 use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, closed, effort};
 use crate::hub::{
@@ -36,7 +37,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     output(request, target.facts, &mut report, &mut w)?;
     reasoning(request, &plan, &report, &mut w);
     include(request, &plan, &report, &mut w);
-    circumstances(request, &mut report, &mut w);
+    circumstances(request, target.facts, &mut report, &mut w);
     own_fields(request, &mut report, &mut w);
     write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
     let marked = write_tools::marked(request, target.facts);
@@ -241,7 +242,7 @@ fn has_own_state(request: &Request<'_>) -> bool {
 }
 
 /// Tier, identity, storage, caching.
-fn circumstances(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<'_>) {
+fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
     if let Some(tier) = request.tier {
         w.key("service_tier").plain(match tier {
             Tier::Auto => "auto",
@@ -282,12 +283,15 @@ fn circumstances(request: &Request<'_>, report: &mut Report<'_>, w: &mut Writer<
     if request.cache.auto.is_some() {
         report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
     }
-    for option in &request.cache.options {
-        if report.is_own() {
-            w.key(Text::from_plain(&option.key).escaped()).json(&option.value);
+    for alike in [&request.moderation, &request.cache.options] {
+        if !are_alike(report.origin, OWN, facts) {
+            report.extras(alike);
+            continue;
+        }
+        for extra in alike {
+            w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
         }
     }
-    report.extras(&request.cache.options);
 }
 
 /// Fields that only this format has; toward it they go on, from another they are reported.
