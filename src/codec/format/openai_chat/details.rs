@@ -142,6 +142,18 @@ pub(super) fn write(opaque: &Opaque<'_>, words: Words<'_>, index: u64, seal: Opt
     w.close_object();
 }
 
+/// Writes an entry of reasoning that nobody signed as the next value. It is the edge's own: its envelope, of nothing, says
+/// so when a client brings it back, and no server is sent it, of which many refuse the whole field.
+pub(super) fn write_unsigned(text: Option<&Text<'_>>, index: u64, seal: &Seal, w: &mut Writer<'_>) {
+    let mark = Opaque { kind: OpaqueKind::Unsigned, maker: Format::OpenaiChat, data: Text::EMPTY };
+    w.open_object().key("type").plain("reasoning.text");
+    if let Some(text) = text {
+        w.key("text").text(text);
+    }
+    w.key("signature").plain(&seal.wrap(&mark)).key("format").plain("unknown");
+    w.key("index").number(index).close_object();
+}
+
 fn write_native(opaque: &Opaque<'_>, text: Option<&Text<'_>>, w: &mut Writer<'_>) {
     let entry = opaque.data.plain();
     let mut cursor = Cursor::over(&entry);

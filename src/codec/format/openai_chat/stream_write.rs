@@ -86,6 +86,8 @@ enum Kind {
     Refusal,
     Thinking {
         entry: u64,
+        /// Its state was written.
+        signed: bool,
     },
     Call {
         index: u64,
@@ -216,7 +218,7 @@ impl Writer {
                 let field = if self.reply.reasoning == ReasoningWish::Shown { REASONING } else { DETAIL };
                 Block {
                     candidate,
-                    kind: Kind::Thinking { entry },
+                    kind: Kind::Thinking { entry, signed: false },
                     prefix: self.prefix(candidate, field),
                     empty: true,
                     sources: Vec::new(),
@@ -271,7 +273,7 @@ impl Writer {
         let Some(at) = usize::try_from(block).ok().and_then(|at| blocks.get_mut(at)) else { return };
         let is_first = !text.is_empty() && std::mem::replace(&mut at.empty, false);
         match at.kind {
-            Kind::Thinking { entry } => {
+            Kind::Thinking { entry, .. } => {
                 out.extend_from_slice(&at.prefix);
                 if reply.reasoning == ReasoningWish::Shown {
                     let says = !text.is_empty();
@@ -336,6 +338,10 @@ impl Writer {
             _ => Vec::new(),
         };
         let candidate = at.candidate;
+        if let (Kind::Thinking { entry, signed: false }, false) = (&at.kind, at.empty) {
+            let entry = *entry;
+            return self.unsigned(candidate, entry, out);
+        }
         let sources = std::mem::take(&mut at.sources);
         if let (Kind::Text { start, end }, Some(choice)) =
             (&mut at.kind, self.choices.iter_mut().find(|choice| choice.index == candidate))
@@ -359,14 +365,30 @@ impl Writer {
         }
     }
 
+    /// Says of an entry of reasoning that nobody signed it.
+    fn unsigned(&self, candidate: u32, entry: u64, out: &mut Vec<u8>) {
+        self.open_delta(candidate, out);
+        let mut w = JsonWriter::new(out);
+        w.key("reasoning_details").open_array();
+        details::write_unsigned(None, entry, &self.reply.seal, &mut w);
+        w.close_array();
+        out.extend_from_slice(self.tail);
+    }
+
     fn opaque(&mut self, block: u32, opaque: &Opaque<'_>, out: &mut Vec<u8>) {
         if is_call_signature(opaque) && self.keep_signature(block, opaque) {
             return;
         }
-        let Some(at) = usize::try_from(block).ok().and_then(|at| self.blocks.get(at)) else { return };
+        let place = usize::try_from(block).ok();
+        if let Some(Kind::Thinking { signed, .. }) =
+            place.and_then(|at| self.blocks.get_mut(at)).map(|block| &mut block.kind)
+        {
+            *signed = true;
+        }
+        let Some(at) = place.and_then(|at| self.blocks.get(at)) else { return };
         let (entry, words) = match at.kind {
-            Kind::Thinking { entry } if at.empty => (entry, Words::None),
-            Kind::Thinking { entry } => (entry, Words::Before),
+            Kind::Thinking { entry, .. } if at.empty => (entry, Words::None),
+            Kind::Thinking { entry, .. } => (entry, Words::Before),
             Kind::Text { .. } | Kind::Refusal | Kind::Call { .. } | Kind::Custom { .. } | Kind::Hidden => {
                 (0, Words::None)
             }

@@ -250,10 +250,7 @@ fn reasoning(message: &Message<'_>, reply: &Reply, w: &mut Writer<'_>) {
             (Some(opaque), text) => {
                 details::write(opaque, Words::of(text), index, Some(&reply.seal), w);
             }
-            (None, Some(text)) => {
-                w.open_object().key("type").plain("reasoning.text").key("text").text(text);
-                w.key("index").number(index).close_object();
-            }
+            (None, Some(text)) => details::write_unsigned(Some(text), index, &reply.seal, w),
             (None, None) => {}
         }
     }

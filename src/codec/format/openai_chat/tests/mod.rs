@@ -13,6 +13,7 @@ use crate::seal::Seal;
 use crate::{Format, Transcoder, translate_request, translate_response};
 
 mod answers;
+mod details;
 mod marks;
 mod nested;
 mod quirks;
