@@ -30,6 +30,7 @@ mod sibling;
 mod state;
 #[cfg(test)]
 mod tests;
+mod thought;
 mod told;
 pub(crate) mod trim;
 

@@ -19,6 +19,8 @@ mod taken;
 mod unforgotten;
 mod wishes;
 
+pub(crate) use crossings::blocks_of;
+
 /// What a writer of `to` reports of another format's request is on the page that `docs/formats.md` is made of. Whatever
 /// else a test of a request holds, it holds this.
 pub(crate) fn request_losses_are_listed(from: Format, to: Format, losses: &Losses) {

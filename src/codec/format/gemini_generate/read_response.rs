@@ -7,6 +7,7 @@ use super::grounding::{Place, read_citations, read_grounding};
 use super::read_part::nameless;
 use super::wire::{OWN, is_own};
 use super::{logprobs, stop, usage};
+use crate::format::thought::Thought;
 use crate::hub::ids::derived;
 use crate::hub::{Begins, Block, BlockKind, Candidate, Citation, Extra, Field, Opaque, Response, Stop, Usage};
 use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text};
@@ -178,9 +179,10 @@ impl<'a> Gathering<'a> {
             }
             BlockKind::Thinking { text, .. } => {
                 self.flush();
+                let next = thought_of(text, &block.opaque);
                 match self.blocks.last_mut() {
                     Some(Block { kind: BlockKind::Thinking { text: before, .. }, opaque, .. })
-                        if block.extras.is_empty() =>
+                        if block.extras.is_empty() && !thought_of(before, opaque).is_over(next) =>
                     {
                         before.push(text);
                         opaque.append(&mut block.opaque);
@@ -218,6 +220,10 @@ impl<'a> Gathering<'a> {
             self.blocks.push(block);
         }
     }
+}
+
+fn thought_of(text: &Text<'_>, opaque: &[Opaque<'_>]) -> Thought {
+    Thought { worded: !text.is_empty(), signed: !opaque.is_empty() }
 }
 
 /// The id of call number `at` of an answer whose provider gives none; the same for the whole answer and the stream.

@@ -7,6 +7,7 @@ use super::partial::Arguments;
 use super::read_response::call_id;
 use super::stream_read::{Sink, lost};
 use super::wire::OWN;
+use crate::format::thought::Thought;
 use crate::hub::{Begins, Block, BlockKind, Citation, Event, Extra, Field, Flavor, Head, Opaque, Stop, ThinkingKind};
 use crate::json::{Json, JsonError, Text};
 
@@ -25,6 +26,8 @@ pub(super) struct Talk {
     /// Why it ended, once said.
     pub finish: Option<Stop<'static>>,
     open: Option<(u32, Kind)>,
+    /// How much of the open thought has come.
+    thought: Thought,
     calls: u64,
     /// What ids of calls derive from, where the provider gives none.
     seed: String,
@@ -75,6 +78,7 @@ impl Talk {
             index,
             finish: None,
             open: None,
+            thought: Thought::default(),
             calls: 0,
             seed,
             text: String::new(),
@@ -198,8 +202,13 @@ impl Talk {
         if text.is_empty() && opaque.is_empty() {
             return;
         }
+        if !matches!(self.open, Some((_, Kind::Thinking))) {
+            self.thought = Thought::default();
+        }
+        let next_thought = Thought { worded: !text.is_empty(), signed: !opaque.is_empty() };
+        let other = kind == Kind::Thinking && self.thought.takes(next_thought);
         let block = match self.open {
-            Some((block, open)) if open == kind => Some(block),
+            Some((block, open)) if open == kind && !other => Some(block),
             // A signature behind other words: it stands where it came.
             _ if text.is_empty() && kind == Kind::Text => {
                 self.close(sink, next);

@@ -5,7 +5,7 @@
 //! {"type":"reasoning.summary","summary":…}      {"type":"reasoning.encrypted","data":…}
 //! ```
 
-use super::wire::loose_text;
+use super::wire::{loose_count, loose_text};
 use crate::Format;
 use crate::hub::{Opaque, OpaqueKind, ThinkingKind};
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
@@ -22,6 +22,8 @@ pub(super) struct Detail<'a> {
     pub secret: Option<Text<'a>>,
     /// The secret stands for the reasoning; there are no words.
     pub encrypted: bool,
+    /// `index`: pieces of one entry have the same.
+    pub index: Option<u64>,
     /// The whole entry.
     pub raw: Json<'a>,
     /// Byte offset.
@@ -38,7 +40,8 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, each: &mut dyn FnMut(Detail<'a>)
             return value.skip();
         }
         let (at, raw) = (value.offset(), value.clone().json()?);
-        let mut detail = Detail { kind: ThinkingKind::Raw, text: Text::EMPTY, secret: None, encrypted: false, raw, at };
+        let mut detail =
+            Detail { kind: ThinkingKind::Raw, text: Text::EMPTY, secret: None, encrypted: false, index: None, raw, at };
         value.object::<JsonError>(|key, value| {
             match key.as_ref() {
                 "type" => {
@@ -48,6 +51,7 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, each: &mut dyn FnMut(Detail<'a>)
                         detail.kind = ThinkingKind::Summary;
                     }
                 }
+                "index" => detail.index = loose_count(value)?,
                 "text" | "summary" => detail.text = loose_text(value)?.unwrap_or_default(),
                 "signature" | "data" => {
                     detail.secret = loose_text(value)?.filter(|text| !text.is_empty()).or(detail.secret.take());

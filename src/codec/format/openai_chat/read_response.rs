@@ -7,6 +7,7 @@ use super::wire::{derive_stop, keep, loose_count, loose_text, read_stop};
 use super::{details, usage};
 use crate::Format;
 use crate::format::openai_error;
+use crate::format::thought::Thought;
 use crate::hub::{
     Begins, Block, BlockKind, Candidate, Citation, Extra, Field, Flavor, Opaque, OpaqueKind, Response, Stop,
     ThinkingKind, arguments, ids,
@@ -231,8 +232,8 @@ pub(super) fn cite<'a>(
 
 /// Turns entries of `reasoning_details`, or plain reasoning where there are none, into blocks.
 ///
-/// Entries of one `index` are pieces of one block: streams give words and signature apart. `state` says what of an
-/// entry is opaque state.
+/// Entries of one `index` are pieces of one block, up to its signature: streams give words and signature apart. `state`
+/// says what of an entry is opaque state.
 pub(super) fn thinking<'a>(
     plain: Option<Text<'a>>,
     details: Option<Cursor<'a>>,
@@ -252,12 +253,12 @@ pub(super) fn thinking<'a>(
                 blocks.push(block);
                 return;
             }
-            let index = index_of(&detail.raw);
-            let same = open == Some(index) && index.is_some();
-            if !same {
+            let same = open == Some(detail.index) && detail.index.is_some();
+            let next = Thought { worded: !detail.text.is_empty(), signed: opaque.is_some() };
+            if !same || blocks.last().is_none_or(|block| thought_of(block).is_over(next)) {
                 let kind = BlockKind::Thinking { text: Text::EMPTY, kind: detail.kind };
                 blocks.push(Block::new(kind, detail.at));
-                open = Some(index);
+                open = Some(detail.index);
             }
             if let Some(block) = blocks.last_mut() {
                 if let BlockKind::Thinking { text, kind } = &mut block.kind {
@@ -288,16 +289,10 @@ pub(super) fn thinking<'a>(
     Ok(())
 }
 
-fn index_of(raw: &Json<'_>) -> Option<u64> {
-    let mut index = None;
-    // The entry was read once already, so it is sound.
-    let _ = raw.cursor().object::<JsonError>(|key, value| {
-        if key == "index" {
-            index = loose_count(value)?;
-        }
-        Ok(())
-    });
-    index
+/// How much of a thought `block` is.
+fn thought_of(block: &Block<'_>) -> Thought {
+    let worded = matches!(&block.kind, BlockKind::Thinking { text, .. } if !text.is_empty());
+    Thought { worded, signed: !block.opaque.is_empty() }
 }
 
 fn calls<'a>(

@@ -10,6 +10,7 @@ use super::stream_calls::Calls;
 use super::wire::{derive_stop, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
 use crate::format::openai_error;
+use crate::format::thought::Thought;
 use crate::format::told::{Told, is_usual_tier, unread};
 use crate::format::{Repeat, StreamReader};
 use crate::frame::sse::Frame;
@@ -42,6 +43,8 @@ struct Choice {
     index: u32,
     /// The text, refusal or thinking block that is open.
     open: Option<(Open, u32)>,
+    /// `index` of the entry of `reasoning_details` that came last, and how much of it has come.
+    entry: (Option<u64>, Thought),
     calls: Calls,
     /// Anything of the answer itself was seen.
     said: bool,
@@ -464,6 +467,7 @@ impl Talk<'_, '_> {
             if detail.encrypted {
                 return self.redacted(&detail);
             }
+            self.entry(&detail);
             if let Some(text) = plain.take() {
                 self.grow(Open::Thinking(detail.kind), text);
             } else if !doubled {
@@ -478,6 +482,21 @@ impl Talk<'_, '_> {
             self.grow(Open::Thinking(ThinkingKind::Raw), text);
         }
         Ok(())
+    }
+
+    /// Closes the open thinking where `detail` is of another entry.
+    fn entry(&mut self, detail: &details::Detail<'_>) {
+        let next = Thought { worded: !detail.text.is_empty(), signed: detail.secret.is_some() };
+        let (index, mut thought) = self.choice.entry;
+        let thinks = matches!(self.choice.open, Some((Open::Thinking(_), _)));
+        let other = thinks && index.is_some() && detail.index.is_some() && index != detail.index;
+        if !thinks || other {
+            thought = Thought::default();
+        }
+        if thought.takes(next) || other {
+            self.close();
+        }
+        self.choice.entry = (detail.index, thought);
     }
 
     fn redacted(&mut self, detail: &details::Detail<'_>) {

@@ -161,7 +161,7 @@ fn message_of(parts: &[Value]) -> [(Vec<Value>, Vec<String>); 2] {
 }
 
 /// The blocks of a stream of Messages.
-pub(super) fn blocks_of(stream: Vec<u8>) -> Vec<Value> {
+pub(crate) fn blocks_of(stream: Vec<u8>) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
     for line in String::from_utf8(stream).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
         let event: Value = serde_json::from_str(line).unwrap();

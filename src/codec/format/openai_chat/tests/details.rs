@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, chunks, send, stream};
 use crate::format::ReasoningField;
+use crate::format::tests::blocks_of;
 use crate::seal::Seal;
 use crate::{Facts, Format};
 
@@ -69,5 +70,103 @@ fn thoughts_that_nobody_signed_go_to_no_server_as_details() {
             let lost: &[&str] = if field.is_some() { &[] } else { &["dropped:thinking"] };
             assert_eq!(sent.losses, lost);
         }
+    }
+}
+
+/// The signatures of a message that goes on to a messages provider.
+fn signatures(to: Format, turn: &Value) -> Vec<(String, String)> {
+    let sent = send(CHAT, to, &history(turn), |facts| facts.compatible_extensions = to == CHAT).unwrap();
+    let said = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = if to == CHAT {
+        sent.body["messages"][1]["reasoning_details"].as_array().cloned().unwrap_or_default()
+    } else if to == GEMINI {
+        sent.body["contents"][1]["parts"].as_array().cloned().unwrap_or_default()
+    } else {
+        sent.body["messages"][1]["content"].as_array().cloned().unwrap_or_default()
+    };
+    let keys = match to {
+        CHAT => ("text", "signature"),
+        GEMINI => ("text", "thoughtSignature"),
+        _ => ("thinking", "signature"),
+    };
+    let pairs = list.iter().map(|entry| (said(&entry[keys.0]), said(&entry[keys.1])));
+    pairs.filter(|(_, signature)| !signature.is_empty()).collect()
+}
+
+/// A router's answer, whole and as a stream, with these entries of `reasoning_details`, each in a chunk of its own.
+fn of_router(entries: &[Value]) -> (Value, String) {
+    let message = json!({"role": "assistant", "content": "a", "reasoning_details": entries});
+    let whole = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]});
+    let chunk = |delta: Value, finish: Value| {
+        json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+        .to_string()
+    };
+    let mut lines: Vec<String> =
+        entries.iter().map(|entry| chunk(json!({"reasoning_details": [entry]}), Value::Null)).collect();
+    lines.push(chunk(json!({"content": "a"}), json!("stop")));
+    lines.push("[DONE]".to_owned());
+    (whole, chunks(&lines.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+#[test]
+fn each_signed_thought_keeps_its_signature() {
+    let entry = |index: Value, text: &str, signature: &str| {
+        let mut entry = json!({"type": "reasoning.text", "format": "x-v1", "index": index});
+        for (key, value) in [("text", text), ("signature", signature)] {
+            if !value.is_empty() {
+                entry[key] = json!(value);
+            }
+        }
+        entry
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(text, signature)| ((*text).to_owned(), (*signature).to_owned())).collect()
+    };
+    for (entries, expected) in [
+        (vec![entry(json!(0), "A", "S1"), entry(json!(1), "B", "S2")], pairs(&[("A", "S1"), ("B", "S2")])),
+        // Routers number what they will, and some nothing.
+        (vec![entry(json!(0), "A", "S1"), entry(json!(0), "B", "S2")], pairs(&[("A", "S1"), ("B", "S2")])),
+        (vec![entry(Value::Null, "A", "S1"), entry(Value::Null, "B", "S2")], pairs(&[("A", "S1"), ("B", "S2")])),
+        // Pieces of one, its signature last.
+        (vec![entry(json!(0), "A", ""), entry(json!(0), "a", ""), entry(json!(0), "", "S1")], pairs(&[("Aa", "S1")])),
+        (
+            vec![
+                entry(json!(0), "A", ""),
+                entry(json!(0), "", "S1"),
+                entry(json!(1), "B", ""),
+                entry(json!(1), "", "S2"),
+            ],
+            pairs(&[("A", "S1"), ("B", "S2")]),
+        ),
+    ] {
+        let (whole, streamed) = of_router(&entries);
+        let written = answer(CHAT, MESSAGES, &whole).unwrap().0;
+        let blocks = blocks_of(stream(CHAT, MESSAGES, &streamed).into_bytes());
+        for blocks in [written["content"].as_array().unwrap().clone(), blocks] {
+            let turn = json!({"role": "assistant", "content": blocks});
+            let sent = send(MESSAGES, CHAT, &history(&turn), |facts| facts.compatible_extensions = true).unwrap();
+            let details = sent.body["messages"][1]["reasoning_details"].as_array().cloned().unwrap_or_default();
+            let said = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let found: Vec<_> = details.iter().map(|entry| (said(&entry["text"]), said(&entry["signature"]))).collect();
+            assert_eq!(found, expected, "{blocks:?}");
+        }
+    }
+}
+
+#[test]
+fn each_signed_thought_of_gemini_keeps_its_signature() {
+    let thought = |text: &str, signature: &str| json!({"text": text, "thought": true, "thoughtSignature": signature});
+    let all = [thought("A", "U0E="), thought("B", "U0I="), json!({"text": "a"})];
+    let streamed: Vec<String> = all
+        .iter()
+        .map(|part| json!({"candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}]}).to_string())
+        .chain([of_gemini(&[]).to_string()])
+        .collect();
+    let streamed = chunks(&streamed.iter().map(String::as_str).collect::<Vec<_>>());
+    for turn in kept(GEMINI, &of_gemini(&all), &streamed) {
+        let expected = [("A", "U0E="), ("B", "U0I=")].map(|(text, signature)| (text.to_owned(), signature.to_owned()));
+        assert_eq!(signatures(GEMINI, &turn), expected, "{turn}");
     }
 }

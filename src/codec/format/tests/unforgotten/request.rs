@@ -126,6 +126,7 @@ fn fields(plain: &Request<'static>) -> Vec<Said> {
         reasoning = Reasoning { effort: Some(Effort::Low), ..Reasoning::default() },
         cache = CacheSpec { key: Some(say("Mark7316")), ..CacheSpec::default() },
         tier = Some(Tier::Flex),
+        moderation = vec![extra(Field::Safety, "mark_7316")],
         identity = Identity { user: Some(say("Mark7316")), ..Identity::default() },
         state = State { store: Some(true), ..State::default() },
         stream = Some(StreamSpec::default()),
