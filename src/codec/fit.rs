@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::format::effort::{NEAREST, UNTOLD};
 use crate::format::{AnswerForms, Facts, Spec, ToolChoices, ToolIds, WireFormat, of_answer, wire};
 use crate::hub::ids::{Distinct, Nines};
-use crate::hub::{Action, Block, BlockKind, Field, Losses, OutputSpec, Place, Request, Role, Source, ToolMode};
+use crate::hub::{Action, Block, BlockKind, Effort, Field, Losses, OutputSpec, Place, Request, Role, Source, ToolMode};
 use crate::json::{Json, Text};
 
 /// Fits `request` to the format `to` and to `facts`; what it loses goes into `losses`.
@@ -211,7 +211,10 @@ impl Fitting<'_> {
             request.limits.max_output = Some(facts.most_output);
             self.field(Field::MaxOutput, Action::Converted, "the model gives fewer tokens than the limit asked for");
         }
-        if let Some(asked) = request.reasoning.effort
+        if request.reasoning.effort == Some(Effort::None) && facts.off_switch().is_some() {
+            // It has another word for that.
+            request.native.retain(|native| native.key != "reasoning_effort");
+        } else if let Some(asked) = request.reasoning.effort
             && !facts.efforts.has(asked)
         {
             request.reasoning.effort = facts.efforts.nearest(asked);

@@ -34,7 +34,7 @@ pub mod undo;
 pub use format::{
     AnswerForms, Beginning, Counting, Efforts, Facts, FieldSet, Framing, Line, Operation, Outgoing, ReasoningField,
     ReasoningWish, Repeat, Reply, RequestHead, Settings, Spec, State, StreamReader, StreamWriter, Target, ThinkingForm,
-    ToolChoices, ToolIds, Undo, WireFormat, ids_shown, wire,
+    ThinkingOff, ToolChoices, ToolIds, Undo, WireFormat, ids_shown, wire,
 };
 pub use frame::sse::may_begin as begins_events;
 pub use gather::Gatherer;

@@ -332,7 +332,7 @@ fn quirks_of_a_provider_are_set_and_their_faults_told() {
         "4: `messages` is no field that can be renamed\n4: `stream` is no field that can go",
     );
     check("betas: ['a,b']", "4: `a,b` is no item of the header");
-    let quirks = "no_images: true, tool_choice: unnamed, structured: none, reasoning: none, tool_ids: alnum9, counts: none, strip_fields: [seed, n], rename_fields: {user: id}, betas: [x]";
+    let quirks = "no_images: true, tool_choice: unnamed, structured: none, reasoning: none, thinking_off: enable_thinking, tool_ids: alnum9, counts: none, strip_fields: [seed, n], rename_fields: {user: id}, betas: [x]";
     let settings = good(&with_provider(&format!("{{kind: ollama, quirks: {{{quirks}}}}}")), &[]);
     let lines: Vec<String> = settings.providers["p"].quirks.lines().collect();
     assert_eq!(
@@ -345,6 +345,7 @@ fn quirks_of_a_provider_are_set_and_their_faults_told() {
             "tool_choice: unnamed",
             "structured: none",
             "reasoning: none",
+            "thinking_off: enable_thinking",
             "tool_ids: alnum9",
             "counts: none",
             "strip_fields: seed, n",
@@ -686,7 +687,7 @@ fn what_a_placeholder_stands_for_is_never_shown() {
         "providers: {p: {kind: '${KEY}'}, q: '${KEY}'}",
         "providers: {p: {kind: ollama, url: '${KEY}', format: '${KEY}', balance: '${KEY}', http: '${KEY}', anthropic_version: '${KEY}', paths: {'*': '${KEY}'}, api_version: '${KEY}', ca: '${KEY}', auth_header: 'a ${KEY}', allow_plain: '${KEY}'}}",
         "providers: {p: {kind: ollama, url: 'http://169.254.1.1/${KEY}'}, q: {kind: ollama, url: 'http://${KEY}.example.com'}}",
-        "providers: {p: {kind: ollama, adaptive: {tolerance: '${KEY}'}, queue: {size: '${KEY}'}, health: {path: '${KEY}', interval: '${KEY}', healthy_after: '${KEY}'}, quirks: {legacy_max_tokens: '${KEY}', tool_choice: '${KEY}', structured: '${KEY}', reasoning: '${KEY}', tool_ids: '${KEY}', counts: '${KEY}', strip_fields: ['a ${KEY}'], rename_fields: {user: 'a ${KEY}'}, betas: ['${KEY},']}, timeouts: '${KEY}'}}",
+        "providers: {p: {kind: ollama, adaptive: {tolerance: '${KEY}'}, queue: {size: '${KEY}'}, health: {path: '${KEY}', interval: '${KEY}', healthy_after: '${KEY}'}, quirks: {legacy_max_tokens: '${KEY}', tool_choice: '${KEY}', structured: '${KEY}', reasoning: '${KEY}', thinking_off: '${KEY}', tool_ids: '${KEY}', counts: '${KEY}', strip_fields: ['a ${KEY}'], rename_fields: {user: 'a ${KEY}'}, betas: ['${KEY},']}, timeouts: '${KEY}'}}",
         "models: {m: '${KEY}', n: '${KEY}/x', o: {targets: ['${KEY}/y', {to: '${KEY}', weight: '${KEY}'}], strategy: '${KEY}', on_loss: '${KEY}'}}",
         "clients: [{name: '${KEY}', key: abcdefgh}, {name: '${KEY}', key_hash: '${KEY}'}, {name: b, key: 'a ${KEY}'}]",
         "clients: '${KEY}'",

@@ -495,6 +495,22 @@ mod tests {
     }
 
     #[test]
+    fn deepseek_is_told_not_to_think_by_a_field_of_its_own() {
+        let quirks = crate::provider::catalog::find("deepseek").unwrap().quirks();
+        for (model, switch) in [
+            ("deepseek-v4-pro", Some("thinking")),
+            ("deepseek-chat", Some("thinking")),
+            // It always does.
+            ("deepseek-reasoner", None),
+        ] {
+            let facts = of(model, "deepseek", &quirks, [], []).facts;
+            assert_eq!(facts.off_switch().map(|(key, _)| key), switch, "{model}");
+        }
+        let always = of("deepseek-reasoner", "deepseek", &quirks, [], []).facts;
+        assert_eq!(always.efforts.nearest(Effort::None), Some(Effort::Minimal));
+    }
+
+    #[test]
     fn quirks_go_before_the_table_and_the_operator_before_quirks() {
         let quirks = Quirks { legacy_max_tokens: true, no_stream_options: true, ..Quirks::default() };
         let facts = of("gpt-5", "", &quirks, [], []).facts;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_codec::{AnswerForms, Facts, FieldSet, Format, ReasoningField, ToolChoices, ToolIds, wire};
+use tidegate_codec::{AnswerForms, Facts, FieldSet, Format, ReasoningField, ThinkingOff, ToolChoices, ToolIds, wire};
 
 /// What a server deviates from its format in. The default is the format's own vendor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +35,8 @@ pub struct Quirks {
     pub structured: Option<AnswerForms>,
     /// Where reasoning of earlier turns goes; `None` where the format's rule holds.
     pub reasoning: Option<ReasoningField>,
+    /// The field by which it is told not to think; `None` for an effort.
+    pub thinking_off: Option<ThinkingOff>,
     /// Ids of tool calls that it takes; `None` for what every vendor takes.
     pub tool_ids: Option<ToolIds>,
     /// Where it counts the tokens of a request; `None` for its format's own path, if that has one.
@@ -92,6 +94,13 @@ impl Quirks {
         ("none", ReasoningField::None),
     ];
 
+    /// The values of `thinking_off`.
+    pub const THINKING_OFF: [(&'static str, ThinkingOff); 3] = [
+        ("reasoning_effort", ThinkingOff::Effort),
+        ("thinking", ThinkingOff::Thinking),
+        ("enable_thinking", ThinkingOff::EnableThinking),
+    ];
+
     /// The values of `tool_ids`.
     pub const TOOL_IDS: [(&'static str, ToolIds); 2] = [("portable", ToolIds::Portable), ("alnum9", ToolIds::Alnum9)];
 
@@ -132,6 +141,7 @@ impl Quirks {
             said("tool_choice", self.tool_choice, &Self::TOOL_CHOICE),
             said("structured", self.structured, &Self::STRUCTURED),
             said("reasoning", self.reasoning, &Self::REASONING),
+            said("thinking_off", self.thinking_off, &Self::THINKING_OFF),
             said("tool_ids", self.tool_ids, &Self::TOOL_IDS),
             said("counts", self.counts, &Self::COUNTS),
             listed("strip_fields", &self.strip_fields),
@@ -167,6 +177,7 @@ impl Quirks {
         facts.tool_choice = self.tool_choice.unwrap_or(facts.tool_choice);
         facts.answers = self.structured.unwrap_or(facts.answers);
         facts.reasoning_field = self.reasoning.or(facts.reasoning_field);
+        facts.thinking_off = self.thinking_off.unwrap_or(facts.thinking_off);
         facts.tool_ids = self.tool_ids.unwrap_or(facts.tool_ids);
         facts.strip = facts.strip.iter().chain(&self.strip_fields).cloned().collect();
         facts.rename = self.rename_fields.iter().map(|(own, name)| (own.clone(), name.clone())).collect();
@@ -202,6 +213,7 @@ pub(super) struct Written {
     tool_choice: Option<String>,
     structured: Option<String>,
     reasoning: Option<String>,
+    thinking_off: Option<String>,
     tool_ids: Option<String>,
     counts: Option<String>,
     strip_fields: Vec<String>,
@@ -215,6 +227,7 @@ impl Written {
             tool_choice: meaning(self.tool_choice.as_ref(), &Quirks::TOOL_CHOICE),
             structured: meaning(self.structured.as_ref(), &Quirks::STRUCTURED),
             reasoning: meaning(self.reasoning.as_ref(), &Quirks::REASONING),
+            thinking_off: meaning(self.thinking_off.as_ref(), &Quirks::THINKING_OFF),
             tool_ids: meaning(self.tool_ids.as_ref(), &Quirks::TOOL_IDS),
             counts: meaning(self.counts.as_ref(), &Quirks::COUNTS),
             strip_fields: self.strip_fields.clone(),
@@ -237,6 +250,7 @@ impl Written {
             && read.tool_choice.is_some() == self.tool_choice.is_some()
             && read.structured.is_some() == self.structured.is_some()
             && read.reasoning.is_some() == self.reasoning.is_some()
+            && read.thinking_off.is_some() == self.thinking_off.is_some()
             && read.tool_ids.is_some() == self.tool_ids.is_some()
             && read.counts.is_some() == self.counts.is_some()
             && self.strip_fields.iter().chain(self.rename_fields.keys()).all(|name| Quirks::may_name(name))

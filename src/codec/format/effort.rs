@@ -32,6 +32,9 @@ pub(super) fn in_words(
             return None;
         }
     };
+    if meant == Effort::None && facts.off_switch().is_some() {
+        return Some(meant);
+    }
     if meant == Effort::None && !own && facts.efforts == Efforts::ALL {
         // A model that does not think refuses the whole field.
         told(Action::Converted, "whether the model can be told not to think is not known, so that it is told nothing");

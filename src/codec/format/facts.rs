@@ -79,6 +79,8 @@ pub struct Facts {
     pub answers: AnswerForms,
     /// Where reasoning of earlier turns goes; `None` where the format's own rule holds (chat).
     pub reasoning_field: Option<ReasoningField>,
+    /// The field by which it is told not to think (chat).
+    pub thinking_off: ThinkingOff,
     /// Ids of tool calls that it takes.
     pub tool_ids: ToolIds,
     /// Efforts that it knows.
@@ -102,6 +104,19 @@ impl Facts {
     #[must_use]
     pub fn new_name(&self, key: &str) -> Option<&str> {
         self.rename.iter().find(|(own, _)| own == key).map(|(_, name)| name.as_str())
+    }
+
+    /// The field that tells it not to think, and its JSON, where that is none of its efforts.
+    #[must_use]
+    pub fn off_switch(&self) -> Option<(&'static str, &'static str)> {
+        if matches!(self.thinking, ThinkingForm::None | ThinkingForm::Always) {
+            return None;
+        }
+        match self.thinking_off {
+            ThinkingOff::Effort => None,
+            ThinkingOff::Thinking => Some(("thinking", r#"{"type":"disabled"}"#)),
+            ThinkingOff::EnableThinking => Some(("enable_thinking", "false")),
+        }
     }
 
     /// True if it can be told how to choose its words where it is asked for `effort`.
@@ -156,6 +171,7 @@ impl Default for Facts {
             tool_choice: ToolChoices::All,
             answers: AnswerForms::Schema,
             reasoning_field: None,
+            thinking_off: ThinkingOff::Effort,
             tool_ids: ToolIds::Portable,
             efforts: Efforts::ALL,
             most_output: u64::MAX,
@@ -230,6 +246,18 @@ pub enum ReasoningField {
     ReasoningContent,
     /// `reasoning`
     Reasoning,
+}
+
+/// The field by which a server is told not to think (chat).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ThinkingOff {
+    /// `reasoning_effort`, where a model knows the effort `none`.
+    #[default]
+    Effort,
+    /// `thinking: {type: disabled}`
+    Thinking,
+    /// `enable_thinking: false`
+    EnableThinking,
 }
 
 /// A set of efforts.

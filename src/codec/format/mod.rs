@@ -38,7 +38,9 @@ pub(crate) use arguments::of_answer;
 pub use beginning::{Beginning, PromptFields};
 pub(crate) use count::counts;
 pub use count::{Counting, Whole};
-pub use facts::{AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ToolChoices, ToolIds};
+pub use facts::{
+    AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ThinkingOff, ToolChoices, ToolIds,
+};
 pub use line::{Addressing, Framing, Line, Operation, as_segment};
 pub use settings::Settings;
 pub use state::{Holder, State, StateFields, ids_shown};

@@ -15,6 +15,13 @@ pub(super) enum Change {
     Gone(&'static str),
     /// It goes by another name and means the same.
     Renamed(&'static str),
+    /// Another field says the same.
+    Instead {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: &'static str,
+    },
     /// It gets another value.
     Said {
         /// The new value.
@@ -60,6 +67,10 @@ pub(super) fn trim(
                 gone.push(member.value.start);
             }
             Some(Change::Renamed(name)) => rename(member, name, &found, &mut edits, &mut gone),
+            Some(Change::Instead { name, value }) => {
+                rename(member, name, &found, &mut edits, &mut gone);
+                edits.replace(member.value.clone(), value.as_bytes().to_vec());
+            }
             Some(Change::Said { value, action, reason }) => {
                 losses.add(field, action, Place::Offset(member.value.start), reason);
                 edits.replace(member.value.clone(), value.into_owned().into_bytes());

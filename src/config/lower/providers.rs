@@ -435,6 +435,7 @@ fn quirks(fields: &Fields<'_>, vendor: &Vendor) -> Quirks {
     quirks.tool_choice = fields.choice("tool_choice", &Quirks::TOOL_CHOICE).or(quirks.tool_choice);
     quirks.structured = fields.choice("structured", &Quirks::STRUCTURED).or(quirks.structured);
     quirks.reasoning = fields.choice("reasoning", &Quirks::REASONING).or(quirks.reasoning);
+    quirks.thinking_off = fields.choice("thinking_off", &Quirks::THINKING_OFF).or(quirks.thinking_off);
     quirks.tool_ids = fields.choice("tool_ids", &Quirks::TOOL_IDS).or(quirks.tool_ids);
     quirks.counts = fields.choice("counts", &Quirks::COUNTS).or(quirks.counts);
     if let Some(items) = fields.list("strip_fields") {

@@ -46,6 +46,7 @@ providers:
       tool_choice: auto
       structured: none
       reasoning: none
+      thinking_off: thinking
       tool_ids: alnum9
       counts: none
       strip_fields: [user]

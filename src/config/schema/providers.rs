@@ -332,6 +332,13 @@ pub(in crate::config) static QUIRKS: Section = Section {
             "The field of a message that it wants reasoning of earlier turns in.",
         ),
         field(
+            "thinking_off",
+            "`reasoning_effort`, `thinking` or `enable_thinking`",
+            Otherwise("by kind, or `reasoning_effort`"),
+            "The field by which it is told not to think: by an effort where the model knows `none`, by `thinking: {type: disabled}`, \
+             or by `enable_thinking: false`.",
+        ),
+        field(
             "tool_ids",
             "`portable` or `alnum9`",
             Otherwise("by kind, or `portable`"),

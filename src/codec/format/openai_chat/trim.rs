@@ -68,6 +68,9 @@ fn change(key: &str, value: &Json<'_>, facts: &Facts, (all, tools): (&[Member<'_
         "tool_choice" => tool_choice(value, facts.tool_choice, tools),
         "reasoning_effort" => {
             let asked = Effort::from_word(value.as_str().trim_matches('"'))?;
+            if let (Effort::None, Some((name, value))) = (asked, facts.off_switch()) {
+                return Some(Change::Instead { name, value });
+            }
             if facts.efforts.has(asked) {
                 return None;
             }

@@ -30,7 +30,10 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     if !native(request, Field::Reasoning, &report, &mut w)
         && let Some(effort) = effort
     {
-        w.key("reasoning_effort").plain(effort.word());
+        match target.facts.off_switch().filter(|_| effort == Effort::None) {
+            Some((key, off)) => w.key(key).json(&Json::from_valid(off)),
+            None => w.key("reasoning_effort").plain(effort.word()),
+        };
     }
     circumstances(request, target.facts, &mut report, &mut w);
     stream(request, target.facts, &mut w);

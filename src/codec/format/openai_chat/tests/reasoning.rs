@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, chunks, frames, send, stream, to_messages};
-use crate::Format;
-use crate::format::{ReasoningWish, ThinkingForm};
+use crate::format::{Efforts, ReasoningWish, ThinkingForm, ThinkingOff, wire};
+use crate::hub::{Effort, Losses};
+use crate::{Facts, Format};
 
 fn with(fields: &Value) -> Value {
     let mut body = json!({"model": "m", "max_tokens": 32_000, "messages": [{"role": "user", "content": "hi"}]});
@@ -101,6 +102,78 @@ fn the_formats_own_word_comes_first_and_what_contradicts_it_is_reported() {
         json!("high"),
         &["dropped:/chat_template_kwargs/x", "dropped:/reasoning/summary"],
     );
+}
+
+/// `do not think`, as each format says it.
+fn declined() -> [(Format, Value); 6] {
+    let (gemini, responses) = (Format::GeminiGenerate, Format::OpenaiResponses);
+    let budget = json!({"thinkingConfig": {"thinkingBudget": 0}});
+    [
+        (MESSAGES, with(&json!({"thinking": {"type": "disabled"}}))),
+        (gemini, json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}], "generationConfig": budget})),
+        (responses, json!({"model": "m", "input": "q", "reasoning": {"effort": "none"}})),
+        (CHAT, with(&json!({"reasoning_effort": "none"}))),
+        (CHAT, with(&json!({"thinking": {"type": "disabled"}}))),
+        (CHAT, with(&json!({"enable_thinking": false}))),
+    ]
+}
+
+#[test]
+fn a_server_is_told_not_to_think_by_the_field_that_it_has_for_it() {
+    for (off, key, value) in [
+        (ThinkingOff::Thinking, "thinking", json!({"type": "disabled"})),
+        (ThinkingOff::EnableThinking, "enable_thinking", json!(false)),
+    ] {
+        for (from, body) in declined() {
+            let native = from == CHAT && body.get("reasoning_effort").is_none();
+            for efforts in [Efforts::ALL, Efforts::of(&[Effort::High])] {
+                let facts = |facts: &mut Facts| (facts.thinking_off, facts.efforts) = (off, efforts);
+                let sent = send(from, CHAT, &body, facts).unwrap();
+                assert_eq!(sent.body.get("reasoning_effort"), None, "{from:?}: {}", sent.body);
+                // The server's own clients know its words.
+                assert!(native || sent.body[key] == value, "{from:?}: {}", sent.body);
+                assert!(!sent.losses.iter().any(|loss| loss.ends_with("reasoning")), "{from:?}: {:?}", sent.losses);
+                let asked = json!({"model": "m", "input": "q", "reasoning": {"effort": "high"}});
+                let asked = send(Format::OpenaiResponses, CHAT, &asked, facts).unwrap().body;
+                assert_eq!((&asked["reasoning_effort"], asked.get(key)), (&json!("high"), None));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_that_always_thinks_has_no_switch() {
+    for (from, body) in declined().into_iter().filter(|(from, _)| *from != CHAT) {
+        let sent = send(from, CHAT, &body, |facts| {
+            facts.thinking_off = ThinkingOff::Thinking;
+            facts.thinking = ThinkingForm::Always;
+            facts.efforts = Efforts::of(&[Effort::Low, Effort::High]);
+        })
+        .unwrap();
+        assert_eq!((&sent.body["reasoning_effort"], sent.body.get("thinking")), (&json!("low"), None), "{from:?}");
+        assert_eq!(sent.losses.last().map(String::as_str), Some("converted:reasoning"), "{from:?}");
+    }
+}
+
+#[test]
+fn what_passes_says_the_same_in_the_servers_own_field() {
+    let facts = Facts { exact: false, thinking_off: ThinkingOff::Thinking, ..Facts::default() };
+    for (body, expected) in [
+        (json!({"reasoning_effort": "none"}), json!({"thinking": {"type": "disabled"}})),
+        (json!({"reasoning_effort": "high"}), json!({"reasoning_effort": "high"})),
+        // Said in both: the server's own word counts.
+        (
+            json!({"reasoning_effort": "none", "thinking": {"type": "enabled"}}),
+            json!({"thinking": {"type": "enabled"}}),
+        ),
+    ] {
+        let mut losses = Losses::default();
+        let text = with(&body).to_string();
+        let trimmed = wire(CHAT).trim(text.as_bytes(), &facts, &mut losses).unwrap();
+        let trimmed = trimmed.unwrap_or(text.into_bytes());
+        assert_eq!(serde_json::from_slice::<Value>(&trimmed).unwrap(), with(&expected));
+        assert!(losses.is_empty());
+    }
 }
 
 #[test]
