@@ -97,12 +97,18 @@ fn message<'r>(turn: &'r Turn<'r>, allowed: Allowed, report: &mut Report<'_>) ->
             report.dropped(Field::CacheMark, block.at, "its block is left out");
         }
     }
-    if pieces.is_empty() && turn.role != Role::User {
+    let says = turn.role == Role::User || !pieces.is_empty();
+    if !says && !(is_operator && sets(&extras)) {
         return None;
     }
     let role = if is_operator { Role::System } else { turn.role };
     let message = Message { role, pieces, extras, at: turn.at };
-    Some(if is_operator && !allowed.mid_system { said_by_user(message, report) } else { message })
+    Some(if is_operator && says && !allowed.mid_system { said_by_user(message, report) } else { message })
+}
+
+/// True for a message that says how much is to be thought from there on, which is for its vendor's models to read.
+fn sets(extras: &[&Extra<'_>]) -> bool {
+    extras.iter().any(|extra| extra.key == "output_config")
 }
 
 /// True for words of the operator that can be said.
@@ -191,11 +197,13 @@ fn place_operators<'r>(mut messages: Vec<Message<'r>>, report: &mut Report<'_>) 
     messages = messages
         .into_iter()
         .zip(legal)
-        .map(
-            |(message, legal)| {
-                if message.role == Role::System && !legal { said_by_user(message, report) } else { message }
-            },
-        )
+        .map(|(message, legal)| {
+            if message.role == Role::System && !legal && !message.pieces.is_empty() {
+                said_by_user(message, report)
+            } else {
+                message
+            }
+        })
         .collect();
     messages
 }
@@ -284,7 +292,8 @@ fn unanswered(id: &str, at: usize) -> Refusal {
 }
 
 fn fill_empty(messages: &mut [Message<'_>], report: &mut Report<'_>) {
-    for message in messages.iter_mut().filter(|message| message.pieces.is_empty()) {
+    let empty = |message: &&mut Message<'_>| message.role != Role::System && message.pieces.is_empty();
+    for message in messages.iter_mut().filter(empty) {
         report.converted(Field::Turn, message.at, "an empty message is refused; it says `(empty)`");
         message.pieces.push(Piece::Fixed("(empty)"));
     }

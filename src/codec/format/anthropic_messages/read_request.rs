@@ -159,7 +159,12 @@ fn read_turn<'a>(cursor: &mut Cursor<'a>, seal: &Seal) -> Result<Turn<'a>, Refus
         Ok(())
     })?;
     turn.role = role.ok_or_else(|| Refusal::at(turn.at, "a message needs `role`"))?;
-    turn.blocks = content.ok_or_else(|| Refusal::at(turn.at, "a message needs `content`"))?;
+    // The operator may say no more than how much is to be thought from here on.
+    let sets = turn.role == Role::System && turn.extras.iter().any(|extra| extra.key == "output_config");
+    turn.blocks = match content {
+        None if sets => Vec::new(),
+        content => content.ok_or_else(|| Refusal::at(turn.at, "a message needs `content`"))?,
+    };
     Ok(turn)
 }
 

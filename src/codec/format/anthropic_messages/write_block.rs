@@ -40,11 +40,13 @@ impl Pen<'_, '_> {
             Role::Assistant => "assistant",
             Role::System | Role::Developer => "system",
         });
-        self.json.key("content").open_array();
-        for piece in &message.pieces {
-            self.piece(piece, message.role)?;
+        if message.role != Role::System || !message.pieces.is_empty() {
+            self.json.key("content").open_array();
+            for piece in &message.pieces {
+                self.piece(piece, message.role)?;
+            }
+            self.json.close_array();
         }
-        self.json.close_array();
         for extra in &message.extras {
             write_extras(std::slice::from_ref(extra), &mut self.json);
         }

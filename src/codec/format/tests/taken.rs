@@ -166,3 +166,30 @@ fn seeds_and_stop_texts_are_what_the_vendor_takes() {
         assert_eq!((&body["stop"], told.as_str()), (&sent_stop, lost), "{stop}");
     }
 }
+
+#[test]
+fn a_message_that_only_sets_the_effort_is_for_its_vendor() {
+    let effort = json!({"role": "system", "output_config": {"effort": "low"}});
+    let turn = |role: &str| json!({"role": role, "content": "x"});
+    for at in [1, 2, 3] {
+        let mut turns = vec![turn("user"), turn("assistant"), turn("user")];
+        turns.insert(at, effort.clone());
+        let asked = json!({"model": "m", "max_tokens": 99, "messages": turns});
+        for to in [C, R, G] {
+            let (body, lost) = sent((A, to), &asked, &Facts::default()).unwrap();
+            assert_eq!(lost, format!("dropped:/messages/{at}/output_config"), "{to:?}: {body}");
+            assert!(!body.to_string().contains("(empty)"), "{to:?}: {body}");
+        }
+        let (body, lost) = sent((A, A), &asked, &Facts::default()).unwrap();
+        assert_eq!((&body["messages"][at], lost.as_str()), (&effort, ""), "{body}");
+        for facts in [
+            Facts { mid_system: false, ..Facts::default() },
+            Facts { fields: crate::format::FieldSet::Core, ..Facts::default() },
+        ] {
+            let (body, _) = sent((A, A), &asked, &facts).unwrap();
+            assert!(!body.to_string().contains("(empty)"), "{body}");
+        }
+    }
+    let empty = json!({"model": "m", "max_tokens": 9, "messages": [turn("user"), {"role": "system"}]});
+    assert!(sent((A, C), &empty, &Facts::default()).is_err());
+}
