@@ -9,6 +9,7 @@ use crate::hub::{Fault, FaultKind, Field, Losses};
 
 mod answers;
 mod asked;
+mod calls;
 mod counts;
 mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]

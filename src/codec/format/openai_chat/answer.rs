@@ -49,29 +49,28 @@ impl<'a> Said<'a> {
         value: &mut Cursor<'a>,
         keep_extras: bool,
     ) -> Result<(), JsonError> {
-        match key.as_ref() {
-            "role" => value.skip()?,
-            "content" => {
+        match (key.as_ref(), value.peek()?) {
+            ("content", kind) if kind != Kind::Number && kind != Kind::Bool => {
                 self.content_at = value.offset();
-                if value.peek()? == Kind::Array {
-                    self.parts = Some(value.clone());
-                    value.skip()?;
-                } else {
-                    self.text = filled(value)?;
+                match kind {
+                    Kind::Array | Kind::Object => self.parts = Some(taken(value)?),
+                    _ => self.text = filled(value)?,
                 }
             }
-            "refusal" => self.refusal = filled(value)?,
-            "reasoning_content" => self.reasoning = filled(value)?.or(self.reasoning.take()),
-            "reasoning" => {
+            ("refusal", Kind::String) => self.refusal = filled(value)?,
+            ("reasoning_content", Kind::String) => self.reasoning = filled(value)?.or(self.reasoning.take()),
+            ("reasoning", Kind::String) => {
                 let reasoning = filled(value)?;
                 self.reasoning = self.reasoning.take().or(reasoning);
             }
-            "reasoning_details" => self.details = list(value)?,
-            "tool_calls" => self.calls = list(value)?,
-            "annotations" => self.annotations = list(value)?,
-            "function_call" => self.legacy_call = object(value)?,
-            "audio" => self.audio = object(value)?,
-            _ if keep_extras => keep(&mut self.extras, Field::Unknown, key, value)?,
+            ("reasoning_details", Kind::Array) => self.details = Some(taken(value)?),
+            // Some servers forget the list around the one call of a chunk.
+            ("tool_calls", Kind::Array | Kind::Object) => self.calls = Some(taken(value)?),
+            ("annotations", Kind::Array) => self.annotations = Some(taken(value)?),
+            ("function_call", Kind::Object) => self.legacy_call = Some(taken(value)?),
+            ("audio", Kind::Object) => self.audio = Some(taken(value)?),
+            ("role", _) | (_, Kind::Null) => value.skip()?,
+            (name, _) if keep_extras => keep(&mut self.extras, class_of(name), key, value)?,
             _ => {}
         }
         Ok(())
@@ -94,18 +93,21 @@ fn filled<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
     Ok(loose_text(value)?.filter(|text| !text.is_empty()))
 }
 
-fn list<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
-    kept(value, Kind::Array)
-}
-
-fn object<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
-    kept(value, Kind::Object)
-}
-
-fn kept<'a>(value: &mut Cursor<'a>, kind: Kind) -> Result<Option<Cursor<'a>>, JsonError> {
-    let start = if value.peek()? == kind { Some(value.clone()) } else { None };
+/// Steps over a value, to be read later.
+fn taken<'a>(value: &mut Cursor<'a>) -> Result<Cursor<'a>, JsonError> {
+    let start = value.clone();
     value.skip()?;
     Ok(start)
+}
+
+/// What a member counts as that no rule knows, or that is of another kind than it can be read from.
+fn class_of(key: &str) -> Field {
+    match key {
+        "tool_calls" | "function_call" => Field::ToolCall,
+        "annotations" => Field::Citations,
+        "audio" => Field::Audio,
+        _ => Field::Unknown,
+    }
 }
 
 /// A part of a `content` list.
@@ -195,19 +197,23 @@ pub(super) struct CallPiece<'a> {
     pub at: usize,
 }
 
-/// Reads a list of calls.
+/// Reads a list of calls, or one call.
 pub(super) fn calls<'a, E: From<JsonError>>(
     cursor: &mut Cursor<'a>,
     mut each: impl FnMut(CallPiece<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
-    cursor.array(|_, value| {
+    let mut one = |value: &mut Cursor<'a>| {
         if value.peek()? != Kind::Object {
             return Ok(value.skip()?);
         }
         let mut piece = CallPiece { at: value.offset(), ..CallPiece::default() };
         value.object::<JsonError>(|key, value| call_field(key, value, &mut piece))?;
         each(piece)
-    })
+    };
+    match cursor.peek()? {
+        Kind::Array => cursor.array(|_, value| one(value)),
+        _ => one(cursor),
+    }
 }
 
 /// Reads `function_call`.

@@ -23,6 +23,9 @@ pub(super) fn words<'a>(said: &Said<'a>, at: usize) -> Result<Vec<Block<'a>>, Re
     }
     let mut blocks = Vec::new();
     if let Some(mut parts) = said.parts.clone() {
+        if parts.peek()? == Kind::Object {
+            return Ok(vec![part(&mut parts)?]);
+        }
         parts.array::<Refusal>(|_, value| {
             blocks.push(part(value)?);
             Ok(())

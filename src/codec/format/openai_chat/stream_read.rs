@@ -7,7 +7,7 @@
 use super::answer::{self, CallPiece, Part, Said};
 use super::read_response::class_of;
 use super::stream_calls::Calls;
-use super::wire::{derive_stop, loose_count, loose_text, read_stop};
+use super::wire::{derive_stop, is_cut, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
 use crate::format::openai_error;
 use crate::format::thought::Thought;
@@ -235,7 +235,8 @@ impl<'a> Piece<'a> {
                 "logprobs" if value.peek()? == Kind::Object => piece.logprobs = Some(value.json()?),
                 "usage" => piece.usage = usage::read(value)?,
                 "error" if value.peek()? == Kind::Object => piece.failed = openai_error::words_of(value)?,
-                "delta" | "message" | "logprobs" => value.skip()?,
+                "delta" | "message" => unread(&mut piece.unread, Field::Unknown, value)?,
+                "logprobs" => unread(&mut piece.unread, Field::Logprobs, value)?,
                 "content_filter_results" | "content_filter_result" | "content_filter_offsets" => {
                     unread(&mut piece.unread, Field::Safety, value)?;
                 }
@@ -357,7 +358,11 @@ impl Reader {
         if let Some(words) = piece.failed {
             choice.finish = Some(Stop::Failed(words).into_owned());
         } else if let Some(word) = piece.finish {
-            choice.finish = Some(read_stop(&word, piece.matched).into_owned());
+            let stop = read_stop(&word, piece.matched);
+            // That the answer was cut is not taken back by a bare end.
+            if is_cut(&stop) || !choice.finish.as_ref().is_some_and(is_cut) {
+                choice.finish = Some(stop.into_owned());
+            }
         }
         Ok(())
     }
@@ -393,7 +398,7 @@ impl Reader {
             }
             let stop = choice.finish.take().unwrap_or(Stop::EndTurn);
             // Where only the end was looked at, its word stands.
-            let stop = if choice.said { derive_stop(stop, choice.calls.any()) } else { stop };
+            let stop = if choice.said || !self.unread { derive_stop(stop, choice.calls.any()) } else { stop };
             sink(Event::Stop { candidate: choice.index, stop });
         }
         sink(Event::End);

@@ -74,13 +74,27 @@ pub(super) fn read_stop<'a>(word: &Text<'a>, matched: Option<Text<'a>>) -> Stop<
     }
 }
 
-/// The stop that the blocks bear out: calls make it [`Stop::ToolUse`], whatever word servers have for that, and none take
-/// that back.
+/// The stop that the blocks bear out: calls make it [`Stop::ToolUse`], and none take that back.
 pub(super) fn derive_stop(stop: Stop<'_>, calls: bool) -> Stop<'_> {
     match stop {
         Stop::EndTurn | Stop::Other(_) if calls => Stop::ToolUse,
         Stop::ToolUse if !calls => Stop::EndTurn,
         other => other,
+    }
+}
+
+/// True for an end that says that something is lacking.
+pub(super) fn is_cut(stop: &Stop<'_>) -> bool {
+    match stop {
+        Stop::EndTurn | Stop::StopSequence(_) | Stop::ToolUse | Stop::Other(_) => false,
+        Stop::MaxTokens
+        | Stop::ContextWindow
+        | Stop::Refusal { .. }
+        | Stop::Filtered(_)
+        | Stop::PromptFiltered(_)
+        | Stop::Pause
+        | Stop::Compaction
+        | Stop::Failed(_) => true,
     }
 }
 
