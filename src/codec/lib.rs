@@ -26,6 +26,7 @@ pub mod opening;
 pub mod outcome;
 mod reading;
 pub mod reshape;
+mod sayings;
 pub mod seal;
 pub mod transcode;
 pub mod translate;

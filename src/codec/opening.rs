@@ -8,7 +8,8 @@ use crate::Format;
 use crate::document::Document;
 use crate::format::{ERROR_WORD, StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
-use crate::hub::{Event, Fault, FaultKind, Head, Stop};
+use crate::hub::{Event, Fault, FaultKind, Head, Saying, Stop};
+use crate::sayings::Sayings;
 use crate::translate::read_whole;
 
 /// Reads the beginning of a provider's stream until its first content.
@@ -27,6 +28,8 @@ pub struct Opening {
     seen: Seen,
     /// An event came that says anything.
     spoke: bool,
+    /// What its answers say so far.
+    sayings: Sayings,
 }
 
 /// What says that a stream is over and nothing else: as its first word it is the end of no answer.
@@ -102,12 +105,13 @@ impl Opening {
             reader: wire(provider).stream_reader(),
             seen: Seen::Lifecycle,
             spoke: false,
+            sayings: Sayings::default(),
         }
     }
 
     /// Takes the stream's next bytes, cut anywhere, and says what is known with them.
     pub fn chunk(&mut self, chunk: &[u8]) -> &Seen {
-        let Self { own, framer, document, reader, seen, spoke, .. } = self;
+        let Self { own, framer, document, reader, seen, spoke, sayings, .. } = self;
         if !*spoke {
             document.push(chunk);
         }
@@ -117,7 +121,7 @@ impl Opening {
             }
             *spoke |= !frame.data.trim().is_empty();
             if *seen == Seen::Lifecycle {
-                reader.frame(&frame, &mut |event| note(seen, &event, *own))?;
+                reader.frame(&frame, &mut |event| note(seen, &event, *own, sayings))?;
             }
             Ok(())
         });
@@ -135,8 +139,8 @@ impl Opening {
         }
         // A last event whose closing empty line is missing is whole if it reads as such.
         self.chunk(b"\n\n");
-        let Self { own, reader, seen, .. } = &mut self;
-        reader.end(&mut |event| note(seen, &event, *own));
+        let Self { own, reader, seen, sayings, .. } = &mut self;
+        reader.end(&mut |event| note(seen, &event, *own, sayings));
         if self.seen == Seen::Lifecycle {
             return Seen::Failed(empty());
         }
@@ -149,15 +153,21 @@ fn empty() -> Fault<'static> {
         .with_code("stream_empty")
 }
 
-fn note(seen: &mut Seen, event: &Event<'_>, own: bool) {
+fn note(seen: &mut Seen, event: &Event<'_>, own: bool, sayings: &mut Sayings) {
     if *seen != Seen::Lifecycle {
         return;
     }
+    sayings.note(event);
     match event {
         Event::TextDelta { text: words, .. } | Event::ArgumentsDelta { fragment: words, .. } if words.is_empty() => {}
         Event::Stop { stop: Stop::Failed(word), .. } => *seen = Seen::Failed(Stop::gave_up(word)),
-        Event::Stop { stop: stop @ Stop::Other(word), .. } if !own => {
-            *seen = match stop.clone().settled(false) {
+        Event::Stop { candidate, stop: stop @ Stop::Other(word) } if !own => {
+            // Of words none has come, or they were seen.
+            let saying = match sayings.saying(*candidate) {
+                Saying::Words => Saying::Nothing,
+                saying => saying,
+            };
+            *seen = match stop.clone().settled(saying) {
                 Stop::Failed(_) => Seen::Failed(Stop::gave_up(word)),
                 _ => Seen::Content,
             };

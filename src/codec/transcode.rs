@@ -9,12 +9,13 @@ use crate::Format;
 use crate::document::Document;
 use crate::format::{Reply, StreamWriter, Undo, WireFormat, wire};
 use crate::frame::sse::{Alike, EVENT_LIMIT, Found, FrameError, Framer};
-use crate::hub::{Event, Fault, FaultKind, Stop};
+use crate::hub::{Event, Fault, FaultKind, Saying, Stop};
 use crate::json::{Text, contents_len};
 use crate::naming::Naming;
 use crate::outcome::Outcome;
 use crate::reading::Reading;
 use crate::reshape::replay;
+use crate::sayings::Sayings;
 use crate::translate::read_whole;
 use crate::undo::UndoStage;
 
@@ -40,8 +41,8 @@ struct Rewriter {
 struct Stages {
     /// The client knows the provider's own words.
     own: bool,
-    /// Answers that said something.
-    said: Vec<u32>,
+    /// What each answer says.
+    sayings: Sayings,
     undo: UndoStage,
     writer: Box<dyn StreamWriter>,
     outcome: Outcome,
@@ -65,7 +66,7 @@ impl Transcoder {
                 reading: Reading::new(wire(provider).stream_reader()),
                 stages: Stages {
                     own: provider == client,
-                    said: Vec::new(),
+                    sayings: Sayings::default(),
                     undo: UndoStage::new(undo),
                     writer: wire(client).stream_writer(reply),
                     outcome: Outcome::default(),
@@ -171,14 +172,13 @@ impl Rewriter {
 impl Stages {
     /// Makes of a reason that nobody knows what it comes to for the answer that it ends.
     fn settle(&mut self, event: &mut Event<'_>) {
-        match event {
-            Event::BlockStart { candidate, head, .. } if head.is_said() && !self.said.contains(candidate) => {
-                self.said.push(*candidate);
+        self.sayings.note(event);
+        if let Event::Stop { candidate, stop: stop @ Stop::Other(_) } = event {
+            let saying = self.sayings.saying(*candidate);
+            // Of the ends of its own provider a client knows more.
+            if !self.own || saying == Saying::Calls {
+                *stop = std::mem::replace(stop, Stop::EndTurn).settled(saying);
             }
-            Event::Stop { candidate, stop } if !self.own => {
-                *stop = std::mem::replace(stop, Stop::EndTurn).settled(self.said.contains(candidate));
-            }
-            _ => {}
         }
     }
 

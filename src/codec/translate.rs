@@ -6,10 +6,10 @@ use crate::Format;
 use crate::fit::fit;
 use crate::format::{Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, trim, wire};
 use crate::hub::{
-    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Losses, Reasoning, ReasoningForm, Request,
-    Response, Stop,
+    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Flavor, Losses, Reasoning, ReasoningForm,
+    Request, Response, Saying, Stop,
 };
-use crate::json::{Json, JsonError, Problem};
+use crate::json::{Json, JsonError, Kind, Problem};
 use crate::outcome::Outcome;
 use crate::undo::undo_response;
 
@@ -218,14 +218,32 @@ pub(crate) fn settle(candidate: &mut Candidate<'_>, foreign: bool, losses: &mut 
     let untold = |extra: &Extra<'_>| extra.field == Field::StopReason && extra.value == Json::NULL;
     let at = candidate.extras.iter().find(|extra| untold(extra)).map(|extra| extra.at);
     candidate.extras.retain(|extra| !untold(extra));
+    let saying = saying(&candidate.blocks);
+    // Of the ends of its own provider a client knows more.
+    if foreign || saying == Saying::Calls {
+        candidate.stop = std::mem::replace(&mut candidate.stop, Stop::EndTurn).settled(saying);
+    }
     if !foreign {
         return;
     }
     if let Some(at) = at {
         losses.dropped(Field::StopReason, at, "the answer does not say why it ended");
     }
-    let said = candidate.blocks.iter().any(|block| block.kind.is_said());
-    candidate.stop = std::mem::replace(&mut candidate.stop, Stop::EndTurn).settled(said);
+}
+
+/// What the answer with these `blocks` says.
+fn saying(blocks: &[Block<'_>]) -> Saying {
+    let call = |block: &Block<'_>| match &block.kind {
+        BlockKind::ToolCall { arguments, flavor, .. } => {
+            let half = *flavor == Flavor::Function && arguments.kind() == Kind::String;
+            Some(if half { Saying::HalfCalls } else { Saying::Calls })
+        }
+        _ => None,
+    };
+    let mut calls: Vec<Saying> = blocks.iter().filter_map(call).collect();
+    calls.sort_by_key(|saying| *saying != Saying::HalfCalls);
+    let words = || if blocks.iter().any(|block| block.kind.is_said()) { Saying::Words } else { Saying::Nothing };
+    calls.first().copied().unwrap_or_else(words)
 }
 
 /// Takes the class of something lost, where it stood, and why.

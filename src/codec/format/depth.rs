@@ -2,7 +2,7 @@
 
 /// Follows JSON text that arrives in pieces, each the contents of a JSON string (so: escaped once more).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Depth {
+pub(crate) struct Depth {
     level: u32,
     in_string: bool,
     escaped: bool,
@@ -12,7 +12,7 @@ pub(super) struct Depth {
 
 impl Depth {
     /// Takes the next piece.
-    pub(super) fn feed(&mut self, piece: &str) {
+    pub(crate) fn feed(&mut self, piece: &str) {
         let mut rest = piece.as_bytes();
         while let Some((&byte, tail)) = rest.split_first() {
             rest = tail;
@@ -33,22 +33,22 @@ impl Depth {
     }
 
     /// True while neither an object nor an array was opened.
-    pub(super) fn is_outside(&self) -> bool {
+    pub(crate) fn is_outside(&self) -> bool {
         !self.begun
     }
 
     /// True once an object or array was opened and everything that was opened is closed.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.begun && self.level == 0 && !self.in_string
     }
 
     /// True when something was opened and is not closed.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.begun && !self.is_complete()
     }
 
     /// True when more than white space came behind what was complete.
-    pub(super) fn is_beyond(&self) -> bool {
+    pub(crate) fn is_beyond(&self) -> bool {
         self.beyond
     }
 

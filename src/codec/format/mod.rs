@@ -38,6 +38,7 @@ pub(crate) use arguments::of_answer;
 pub use beginning::{Beginning, PromptFields};
 pub(crate) use count::counts;
 pub use count::{Counting, Whole};
+pub(crate) use depth::Depth;
 pub use facts::{
     AnswerForms, Efforts, Facts, FieldSet, ReasoningField, ThinkingForm, ThinkingOff, ToolChoices, ToolIds,
 };

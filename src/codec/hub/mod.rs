@@ -29,7 +29,7 @@ pub use request::{
     StreamSpec, Strict, THREAD_UNSUPPORTED, Tier, Verbosity,
 };
 pub(crate) use response::is_clients;
-pub use response::{Candidate, Response, Stop, Usage};
+pub use response::{Candidate, Response, Saying, Stop, Usage};
 pub use tool::{
     Flavor, Tool, ToolMode, ToolPolicy, arguments, flat_name, in_namespace, restricts, split_namespace, why_no_object,
 };

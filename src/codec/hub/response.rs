@@ -146,6 +146,19 @@ impl Usage {
     }
 }
 
+/// What an answer says, as far as its end is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saying {
+    /// Nothing for the client.
+    Nothing,
+    /// Words, and no calls.
+    Words,
+    /// Calls of the client's tools, each with all of its arguments.
+    Calls,
+    /// The same, and one of them breaks off.
+    HalfCalls,
+}
+
 /// Words for a [`Stop`] in logs and metrics.
 impl Stop<'_> {
     /// What a client is told whose format has an error for a refused prompt.
@@ -165,13 +178,15 @@ impl Stop<'_> {
         fault.with_code("upstream_failed")
     }
 
-    /// What it comes to for an answer of words (or none, unless `said`): a reason that no rule knows ends what was said, and
-    /// where nothing was said it is why.
+    /// What it comes to for an answer that says this: a reason that no rule knows ends what was said, and has calls run that
+    /// are whole; where nothing was said, or half a call, it is why.
     #[must_use]
-    pub fn settled(self, said: bool) -> Self {
-        match self {
-            Self::Other(word) if !said && !is_clients(&word) => Self::Failed(word),
-            stop => stop,
+    pub fn settled(self, saying: Saying) -> Self {
+        match (self, saying) {
+            (Self::Other(word), _) if is_clients(&word) => Self::Other(word),
+            (Self::Other(word), Saying::Nothing | Saying::HalfCalls) => Self::Failed(word),
+            (Self::Other(_), Saying::Calls) => Self::ToolUse,
+            (stop, _) => stop,
         }
     }
 

@@ -29,7 +29,6 @@ impl<'a> Ending<'a> {
             "compaction" => Stop::Compaction,
             "refusal" => refusal(self.details.as_ref()),
             "error" | "abort" => Stop::Failed(self.reason.unwrap_or_default()),
-            _ if called => Stop::ToolUse,
             _ => Stop::Other(self.reason.unwrap_or_default()),
         }
     }

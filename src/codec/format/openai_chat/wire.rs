@@ -77,7 +77,7 @@ pub(super) fn read_stop<'a>(word: &Text<'a>, matched: Option<Text<'a>>) -> Stop<
 /// The stop that the blocks bear out: calls make it [`Stop::ToolUse`], and none take that back.
 pub(super) fn derive_stop(stop: Stop<'_>, calls: bool) -> Stop<'_> {
     match stop {
-        Stop::EndTurn | Stop::Other(_) if calls => Stop::ToolUse,
+        Stop::EndTurn if calls => Stop::ToolUse,
         Stop::ToolUse if !calls => Stop::EndTurn,
         other => other,
     }

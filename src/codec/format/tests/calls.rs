@@ -49,6 +49,61 @@ fn is_answer((from, to): (Format, Format), (body, stream): &(Value, String)) -> 
 }
 
 #[test]
+fn a_call_is_run_under_an_unknown_end_only_where_it_is_whole() {
+    for (word, arguments, runs) in [
+        ("brand_new", r#"{"a":1}"#, true),
+        ("brand_new", "", true),
+        ("brand_new", r#"{"a":"#, false),
+        ("brand_new", r#"{"a":1}{"a":1}"#, false),
+        ("error", r#"{"a":1}"#, false),
+        ("abort", r#"{"a":1}"#, false),
+    ] {
+        let answers =
+            [(C, chat(&json!({"tool_calls": [call(arguments)]}), &json!(word))), (A, message(arguments, word))];
+        for (from, answer) in answers {
+            for to in Format::ALL.into_iter().filter(|to| *to != from) {
+                assert_eq!(is_answer((from, to), &answer), [runs; 3], "{from:?} {to:?} {word} {arguments}");
+                if runs {
+                    let said = json!(streamed((from, to), &answer.1).0).to_string();
+                    let end = match to {
+                        A => r#""stop_reason":"tool_use""#,
+                        C => r#""finish_reason":"tool_calls""#,
+                        R => r#""status":"completed""#,
+                        G => r#""finishReason":"STOP""#,
+                    };
+                    assert!(said.contains(end), "{from:?} {to:?} {word}: {said}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_half_a_call_is_held_until_its_unknown_end_is_known() {
+    for (arguments, is_answer) in [("", true), (r#"{"a":1}"#, true), (r#"{"a":"#, true)] {
+        let mut opening = Opening::new(C, false);
+        let (_, stream) = chat(&json!({"tool_calls": [call(arguments)]}), &json!("brand_new"));
+        opening.chunk(stream.as_bytes());
+        assert_eq!(opening.finish() == Seen::Content, is_answer, "{arguments}");
+    }
+}
+
+#[test]
+fn arguments_that_break_off_are_no_finished_call() {
+    let answer = chat(&json!({"tool_calls": [call(r#"{"a":"#)]}), &json!("tool_calls"));
+    assert_eq!(is_answer((C, A), &answer), [false; 3]);
+    for said in [whole((C, G), &answer.0).unwrap().0, json!(streamed((C, G), &answer.1).0)] {
+        let said = said.to_string();
+        assert!(said.contains("MALFORMED_FUNCTION_CALL") && !said.contains("functionCall"), "{said}");
+    }
+    let (body, _) = whole((C, R), &answer.0).unwrap();
+    assert_eq!(body["output"][0]["status"], "incomplete", "{body}");
+    let (events, _) = streamed((C, R), &answer.1);
+    let done = events.iter().find(|event| event["type"] == "response.output_item.done").unwrap();
+    assert_eq!(done["item"]["status"], "incomplete", "{done}");
+}
+
+#[test]
 fn one_call_without_its_list_is_a_list_of_one() {
     let answer = chat(&json!({"tool_calls": call("{\"a\":1}")}), &json!("tool_calls"));
     let listed = chat(&json!({"tool_calls": [call("{\"a\":1}")]}), &json!("tool_calls"));
