@@ -175,8 +175,9 @@ fn read_block_begin<'a>(cursor: &mut Cursor<'a>) -> Result<BlockBegin<'a>, JsonE
             "name" if is_text => begin.name = Some(value.string()?),
             "text" | "thinking" if is_text => begin.text = Some(value.text()?),
             "signature" | "data" if is_text => begin.opaque = Some(value.text()?),
-            "input" if !is_text => begin.input = value.nullable(Cursor::json)?,
-            "id" | "name" | "text" | "thinking" | "signature" | "data" | "input" => value.skip()?,
+            "input" if is_text => begin.input = Some(read_block::read_input(value)?),
+            "input" => begin.input = value.nullable(Cursor::json)?,
+            "id" | "name" | "text" | "thinking" | "signature" | "data" => value.skip()?,
             // What every call says unless a program of the provider makes it.
             "caller" if type_of(value).is_ok_and(|kind| kind == "direct") => value.skip()?,
             "citations" if value.clone().json()?.is_empty() => value.skip()?,

@@ -39,7 +39,7 @@ pub(super) fn read_block<'a>(cursor: &mut Cursor<'a>, seal: Option<&Seal>) -> Re
         "text" => fields.text(cursor),
         "thinking" => fields.thinking(cursor, seal),
         "redacted_thinking" => fields.redacted(cursor, seal),
-        "tool_use" => fields.tool_use(cursor),
+        "tool_use" => fields.tool_use(cursor, seal),
         "tool_result" => fields.tool_result(cursor, seal),
         "image" => fields.image(cursor, seal),
         "document" => fields.document(cursor, seal),
@@ -171,7 +171,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn tool_use(&mut self, cursor: &mut Cursor<'a>) -> Read<'a> {
+    fn tool_use(&mut self, cursor: &mut Cursor<'a>, seal: Option<&Seal>) -> Read<'a> {
         let (mut id, mut name, mut arguments) = (None, None, None);
         self.each(cursor, |key, value| {
             match key {
@@ -182,6 +182,8 @@ impl<'a> Fields<'a> {
             }
             Ok(true)
         })?;
+        // What a provider leaves out is made up for it.
+        let id = id.or_else(|| seal.is_none().then_some(Cow::Borrowed("")));
         let (Some(id), Some(name)) = (id, name) else { return self.missing("a tool_use with `id` and `name`") };
         let arguments = arguments.unwrap_or(Json::EMPTY_OBJECT);
         Ok(Some(BlockKind::ToolCall { id, name, arguments, flavor: Flavor::Function }))
@@ -247,7 +249,7 @@ fn opaque_value<'a>(value: &mut Cursor<'a>) -> Result<Option<(Text<'a>, usize)>,
 }
 
 /// `input`: an object, or what clients that lost one send instead.
-fn read_input<'a>(value: &mut Cursor<'a>) -> Result<Json<'a>, JsonError> {
+pub(super) fn read_input<'a>(value: &mut Cursor<'a>) -> Result<Json<'a>, JsonError> {
     match value.peek()? {
         Kind::Object => value.json(),
         Kind::Null => value.skip().map(|()| Json::EMPTY_OBJECT),

@@ -6,6 +6,7 @@ use super::read_block::read_block;
 use super::stop::Ending;
 use super::usage::Counts;
 use super::wire::{OWN, extra, type_of};
+use crate::hub::ids::derived;
 use crate::hub::{Block, BlockKind, Candidate, Extra, Field, Response, Stop, Usage};
 use crate::json::{Cursor, Json, JsonError, Problem, Text, late_member};
 
@@ -53,9 +54,16 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
         Ok(())
     })?;
     cursor.finish()?;
-    let Some(blocks) = content else {
+    let Some(mut blocks) = content else {
         return Err(JsonError { offset: at, problem: Problem::Syntax("a message with `content`") });
     };
+    for (at, block) in (0..).zip(&mut blocks) {
+        if let BlockKind::ToolCall { id, .. } = &mut block.kind
+            && id.is_empty()
+        {
+            *id = call_id(response.id.escaped(), at).into();
+        }
+    }
     let called = blocks.iter().any(|block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. }));
     let untold = ending.reason.is_none();
     let stop = match ending.into_stop(called) {
@@ -67,6 +75,12 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     let extras = untold.then_some(Extra { field: Field::StopReason, key, value: Json::NULL, at }).into_iter().collect();
     response.candidates.push(Candidate { index: 0, blocks, stop, logprobs: None, extras });
     Ok(response)
+}
+
+/// The id of the call that is block `at` of an answer whose provider gives none; the same for the whole answer and the
+/// stream.
+pub(super) fn call_id(answer: &str, at: u64) -> String {
+    derived("toolu_", &format!("{answer}/{at}"))
 }
 
 /// What a field of an answer that the hub has no place for counts as.

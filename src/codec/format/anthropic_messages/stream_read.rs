@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::error;
 use super::frame_read::{BlockBegin, Delta, Event as Wire, Parts};
-use super::read_response::class_of;
+use super::read_response::{call_id, class_of};
 use super::stop::Ending;
 use super::usage::Counts;
 use super::wire::OWN;
@@ -29,6 +29,8 @@ type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     started: bool,
+    /// The provider's id, from which missing ids of calls derive.
+    id: String,
     ended: bool,
     open: Vec<Open>,
     /// Next hub block.
@@ -165,6 +167,7 @@ impl Reader {
             })?;
         }
         self.started = true;
+        id.escaped().clone_into(&mut self.id);
         sink(Event::Start { id, model, created: None });
         self.told.all(unread_fields, sink);
         if let Some(tier) = usage {
@@ -198,7 +201,9 @@ impl Reader {
             "redacted_thinking" => (Kind::Redacted, Head::Redacted),
             "tool_use" => {
                 self.called = true;
-                let (id, name) = (begin.id.take().unwrap_or_default(), begin.name.take().unwrap_or_default());
+                let id = begin.id.take().filter(|id| !id.is_empty());
+                let id = id.unwrap_or_else(|| call_id(&self.id, index).into());
+                let name = begin.name.take().unwrap_or_default();
                 (Kind::ToolCall, Head::ToolCall { id, name, flavor: crate::hub::Flavor::Function })
             }
             kind if kind.ends_with("_tool_use") || kind.ends_with("_tool_result") => {
@@ -324,7 +329,12 @@ fn close(open: Open, sink: Sink<'_>) {
         return;
     }
     if let Some(early) = open.early {
-        sink(Event::ArgumentsDelta { block: open.block, fragment: Text::from_plain(early.as_str()) });
+        let fragment = match early.kind() {
+            // Text that is no object, as it came.
+            crate::json::Kind::String => early.cursor().text().unwrap_or_default(),
+            _ => Text::from_plain(early.as_str()),
+        };
+        sink(Event::ArgumentsDelta { block: open.block, fragment });
     }
     sink(Event::BlockStop { block: open.block });
 }

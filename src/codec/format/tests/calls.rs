@@ -164,3 +164,35 @@ fn that_an_answer_was_cut_is_not_taken_back() {
         assert!(json!(events).to_string().contains(&format!("\"stop_reason\":\"{stop}\"")), "{words:?}: {events:?}");
     }
 }
+
+#[test]
+fn a_call_of_messages_may_come_whole_as_text_and_without_an_id() {
+    let begin = |id: &str| json!({"id": id, "type": "message", "role": "assistant", "model": "c", "content": []});
+    let mut ids = Vec::new();
+    for answer in ["m1", "m2"] {
+        let blocks =
+            [json!({"type": "tool_use", "name": "f", "input": "{\"a\":1}"}), json!({"type": "tool_use", "name": "f"})];
+        let mut events = vec![json!({"type": "message_start", "message": begin(answer)})];
+        for (index, block) in blocks.iter().enumerate() {
+            events.push(json!({"type": "content_block_start", "index": index, "content_block": block}));
+            events.push(json!({"type": "content_block_stop", "index": index}));
+        }
+        events.push(
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}}),
+        );
+        events.push(json!({"type": "message_stop"}));
+        let mut body = begin(answer);
+        (body["content"], body["stop_reason"]) = (json!(blocks), json!("tool_use"));
+        let calls = whole((A, C), &body).unwrap().0["choices"][0]["message"]["tool_calls"].clone();
+        assert_eq!(calls[0]["function"]["arguments"], "{\"a\":1}");
+        let mut gatherer = Gatherer::new(A, Undo::default());
+        gatherer.chunk(named(&events).as_bytes()).unwrap();
+        let gathered = gatherer.finish(C, &super::answers::reply()).unwrap();
+        let gathered: Value = serde_json::from_slice(&gathered.body).unwrap();
+        assert_eq!(gathered["choices"][0]["message"]["tool_calls"], calls);
+        ids.extend(calls.as_array().unwrap().iter().map(|call| call["id"].as_str().unwrap().to_owned()));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+}
