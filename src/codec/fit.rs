@@ -20,6 +20,9 @@ pub(crate) fn fit(request: &mut Request<'_>, to: &Spec, facts: &Facts, losses: &
     if !facts.names {
         fitting.names(request);
     }
+    if to.format != request.origin.format {
+        request.turns.iter_mut().for_each(|turn| fitting.within(&mut turn.blocks));
+    }
     fitting.tools(request, facts);
     if to.object_answers && !fitting.origin.spec().object_answers {
         fitting.object_answer(request, facts);
@@ -110,6 +113,42 @@ impl Fitting<'_> {
             };
             block.kind = BlockKind::Text { text: Text::from_plain(words), citations: Vec::new() };
             block.extras.clear();
+        }
+    }
+
+    /// What other formats have no place for within a document of blocks, which is one thing there, or within a result: a
+    /// mark stands behind the whole document, and words have no sources.
+    fn within(&mut self, blocks: &mut [Block<'_>]) {
+        for Block { kind, cache, .. } in blocks {
+            match kind {
+                BlockKind::Document { source: Source::Blocks(inner), .. } => {
+                    for block in inner {
+                        self.sources(block);
+                        if let Some(mark) = block.cache.take() {
+                            *cache = Some(cache.map_or(mark, |before| before.longer(mark)));
+                            let reason = "a mark within a document stands behind all of it";
+                            self.losses.converted(Field::CacheMark, block.at, reason);
+                        }
+                    }
+                }
+                BlockKind::ToolResult { content, .. } => {
+                    content.iter_mut().for_each(|block| self.sources(block));
+                    self.within(content);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn sources(&mut self, block: &mut Block<'_>) {
+        if let BlockKind::Text { citations, .. } = &mut block.kind
+            && !std::mem::take(citations).is_empty()
+        {
+            self.losses.dropped(
+                Field::Citations,
+                block.at,
+                "words of a document or a result have no sources elsewhere",
+            );
         }
     }
 

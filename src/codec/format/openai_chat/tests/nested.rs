@@ -50,6 +50,34 @@ fn images_of_a_document_stand_behind_its_words() {
 }
 
 #[test]
+fn marks_and_sources_within_a_document_or_a_result_are_told() {
+    let marked = |mut block: Value| {
+        block["cache_control"] = json!({"type": "ephemeral", "ttl": "1h"});
+        block
+    };
+    let mut cited = words();
+    cited["citations"] = json!([{"type": "web_search_result_location", "url": "https://a", "title": "t",
+        "encrypted_index": "x", "cited_text": "in"}]);
+    for to in [CHAT, RESPONSES, GEMINI] {
+        for body in [
+            asked(&json!([document(&json!([marked(words())]))])),
+            asked(&json!([document(&json!([marked(words()), image()]))])),
+            returned(&json!([document(&json!([marked(words())]))])),
+        ] {
+            let sent = send(MESSAGES, to, &body, as_it_is).unwrap();
+            assert!(sent.losses.iter().any(|loss| loss.ends_with(":cache_mark")), "{to:?} {body}: {:?}", sent.losses);
+            let breaks = sent.body.to_string().contains("prompt_cache_breakpoint");
+            assert!(breaks || to == GEMINI || body["messages"][1].is_object(), "{to:?}: {}", sent.body);
+        }
+        for body in [asked(&json!([document(&json!([cited]))])), returned(&json!([cited]))] {
+            let sent = send(MESSAGES, to, &body, as_it_is).unwrap();
+            let told = sent.losses.iter().filter(|loss| *loss == "dropped:citations").count();
+            assert_eq!(told, 1, "{to:?} {body}: {:?}", sent.losses);
+        }
+    }
+}
+
+#[test]
 fn what_else_stands_in_a_document_is_lost_aloud() {
     let content = json!([words(), {"type": "brand_new", "x": 1}]);
     for to in [CHAT, RESPONSES] {
