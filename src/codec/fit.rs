@@ -132,7 +132,9 @@ impl Fitting<'_> {
                     }
                 }
                 BlockKind::ToolResult { content, .. } => {
-                    content.iter_mut().for_each(|block| self.sources(block));
+                    for block in content.iter_mut() {
+                        self.sources(block);
+                    }
                     self.within(content);
                 }
                 _ => {}

@@ -2,10 +2,78 @@
 
 use super::Facts;
 use crate::Format;
+use crate::hub::Extra;
+use crate::json::{Json, JsonError, Kind, Text, Writer};
 
 /// True where a provider of `to` takes as they came what clients of `origin` say in fields that both formats have. Some
 /// models are asked by the one format for clients of the other; servers of other makers seldom know such a field.
 pub(super) fn are_alike(origin: Format, to: Format, facts: &Facts) -> bool {
     let vendors = |format: Format| matches!(format, Format::OpenaiChat | Format::OpenaiResponses);
     origin == to || (vendors(origin) && vendors(to) && !facts.compatible_extensions)
+}
+
+/// What `extra` of an answer of `from` is in one of `to`: its moderation, which both formats tell, in Chat Completions as
+/// lists of results. `None` for everything else.
+pub(super) fn moderation(extra: &Extra<'_>, from: Format, to: Format) -> Option<Json<'static>> {
+    let told = match (from, to) {
+        _ if extra.key != "moderation" || extra.value.kind() != Kind::Object => return None,
+        (Format::OpenaiResponses, Format::OpenaiChat) => listed,
+        (Format::OpenaiChat, Format::OpenaiResponses) => first,
+        _ => return None,
+    };
+    let mut out = Vec::new();
+    let mut w = Writer::new(&mut out);
+    w.open_object();
+    let read = extra.value.cursor().object::<JsonError>(|key, value| {
+        let said = value.json()?;
+        let told = told(&said)?;
+        w.key(Text::from_plain(&key).escaped()).json(told.as_ref().unwrap_or(&said));
+        Ok(())
+    });
+    w.close_object();
+    read.ok()?;
+    String::from_utf8(out).ok().map(Json::from_valid)
+}
+
+/// The member `key` of an object.
+fn member<'a>(object: &'a Json<'_>, key: &str) -> Result<Option<Json<'a>>, JsonError> {
+    let mut found = None;
+    if object.kind() == Kind::Object {
+        object.cursor().object::<JsonError>(|name, value| {
+            if name == key {
+                found = Some(value.json()?);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// One result as a list of one; `None` for what is no result.
+fn listed(result: &Json<'_>) -> Result<Option<Json<'static>>, JsonError> {
+    if member(result, "type")?.is_none_or(|kind| kind.as_str() != "\"moderation_result\"") {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    let mut w = Writer::new(&mut out);
+    w.open_object().key("type").plain("moderation_results");
+    if let Some(model) = member(result, "model")? {
+        w.key("model").json(&model);
+    }
+    w.key("results").open_array().json(result);
+    w.close_array().close_object();
+    Ok(String::from_utf8(out).ok().map(Json::from_valid))
+}
+
+/// The first result of a list; `None` for what is none.
+fn first(results: &Json<'_>) -> Result<Option<Json<'static>>, JsonError> {
+    let mut first = None;
+    if let Some(list) = member(results, "results")?.filter(|list| list.kind() == Kind::Array) {
+        list.cursor().array::<JsonError>(|_, value| {
+            let result = value.json()?;
+            first.get_or_insert_with(|| result.into_owned());
+            Ok(())
+        })?;
+    }
+    Ok(first)
 }

@@ -98,7 +98,7 @@ fn message<'r>(turn: &'r Turn<'r>, allowed: Allowed, report: &mut Report<'_>) ->
         }
     }
     let says = turn.role == Role::User || !pieces.is_empty();
-    if !says && !(is_operator && sets(&extras)) {
+    if !(says || is_operator && sets(&extras)) {
         return None;
     }
     let role = if is_operator { Role::System } else { turn.role };

@@ -188,6 +188,7 @@ const SPEC: Spec = Spec {
             "in an envelope in `signature` or `data`; left out behind the last words, and where no thinking was asked for and no call follows",
         ),
         (Field::Refusal, "words of refusal are a text"),
+        (Field::Safety, "another vendor's ratings are dropped"),
         (Field::ServerTool, "what the provider's own tools did is not shown"),
         (Field::StopReason, "a filter is a `refusal`, a word that is not known `end_turn`"),
         (Field::Tier, "a tier that the format has no word for is dropped"),

@@ -57,13 +57,7 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     let Some(mut blocks) = content else {
         return Err(JsonError { offset: at, problem: Problem::Syntax("a message with `content`") });
     };
-    for (at, block) in (0..).zip(&mut blocks) {
-        if let BlockKind::ToolCall { id, .. } = &mut block.kind
-            && id.is_empty()
-        {
-            *id = call_id(response.id.escaped(), at).into();
-        }
-    }
+    name_calls(&mut blocks, response.id.escaped());
     let called = blocks.iter().any(|block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. }));
     let untold = ending.reason.is_none();
     let stop = match ending.into_stop(called) {
@@ -75,6 +69,17 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     let extras = untold.then_some(Extra { field: Field::StopReason, key, value: Json::NULL, at }).into_iter().collect();
     response.candidates.push(Candidate { index: 0, blocks, stop, logprobs: None, extras });
     Ok(response)
+}
+
+/// Gives the calls of `answer` ids that have none.
+fn name_calls(blocks: &mut [Block<'_>], answer: &str) {
+    for (at, block) in (0..).zip(blocks) {
+        if let BlockKind::ToolCall { id, .. } = &mut block.kind
+            && id.is_empty()
+        {
+            *id = call_id(answer, at).into();
+        }
+    }
 }
 
 /// The id of the call that is block `at` of an answer whose provider gives none; the same for the whole answer and the

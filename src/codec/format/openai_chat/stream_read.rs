@@ -235,7 +235,6 @@ impl<'a> Piece<'a> {
                 "logprobs" if value.peek()? == Kind::Object => piece.logprobs = Some(value.json()?),
                 "usage" => piece.usage = usage::read(value)?,
                 "error" if value.peek()? == Kind::Object => piece.failed = openai_error::words_of(value)?,
-                "delta" | "message" => unread(&mut piece.unread, Field::Unknown, value)?,
                 "logprobs" => unread(&mut piece.unread, Field::Logprobs, value)?,
                 "content_filter_results" | "content_filter_result" | "content_filter_offsets" => {
                     unread(&mut piece.unread, Field::Safety, value)?;

@@ -274,6 +274,11 @@ fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, 
             report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
         }
     }
+    alike(request, facts, report, w);
+}
+
+/// What the formats of the vendor have alike.
+fn alike(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
     for alike in [&request.moderation, &request.cache.options] {
         if !are_alike(report.origin, OWN, facts) {
             report.extras(alike);

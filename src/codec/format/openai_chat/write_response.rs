@@ -5,6 +5,7 @@ use super::stream_write::write_annotation;
 use super::usage;
 use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
+use crate::format::sibling::moderation;
 use crate::format::told::is_usual_tier;
 use crate::format::{ReasoningWish, Reply, stop_place};
 use crate::hub::ids::Distinct;
@@ -47,6 +48,8 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     for extra in &response.extras {
         if response.format == OWN {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        } else if let Some(told) = moderation(extra, response.format, OWN) {
+            w.key("moderation").json(&told);
         } else {
             losses.dropped(extra.field, extra.at, format!("a chat completion has no place for `{}`", extra.key));
         }

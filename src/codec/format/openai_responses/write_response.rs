@@ -5,10 +5,11 @@ use super::output::{self, Body, Identity, Item, Part};
 use super::stop::{Said, is_coarser};
 use super::usage;
 use super::wire::OWN;
+use crate::format::sibling::moderation;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
-    Action, Block, BlockKind, Candidate, Fault, Field, Flavor, Losses, Place, Response, Stop, ThinkingKind,
+    Action, Block, BlockKind, Candidate, Extra, Fault, Field, Flavor, Losses, Place, Response, Stop, ThinkingKind,
 };
 use crate::json::{Json, Kind, Text, Writer};
 
@@ -46,9 +47,11 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     w.open_object();
     envelope::write(&identity, reply, State::Ended(said, response.usage.as_ref()), &listed, &mut w);
     tier(response.tier.as_ref(), &mut w);
-    if response.format == OWN {
-        for extra in &response.extras {
+    for extra in &response.extras {
+        if response.format == OWN {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
+        } else if let Some(told) = moderation(extra, response.format, OWN) {
+            w.key("moderation").json(&told);
         }
     }
     w.close_object();
@@ -69,7 +72,8 @@ fn tier(tier: Option<&Text<'_>>, w: &mut Writer<'_>) {
 
 /// Reports what the format has no place for, outside of blocks.
 fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) {
-    let extras = response.extras.iter().filter(|_| response.format != OWN).chain(&answer.extras);
+    let is_told = |extra: &&Extra<'_>| moderation(extra, response.format, OWN).is_some();
+    let extras = response.extras.iter().filter(|extra| response.format != OWN && !is_told(extra)).chain(&answer.extras);
     for extra in extras {
         losses.dropped(extra.field, extra.at, format!("a response has no place for `{}`", extra.key));
     }

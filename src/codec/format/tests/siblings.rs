@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::answers::whole;
 use super::crossings::sent;
 use crate::Format;
 use crate::format::Facts;
+use crate::hub::Field;
 
 use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
 
@@ -80,5 +82,34 @@ fn chat_completions_is_told_the_options_that_it_knows() {
         let mut expected: Vec<&str> = losses.split(", ").collect();
         expected.sort_unstable();
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn what_moderation_found_is_told_in_both() {
+    let found =
+        json!({"type": "moderation_result", "model": "omni", "flagged": true, "categories": {"violence": true}});
+    let failed = json!({"type": "error", "code": "x", "message": "m"});
+    let listed = json!({"type": "moderation_results", "model": "omni", "results": [found]});
+    let of_responses = json!({"input": found, "output": failed});
+    let of_chat = json!({"input": listed, "output": failed});
+    let response = json!({"id": "resp_1", "object": "response", "model": "m", "status": "completed",
+        "moderation": of_responses, "output": [{"type": "message", "id": "m_1", "role": "assistant",
+            "content": [{"type": "output_text", "text": "a", "annotations": []}]}]});
+    let message = json!({"role": "assistant", "content": "a"});
+    let chat = json!({"id": "c", "moderation": of_chat,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]});
+    for (way, body, told) in [
+        ((R, C), &response, &of_chat),
+        ((C, R), &chat, &of_responses),
+        ((C, C), &chat, &of_chat),
+        ((R, R), &response, &of_responses),
+    ] {
+        let (answer, losses) = whole(way, body).unwrap();
+        assert_eq!((&answer["moderation"], losses), (told, vec![]), "{way:?}");
+    }
+    for way in [(R, A), (C, A), (R, G), (C, G)] {
+        let (_, losses) = whole(way, if way.0 == R { &response } else { &chat }).unwrap();
+        assert_eq!(losses, [Field::Safety], "{way:?}");
     }
 }

@@ -73,24 +73,13 @@ fn thoughts_that_nobody_signed_go_to_no_server_as_details() {
     }
 }
 
-/// The signatures of a message that goes on to a messages provider.
-fn signatures(to: Format, turn: &Value) -> Vec<(String, String)> {
-    let sent = send(CHAT, to, &history(turn), |facts| facts.compatible_extensions = to == CHAT).unwrap();
+/// The thoughts of a message that goes back to Gemini, each with its signature.
+fn signed(turn: &Value) -> Vec<(String, String)> {
+    let sent = send(CHAT, GEMINI, &history(turn), as_it_is).unwrap();
+    let parts = sent.body["contents"][1]["parts"].as_array().unwrap();
+    let signed = parts.iter().filter(|part| part["thoughtSignature"].is_string());
     let said = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let list = if to == CHAT {
-        sent.body["messages"][1]["reasoning_details"].as_array().cloned().unwrap_or_default()
-    } else if to == GEMINI {
-        sent.body["contents"][1]["parts"].as_array().cloned().unwrap_or_default()
-    } else {
-        sent.body["messages"][1]["content"].as_array().cloned().unwrap_or_default()
-    };
-    let keys = match to {
-        CHAT => ("text", "signature"),
-        GEMINI => ("text", "thoughtSignature"),
-        _ => ("thinking", "signature"),
-    };
-    let pairs = list.iter().map(|entry| (said(&entry[keys.0]), said(&entry[keys.1])));
-    pairs.filter(|(_, signature)| !signature.is_empty()).collect()
+    signed.map(|part| (said(&part["text"]), said(&part["thoughtSignature"]))).collect()
 }
 
 /// A router's answer, whole and as a stream, with these entries of `reasoning_details`, each in a chunk of its own.
@@ -167,6 +156,6 @@ fn each_signed_thought_of_gemini_keeps_its_signature() {
     let streamed = chunks(&streamed.iter().map(String::as_str).collect::<Vec<_>>());
     for turn in kept(GEMINI, &of_gemini(&all), &streamed) {
         let expected = [("A", "U0E="), ("B", "U0I=")].map(|(text, signature)| (text.to_owned(), signature.to_owned()));
-        assert_eq!(signatures(GEMINI, &turn), expected, "{turn}");
+        assert_eq!(signed(&turn), expected, "{turn}");
     }
 }
