@@ -48,20 +48,15 @@ fn thoughts_that_nobody_signed_go_to_no_server_as_details() {
         assert_eq!((&turn["reasoning_content"], &turn["content"]), (&json!("Hm"), &json!("a")), "{turn}");
         let body = history(&turn);
         assert!(Seal::may_be_in(body.to_string().as_bytes()), "such a request is read and written: {turn}");
-        let compatible = |facts: &mut Facts| facts.compatible_extensions = true;
-        let fields: [&dyn Fn(&mut Facts); 4] = [
-            &as_it_is,
-            &compatible,
-            &|facts| {
-                compatible(facts);
-                facts.reasoning_field = Some(ReasoningField::Reasoning);
-            },
-            &|facts| {
-                compatible(facts);
-                facts.reasoning_field = Some(ReasoningField::None);
-            },
-        ];
-        for (change, field) in fields.into_iter().zip([None, Some("reasoning_content"), Some("reasoning"), None]) {
+        for (compatible, reasoning, field) in [
+            (false, None, None),
+            (true, None, Some("reasoning_content")),
+            (true, Some(ReasoningField::Reasoning), Some("reasoning")),
+            (true, Some(ReasoningField::None), None),
+        ] {
+            let change = |facts: &mut Facts| {
+                (facts.compatible_extensions, facts.reasoning_field) = (compatible, reasoning);
+            };
             let sent = send(CHAT, CHAT, &body, change).unwrap();
             let message = sent.body["messages"][1].as_object().unwrap();
             let mut keys: Vec<&str> = message.keys().map(String::as_str).collect();
