@@ -12,8 +12,11 @@ use tokio::sync::Mutex;
 
 use crate::provider::address::is_forbidden;
 
-/// How long one lookup, and a request that needs it, may wait.
-pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for the addresses that it needs.
+const REQUEST_WAITS: Duration = Duration::from_secs(5);
+/// How long one lookup may take. The system asks each of up to three name servers twice, for five seconds each: where the
+/// first is silent, an answer takes longer than any request waits, and is of use to those that follow.
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(35);
 /// Age at which addresses are looked up again.
 pub(super) const REFRESH_MS: u64 = 30_000;
 /// For how long a failed lookup answers the requests that follow, so that they do not queue for the next one.
@@ -133,12 +136,12 @@ impl Resolver {
                 self.look_up(now()).await;
             }
         };
-        let timed_out = tokio::time::timeout(LOOKUP_TIMEOUT, search).await.is_err();
+        let timed_out = tokio::time::timeout(REQUEST_WAITS, search).await.is_err();
         let answer = self.answer.load();
         match (answer.addresses.get(answer.current), &answer.error) {
             (Some(address), _) => Ok(*address),
             (None, Some(error)) if !timed_out => Err(error.clone()),
-            _ => Err(ResolveError::TimedOut { host: self.host.clone(), after: LOOKUP_TIMEOUT }),
+            _ => Err(ResolveError::TimedOut { host: self.host.clone(), after: REQUEST_WAITS }),
         }
     }
 
@@ -377,5 +380,22 @@ mod tests {
         }
         let resolver = Resolver::new("model.example", 80, Arc::new(Hangs));
         assert!(matches!(resolver.address(|| 1).await, Err(ResolveError::TimedOut { .. })));
+    }
+
+    /// So it is where the first of the machine's name servers is silent.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_too_late_for_a_request_is_of_use_to_the_next() {
+        struct Slow;
+        #[async_trait]
+        impl Lookup for Slow {
+            async fn lookup(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+                tokio::time::sleep(Duration::from_millis(5_005)).await;
+                Ok(addresses("10.0.0.1", port))
+            }
+        }
+        let resolver = Resolver::new("model.example", 80, Arc::new(Slow));
+        let (asked, ()) = tokio::join!(resolver.address(|| 1), resolver.refresh(1));
+        assert!(matches!(asked, Err(ResolveError::TimedOut { .. })));
+        assert_eq!(resolver.address(|| 2).await, Ok(addresses("10.0.0.1", 80)[0]));
     }
 }
