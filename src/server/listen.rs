@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
+use pingora::protocols::l4::ext::set_tcp_keepalive;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::sync::Semaphore;
@@ -20,6 +21,7 @@ use super::socket::Socket;
 use super::tls::Certificate;
 use crate::clock;
 use crate::config::Live;
+use crate::upstream::keepalive;
 
 /// Deadlines are longer, nearly all of them; what wakes once in that time costs nothing.
 const TICK: Duration = Duration::from_millis(500);
@@ -37,6 +39,12 @@ pub(super) trait Serve: Send + Sync + 'static {
 
     /// The config that is live.
     fn live(&self) -> &Live;
+}
+
+/// Has the system notice a client that is gone without a word, as one is whose machine sleeps: its streams cost money. A
+/// socket that takes no such setting is only noticed later.
+fn watch(stream: &tokio::net::TcpStream, write: Duration) {
+    let _ = set_tcp_keepalive(stream, &keepalive(write));
 }
 
 /// A listening socket.
@@ -174,6 +182,7 @@ impl<S: Serve> Door<S> {
         };
         // A piece of a stream must not wait for the one before to be acknowledged; without it the stream is only slower.
         let _ = stream.set_nodelay(true);
+        watch(&stream, self.serve.live().load().settings.server.timeouts.write);
         let socket = Socket::new(stream, peer);
         tokio::spawn(Arc::clone(self).serve(socket, client, pass, shutdown.clone()));
     }
@@ -203,5 +212,24 @@ impl<S: Serve> Door<S> {
             Some(Err(_)) => Err("tls"),
             None => Err("tls_timeout"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{getsockopt, sockopt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_without_a_word_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_client, accepted) =
+            tokio::join!(tokio::net::TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (stream, _) = accepted.unwrap();
+        watch(&stream, Duration::from_secs(300));
+        assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 300_000);
     }
 }

@@ -73,6 +73,19 @@ const UNCONFIRMED: Duration = Duration::from_secs(90);
 #[cfg(target_os = "linux")]
 const _: () = assert!(UNCONFIRMED.as_secs() == PROBED_AFTER.as_secs() + PROBED_EVERY.as_secs() * PROBES as u64);
 
+/// How a connection is watched on which what is sent is taken within `write`. A model may think for minutes without a byte;
+/// this keeps NAT gateways from forgetting the connection, and notices a machine that is gone, also one that has not
+/// confirmed what was sent to it.
+pub fn keepalive(write: Duration) -> TcpKeepalive {
+    TcpKeepalive {
+        idle: PROBED_AFTER,
+        interval: PROBED_EVERY,
+        count: PROBES,
+        #[cfg(target_os = "linux")]
+        user_timeout: write.max(UNCONFIRMED),
+    }
+}
+
 fn options(provider: &Provider, spec: &EndpointSpec) -> PeerOptions {
     let timeouts = &provider.timeouts;
     let mut options = PeerOptions::new();
@@ -85,15 +98,7 @@ fn options(provider: &Provider, spec: &EndpointSpec) -> PeerOptions {
     options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
     options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-    // A model may think for minutes without a byte; this keeps NAT gateways from forgetting the connection, and notices
-    // a machine that is gone, also one that has not confirmed what was sent to it.
-    options.tcp_keepalive = Some(TcpKeepalive {
-        idle: PROBED_AFTER,
-        interval: PROBED_EVERY,
-        count: PROBES,
-        #[cfg(target_os = "linux")]
-        user_timeout: timeouts.write.max(UNCONFIRMED),
-    });
+    options.tcp_keepalive = Some(keepalive(timeouts.write));
     options.ca = provider.authorities.as_deref().map(for_pingora);
     let (most, least) = versions(spec);
     options.set_http_version(most, least);
