@@ -31,6 +31,8 @@ use super::{Course, Cut, HEARTBEAT, LINGER, LOOKS, STREAM_TOO_LONG, heed};
 use crate::clock::{self, Instant};
 use crate::upstream::Packed;
 
+/// Most bytes of a request that are written at once.
+const PIECE: usize = 256 << 10;
 /// The longest wait for a connection to be ended in order.
 const GOODBYE: Duration = Duration::from_millis(100);
 
@@ -140,9 +142,10 @@ impl SeamSession {
         self.write_head(head).await?;
         self.course.body = None;
         // If it cannot be written, reading says why.
-        if self.write(Some(Part::Data(body))).await.is_ok() {
-            let _ = self.write(Some(Part::End)).await;
-        }
+        let mut body = Some(body);
+        self.parts = Some(Parts::Held(None));
+        while self.parts.is_some() && self.write(Some(next_part(&mut body))).await.is_ok() {}
+        self.parts = None;
         Ok(())
     }
 
@@ -317,7 +320,7 @@ impl SeamSession {
         let mut wait = wait;
         loop {
             let part = match &mut self.parts {
-                Some(Parts::Held(body)) => Some(body.take().map_or(Part::End, Part::Data)),
+                Some(Parts::Held(body)) => Some(next_part(body)),
                 Some(Parts::Coming(parts)) => tokio::select! {
                     biased;
                     part = parts.recv() => part,
@@ -380,6 +383,14 @@ impl SeamSession {
         let uri = Uri::try_from(format!("{scheme}://{host}{path}"));
         head.set_uri(uri.map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "no URI for HTTP/2", error))?);
         Ok(())
+    }
+}
+
+/// What is written next of a body that is here: its deadline is that of a piece, not of the whole.
+fn next_part(body: &mut Option<Bytes>) -> Part {
+    match body {
+        Some(rest) if rest.len() > PIECE => Part::Data(rest.split_to(PIECE)),
+        _ => body.take().map_or(Part::End, Part::Data),
     }
 }
 
