@@ -38,7 +38,8 @@ Beside answers of models, these are passed through byte for byte, each to a prov
   goes that names no model; the name is checked, and exchanged where it can be, when it comes.
 * What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that this process saw to
   have what the path asks for by its id, for the same client, else the one that `operations` names, else the only one that
-  can serve it. A client may call a provider so if it may ask for every model or its `providers` list it.
+  can serve it. A POST or PATCH of this kind, as by a raw path, is sent again only after 429 or where no connection could be made:
+  what was begun may have been made. A client may call a provider so if it may ask for every model or its `providers` list it.
 * A path with `v1beta` is served under `v1` too, where the client shows by its key's header or parameter that it speaks so. Keys and
   tokens in the query go to no provider.
 * An upload in several requests comes back here: the address in `x-goog-upload-url` is one of the edge's own, by the scheme and host

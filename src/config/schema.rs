@@ -339,7 +339,7 @@ pub(super) static TLS: Section = Section {
 
 pub(super) static ADMIN: Section = Section {
     path: "admin",
-    about: "Health, metrics, reload and state, on a listener that clients cannot reach. Over loopback it serves requests whose `host` is an address, `localhost` or a name without a dot, so that no web page reads it through its visitor.",
+    about: "Health, metrics, reload and state, on a listener that clients cannot reach. Over loopback it serves requests whose `host` is an address, `localhost` or a name without a dot, so that no web page reads it through its visitor; health and metrics are given to any.",
     fields: &[field(
         "listen",
         "`address:port`",

@@ -26,7 +26,7 @@ use crate::config::{Caller, Lead, Snapshot, Tie};
 use crate::provider::Provider;
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::uploads;
-use crate::routing::{Ask, Needs, OnLoss, Route, Target, hash_key};
+use crate::routing::{Ask, Needs, On, OnLoss, Retries, Route, Target, hash_key};
 use crate::upstream::MediaType;
 
 /// What a client asks for, by its path.
@@ -186,7 +186,7 @@ async fn raw(
     exchange.trail.format = Some(provider.format);
     let method = session.req_header().method.clone();
     let call = call(None, method, target(session, path));
-    let route = route_to("raw", &provider);
+    let route = route_to("raw", &provider, &call.method);
     stream(edge, session, head, (provider.format, route, call)).await
 }
 
@@ -280,7 +280,7 @@ impl Head {
             let fault = Fault::new(FaultKind::InvalidRequest, message);
             return Err(Rejection::new(fault.with_code("model_missing").with_param("model")).closing());
         }
-        Ok(route_to(service.name, provider))
+        Ok(route_to(service.name, provider, &call.method))
     }
 
     fn provider(
@@ -319,11 +319,17 @@ impl Head {
     }
 }
 
-/// The way to one provider, where no model is named.
-fn route_to(name: &str, provider: &Provider) -> Arc<Route> {
+/// The way to one provider, where no model is named. What makes something is asked for again only where nobody can have
+/// begun to make it: a batch that is made twice is paid twice.
+fn route_to(name: &str, provider: &Provider, method: &Method) -> Arc<Route> {
+    let retries = if method.is_idempotent() {
+        Retries::default()
+    } else {
+        Retries { on: vec![On::Connect, On::RateLimit], ..Retries::default() }
+    };
     let target =
         Target { provider: Arc::clone(&provider.name), model: String::new(), weight: 1, price: None, place: 0 };
-    Arc::new(Route { on_loss: OnLoss::Allow, ..Route::to(Arc::from(name), target) })
+    Arc::new(Route { on_loss: OnLoss::Allow, retries: Arc::new(retries), ..Route::to(Arc::from(name), target) })
 }
 
 fn formats(service: &Service) -> String {
