@@ -71,13 +71,18 @@ impl FromStr for LogLevels {
     }
 }
 
+/// What the names of our own modules begin with.
+const OURS: &str = "tidegate";
+
 impl LogLevels {
     fn of(&self, target: &str) -> LevelFilter {
         // `pingora` also stands for `pingora_core` and its sisters.
         let is = |prefix: &str| {
             target.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '_']))
         };
-        self.targets.iter().find(|(prefix, _)| is(prefix)).map_or(self.default, |(_, level)| *level)
+        let level = self.targets.iter().find(|(prefix, _)| is(prefix)).map_or(self.default, |(_, level)| *level);
+        // What others trace are whole heads, with the keys in them.
+        if is(OURS) { level } else { level.min(LevelFilter::Debug) }
     }
 
     fn highest(&self) -> LevelFilter {

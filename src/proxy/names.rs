@@ -6,6 +6,11 @@
 
 use http::HeaderName;
 
+/// Whether it is a name that only the edge gives to headers.
+pub(super) fn is_own(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-tidegate-")
+}
+
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("api-key");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Where and how a client reached the proxy in front of us.

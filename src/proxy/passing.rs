@@ -1,5 +1,6 @@
 //! Which of a provider's headers a client of its format sees.
 
+use http::StatusCode;
 use http::header::{self, HeaderName};
 use pingora::http::ResponseHeader;
 
@@ -26,11 +27,31 @@ const PASSED: [HeaderName; 16] = [
     names::SHOULD_RETRY,
 ];
 
+/// Headers of one connection (RFC 9110 section 7.6.1): those of the provider's end with it, whatever the config says.
+const OF_A_CONNECTION: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+];
+
+/// What a provider may not say to a client: what is about its own connection, and what only the edge says.
+fn never_passes(name: &HeaderName) -> bool {
+    OF_A_CONNECTION.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") || names::is_own(name)
+}
+
 /// Takes out what is not known to be for clients, such as what speaks of the provider's own connection or host.
 pub(super) fn strip(head: &mut ResponseHeader, server: &Server) {
-    let strange = |name: &&HeaderName| !PASSED.contains(name) && !server.passes_header(name.as_str());
+    let strange =
+        |name: &&HeaderName| !PASSED.contains(name) && (!server.passes_header(name.as_str()) || never_passes(name));
     let strange: Vec<_> = head.headers.keys().filter(strange).cloned().collect();
     for name in &strange {
         head.remove_header(name);
+    }
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6: it has none, and whoever heeds one waits for bytes that never come.
+        head.remove_header(&header::CONTENT_LENGTH);
     }
 }

@@ -163,8 +163,10 @@ impl Losses {
         for (index, loss) in self.list.iter().enumerate() {
             let mut item = String::from(if index == 0 { "" } else { ", " });
             let _ = write!(item, "{whose}{}:", loss.action.label());
-            if let Place::Pointer(pointer) = &loss.place {
-                percent_encode(pointer, &mut item);
+            match &loss.place {
+                Place::Pointer(pointer) if !pointer.is_empty() => percent_encode(pointer, &mut item),
+                // Of what has no place of its own the class is told.
+                _ => item.push_str(loss.field.label()),
             }
             if out.len() + item.len() + 8 > limit {
                 let _ = write!(out, ", +{}", self.list.len() - index);

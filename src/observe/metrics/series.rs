@@ -162,7 +162,7 @@ impl ExchangeSeries {
                     counter.inc_by(part);
                 }
             }
-        } else if settled.endpoint.generates() && settled.status == 200 {
+        } else if settled.endpoint.generates() && settled.status == 200 && settled.aborted.is_none() {
             self.usage_missing(metrics).inc();
         }
     }
