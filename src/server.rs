@@ -38,9 +38,6 @@ use lifecycle::{Awaited, Drain, Ending, Handover, Signals};
 use listen::{Bound, Listening};
 use tls::Certificate;
 
-/// Connections to providers that are kept open, idle.
-const KEPT_CONNECTIONS: usize = 1024;
-
 /// Seconds after which Pingora would end a process that drains: longer than any drain may take.
 const LONGEST_GRACE: u64 = 2 * 24 * 3600;
 
@@ -134,7 +131,7 @@ pub fn run(
     inherited: Option<Inherited>,
 ) -> Result<(), StartError> {
     let hangup = control::watch_hangup().map_err(StartError::Signal)?;
-    let room = descriptors::connections()?;
+    let descriptors::Room { clients: room, idle } = descriptors::room()?;
     descriptors::warn(room, settings.server.limits.connections);
     let upgrade_socket = upgrade_socket(&source.environment, &settings);
     let mut inherited = inherited;
@@ -149,13 +146,17 @@ pub fn run(
     let manager = source.environment.get("NOTIFY_SOCKET").cloned();
     let control = Control::new(source, settings, observer, certificates, room);
     let settings = Arc::clone(&control.live.load().settings);
-    let mut server = Server::new_with_opt_and_conf(None, process_conf(&settings));
+    let mut server = Server::new_with_opt_and_conf(None, process_conf(&settings, idle));
     server.bootstrap();
     let mut edge = Edge::new(Arc::clone(&control.live), Arc::clone(&control.observer));
     edge.draining = Arc::clone(&control.draining);
     control.report_at_scrape(&edge);
     let underway = Arc::clone(&edge.underway);
-    let memory = memory::Watch { live: Arc::clone(&control.live), memory: Arc::clone(&edge.memory) };
+    let memory = memory::Watch {
+        live: Arc::clone(&control.live),
+        memory: Arc::clone(&edge.memory),
+        bodies: Arc::clone(&edge.budget),
+    };
     let unreads = edge.unreads();
     let app = edge_app(&server.configuration, edge, &settings)?;
     let (handed_over, left) = watch::channel(false);
@@ -212,7 +213,7 @@ fn giver<'a>(path: PathBuf, bound: impl Iterator<Item = &'a Bound>) -> Result<Gi
     Ok(Giver { path, sockets: bound.map(copy).collect::<Result<_, _>>()? })
 }
 
-fn process_conf(settings: &Settings) -> ServerConf {
+fn process_conf(settings: &Settings, idle: usize) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = settings.server.threads.unwrap_or(cores);
     ServerConf {
@@ -220,7 +221,7 @@ fn process_conf(settings: &Settings) -> ServerConf {
         // One thread has nobody to take work from, and need not be ready for it.
         work_stealing: threads > 1,
         max_retries: PINGORA_TRIES,
-        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        upstream_keepalive_pool_size: idle,
         // The drain service ends the process, by the deadline that the config has by then.
         grace_period_seconds: Some(LONGEST_GRACE),
         graceful_shutdown_timeout_seconds: Some(1),

@@ -25,15 +25,33 @@ use crate::config::{ClientTimeouts, Server};
 pub(super) const RETRY_BUFFER: usize = 64 * 1024;
 
 /// Bytes of bodies that all requests together may hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
+    /// As many as the process has memory for.
+    room: AtomicUsize,
 }
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { used: AtomicUsize::new(0), room: AtomicUsize::new(usize::MAX) }
+    }
+}
+
+/// What a byte of a body takes at most, in tenths: it may stand there a second time, translated, beside buffers.
+const TENTHS_A_BYTE: u64 = 25;
 
 impl Budget {
     /// Bytes held now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes over how many bytes of memory are `free`, beside those of bodies that are held; `None` for no bound.
+    pub fn measured(&self, free: Option<u64>) {
+        let more = free.map(|free| usize::try_from(free / TENTHS_A_BYTE * 10).unwrap_or(usize::MAX));
+        let room = more.map_or(usize::MAX, |more| self.used().saturating_add(more));
+        self.room.store(room, Ordering::Relaxed);
     }
 }
 
@@ -53,7 +71,7 @@ impl Reservation {
 
     /// Whether the share could grow to `bytes` now.
     pub fn could_grow_to(&self, bytes: usize) -> bool {
-        self.budget.used().saturating_add(bytes.saturating_sub(self.held)) <= self.limit
+        self.budget.used().saturating_add(bytes.saturating_sub(self.held)) <= self.most()
     }
 
     /// Grows the share to `bytes`; false if the budget does not allow it.
@@ -63,12 +81,16 @@ impl Reservation {
             return true;
         }
         let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.limit {
+        if before.saturating_add(more) > self.most() {
             self.budget.used.fetch_sub(more, Ordering::Relaxed);
             return false;
         }
         self.held += more;
         true
+    }
+
+    fn most(&self) -> usize {
+        self.limit.min(self.budget.room.load(Ordering::Relaxed))
     }
 }
 
@@ -339,6 +361,9 @@ mod tests {
         let budget = Arc::new(Budget::default());
         let mut one = Reservation::new(Arc::clone(&budget), 100);
         let mut two = Reservation::new(Arc::clone(&budget), 100);
+        budget.measured(Some(125));
+        assert!(!one.could_grow_to(51) && !one.grow_to(51), "each byte may take two and a half");
+        budget.measured(None);
         assert!(one.grow_to(60));
         assert!(!two.grow_to(50));
         assert!(two.grow_to(40));

@@ -65,6 +65,7 @@ mod unread;
 mod upload;
 
 use admit::Admission;
+pub use body::Budget;
 pub use exchange::Exchange;
 use exchange::Phase;
 pub use method::{Unserved, is_served, unserved};
@@ -85,7 +86,7 @@ pub struct Edge {
     /// Metrics and the access log.
     pub observer: Arc<Observer>,
     /// Memory for request bodies.
-    pub budget: Arc<body::Budget>,
+    pub budget: Arc<Budget>,
     /// Whether there is memory for new requests.
     pub memory: Arc<Memory>,
     /// Exchanges that are under way.

@@ -7,19 +7,32 @@ use super::StartError;
 /// What is kept for all but clients' streams: listeners, logs, the admin listener's connections, checks, reloads.
 const KEPT: u64 = 96;
 
-/// Has the process open as many descriptors as it may, and returns how many clients' connections they are enough for:
-/// each may carry a stream, which takes one more toward its provider.
+/// Most connections to providers that are kept open, idle.
+const IDLE: u64 = 1024;
+/// Their share of the descriptors, one in so many: what is idle must not keep a request from its connection.
+const IDLE_SHARE: u64 = 8;
+
+/// What descriptors there are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Connections of clients: each may carry a stream, which takes one more toward its provider.
+    pub(super) clients: usize,
+    /// Connections to providers that are idle.
+    pub(super) idle: usize,
+}
+
+/// Has the process open as many descriptors as it may, and returns what they are enough for.
 ///
 /// # Errors
 ///
 /// They are not enough to serve at all.
-pub(super) fn connections() -> Result<usize, StartError> {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(usize::MAX) };
+pub(super) fn room() -> Result<Room, StartError> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(fits(u64::MAX)) };
     // What cannot be raised is what there is.
     let most = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
     match fits(most) {
-        0 => Err(StartError::Descriptors { most }),
-        connections => Ok(connections),
+        Room { clients: 0, .. } => Err(StartError::Descriptors { most }),
+        room => Ok(room),
     }
 }
 
@@ -33,8 +46,10 @@ pub(super) fn warn(room: usize, connections: usize) {
     }
 }
 
-fn fits(most: u64) -> usize {
-    usize::try_from(most.saturating_sub(KEPT) / 2).unwrap_or(usize::MAX)
+fn fits(most: u64) -> Room {
+    let idle = IDLE.min(most / IDLE_SHARE);
+    let clients = most.saturating_sub(KEPT + idle) / 2;
+    Room { clients: usize::try_from(clients).unwrap_or(usize::MAX), idle: usize::try_from(idle).unwrap_or(usize::MAX) }
 }
 
 #[cfg(test)]
@@ -43,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_connection_takes_two_and_some_are_kept() {
-        assert_eq!([0, 97, 98, 1_024, 1_048_576].map(fits), [0, 0, 1, 464, 524_240]);
-        assert!(connections().is_ok_and(|room| room > 0));
+        let rooms = [0, 111, 112, 1_024, 1_048_576].map(fits).map(|room| (room.clients, room.idle));
+        assert_eq!(rooms, [(0, 0), (1, 13), (1, 14), (400, 128), (523_728, 1_024)]);
+        assert!(room().is_ok_and(|room| room.clients > 0));
     }
 }

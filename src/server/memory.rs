@@ -12,6 +12,7 @@ use pingora::services::background::BackgroundService;
 use crate::config::{Live, MemoryLimit};
 use crate::limits::Memory;
 use crate::observe;
+use crate::proxy::Budget;
 
 /// Between two measurements.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +27,7 @@ const GROUPS: &str = "/sys/fs/cgroup";
 pub(super) struct Watch {
     pub(super) live: Arc<Live>,
     pub(super) memory: Arc<Memory>,
+    pub(super) bodies: Arc<Budget>,
 }
 
 #[async_trait]
@@ -42,6 +44,8 @@ impl BackgroundService for Watch {
             let resident = observe::resident();
             let before = self.memory.is_short();
             self.memory.measured(resident.unwrap_or(0), limit);
+            // A burst of large bodies is quicker than the next measurement.
+            self.bodies.measured(limit.map(|limit| limit.saturating_sub(resident.unwrap_or(0))));
             if self.memory.is_short() != before {
                 tell(!before, self.memory.view());
             }
@@ -52,6 +56,7 @@ impl BackgroundService for Watch {
         }
         // Nobody measures any more, and what is short must not stay so.
         self.memory.measured(0, None);
+        self.bodies.measured(None);
     }
 }
 

@@ -173,7 +173,7 @@ async fn few_descriptors_let_few_in_and_too_few_none() {
     edge.kill().expect("it runs");
     let said = edge.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    assert!(said.contains("enough for 22 connections"), "{said}");
+    assert!(said.contains("enough for 13 connections"), "{said}");
 }
 
 #[tokio::test]

@@ -548,13 +548,16 @@ async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
     let gates = gates(1);
     let provider = held(&gates).await;
     let more = "max_concurrent: 1, queue: {size: 9, wait: 5m}";
-    let edge = Edge::start(&limited(&provider, more).server("limits: {memory: 64MiB}")).await;
+    let conf = |memory: &str| limited(&provider, more).server(&format!("limits: {{memory: {memory}}}"));
+    let edge = Edge::start(&conf("400MiB")).await;
     let mut running = vec![Wire::Chat.ask("m", false).open(edge.addr).await];
     provider.request(0).await;
     let big = json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(24 << 20)}]}).to_string();
     for count in 1..=3 {
         running.push(queue(&edge, Wire::Chat.ask_bytes(big.clone()), count).await);
     }
+    edge.rewrite(&conf("64MiB"));
+    edge.admin("POST", "/reload").await;
     let deadline = Instant::now() + PATIENCE;
     let refusal = loop {
         let mut client = Wire::Chat.ask("m", false).open(edge.addr).await;
@@ -576,6 +579,18 @@ async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
         assert!(Instant::now() < deadline, "{} bytes, and it refuses", edge.resident());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A burst of large bodies is quicker than any measurement, and each may stand in memory twice.
+#[tokio::test]
+async fn bodies_have_the_room_that_is_free_below_the_limit_of_memory() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let edge = Edge::start(&limited(&provider, "").server("limits: {memory: 64MiB}")).await;
+    edge.metric_becomes("gateway_memory_limit_bytes", &[], f64::from(64 << 20)).await;
+    let ask =
+        |size| Wire::Chat.ask_with(json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(size)}]}));
+    check_refusals(&[ask(28 << 20).send(edge.addr).await], 503, "overloaded");
+    assert_eq!(ask(1 << 20).send(edge.addr).await.status, 200);
 }
 
 #[tokio::test]
