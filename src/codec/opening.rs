@@ -16,8 +16,8 @@ use crate::translate::read_whole;
 ///
 /// Frames of the stream's life (that it began, that a block opened, a ping) are no content; words, thinking, arguments,
 /// sources, state and a reason to stop are: an answer that is complete and empty is one. A reason that says that the provider
-/// failed is a failure, and so is one that nobody knows, unless it is the client's own format. While there is no content, a failed stream has told its client nothing, and another can take its
-/// place unseen.
+/// failed is a failure, and so is one that nobody knows, unless it is the client's own format. While there is no content, a
+/// failed stream has told its client nothing, and another can take its place unseen.
 pub struct Opening {
     provider: Format,
     /// The client knows the provider's own words.

@@ -309,7 +309,8 @@ pub(super) fn refuse_encoded(session: &Session) -> Result<(), BodyError> {
 
 /// Makes the HTTP/1.1 session anew, its body one stand-in byte that Pingora will pump.
 ///
-/// The connection, its keep-alive setting and the request's headers stay; what the client sent has been read to its end, so nothing of it is lost.
+/// The connection, its keep-alive setting and the request's headers stay; what the client sent has been read to its end,
+/// so nothing of it is lost.
 pub(super) async fn rearm(session: &mut Session, timeouts: &ClientTimeouts) -> Result<(), BodyError> {
     if !matches!(*session.downstream_session, ServerSession::H1(_)) {
         return Err(BodyError::LengthRequired);

@@ -24,7 +24,8 @@ struct Said<'a> {
 /// Reads an error body with HTTP status `status`.
 ///
 /// Known shapes: `{"error":{…}}`, `{"error":"…"}` (xAI, with its `code` beside it), the fields at the top (vLLM, Mistral),
-/// `{"detail":…}` (`FastAPI`), `{"base_resp":{…}}` (`MiniMax`), `{"error_code":…,"error_msg":…}` (Baidu), each also as the only element of an array (Gemini's compatible surface). Anything else
+/// `{"detail":…}` (`FastAPI`), `{"base_resp":{…}}` (`MiniMax`), `{"error_code":…,"error_msg":…}` (Baidu), each
+/// also as the only element of an array (Gemini's compatible surface). Anything else
 /// gives the status in words.
 pub(super) fn read(status: u16, body: &[u8]) -> Fault<'_> {
     let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();

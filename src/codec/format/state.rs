@@ -91,7 +91,8 @@ impl Spec {
 }
 
 /// The ids that the members `names` hold of what `begin` is the beginning of: an object, or the first event of a stream, in
-/// which the answer stands as `response`, or a file that was uploaded as `file`. What is deeper within speaks of other things, and what is not whole is no id.
+/// which the answer stands as `response`, or a file that was uploaded as `file`. What is deeper within speaks of other
+/// things, and what is not whole is no id.
 #[must_use]
 pub fn ids_shown(begin: &[u8], names: &[&str]) -> Vec<String> {
     let whole = begin.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
