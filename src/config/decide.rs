@@ -9,7 +9,7 @@ use tidegate_codec::hub::BlockKind;
 use tidegate_codec::hub::media::percent_decode;
 use tidegate_codec::json::Writer;
 use tidegate_codec::seal::Seal;
-use tidegate_codec::{Beginning, Format, Line, RequestHead, State, wire};
+use tidegate_codec::{Beginning, Format, Line, Operation, RequestHead, State, wire};
 
 use super::{Settings, Snapshot, Tie};
 use crate::provider::Provider;
@@ -108,6 +108,11 @@ pub struct HedgeNow {
 }
 
 impl Question {
+    /// What it asks of a target. What a format has of its own besides is asked about nowhere.
+    fn operation(&self) -> Operation {
+        if self.count { Operation::Count } else { Operation::Generate }
+    }
+
     /// Reads `model=…&client=…&bytes=…&stream=true&count=true&tools=true&images=true&documents=true&header.NAME=…`.
     ///
     /// # Errors
@@ -251,6 +256,12 @@ impl Settings {
         Some(Lead { rule: rule.map(|rule| Arc::clone(&rule.name)), route })
     }
 
+    /// `route` with those of its targets that have the operation for a client of this format; `None` where there is none.
+    #[must_use]
+    pub fn serving(&self, route: Arc<Route>, (operation, client): (Operation, Format)) -> Option<Arc<Route>> {
+        self.narrowed(route, |provider| provider.serves(operation, client).is_some())
+    }
+
     /// `route` with those of its targets whose provider is `wanted`; `None` where there is none.
     #[must_use]
     pub fn narrowed(&self, route: Arc<Route>, wanted: impl Fn(&Provider) -> bool) -> Option<Arc<Route>> {
@@ -312,20 +323,11 @@ impl Snapshot {
             needs: &needs,
         };
         let Lead { rule, route } = self.settings.lead(&ask)?;
-        let mut candidates = self.candidates(&route, question);
-        let tie = Tie { state: question.state, conversation: None };
         let key = route.affinity.key((&question.client, &question.model), header, || question.beginning);
-        let order = self.order_at(&route, (key, question.bytes), Lineup::next_turn);
-        if let Some(order) = self.tied(&route, &question.client, tie, order) {
-            // Those that the request may not go to come last, each with its reason.
-            let mut left: Vec<usize> = (0..candidates.len()).filter(|at| !order.contains(at)).collect();
-            for at in &left {
-                let Some(candidate) = candidates.get_mut(*at) else { continue };
-                candidate.skipped.get_or_insert_with(|| "it did not make the state that the request holds".to_owned());
-            }
-            left.splice(0..0, order);
-            candidates = left.iter().filter_map(|at| candidates.get(*at).cloned()).collect();
-        }
+        let served = self.settings.serving(Arc::clone(&route), (question.operation(), Format::DEFAULT));
+        let refused = self.refusal(question);
+        let refused = refused.or_else(|| served.is_none().then(|| "no target of the model counts tokens".to_owned()));
+        let candidates = self.in_order((&route, &served.unwrap_or_else(|| Arc::clone(&route))), question, key);
         let first = candidates.first().and_then(|first| {
             let leads_there =
                 |target: &&routing::Target| target.provider == first.provider && target.model == first.model;
@@ -341,7 +343,7 @@ impl Snapshot {
             rule,
             route: Arc::clone(&route.name),
             strategy: route.strategy.name(),
-            refused: self.refusal(question),
+            refused,
             affinity: route.affinity.to_string(),
             affinity_known: match &route.affinity {
                 Affinity::Client => true,
@@ -352,6 +354,28 @@ impl Snapshot {
             hedge,
             candidates,
         })
+    }
+
+    /// The candidates of `route` in the order in which `question` would meet those that are `served`, as admission leaves them.
+    /// Those that it may not go to come last, each with its reason.
+    fn in_order(&self, (route, served): (&Route, &Route), question: &Question, key: u64) -> Vec<Candidate> {
+        let mut candidates = self.candidates(route, question);
+        let tie = Tie { state: question.state, conversation: None };
+        let order = self.order_at(served, (key, question.bytes), Lineup::next_turn);
+        let order = self.tied(served, &question.client, tie, order);
+        let order = order.unwrap_or_else(|| (0..served.targets.len()).collect());
+        let place = |at: &usize| {
+            let target = served.targets.get(*at)?;
+            route.targets.iter().position(|known| known.place == target.place)
+        };
+        let mut places: Vec<usize> = order.iter().filter_map(place).collect();
+        let left: Vec<usize> = (0..candidates.len()).filter(|at| !places.contains(at)).collect();
+        for at in &left {
+            let Some(candidate) = candidates.get_mut(*at) else { continue };
+            candidate.skipped.get_or_insert_with(|| "it did not make the state that the request holds".to_owned());
+        }
+        places.extend(left);
+        places.iter().filter_map(|at| candidates.get(*at).cloned()).collect()
     }
 
     /// Why a stream is asked for once at these candidates, though it says nothing for as long as `after`.
@@ -379,8 +403,9 @@ impl Snapshot {
 
     /// Why such a request is not given to `target` now.
     fn passed_over(&self, target: &routing::Target, question: &Question) -> Option<String> {
-        let counts = |provider: &Arc<Provider>| provider.quirks.counting(provider.format).is_some();
-        if question.count && !self.settings.providers.get(&target.provider).is_some_and(counts) {
+        let provider = self.settings.providers.get(&target.provider);
+        let serves = |provider: &Arc<Provider>| provider.serves(question.operation(), Format::DEFAULT).is_some();
+        if question.count && !provider.is_some_and(serves) {
             return Some("it counts no tokens".to_owned());
         }
         if let Some((format, state)) = question.state.filter(|(_, state)| state.needed)
@@ -512,6 +537,30 @@ auth: off
         assert_eq!(narrowed("a"), Some(("x 0, z 2".to_owned(), false)));
         assert_eq!(narrowed("*"), Some(("x 0, y 1, z 2".to_owned(), true)));
         assert_eq!(narrowed("c"), None);
+    }
+
+    #[test]
+    fn targets_that_do_not_count_are_left_out_before_the_others_are_ordered() {
+        let yaml = "providers:\n  a: {kind: openai-responses, key: k}\n  b: {kind: ollama}\n  \
+                    c: {kind: anthropic, key: k}\nmodels:\n  rr: {strategy: round_robin, targets: [b/x, a/x, c/x]}\n  \
+                    none: {targets: [b/x, b/y]}\nauth: off\n";
+        let settings = parse(yaml, "test", Path::new(""), &Environment::new()).unwrap();
+        let snapshot = Snapshot::at_rest(settings);
+        let explained = |query: &str| snapshot.explain(&Question::from_query(query).unwrap()).unwrap();
+        let route = snapshot.settings.models.resolve("rr").unwrap();
+        let counting = snapshot.settings.serving(route, (Operation::Count, Format::DEFAULT)).unwrap();
+        for turn in 0..6 {
+            let found = explained("model=rr&count=true");
+            let told: Vec<_> = found.candidates.iter().map(|at| &*at.provider).collect();
+            let order = snapshot.order(&counting, 0, 0).unwrap();
+            let met: Vec<_> = order.iter().map(|at| &*counting.targets[*at].provider).chain(["b"]).collect();
+            assert_eq!(told, met, "turn {turn}");
+            assert_eq!(found.candidates[2].skipped.as_deref(), Some("it counts no tokens"));
+        }
+        let none = explained("model=none&count=true");
+        assert_eq!(none.refused.as_deref(), Some("no target of the model counts tokens"));
+        assert_eq!(none.candidates.iter().filter(|at| at.skipped.is_some()).count(), 2);
+        assert_eq!(explained("model=none").refused, None);
     }
 
     #[test]

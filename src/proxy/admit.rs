@@ -22,7 +22,6 @@ use super::refuse::{self, Rejection};
 use super::services;
 use crate::config::{self, Caller, Lead, Snapshot};
 use crate::observe::{self, Endpoint};
-use crate::provider::Provider;
 use crate::provider::services::stays_below;
 use crate::routing::{Ask, Route};
 
@@ -365,8 +364,7 @@ fn route_of(
         return Err(forbidden_model(ask.model));
     }
     exchange.trail.route = Some(Arc::clone(&route.name));
-    let serves = |provider: &Provider| provider.serves(operation, format).is_some();
-    let route = snapshot.settings.narrowed(route, serves);
+    let route = snapshot.settings.serving(route, (operation, format));
     route.ok_or_else(|| Rejection::new(unserved(operation, format, ask.model)))
 }
 
