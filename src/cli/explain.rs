@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// The provider's name of the model; the request's own if it is not given.
     #[arg(long)]
     model: Option<String>,
+    /// It asks for a stream, where the path says so.
+    #[arg(long, conflicts_with = "count")]
+    stream: bool,
     /// It asks for the number of its tokens, not for an answer.
     #[arg(long)]
     count: bool,
@@ -96,7 +99,8 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     };
     // The key of a running edge is its secret, and nothing here needs one to be good.
     let seal = Seal::new([0; 32]);
-    let line = Line { model: Some(Cow::Borrowed(&model)), stream: None };
+    let stream = input::streams(args.from, envelope.stream, args.stream)?.then_some(Framing::Events);
+    let line = Line { model: Some(Cow::Borrowed(&model)), stream };
     let head = RequestHead { api_version: None, betas: None, line, seal: &seal };
     let own = provider.map(|provider| provider.format).or(args.to).unwrap_or(args.from);
     let asks = || wants(args.from, body, &head).map_or((false, None), |wants| (wants.tools, wants.reasoning));
@@ -104,7 +108,7 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     let serving = provider.map_or(Some(own), |provider| provider.serves(operation, args.from));
     let detour = || if args.count { serving } else { known.responses.detour(own, asks) };
     let to = args.to.or_else(detour).unwrap_or(own);
-    let request_line = wire(to).spec().request_line(operation, &model, envelope.stream.then_some(Framing::Events));
+    let request_line = wire(to).spec().request_line(operation, &model, stream);
     let path = match provider {
         Some(provider) => {
             let base_path = provider.endpoints.first().map_or("", |endpoint| &endpoint.base_path);
@@ -255,6 +259,7 @@ mod tests {
             config: None,
             provider: None,
             model: model.map(str::to_owned),
+            stream: false,
             count: false,
             json: false,
             refuse: false,
@@ -301,6 +306,19 @@ mod tests {
         let detour = asked("gpt-5.6");
         assert_eq!((detour.path.as_str(), detour.to), ("/openai/v1/responses", Format::OpenaiResponses));
         assert!(detour.facts.contains(&"responses: tools".to_owned()), "{:?}", detour.facts);
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_where_the_path_says_so() {
+        let (gemini, chat) = (Format::GeminiGenerate, Format::OpenaiChat);
+        let body = br#"{"contents":[{"role":"user","parts":[{"text":"q"}]}]}"#;
+        let asked = |to: Format, stream: bool| explain(&Args { stream, ..args(gemini, to, Some("m")) }, body).unwrap();
+        assert_eq!(asked(gemini, true).path, "/v1beta/models/m:streamGenerateContent?alt=sse");
+        assert_eq!(asked(gemini, false).path, "/v1beta/models/m:generateContent");
+        for stream in [false, true] {
+            let sent = String::from_utf8(asked(chat, stream).body).unwrap();
+            assert_eq!(sent.contains(r#""stream":true"#), stream, "{sent}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use tidegate_codec::seal::Seal;
 use tidegate_codec::{
-    Format, Line, Operation, RequestHead, Target, json, translate_count, translate_request, wants, wire,
+    Format, Framing, Line, Operation, RequestHead, Target, json, translate_count, translate_request, wants, wire,
 };
 
 use super::{Failure, check, exit, input};
@@ -23,7 +23,7 @@ Examples:
   tidegate route request.json --config conf/tidegate.yaml --from openai_chat
   tidegate route request.json -c conf/tidegate.yaml --from anthropic_messages --client web --header x-tier=free
   tidegate route count.json -c conf/tidegate.yaml --from anthropic_messages --count   as at /v1/messages/count_tokens
-  tidegate route - -c conf/tidegate.yaml --from gemini_generate --model gemini-3-pro --json < request.json")]
+  tidegate route - -c conf/tidegate.yaml --from gemini_generate --model gemini-3-pro --stream < request.json")]
 pub(super) struct Args {
     /// The client's request body; - for standard input.
     #[arg(value_name = "REQUEST.json")]
@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// A header of the request; may be given again.
     #[arg(long, value_name = "NAME=VALUE")]
     header: Vec<String>,
+    /// It asks for a stream, where the path says so.
+    #[arg(long, conflicts_with = "count")]
+    stream: bool,
     /// It asks for the number of its tokens, not for an answer.
     #[arg(long)]
     count: bool,
@@ -88,7 +91,8 @@ fn question(args: &Args, body: &[u8]) -> Result<Question, Failure> {
     let beginning = Some(spec.beginning(body));
     let needs = needs(args.from, body, (sent(spec.version_header), sent(spec.beta_header)));
     let state = spec.state(body).map(|state| (args.from, state));
-    let (client, stream) = (args.client.clone(), envelope.stream && !args.count);
+    let stream = input::streams(args.from, envelope.stream, args.stream)? && !args.count;
+    let client = args.client.clone();
     Ok(Question { model, client, headers, bytes, stream, count: args.count, needs, state, beginning })
 }
 
@@ -102,7 +106,7 @@ fn pass_over(snapshot: &Snapshot, (from, body): (Format, &[u8]), question: &Ques
     let head = RequestHead {
         api_version: sent(spec.version_header),
         betas: sent(spec.beta_header),
-        line: Line { model: Some(Cow::Borrowed(&question.model)), stream: None },
+        line: Line { model: Some(Cow::Borrowed(&question.model)), stream: question.stream.then_some(Framing::Events) },
         // The key of a running edge is its secret, and whether something is sealed changes nothing here.
         seal: &Seal::new([0; 32]),
     };
@@ -208,6 +212,7 @@ mod tests {
             model: None,
             client: "web".into(),
             header: vec!["X-T: 1".into()],
+            stream: false,
             count: false,
             json: false,
         };
@@ -258,6 +263,7 @@ mod tests {
             model: None,
             client: "anonymous".into(),
             header: Vec::new(),
+            stream: false,
             count: true,
             json: false,
         };
@@ -276,6 +282,34 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_wanted_where_the_path_says_so() {
+        let yaml = "providers:\n  a: {kind: gemini, key: k}\n  b: {kind: openai, key: k}\n\
+                    models:\n  m: a/x\n  s: {targets: [b/y, a/x], hedge: {}}\n\
+                    rules: [{name: r, when: {stream: true}, model: s}]\nauth: off\n";
+        let told = |stream: bool| {
+            let settings = config::parse(yaml, "test", Path::new(""), &config::Environment::new()).unwrap();
+            let args = Args {
+                request: "r.json".into(),
+                config: PathBuf::new(),
+                from: Format::GeminiGenerate,
+                model: Some("m".into()),
+                client: "web".into(),
+                header: Vec::new(),
+                stream,
+                count: false,
+                json: false,
+            };
+            let question = question(&args, br#"{"contents":[],"stream":true}"#).map_err(|_| ()).unwrap();
+            person(&question, &Snapshot::at_rest(settings).explain(&question).unwrap())
+        };
+        let (whole, stream) = (told(false), told(true));
+        assert!(whole.contains("rule       none") && whole.contains("1.   a/x"), "{whole}");
+        for part in ["bytes, stream)", "rule       r", "hedge      asked for elsewhere too", "1.   b/y"] {
+            assert!(stream.contains(part), "{part}\n{stream}");
+        }
+    }
+
+    #[test]
     fn state_that_only_its_maker_can_read_is_told() {
         let yaml = "providers:\n  a: {kind: openai, key: k}\n  b: {kind: openai-responses, key: k}\n\
                     models:\n  m: {targets: [a/x, b/y]}\nauth: off\n";
@@ -288,6 +322,7 @@ mod tests {
                 model: None,
                 client: "web".into(),
                 header: Vec::new(),
+                stream: false,
                 count: false,
                 json: false,
             };
