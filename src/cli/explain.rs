@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// A config: its providers' paths and quirks, and what it says of models.
     #[arg(short, long, value_name = "FILE", requires = "provider")]
     config: Option<PathBuf>,
-    /// The provider of the config that would get the request.
+    /// The provider of the config that would get the request, by the entry of `models` that leads there.
     #[arg(long, value_name = "NAME", requires = "config")]
     provider: Option<String>,
     /// The provider's name of the model; the request's own if it is not given.
@@ -93,9 +93,9 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
     let model = named.clone().unwrap_or_else(|| "MODEL".to_owned());
     let settings = configured(args)?;
     let provider = settings.as_ref().and_then(|settings| settings.providers.get(args.provider.as_deref()?));
-    let known = match (&settings, provider) {
-        (Some(settings), Some(provider)) => settings.facts.model(provider, &model),
-        _ => FactRules::table(&model),
+    let (known, facts) = match (&settings, provider) {
+        (Some(settings), Some(provider)) => settings.told_of(provider, &model),
+        _ => FactRules::told(FactRules::table(&model)),
     };
     // The key of a running edge is its secret, and nothing here needs one to be good.
     let seal = Seal::new([0; 32]);
@@ -116,7 +116,6 @@ fn explain(args: &Args, body: &[u8]) -> Result<Explained, Failure> {
         }
         None => request_line.into_owned(),
     };
-    let facts = FactRules::lines(&known);
     let exists = wire(to).spec().path_of(operation).is_some();
     let passed = args.from == to && exists && !wire(to).must_be_rewritten(body, &known.facts);
     let mut explained =
@@ -306,6 +305,32 @@ mod tests {
         let detour = asked("gpt-5.6");
         assert_eq!((detour.path.as_str(), detour.to), ("/openai/v1/responses", Format::OpenaiResponses));
         assert!(detour.facts.contains(&"responses: tools".to_owned()), "{:?}", detour.facts);
+    }
+
+    #[test]
+    fn what_the_entry_of_a_model_says_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("t.yaml");
+        let yaml = "providers:\n  b: {kind: anthropic, key: k}\nmodels:\n  one: {targets: [b/x], max_output: 777}\n  \
+                    two: {targets: [b/y], max_output: 555}\n  too: {targets: [b/y]}\n  \
+                    'p-*': {targets: ['b/p-*'], max_output: 333}\n  plain: b/z\nauth: off\n";
+        std::fs::write(&config, yaml).unwrap();
+        let chat = Format::OpenaiChat;
+        for (model, sent, told) in [
+            ("x", "777", "max_output: 777"),
+            ("p-1", "333", "max_output: 333"),
+            ("y", "8192", "max_output: the entries of `models` that lead here differ (none, 555), so none counts"),
+            ("z", "8192", ""),
+            ("other", "8192", ""),
+        ] {
+            let args = args(chat, chat, Some(model));
+            let args = Args { to: None, config: Some(config.clone()), provider: Some("b".to_owned()), ..args };
+            let explained = explain(&args, br#"{"messages":[{"role":"user","content":"q"}]}"#).unwrap();
+            let body = String::from_utf8(explained.body).unwrap();
+            assert!(body.contains(&format!(r#""max_tokens":{sent}"#)), "{model}: {body}");
+            let lines: Vec<_> = explained.facts.iter().filter(|line| line.starts_with("max_output")).collect();
+            assert_eq!(lines.first().map_or("", |line| line), told, "{model}");
+        }
     }
 
     #[test]

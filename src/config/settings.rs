@@ -1,6 +1,6 @@
 //! What runs: checked, complete and never changed. A reload makes new [`Settings`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::limits;
 use crate::observe::{Alias, KeyLabel, LogPath};
 use crate::provider::facts::{self, Model, Said};
 use crate::provider::{Provider, Quirks};
-use crate::routing::{Glob, Models, Rule};
+use crate::routing::{Glob, Models, Route, Rule};
 use crate::secret::SealingKey;
 
 use super::clients::Clients;
@@ -48,6 +48,29 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What is known of `model` at `provider` for a request that comes by its entry of `models`, and the lines that tell it.
+    /// Which of several entries that say otherwise of `max_output` it comes by is not known: then a line tells that.
+    #[must_use]
+    pub fn told_of(&self, provider: &Provider, model: &str) -> (Model, Vec<String>) {
+        let leads_there = |route: &&Arc<Route>| {
+            let mut targets = route.targets.iter().filter(|target| target.provider == provider.name);
+            targets.any(|target| Glob::new(&*target.model).matches(model))
+        };
+        let routes = self.models.list().chain(self.models.patterns());
+        let said: BTreeSet<Option<u32>> = routes.filter(leads_there).map(|route| route.max_output).collect();
+        let mut known = self.facts.model(provider, model);
+        if let (1, Some(Some(most))) = (said.len(), said.first()) {
+            known.facts.max_output = u64::from(*most);
+        }
+        let (known, mut lines) = FactRules::told(known);
+        if said.len() > 1 {
+            let values = said.iter().map(|value| value.map_or("none".to_owned(), |value| value.to_string()));
+            let values = values.collect::<Vec<_>>().join(", ");
+            lines.push(format!("max_output: the entries of `models` that lead here differ ({values}), so none counts"));
+        }
+        (known, lines)
+    }
+
     /// The keys in which `next` differs from these settings, with which a process was started, and which it cannot take on
     /// while it runs: they wait for a restart.
     #[must_use]
@@ -112,6 +135,13 @@ impl FactRules {
     #[must_use]
     pub fn table(model: &str) -> Model {
         facts::of(model, "", &Quirks::default(), [], [])
+    }
+
+    /// What is known of a model, and the lines that tell it.
+    #[must_use]
+    pub fn told(model: Model) -> (Model, Vec<String>) {
+        let lines = Self::lines(&model);
+        (model, lines)
     }
 
     /// What is known of a model where it is not the usual, as one would write it.
