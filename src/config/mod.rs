@@ -104,7 +104,7 @@ pub fn parse(source: &str, name: &str, folder: &Path, env: &Environment) -> Resu
 fn read(path: &Path) -> Result<String, (String, String)> {
     let fault = |error: std::io::Error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "name the file with `--config`; `conf/tidegate.yaml` shows every key",
+            std::io::ErrorKind::NotFound => "name the config's file; `conf/tidegate.yaml` shows every key",
             std::io::ErrorKind::PermissionDenied => "it must be readable by the user that Tidegate runs as",
             _ => "",
         };

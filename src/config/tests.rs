@@ -210,6 +210,14 @@ fn messages(source: &str, env: &[(&str, &str)]) -> String {
 }
 
 /// The least configuration with a provider written as `provider`.
+/// The one hint of the report on `source`.
+#[track_caller]
+fn check_hint(source: &str, expect: &str) {
+    let report = load_text(source, &[]).map(|_| ()).unwrap_err();
+    let hints: Vec<_> = report.problems().iter().map(|problem| problem.hint.as_str()).collect();
+    assert_eq!(hints, [expect], "{source}");
+}
+
 fn with_provider(provider: &str) -> String {
     format!("auth: off\nmodels: {{m: p/m}}\nproviders:\n  p: {provider}\n")
 }
@@ -481,6 +489,26 @@ fn faults_of_clients_are_told() {
     check("auth: off", "ok");
     check("auth: of", "3: `of` is not a value of `auth`");
     check("auth: false", "3: `false` is not a value of `auth`");
+#[test]
+fn words_of_a_model_that_were_meant_are_told() {
+    let status = "`server_error` stands for 408 and all from 500 on; another status is a number from 400 to 599";
+    for (keys, hint) in [
+        ("fallback_on: [5xx]", status),
+        ("fallback_on: [302]", status),
+        ("fallback_on: [time_out]", "did you mean `timeout`?"),
+        (
+            "fallback_on: [broken]",
+            "known here: connect, reset, timeout, bad_answer, rate_limit, server_error, context_length, or a status from 400 to 599",
+        ),
+        ("affinity: 'Header:x'", "known here: client, conversation, prefix, header:NAME"),
+        ("affinity: clint", "did you mean `client`?"),
+    ] {
+        let source =
+            format!("auth: off\nproviders: {{p: {{kind: ollama}}}}\nmodels:\n  m: {{targets: [p/m], {keys}}}\n");
+        check_hint(&source, hint);
+    }
+}
+
     check(
         "auth: off\nclients: [{name: a, key: abcdefgh}]",
         "3: `auth: off` lets everyone in, but `clients` are written",

@@ -141,7 +141,9 @@ impl Lowering<'_> {
             );
             return Affinity::Client;
         }
-        fields.choice("affinity", &Affinity::NAMED).unwrap_or_default()
+        let words = || Affinity::NAMED.into_iter().map(|(name, _)| name).chain(["header:NAME"]);
+        let read = |text: &str| word(text, &Affinity::NAMED).map_err(|_| suggest(text, words()));
+        fields.parse("affinity", "a value of `affinity`", read).unwrap_or_default()
     }
 
     fn retries(&self, fields: &Fields<'_>) -> Retries {
@@ -174,13 +176,19 @@ impl Lowering<'_> {
         if let Some(status) = scalar.text.parse::<u16>().ok().filter(|status| (400..=599).contains(status)) {
             return Some(On::Status(status));
         }
-        word(&scalar.text, &On::NAMED)
-            .map_err(|hint| {
-                let hint =
-                    if hint.is_empty() { "write a word of the table, or a status from 400 to 599" } else { &hint };
-                self.problems.add(&node.place, format!("{} is no failure to move on from", scalar.shown()), hint);
-            })
-            .ok()
+        let found = word(&scalar.text, &On::NAMED);
+        if let Err(hint) = &found {
+            let hint = if scalar.text.starts_with(|c: char| c.is_ascii_digit()) {
+                "`server_error` stands for 408 and all from 500 on; another status is a number from 400 to 599"
+                    .to_owned()
+            } else if hint.ends_with('?') {
+                hint.clone()
+            } else {
+                format!("{hint}, or a status from 400 to 599")
+            };
+            self.problems.add(&node.place, format!("{} is no failure to move on from", scalar.shown()), hint);
+        }
+        found.ok()
     }
 
     fn item(&self, node: &Node, pattern: bool) -> Option<Target> {
