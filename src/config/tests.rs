@@ -417,6 +417,18 @@ fn paths_of_a_provider_are_set_and_their_faults_told() {
     check("{kind: ollama, paths: {'*': '/{path}', chat/completions: '/d/{model}/{path}'}}", "ok");
     check("{kind: ollama, paths: {'*': '/{host}'}}", "4: `/{host}` is no template of a path");
     check(
+        "{kind: ollama, paths: {chat: '/{path}', responses/x/cancel: '/{path}', 'models/g:generateContent': '/{path}'}}",
+        "ok",
+    );
+    check(
+        "{kind: ollama, paths: {v1/chat/completions: '/x'}}",
+        "4: no path that a provider is asked for begins with `v1/chat/completions`",
+    );
+    check(
+        "{kind: ollama, paths: {chat/completion: '/x', sk-ant: '/y'}}",
+        "4: no path that a provider is asked for begins with `chat/completion`\n4: no path that a provider is asked for begins with `sk-ant`",
+    );
+    check(
         "{kind: ollama, paths: {'a*': '/x', '': '/y'}}",
         "4: `a*` is no beginning of a path\n4: `` is no beginning of a path",
     );
@@ -533,6 +545,51 @@ fn words_of_a_model_that_were_meant_are_told() {
 }
 
 #[test]
+#[test]
+fn faults_of_rules_are_told() {
+    let source = |auth: &str, rule: &str| {
+        format!("providers: {{p: {{kind: ollama}}}}\nmodels: {{m: p/m}}\n{auth}\nrules:\n  - {rule}\n")
+    };
+    let two = "clients: [{name: web-1, key: abcdefgh}, {name: '${NAME}', key: abcdefgi}]";
+    let check = |auth: &str, rule: &str, expect: &str| {
+        assert_eq!(messages(&source(auth, rule), &[("NAME", "sk-canary-name")]), expect, "{auth} {rule}");
+    };
+    let off = "auth: off";
+    check(off, "{name: r, when: {body_over: 9, body_under: 10}, model: m}", "ok");
+    check(off, "{name: r, when: {}, model: m}", "5: this rule is for every request");
+    check(off, "{name: r, when: {stream: true}, model: n}", "5: no model is named `n`");
+    let never = "5: no body is larger than `body_over` and not larger than `body_under`";
+    for bytes in ["body_over: 10, body_under: 10", "body_over: 1kB, body_under: 10"] {
+        check(off, &format!("{{name: r, when: {{{bytes}}}, model: m}}"), never);
+    }
+    for client in ["web-1", "'web*'", "'sk-canary-*'"] {
+        check(two, &format!("{{name: r, when: {{client: {client}}}, model: m}}"), "ok");
+    }
+    let wbe = "{name: r, when: {client: wbe-1}, model: m}";
+    check(off, wbe, "ok");
+    check(two, wbe, "5: no client is named `wbe-1`");
+    check(two, "{name: r, when: {client: 'app-*'}, model: m}", "5: no client is named `app-*`");
+    check("clients: [{key: abcdefgh}]", wbe, "3: `name` is missing");
+    let report = load_text(&source(two, wbe), &[("NAME", "sk-canary-name")]).unwrap_err().to_string();
+    assert!(report.contains("did you mean `web-1`?") && !report.contains("canary"), "{report}");
+}
+
+#[test]
+fn a_beginning_of_a_path_that_was_meant_is_told() {
+    for (path, hint) in [
+        ("v1/chat/completions", "the version is left out here: write `chat/completions`"),
+        ("/v1beta/files", "the version is left out here: write `files`"),
+        ("chat/completion", "did you mean `chat/completions`?"),
+        ("v1/chat/completion", "did you mean `chat/completions`?"),
+        (
+            "deployments",
+            "write one such as `chat/completions`, `files` or `models`, without its version, or `*` for all others",
+        ),
+    ] {
+        check_hint(&with_provider(&format!("{{kind: ollama, paths: {{{path}: '/x'}}}}")), hint);
+    }
+}
+
 fn faults_of_operations_and_rights_are_told() {
     let source = |more: &str| {
         format!(

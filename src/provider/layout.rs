@@ -10,9 +10,12 @@
 //! {api_version}  what the provider's `api_version` says
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_codec::format::as_segment;
+use tidegate_codec::{Format, wire};
+
+use super::services;
 
 /// Stands for all paths that no other template is for.
 pub const ANY: &str = "*";
@@ -106,6 +109,48 @@ impl Layout {
     }
 }
 
+/// Whether a provider is ever asked for a path that begins so, without its version.
+#[must_use]
+pub fn is_asked(beginning: &str) -> bool {
+    own_paths().any(|path| may_begin(path, beginning))
+}
+
+/// The beginnings of all paths that providers are asked for, as far as they name no single thing.
+#[must_use]
+pub fn beginnings() -> BTreeSet<&'static str> {
+    own_paths().map(|path| path.split("/{").next().unwrap_or(path)).collect()
+}
+
+/// `path` without the version that it begins with, and without slashes around it.
+#[must_use]
+pub fn without_version(path: &str) -> &str {
+    apart(path.strip_prefix(UPLOAD).unwrap_or(path).trim_matches('/')).1
+}
+
+/// The paths of all formats and operations, without their versions; in braces stands what differs from thing to thing.
+fn own_paths() -> impl Iterator<Item = &'static str> {
+    let of_formats = Format::ALL.into_iter().flat_map(|format| {
+        let spec = wire(format).spec();
+        let counting = spec.counting.map(|counting| counting.path);
+        let stream = spec.addressing.map(|addressing| addressing.stream_path);
+        [spec.path].into_iter().chain(counting).chain(stream).chain(spec.same_format_paths.iter().copied())
+    });
+    let of_services = services::ALL.iter().flat_map(|service| service.lines).map(|(_, path)| *path);
+    of_formats.chain(of_services).map(without_version)
+}
+
+/// Whether what `path` stands for may begin with `beginning`, up to a `/` or a `:` in it.
+fn may_begin(path: &str, beginning: &str) -> bool {
+    let mut segments = path.split('/');
+    beginning.split('/').all(|written| segments.next().is_some_and(|own| may_be(own, written)))
+}
+
+fn may_be(own: &str, written: &str) -> bool {
+    let (name, verb) = own.split_once(':').map_or((own, None), |(name, verb)| (name, Some(verb)));
+    let (written, says) = written.split_once(':').map_or((written, None), |(name, verb)| (name, Some(verb)));
+    (name == written || name.starts_with('{')) && (says.is_none() || says == verb)
+}
+
 /// What is wrong with a template; `None` for a good one.
 #[must_use]
 pub fn fault_of(template: &str) -> Option<&'static str> {
@@ -197,6 +242,36 @@ mod tests {
             check(base, "/upload/v1beta/files?a=/v1/b", expect);
         }
         check("/v1", "/upload/files", "/v1/upload/files");
+    }
+
+    #[test]
+    fn beginnings_of_paths_that_are_asked_for() {
+        for beginning in [
+            "chat",
+            "chat/completions",
+            "responses/resp_1/cancel",
+            "messages/count_tokens",
+            "files",
+            "files/x/content",
+            "files:register",
+            "models",
+            "models/gemini-x",
+            "models/gemini-x:generateContent",
+            "models/gemini-x:streamGenerateContent",
+            "fileSearchStores",
+            "audio/speech",
+        ] {
+            assert!(is_asked(beginning), "{beginning}");
+        }
+        for beginning in ["v1", "v1/files", "chat/completion", "chat/completions/x", "files:list", "upload/files", "x"]
+        {
+            assert!(!is_asked(beginning), "{beginning}");
+        }
+        for vendor in super::super::catalog::vendors().values() {
+            assert!(vendor.paths.keys().all(|key| key == ANY || is_asked(key)), "{:?}", vendor.paths);
+        }
+        assert!(beginnings().contains("models") && beginnings().iter().all(|beginning| is_asked(beginning)));
+        assert_eq!(["/v1beta/files/", "v1/chat", "chat"].map(without_version), ["files", "chat", "chat"]);
     }
 
     #[test]

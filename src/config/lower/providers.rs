@@ -19,7 +19,7 @@ use crate::upstream::{AuthoritiesError, read_authorities};
 
 use super::super::fields::{Fields, Text, scalar_of};
 use super::super::file;
-use super::super::problem::suggest;
+use super::super::problem::{nearest, suggest};
 use super::super::schema;
 use super::super::tree::{Entry, Node, Value};
 use super::FileList;
@@ -310,15 +310,29 @@ fn spec(address: Address) -> EndpointSpec {
     EndpointSpec { tls, host, port, base_path, weight: 1, http: HttpVersion::Auto, most: None }
 }
 
+/// Which beginning of a path was meant.
+fn meant(written: &str) -> String {
+    let bare = layout::without_version(written);
+    if bare != written && layout::is_asked(bare) {
+        return format!("the version is left out here: write `{bare}`");
+    }
+    let hint = "write one such as `chat/completions`, `files` or `models`, without its version, or `*` for all others";
+    nearest(bare, layout::beginnings()).map_or(hint.to_owned(), |near| format!("did you mean `{near}`?"))
+}
+
 /// The kind's paths, changed by those that are written.
 fn layout(fields: &Fields<'_>, vendor: &Vendor) -> Layout {
     let problems = fields.problems();
     let mut templates = vendor.paths.clone();
     for entry in fields.map("paths").unwrap_or_default() {
         let beginning = entry.key.trim_matches('/');
-        if beginning.is_empty() || (beginning != layout::ANY && beginning.contains(['*', '?', '{', ' '])) {
+        let odd = beginning.is_empty() || (beginning != layout::ANY && beginning.contains(['*', '?', '{', ' ']));
+        if odd {
             let hint = "write the beginning of a path without its version, such as `chat/completions`, or `*`";
             problems.add(&entry.place, format!("`{}` is no beginning of a path", entry.key), hint);
+        } else if beginning != layout::ANY && !layout::is_asked(beginning) {
+            let message = format!("no path that a provider is asked for begins with `{}`", entry.key);
+            problems.add(&entry.place, message, meant(beginning));
         }
         let Some(text) = Text::of(&entry.node, problems) else { continue };
         if let Some(hint) = layout::fault_of(text.value) {

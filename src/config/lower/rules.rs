@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::routing::{Glob, Models, Rule, When};
 
-use super::super::fields::{Fields, scalar_of};
+use super::super::fields::{Fields, Text, scalar_of};
 use super::super::problem::{Problems, suggest};
 use super::super::schema;
 use super::super::tree::Node;
@@ -13,16 +13,25 @@ use super::super::tree::Node;
 /// Bytes that a rule may draw a line at: as many as a body can have.
 const MOST_BYTES: usize = 1 << 40;
 
-pub(super) fn rules(root: &Fields<'_>, models: &Models) -> Vec<Rule> {
+/// `clients` are the names of all clients, where they are known.
+pub(super) fn rules(root: &Fields<'_>, models: &Models, clients: Option<&[Text<'_>]>) -> Vec<Rule> {
     let mut names = HashSet::new();
     let items = root.list("rules").unwrap_or_default();
-    items.iter().filter_map(|item| rule(item, models, &mut names, root.problems())).collect()
+    let rules = items.iter().filter_map(|item| rule(item, (models, clients), &mut names, root.problems()));
+    rules.collect()
 }
 
-fn rule(item: &Node, models: &Models, names: &mut HashSet<String>, problems: &Problems) -> Option<Rule> {
+fn rule(
+    item: &Node,
+    (models, clients): (&Models, Option<&[Text<'_>]>),
+    names: &mut HashSet<String>,
+    problems: &Problems,
+) -> Option<Rule> {
     let fields = Fields::open(&schema::RULE, item, &item.place, problems);
     fields.required("when");
-    let when = when(&fields.section_or_empty("when", &schema::WHEN));
+    let written = fields.section_or_empty("when", &schema::WHEN);
+    let when = when(&written);
+    can_hold(&written, &when, clients);
     if let (true, Some(entry)) = (when == When::default(), fields.entry("when")) {
         problems.add(&entry.place, "this rule is for every request", "say which requests it is for");
     }
@@ -51,6 +60,26 @@ fn when(fields: &Fields<'_>) -> When {
         tools: fields.flag("tools"),
         images: fields.flag("images"),
         documents: fields.flag("documents"),
+    }
+}
+
+/// Notes what no request can be.
+fn can_hold(fields: &Fields<'_>, when: &When, clients: Option<&[Text<'_>]>) {
+    if let (Some(over), Some(under), Some(entry)) = (when.body_over, when.body_under, fields.entry("body_under"))
+        && over >= under
+    {
+        let message = "no body is larger than `body_over` and not larger than `body_under`";
+        fields.problems().add(
+            &entry.place,
+            message,
+            "write a `body_under` that is larger than `body_over`, or one of them",
+        );
+    }
+    if let (Some(client), Some(clients), Some(text)) = (&when.client, clients, fields.text("client"))
+        && !clients.iter().any(|name| client.matches(name.value))
+    {
+        let hint = suggest(text.value, clients.iter().filter_map(Text::open));
+        fields.problems().add(text.place, format!("no client is named {}", text.shown()), hint);
     }
 }
 
