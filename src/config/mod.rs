@@ -36,7 +36,7 @@ pub use decide::{Candidate, Explanation, HedgeNow, Lead, Question, needs};
 pub use describe::describe;
 pub use network::Network;
 pub use problem::{Place, Problem, Report};
-pub use redact::redacted;
+pub use redact::{redacted, redacted_in_use};
 pub use settings::{
     Access, AccessLog, Admin, ClientLimits, ClientTimeouts, FactRule, FactRules, Listener, MemoryLimit, Metrics,
     Server, Settings, Tls,

@@ -23,6 +23,15 @@ pub fn redacted(settings: &Settings) -> String {
     serde_json::to_string_pretty(&View::of(settings)).unwrap_or_default()
 }
 
+/// The same of a process that was started with some settings and given others since: what it does, and which keys of the
+/// others wait for a restart.
+#[must_use]
+pub fn redacted_in_use(started: &Settings, given: &Settings) -> String {
+    let (used, keys) = started.in_use(given);
+    let view = View { waits_for_restart: Some(keys), ..View::of(&used) };
+    serde_json::to_string_pretty(&view).unwrap_or_default()
+}
+
 /// What stands for a secret.
 const HIDDEN: &str = "(hidden)";
 
@@ -39,6 +48,9 @@ struct View<'a> {
     rules: Vec<RuleView<'a>>,
     auth: &'static str,
     clients: Vec<ClientView>,
+    /// `None` where nothing runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for_restart: Option<Vec<&'static str>>,
 }
 
 #[derive(Serialize)]
@@ -292,6 +304,7 @@ impl<'a> View<'a> {
                     limit: LimitView::of(&caller.limit()),
                 })
                 .collect(),
+            waits_for_restart: None,
         }
     }
 }

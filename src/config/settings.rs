@@ -75,29 +75,45 @@ impl Settings {
     /// while it runs: they wait for a restart.
     #[must_use]
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
-        let mut keys = Vec::new();
-        let mut note = |key, changed: bool| {
-            if changed {
-                keys.push(key);
-            }
-        };
+        self.in_use(next).1
+    }
+
+    /// What a process that was started with these settings does where it was given `next`, and the keys that wait for a
+    /// restart. Where that is over HTTP/2 alone, the values are those of HTTP/1.1.
+    #[must_use]
+    pub fn in_use(&self, next: &Self) -> (Self, Vec<&'static str>) {
+        let (mut used, mut keys) = (next.clone(), Vec::new());
         // A listener's certificate is exchanged while it serves.
-        let listeners = |server: &Server| -> Vec<_> {
-            server.listen.iter().map(|listener| (listener.address, listener.tls.is_some())).collect()
-        };
-        note("server.listen", listeners(&self.server) != listeners(&next.server));
-        note("server.threads", self.server.threads != next.server.threads);
-        note("server.upgrade_socket", self.server.upgrade_socket != next.server.upgrade_socket);
+        let listener = |listener: &Listener| (listener.address, listener.tls.is_some());
+        let listeners = |settings: &Self| -> Vec<_> { settings.server.listen.iter().map(listener).collect() };
+        if listeners(self) != listeners(next) {
+            keys.push("server.listen");
+            let same =
+                |own: &Listener| next.server.listen.iter().find(|other| listener(other) == listener(own)).cloned();
+            let own = self.server.listen.iter();
+            used.server.listen = own.map(|own| same(own).unwrap_or_else(|| own.clone())).collect();
+        }
+        let (server, to) = (&self.server, &mut used.server);
+        hold("server.threads", &server.threads, &mut to.threads, &mut keys);
+        hold("server.upgrade_socket", &server.upgrade_socket, &mut to.upgrade_socket, &mut keys);
         // HTTP/1.1 takes these two on at once.
-        let (keep_alive, limits) = (self.server.timeouts.keep_alive, &self.server.limits);
-        note("server.timeouts.keep_alive over HTTP/2", keep_alive != next.server.timeouts.keep_alive);
-        note("server.limits.header_size over HTTP/2", limits.header_size != next.server.limits.header_size);
-        note("server.limits.h2_streams", limits.h2_streams != next.server.limits.h2_streams);
-        note("admin.listen", self.admin.listen != next.admin.listen);
-        note("access_log.enabled", self.access_log.enabled != next.access_log.enabled);
-        note("access_log.path", self.access_log.path != next.access_log.path);
-        note("metrics.key_label", self.metrics.key_label != next.metrics.key_label);
-        keys
+        let (mut keep_alive, mut header_size) = (to.timeouts.keep_alive, to.limits.header_size);
+        hold("server.timeouts.keep_alive over HTTP/2", &server.timeouts.keep_alive, &mut keep_alive, &mut keys);
+        hold("server.limits.header_size over HTTP/2", &server.limits.header_size, &mut header_size, &mut keys);
+        hold("server.limits.h2_streams", &server.limits.h2_streams, &mut to.limits.h2_streams, &mut keys);
+        hold("admin.listen", &self.admin.listen, &mut used.admin.listen, &mut keys);
+        hold("access_log.enabled", &self.access_log.enabled, &mut used.access_log.enabled, &mut keys);
+        hold("access_log.path", &self.access_log.path, &mut used.access_log.path, &mut keys);
+        hold("metrics.key_label", &self.metrics.key_label, &mut used.metrics.key_label, &mut keys);
+        (used, keys)
+    }
+}
+
+/// Leaves `started` in the place of `next`, and notes the key where they differ.
+fn hold<T: Clone + PartialEq>(key: &'static str, started: &T, next: &mut T, keys: &mut Vec<&'static str>) {
+    if started != next {
+        keys.push(key);
+        next.clone_from(started);
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tidegate_codec::Format;
 
 use super::schema::{ALL, PREFIX};
@@ -209,7 +210,6 @@ fn messages(source: &str, env: &[(&str, &str)]) -> String {
     }
 }
 
-/// The least configuration with a provider written as `provider`.
 /// The one hint of the report on `source`.
 #[track_caller]
 fn check_hint(source: &str, expect: &str) {
@@ -218,6 +218,7 @@ fn check_hint(source: &str, expect: &str) {
     assert_eq!(hints, [expect], "{source}");
 }
 
+/// The least configuration with a provider written as `provider`.
 fn with_provider(provider: &str) -> String {
     format!("auth: off\nmodels: {{m: p/m}}\nproviders:\n  p: {provider}\n")
 }
@@ -415,7 +416,6 @@ fn paths_of_a_provider_are_set_and_their_faults_told() {
     let check =
         |provider: &str, expect: &str| assert_eq!(messages(&with_provider(provider), &[]), expect, "{provider}");
     check("{kind: ollama, paths: {'*': '/{path}', chat/completions: '/d/{model}/{path}'}}", "ok");
-    check("{kind: ollama, paths: {'*': '/{host}'}}", "4: `/{host}` is no template of a path");
     check(
         "{kind: ollama, paths: {chat: '/{path}', responses/x/cancel: '/{path}', 'models/g:generateContent': '/{path}'}}",
         "ok",
@@ -428,6 +428,7 @@ fn paths_of_a_provider_are_set_and_their_faults_told() {
         "{kind: ollama, paths: {chat/completion: '/x', sk-ant: '/y'}}",
         "4: no path that a provider is asked for begins with `chat/completion`\n4: no path that a provider is asked for begins with `sk-ant`",
     );
+    check("{kind: ollama, paths: {'*': '/{host}'}}", "4: `/{host}` is no template of a path");
     check(
         "{kind: ollama, paths: {'a*': '/x', '': '/y'}}",
         "4: `a*` is no beginning of a path\n4: `` is no beginning of a path",
@@ -489,19 +490,6 @@ fn faults_of_models_are_told() {
 }
 
 #[test]
-fn faults_of_clients_are_told() {
-    let check = |clients: &str, expect: &str| {
-        let source = format!("providers: {{p: {{kind: ollama}}}}\nmodels: {{m: p/m}}\n{clients}\n");
-        assert_eq!(messages(&source, &[]), expect, "{clients}");
-    };
-    let hash = format!("sha256:{}", "0a".repeat(32));
-    check("", "-: nobody may call: there are no `clients`");
-    check("clients:", "-: nobody may call: there are no `clients`");
-    check("auth: keys", "3: nobody may call: there are no `clients`");
-    check("auth: off", "ok");
-    check("auth: of", "3: `of` is not a value of `auth`");
-    check("auth: false", "3: `false` is not a value of `auth`");
-#[test]
 fn words_of_a_model_that_were_meant_are_told() {
     let status = "`server_error` stands for 408 and all from 500 on; another status is a number from 400 to 599";
     for (keys, hint) in [
@@ -521,6 +509,19 @@ fn words_of_a_model_that_were_meant_are_told() {
     }
 }
 
+#[test]
+fn faults_of_clients_are_told() {
+    let check = |clients: &str, expect: &str| {
+        let source = format!("providers: {{p: {{kind: ollama}}}}\nmodels: {{m: p/m}}\n{clients}\n");
+        assert_eq!(messages(&source, &[]), expect, "{clients}");
+    };
+    let hash = format!("sha256:{}", "0a".repeat(32));
+    check("", "-: nobody may call: there are no `clients`");
+    check("clients:", "-: nobody may call: there are no `clients`");
+    check("auth: keys", "3: nobody may call: there are no `clients`");
+    check("auth: off", "ok");
+    check("auth: of", "3: `of` is not a value of `auth`");
+    check("auth: false", "3: `false` is not a value of `auth`");
     check(
         "auth: off\nclients: [{name: a, key: abcdefgh}]",
         "3: `auth: off` lets everyone in, but `clients` are written",
@@ -544,7 +545,6 @@ fn words_of_a_model_that_were_meant_are_told() {
     check("clients: [{name: a, key: abcdefgh, models: []}]", "3: this client may ask for nothing");
 }
 
-#[test]
 #[test]
 fn faults_of_rules_are_told() {
     let source = |auth: &str, rule: &str| {
@@ -590,6 +590,7 @@ fn a_beginning_of_a_path_that_was_meant_is_told() {
     }
 }
 
+#[test]
 fn faults_of_operations_and_rights_are_told() {
     let source = |more: &str| {
         format!(
@@ -1009,6 +1010,51 @@ fn some_changes_wait_for_a_restart() {
     check("access_log: {enabled: false}", &["access_log.enabled"]);
     check("access_log: {path: stderr}", &["access_log.path"]);
     check("server: {drain_deadline: 1s, max_attempts: 1, limits: {connections: 1, memory: off}}", &[]);
+}
+
+#[test]
+fn what_waits_for_a_restart_is_shown_as_it_runs() {
+    let before = good(LEAST, &[]);
+    let after = "\
+server: {listen: [{address: '0.0.0.0:8080'}, {address: '0.0.0.0:8081'}], threads: 7, body_limit: 1MiB, timeouts: {keep_alive: 1m}, limits: {h2_streams: 9}}
+admin: {listen: '127.0.0.1:9'}
+access_log: {enabled: false, path: stderr}
+metrics: {key_label: none}
+";
+    let after = good(&format!("{LEAST}{after}"), &[]);
+    let shown: serde_json::Value = serde_json::from_str(&redacted_in_use(&before, &after)).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&redacted(&after)).unwrap();
+    for (path, runs, waits) in [
+        ("/server/threads", json!(null), json!(7)),
+        ("/server/listen/1", json!(null), json!({"address": "0.0.0.0:8081", "tls": null})),
+        ("/server/limits/h2_streams", json!(100), json!(9)),
+        ("/server/timeouts/keep_alive", json!("1m"), json!("1m")),
+        ("/server/body_limit", json!(1_048_576), json!(1_048_576)),
+        ("/admin/listen", json!("127.0.0.1:9090"), json!("127.0.0.1:9")),
+        ("/access_log/enabled", json!(true), json!(false)),
+        ("/access_log/path", json!("stdout"), json!("stderr")),
+        ("/metrics/key_label", json!("name"), json!("none")),
+        ("/waits_for_restart", json!(before.needs_restart(&after)), json!(null)),
+    ] {
+        let at = |view: &serde_json::Value| view.pointer(path).cloned().unwrap_or_default();
+        assert_eq!([at(&shown), at(&written)], [runs, waits], "{path}");
+    }
+    assert_eq!(shown["waits_for_restart"].as_array().map(Vec::len), Some(8));
+}
+
+#[test]
+fn a_listener_that_stays_is_shown_with_the_certificate_that_it_has_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = |port: u16, cert: &str| Listener {
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        tls: Some(Tls { cert: folder.path().join(cert), key: folder.path().join("key") }),
+    };
+    let [mut before, mut after] = [good(LEAST, &[]), good(LEAST, &[])];
+    before.server.listen = vec![listener(1, "old"), listener(2, "old")];
+    after.server.listen = vec![listener(3, "new"), listener(2, "new")];
+    let (used, keys) = before.in_use(&after);
+    assert_eq!(used.server.listen, [listener(1, "old"), listener(2, "new")]);
+    assert_eq!(keys, ["server.listen"]);
 }
 
 #[test]

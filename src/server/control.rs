@@ -203,7 +203,7 @@ impl State for Control {
     }
 
     fn config_view(&self) -> String {
-        config::redacted(&self.live.load().settings)
+        config::redacted_in_use(&self.start, &self.live.load().settings)
     }
 
     fn explain(&self, query: &str) -> Result<String, String> {

@@ -137,6 +137,10 @@ async fn what_waits_for_a_restart_is_told_until_it_is_changed_back() {
             waits,
             "{number}: {told}"
         );
+        let shown = edge.admin("GET", "/config").await.json();
+        let keys = shown["waits_for_restart"].as_array().unwrap().iter().filter_map(|key| key.as_str());
+        assert_eq!(keys.collect::<Vec<_>>().join(", "), waits.unwrap_or_default(), "{number}");
+        assert_eq!(shown["server"]["threads"], 1, "{number}");
     }
 }
 
