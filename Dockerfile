@@ -25,6 +25,7 @@ FROM scratch
 COPY --from=build /out /
 USER 65532:65532
 EXPOSE 8080
+# With another `admin.listen` than 127.0.0.1:9090, `tidegate health` is to be given its address.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/usr/bin/tidegate", "health"]
 ENTRYPOINT ["/usr/bin/tidegate"]
 CMD ["run", "--config", "/etc/tidegate/tidegate.yaml"]

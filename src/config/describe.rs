@@ -31,7 +31,8 @@ const OPERATIONS: &str = "
 
 Beside answers of models, these are passed through byte for byte, each to a provider that speaks one of its formats.
 
-* A body that names a model goes where `models` sends it, under the model's name there. JSON is held within `body_limit` and
+* A body that names a model goes where `models` sends it, under the model's name there; the header
+  `x-tidegate-provider` chooses among its targets, but not among those of a request for an answer. JSON is held within `body_limit` and
   may fall back to another target; a form with files is streamed, and the field `model` is best put before the files.
 * A form whose `model` comes behind a file of more than 48 KiB is held as JSON is, so that its target is known before any of
   it is sent. One longer than `body_limit`, or sent in chunks where one provider alone can be meant, goes where a request
@@ -39,7 +40,8 @@ Beside answers of models, these are passed through byte for byte, each to a prov
 * What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that this process saw to
   have what the path asks for by its id, for the same client, else the one that `operations` names, else the only one that
   can serve it. A POST or PATCH of this kind, as by a raw path, is sent again only after 429 or where no connection could be made:
-  what was begun may have been made. A client may call a provider so if it may ask for every model or its `providers` list it.
+  what was begun may have been made. A client may call a provider so if its `providers`
+  list it or, without that list, if it may ask for every model.
 * A path with `v1beta` is served under `v1` too, where the client shows by its key's header or parameter that it speaks so. Keys and
   tokens in the query go to no provider.
 * An upload in several requests comes back here: the address in `x-goog-upload-url` is one of the edge's own, by the scheme and host
