@@ -171,7 +171,7 @@ pub struct Sending {
     pub follows: bool,
     /// The attempt was paid for by the budget.
     pub paid: bool,
-    /// A pooled connection had died: what follows makes its own.
+    /// A pooled connection had died: what follows takes none that was made before that showed, and so meets no second one.
     pub fresh: bool,
     /// Status of the last failed attempt; `None` if it had none.
     pub failed_status: Option<u16>,

@@ -111,6 +111,9 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     } else if stale && !sending.spent && !sending.fresh {
         // It never reached the provider, so nobody pays for it. Where one has died the others may have as well.
         sending.fresh = true;
+        if let Some(attempt) = &attempt {
+            attempt.lease.leave_connections();
+        }
         sending.plan.again();
         true
     } else {

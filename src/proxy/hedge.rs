@@ -143,7 +143,7 @@ impl Backup {
                 return Err("failed");
             }
         };
-        seam::take(&mut peer, false);
+        seam::take(&mut peer);
         let ids = (request_id.as_str(), traceparent.as_deref());
         let client = (&headers, http::Version::HTTP_11);
         let head = head::of_format((&admitted, Operation::Generate, attempt), client, ids);

@@ -105,7 +105,7 @@ fn set_out((session, trail): (&Session, &mut Trail), sending: &mut Sending, mut 
     if let Some(course) = &mut attempt.course {
         tell_last_word(course, &mut attempt.last_word);
         late::allow(trail, &mut attempt);
-        seam::take(peer, sending.fresh);
+        seam::take(peer);
     }
     hedge::arm((session, trail), sending, &mut attempt, peer);
     sending.attempt = Some(attempt);

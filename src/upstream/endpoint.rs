@@ -72,7 +72,20 @@ pub(super) struct State {
     pub(super) changed: Arc<Notify>,
     /// Whether a task of the running [`Upkeep`](super::Upkeep) looks after it.
     pub(super) attended: AtomicBool,
+    /// Which of its connections new requests take.
+    lot: AtomicU64,
     began: clock::Instant,
+}
+
+/// After so many lots the first is taken again: its connections are long closed by then, and Pingora's pools keep a little
+/// of every lot that there ever was.
+const LOTS: u64 = 256;
+
+/// Where an attempt goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) address: SocketAddr,
+    lot: u64,
 }
 
 /// How an endpoint is looked after.
@@ -103,6 +116,7 @@ impl State {
             care: ArcSwap::from_pointee(care),
             changed: Arc::new(Notify::new()),
             attended: AtomicBool::new(false),
+            lot: AtomicU64::new(0),
             began: world.began,
         }
     }
@@ -165,6 +179,14 @@ impl State {
         }
     }
 
+    /// Takes no further connection that was made before the one that `way` led to was found dead, or with it: what befell
+    /// that one unseen befell the others as well.
+    pub(super) fn leave(&self, way: Way) {
+        let next = way.lot % LOTS + 1;
+        // Where another request found one of the same lot dead, it was left then.
+        let _ = self.lot.compare_exchange(way.lot, next, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// When it last failed, by a request or a check.
     pub(super) fn last_failed(&self) -> u64 {
         self.hold.last_failed().max(self.health.last_failed())
@@ -203,12 +225,12 @@ pub(super) struct Endpoint {
     /// When it is left alone.
     pub(super) breaker: Breaker,
     template: HttpPeer,
-    /// The template with the address that was current last.
+    /// The template for the way that was current last.
     prepared: ArcSwapOption<Prepared>,
 }
 
 struct Prepared {
-    address: SocketAddr,
+    way: Way,
     peer: HttpPeer,
 }
 
@@ -228,22 +250,24 @@ impl Endpoint {
         }
     }
 
-    /// The peer for the current address, and that address.
-    pub(super) async fn peer(&self) -> Result<(Box<HttpPeer>, SocketAddr), ResolveError> {
+    /// The peer for the current address and connections, and which those are.
+    pub(super) async fn peer(&self) -> Result<(Box<HttpPeer>, Way), ResolveError> {
         let state = &self.state;
         let address = match state.resolver.current() {
             Some(address) => address,
             None => state.resolver.address(|| state.now()).await?,
         };
+        let way = Way { address, lot: state.lot.load(Ordering::Acquire) };
         if let Some(prepared) = self.prepared.load().as_deref()
-            && prepared.address == address
+            && prepared.way == way
         {
-            return Ok((Box::new(prepared.peer.clone()), address));
+            return Ok((Box::new(prepared.peer.clone()), way));
         }
         let mut peer = self.template.clone();
         peer._address = PingoraAddr::Inet(address);
-        self.prepared.store(Some(Arc::new(Prepared { address, peer: peer.clone() })));
-        Ok((Box::new(peer), address))
+        peer::of_lot(&mut peer, (state.id, way.lot));
+        self.prepared.store(Some(Arc::new(Prepared { way, peer: peer.clone() })));
+        Ok((Box::new(peer), way))
     }
 }
 

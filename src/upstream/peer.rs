@@ -9,6 +9,7 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions, Scheme};
 
 use super::authorities::for_pingora;
+use super::endpoint::EndpointId;
 use crate::provider::{EndpointSpec, HttpVersion, Provider};
 
 /// Requests that share one HTTP/2 connection. Pingora's default of 1 would share none.
@@ -48,6 +49,16 @@ pub(super) fn for_check(template: &HttpPeer, timeout: Duration) -> HttpPeer {
     options.write_timeout = Some(timeout);
     options.max_h2_streams = 1;
     peer
+}
+
+/// Keeps the connections of a lot of an endpoint's apart from those of its others, and of other endpoints behind the same
+/// address.
+pub(super) fn of_lot(peer: &mut HttpPeer, (endpoint, lot): (EndpointId, u64)) {
+    if lot > 0 {
+        let mut hasher = DefaultHasher::new();
+        (peer.group_key, endpoint, lot).hash(&mut hasher);
+        peer.group_key = hasher.finish();
+    }
 }
 
 /// Makes `peer` bear a request that takes up to `longest` to come. Over HTTP/2 Pingora counts a provider's silence from the

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
 
-use super::endpoint::{Endpoint, EndpointId, elapsed_ms};
+use super::endpoint::{Endpoint, EndpointId, Way, elapsed_ms};
 use super::hold::{Gate, Hold, Trial, millis};
 use super::resolve::ResolveError;
 use super::select::{Ask, Candidate, Selector, random};
@@ -322,8 +321,8 @@ impl fmt::Debug for Pool {
 pub struct Lease {
     endpoint: Arc<Endpoint>,
     fellows: Arc<Fellows>,
-    /// The address that [`peer`](Self::peer) gave last.
-    address: Mutex<Option<SocketAddr>>,
+    /// Where the [`peer`](Self::peer) that it gave last leads.
+    way: Mutex<Option<Way>>,
     /// Its place among all attempts at the provider.
     permit: Option<Permit>,
     /// It counts as in flight at the endpoint.
@@ -346,7 +345,7 @@ impl Lease {
         let lease = || Self {
             endpoint: one,
             fellows: others,
-            address: Mutex::new(None),
+            way: Mutex::new(None),
             permit: None,
             counted: true,
             trials: Trials::default(),
@@ -406,8 +405,8 @@ impl Lease {
     ///
     /// When the host name gives no address that a request may be sent to.
     pub async fn peer(&self) -> Result<Box<HttpPeer>, ResolveError> {
-        let (peer, address) = self.endpoint.peer().await?;
-        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+        let (peer, way) = self.endpoint.peer().await?;
+        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
         Ok(peer)
     }
 
@@ -426,9 +425,20 @@ impl Lease {
 
     /// Says that no connection could be made to the address that [`peer`](Self::peer) gave: the next one may do.
     pub fn leave_address(&self) {
-        if let Some(address) = *self.address.lock().unwrap_or_else(PoisonError::into_inner) {
-            self.endpoint.state.resolver.rotate(address);
+        if let Some(way) = self.way() {
+            self.endpoint.state.resolver.rotate(way.address);
         }
+    }
+
+    /// Says that the pooled connection of the attempt had died before it: none of those beside it is taken any more.
+    pub fn leave_connections(&self) {
+        if let Some(way) = self.way() {
+            self.endpoint.state.leave(way);
+        }
+    }
+
+    fn way(&self) -> Option<Way> {
+        *self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that the endpoint did not do its part: it broke the connection, or gave no answer in time. A few of these in

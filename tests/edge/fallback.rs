@@ -1,5 +1,7 @@
 //! The next target takes over while nothing has gone to the client; afterwards nobody does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,7 +10,7 @@ use crate::support::client::{Ask, Sent};
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::{Fold, PAIRS, Wire};
 use crate::support::gate::Gate;
-use crate::support::provider::{Provider, refused};
+use crate::support::provider::{Provider, Speaks, refused};
 use crate::support::script::{End, Reply};
 
 fn other(wire: Wire) -> Wire {
@@ -317,31 +319,51 @@ async fn a_stale_pooled_connection_costs_the_client_nothing() {
     }
 }
 
+/// Whatever was asked over them, and whatever is: what stands in the pool is dead, and nothing tells.
 #[tokio::test]
 async fn kept_connections_that_all_died_cost_nothing() {
-    let gate = Gate::new();
-    let (held, used) = (gate.clone(), std::sync::Mutex::new(std::collections::BTreeSet::new()));
-    // Each connection bears one request: what is kept of it is dead, and nothing tells.
-    let provider = Provider::start(move |request| {
-        let is_new = used.lock().expect("no panic").insert(request.connection);
-        if is_new { Wire::Chat.reply(false).hold(&held) } else { Reply::no_answer(End::Reset) }
-    })
-    .await;
-    let conf = Conf::open().provider("up", "openai", &provider);
-    let edge = Edge::start(&conf.model("m", "{targets: [up/model-1], retries: {rounds: 0}}")).await;
-    let addr = edge.addr;
-    let first: Vec<_> =
-        (0..8).map(|_| tokio::spawn(async move { Wire::Chat.ask("m", false).send(addr).await.status })).collect();
-    provider.request(7).await;
-    gate.open();
-    for asked in first {
-        assert_eq!(asked.await.expect("no panic"), 200);
+    let form = |size| {
+        let headers = vec![("content-type".to_owned(), "multipart/form-data; boundary=XyZ".to_owned())];
+        Ask { headers, ..Ask::post("/v1/files", vec![b'x'; size]) }
+    };
+    let asks = [
+        Wire::Chat.ask("m", false),
+        form(100),
+        Ask::get("/v1/files"),
+        Wire::Messages.ask("m", false),
+        form(40_000).sent(Sent::Chunked(9_000)),
+        Ask { method: "DELETE".to_owned(), ..Ask::get("/v1/files/f") },
+    ];
+    // More at once than one connection of HTTP/2 carries.
+    for (speaks, http, crowd) in [(Speaks::Http1, "h1", 8), (Speaks::H2c, "h2", 130)] {
+        let (gate, dead) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+        let (held, died) = (gate.clone(), Arc::clone(&dead));
+        let provider = Provider::speaking(speaks, move |request| {
+            let is_dead = request.connection < died.load(Ordering::SeqCst);
+            // Over HTTP/2 a reset would be the stream's alone.
+            let end = if http == "h2" { End::Fin } else { End::Reset };
+            if is_dead { Reply::no_answer(end) } else { Wire::Chat.reply(false).hold(&held) }
+        })
+        .await;
+        let conf = Conf::open().provider_at("up", "openai", &provider.url(), &format!("http: {http}"));
+        let edge = Edge::start(&conf.model("m", "{targets: [up/model-1], retries: {rounds: 0}}")).await;
+        let addr = edge.addr;
+        let first: Vec<_> = (0..2 * crowd)
+            .map(|number| if number % 2 == 0 { Wire::Chat.ask("m", false) } else { Ask::get("/v1/files") })
+            .map(|ask| tokio::spawn(async move { ask.send(addr).await.status }))
+            .collect();
+        provider.request(2 * crowd - 1).await;
+        gate.open();
+        for asked in first {
+            assert_eq!(asked.await.expect("no panic"), 200);
+        }
+        dead.store(provider.connections(), Ordering::SeqCst);
+        for ask in asks.iter().cycle().take(12) {
+            let response = ask.clone().send(edge.addr).await;
+            assert_eq!(response.status, 200, "{http} {} {}: {}", ask.method, ask.path, response.text());
+        }
+        assert!(edge.metric("gateway_upstream_ejections_total", &[]).await < 0.5, "{http}");
     }
-    for client in [Wire::Chat, Wire::Messages].into_iter().cycle().take(8) {
-        let response = client.ask("m", false).send(edge.addr).await;
-        assert_eq!(response.status, 200, "{}", response.text());
-    }
-    assert!(edge.metric("gateway_upstream_ejections_total", &[]).await < 0.5);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -247,7 +248,7 @@ async fn connection(stream: TcpStream, speaks: Speaks, shared: Arc<Shared>) {
         Speaks::Tls(config) => {
             let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
             match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => provider_h2::serve(stream, number, shared).await,
+                Some(b"h2") => provider_h2::serve(Conn::Tls(Box::new(stream)), number, shared).await,
                 _ => serve(Conn::Tls(Box::new(stream)), number, &shared).await,
             }
         }
@@ -421,6 +422,15 @@ impl Conn {
             Self::Tls(stream) => stream.get_ref().0,
         };
         let _ = stream.set_zero_linger();
+    }
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_fd(),
+        }
     }
 }
 

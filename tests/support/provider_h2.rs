@@ -1,6 +1,7 @@
 //! The scripted provider over HTTP/2.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,9 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use nix::libc::linger;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Linger;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http1::Ended;
@@ -15,14 +19,24 @@ use super::provider::{Request, Shared};
 use super::script::{End, Piece, Reply};
 
 /// Serves one connection until it ends, or until a script ends it.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, number: usize, shared: Arc<Shared>) {
+pub async fn serve<S>(stream: S, number: usize, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
+{
+    let Ok(twin) = stream.as_fd().try_clone_to_owned() else { return };
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-    let (close, mut closed) = tokio::sync::mpsc::channel::<()>(1);
+    let (close, mut closed) = tokio::sync::mpsc::channel::<End>(1);
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
             // A script that cuts the connection: everything is dropped, the socket with it.
-            _ = closed.recv() => return,
+            end = closed.recv() => {
+                if end == Some(End::Reset) {
+                    let at_once = linger { l_onoff: 1, l_linger: 0 };
+                    let _ = setsockopt(&twin, Linger, &at_once);
+                }
+                return;
+            }
         };
         let Some(Ok((request, respond))) = accepted else { return };
         let (shared, close) = (Arc::clone(&shared), close.clone());
@@ -37,7 +51,7 @@ async fn exchange(
     mut respond: SendResponse<Bytes>,
     connection: usize,
     shared: &Shared,
-    close: tokio::sync::mpsc::Sender<()>,
+    close: tokio::sync::mpsc::Sender<End>,
 ) -> Result<(), h2::Error> {
     let (head, mut incoming) = request.into_parts();
     let mut body = Vec::new();
@@ -74,6 +88,11 @@ async fn exchange(
                 return Ok(());
             }
         }
+    }
+    if reply.status == 0 && reply.pieces.is_empty() && reply.end != End::Reset {
+        let _ = close.send(End::Reset).await;
+        // The end of a stream before that of its connection would be another one's.
+        return std::future::pending().await;
     }
     if reply.status == 0 {
         // Bytes as they are can only be said over HTTP/1.1.
@@ -117,7 +136,7 @@ async fn finish(
     reply: &Reply,
     number: usize,
     shared: &Shared,
-    close: tokio::sync::mpsc::Sender<()>,
+    close: tokio::sync::mpsc::Sender<End>,
 ) -> Result<(), h2::Error> {
     match reply.end {
         End::Clean if reply.trailers.is_empty() => out.send_data(Bytes::new(), true),
@@ -127,7 +146,7 @@ async fn finish(
             Ok(())
         }
         End::Fin | End::TruncatedChunk => {
-            let _ = close.send(()).await;
+            let _ = close.send(reply.end).await;
             Ok(())
         }
         End::Hang => {

@@ -18,7 +18,7 @@ use pingora_core::{Error, ErrorType, Result};
 use super::gather::gathering;
 use super::idle::Idle;
 use super::session::SeamSession;
-use super::{plain, versions, wants_fresh};
+use super::{plain, versions};
 use crate::clock::{self, Instant};
 
 /// For so long a peer that agreed to HTTP/2 and refused it is asked by HTTP/1.1.
@@ -64,16 +64,9 @@ impl Roads {
     pub(super) async fn open(self: &Arc<Self>, peer: &HttpPeer) -> Result<(Box<SeamSession>, bool)> {
         let key = peer.reuse_hash();
         let (_, oldest) = versions(peer);
-        let kept = match oldest {
-            // The others were kept when the one that had died was, or before.
-            1 if wants_fresh(peer) => {
-                self.idle.forget(key);
-                None
-            }
-            1 => self.idle.take(key),
-            _ => None,
-        };
-        if let Some(stream) = kept {
+        if oldest == 1
+            && let Some(stream) = self.idle.take(key)
+        {
             let session = HttpSession::H1(Http1Session::new_with_options(stream, peer));
             return Ok((SeamSession::new(session, peer, (key, 0), self), true));
         }

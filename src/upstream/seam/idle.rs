@@ -70,15 +70,6 @@ impl Idle {
         }
     }
 
-    /// Closes the connections to this peer.
-    pub(super) fn forget(&self, peer: u64) {
-        let mut kept = self.lock();
-        let all = kept.by_peer.remove(&peer).unwrap_or_default();
-        kept.count -= all.len();
-        drop(kept);
-        drop(all);
-    }
-
     /// Keeps a connection to this peer, for at most `limit`.
     pub(super) fn keep(self: &Arc<Self>, peer: u64, mut stream: Stream, limit: Option<Duration>) {
         if !is_quiet(&mut stream) {
@@ -214,10 +205,5 @@ mod tests {
         let (again, _stays) = pair().await;
         idle.keep(1, again, Some(Duration::ZERO));
         assert!(idle.take(1).is_none(), "nor between two looks");
-        let ((one, _one), (other, _other)) = (pair().await, pair().await);
-        idle.keep(1, one, None);
-        idle.keep(2, other, None);
-        idle.forget(1);
-        assert!(idle.take(1).is_none() && count(&idle) == 1, "the others have nothing to do with it");
     }
 }

@@ -264,38 +264,28 @@ pub fn cut(piece: &Bytes) -> Option<Cut> {
     CUTS.iter().find(|(_, mark)| std::ptr::eq(piece.as_ptr(), mark.as_ptr())).map(|(cut, _)| *cut)
 }
 
-/// What the mark of a peer ends with that wants a connection which nobody used before.
-const FRESH: u8 = b'!';
-
-/// Lets `peer` take the seam; with a connection of its own where a kept one will not do.
-pub fn take(peer: &mut HttpPeer, fresh: bool) {
+/// Lets `peer` take the seam.
+pub fn take(peer: &mut HttpPeer) {
     let versions = (peer.options.alpn.get_max_http_version(), peer.options.alpn.get_min_http_version());
     let name: &[u8] = match versions {
         (2, 2) => b"tidegate/2",
         (2, _) => b"tidegate/2,1",
         _ => b"tidegate/1",
     };
-    let mut name = name.to_vec();
-    name.extend(fresh.then_some(FRESH));
-    peer.options.alpn = ALPN::Custom(CustomALPN::new(name));
+    peer.options.alpn = ALPN::Custom(CustomALPN::new(name.to_vec()));
     peer.group_key ^= GROUP;
 }
 
 /// The newest and the oldest version of HTTP that `peer` may be asked by.
 fn versions(peer: &HttpPeer) -> (u8, u8) {
     match &peer.options.alpn {
-        ALPN::Custom(name) => match name.protocol().strip_suffix(&[FRESH]).unwrap_or(name.protocol()) {
+        ALPN::Custom(name) => match name.protocol() {
             b"tidegate/2" => (2, 2),
             b"tidegate/2,1" => (2, 1),
             _ => (1, 1),
         },
         alpn => (alpn.get_max_http_version(), alpn.get_min_http_version()),
     }
-}
-
-/// True for a peer to which a kept connection will not do.
-fn wants_fresh(peer: &HttpPeer) -> bool {
-    matches!(&peer.options.alpn, ALPN::Custom(name) if name.protocol().ends_with(&[FRESH]))
 }
 
 /// The peer as it was before [`take`], but for the pool that its connections belong to.
