@@ -52,6 +52,8 @@ pub struct Upload {
     again: bool,
     /// Bytes that the attempt took.
     taken: usize,
+    /// There is none.
+    empty: bool,
     /// All of it is here.
     here: bool,
     /// All of it went on.
@@ -87,7 +89,9 @@ impl Upload {
         // the provider waits for ends it.)
         session.set_read_timeout(Some(server.timeouts.body));
         body::invite(session).await?;
-        Ok(Self { length, limit, unkept, here: session.as_mut().is_body_done(), ..Self::default() })
+        // Nothing was read of it yet.
+        let empty = session.as_mut().is_body_done();
+        Ok(Self { length, limit, unkept, empty, here: empty, ..Self::default() })
     }
 
     /// Reads the body's beginning until `enough` says so of a piece; `true` if all of the body was read.
@@ -232,9 +236,10 @@ impl Upload {
         self.length.is_some()
     }
 
-    /// Whether all of it went on to the attempt under way.
+    /// Whether all of it went on to the attempt under way. None is over before Pingora says so, which it does not over
+    /// HTTP/2.
     pub(super) fn is_over(&self) -> bool {
-        self.over
+        self.empty || self.over
     }
 
     /// Whether it is no longer than `limit`, as far as it says.
@@ -245,7 +250,7 @@ impl Upload {
     /// Another attempt begins, at a target that calls the model `model`.
     pub(super) fn begin(&mut self, model: &str) {
         self.again |= self.begun;
-        (self.begun, self.taken, self.pace) = (false, 0, None);
+        (self.begun, self.taken, self.over, self.pace) = (false, 0, false, None);
         if let Some(form) = &mut self.form {
             form.begin(model);
         }

@@ -274,6 +274,35 @@ async fn an_upload_may_take_longer_than_its_provider_may_be_silent() {
     }
 }
 
+/// There is nothing of theirs that could have come too late.
+#[tokio::test]
+async fn who_sends_no_body_is_not_to_blame_for_silence() {
+    let never = Gate::new();
+    for (speaks, http) in [(Speaks::Http1, "h1"), (Speaks::H2c, "h2")] {
+        let held = never.clone();
+        let provider = Provider::speaking(speaks, move |_| Reply::json(200, "{}").hold(&held)).await;
+        let more = format!("http: {http}, timeouts: {{read: 300ms}}, breaker: {{failures: 100}}");
+        let conf = Conf::with_clients(KEYS).provider_at("oa", "openai", &provider.url(), &more).model("same", "oa/m");
+        let edge = Edge::start(&conf).await;
+        let h2 = H2Client::connect(edge.addr).await;
+        let mut failed = 0.0;
+        for (method, path) in
+            [("GET", "/v1/files"), ("GET", "/raw/oa/v1/x"), ("DELETE", "/raw/oa/v1/x"), ("POST", "/raw/oa/v1/x")]
+        {
+            let ask = Ask { method: method.to_owned(), ..Ask::get(path) }.header("x-api-key", "key-of-all");
+            for response in [ask.clone().send(edge.addr).await, h2.ask(&ask).await] {
+                assert_eq!(
+                    (response.status, code(&response).as_str()),
+                    (504, "upstream_timeout"),
+                    "{http} {method} {path}"
+                );
+                failed += 1.0;
+            }
+            assert!(edge.metric("gateway_upstream_errors_total", &[]).await >= failed, "{http} {method} {path}");
+        }
+    }
+}
+
 /// A client could else shut out all others of a provider by bodies of its own making.
 #[tokio::test]
 async fn nobody_pays_for_a_body_that_a_client_spoils() {
