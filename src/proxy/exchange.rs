@@ -217,7 +217,7 @@ pub struct Attempt {
     pub reused: bool,
     /// Interim answers that came.
     pub(super) interims: u32,
-    /// What it asks of the seam; `None` on the plain way, which uploads take.
+    /// What it asks of the seam, until the request's head takes it along.
     pub course: Option<Course>,
     /// Told when the stream has said its last word.
     pub last_word: Option<Arc<AtomicBool>>,

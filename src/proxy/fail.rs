@@ -17,7 +17,7 @@ use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
 use crate::upstream::framing;
-use crate::upstream::seam::{DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
+use crate::upstream::seam::{CLIENT_GONE as GONE, DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
 
 /// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
 /// network. One that ends later may well have been read, and worked on.
@@ -79,8 +79,11 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
 /// The attempt failed after it was connected; `untouched` if nothing of an answer went to the client.
 pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouched: bool, stale: bool) -> Box<Error> {
     hedge::settle(exchange);
-    note(exchange, &error);
     let mut error = error;
+    if *error.etype() == ErrorType::Custom(GONE) {
+        error.as_down();
+    }
+    note(exchange, &error);
     if is_unsent_rest(exchange, &error) {
         error.set_retry(false);
         return error;

@@ -22,6 +22,7 @@ mod join;
 mod race;
 mod reading;
 mod session;
+mod stop;
 mod unheard;
 mod writer;
 
@@ -45,6 +46,7 @@ pub use connector::Seam;
 pub use early::Late;
 pub use hold::{ENTIRE_MOST, ERROR_MOST, holds};
 pub use race::{Backup, Fate, Hedge, Second};
+pub use stop::{CLIENT_GONE, Stop};
 
 /// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.
 const GROUP: u64 = 0x7365_616d;
@@ -126,6 +128,8 @@ pub struct Course {
     pub hedge: Option<Hedge>,
     /// The request's body, where all of it is here: it need not come through Pingora's loop.
     pub body: Option<Bytes>,
+    /// Ends a request whose body comes through there.
+    pub stop: Option<Arc<Stop>>,
 }
 
 /// When a head of ours stands in for the provider's.
@@ -164,6 +168,7 @@ impl Course {
             last_word: None,
             hedge: None,
             body: None,
+            stop: None,
         }
     }
 }
