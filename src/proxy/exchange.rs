@@ -34,7 +34,7 @@ use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::{AnswerModel, OnLoss, Route};
 use crate::upstream::seam::{Course, Late};
-use crate::upstream::{Busy, Lease, Packed, RetryBudget};
+use crate::upstream::{Busy, ConnectionId, Lease, Packed, RetryBudget};
 
 /// One request with its answer: Pingora's per-request context.
 #[derive(Debug)]
@@ -215,6 +215,8 @@ pub struct Attempt {
     pub started: Instant,
     /// The connection was a pooled one.
     pub reused: bool,
+    /// Which one that is, as far as it is known.
+    pub connection: Option<ConnectionId>,
     /// Interim answers that came.
     pub(super) interims: u32,
     /// What it asks of the seam, until the request's head takes it along.

@@ -16,8 +16,8 @@ use super::{hedge, pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
-use crate::upstream::framing;
 use crate::upstream::seam::{CLIENT_GONE as GONE, DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
+use crate::upstream::{ConnectionId, framing};
 
 /// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
 /// network. One that ends later may well have been read, and worked on.
@@ -51,9 +51,9 @@ fn is_unsent_rest(exchange: &Exchange, error: &Error) -> bool {
 }
 
 /// A connection to the endpoint stands.
-pub(super) fn connected(exchange: &mut Exchange, reused: bool) {
+pub(super) fn connected(exchange: &mut Exchange, reused: bool, connection: Option<ConnectionId>) {
     if let Some(attempt) = exchange.sending().and_then(|sending| sending.attempt.as_mut()) {
-        attempt.reused = reused;
+        (attempt.reused, attempt.connection) = (reused, connection);
     }
 }
 
@@ -178,6 +178,7 @@ fn told(error: &Error) -> Option<&Fault<'static>> {
 /// Who is to blame: an endpoint for its connections and its silence, a model at it for what it says.
 pub(super) fn blame(attempt: &Attempt, error: &Error) {
     match failure_of(error) {
+        Failure::Reset if framing::ends_connection(error) => attempt.lease.ended_with(attempt.connection),
         Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(),
         Failure::BadAnswer => attempt.lease.model_failed(&attempt.model),
         Failure::Status(status) => {

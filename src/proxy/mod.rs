@@ -75,6 +75,7 @@ use crate::clock;
 use crate::config::Live;
 use crate::limits::{AddressRate, Memory};
 use crate::observe::Observer;
+use crate::upstream::ConnectionId;
 
 /// Bytes that a connection takes at once, as far as can be told.
 const SMALL: usize = 256 * 1024;
@@ -178,12 +179,12 @@ impl ProxyHttp for Edge {
         _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
-        #[cfg(windows)] _sock: std::os::windows::io::RawSocket,
-        _digest: Option<&Digest>,
+        #[cfg(unix)] fd: std::os::unix::io::RawFd,
+        #[cfg(windows)] fd: std::os::windows::io::RawSocket,
+        digest: Option<&Digest>,
         exchange: &mut Box<Exchange>,
     ) -> pingora::Result<()> {
-        fail::connected(exchange, reused);
+        fail::connected(exchange, reused, ConnectionId::of(fd, digest));
         Ok(())
     }
 

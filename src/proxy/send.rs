@@ -478,6 +478,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         loss_header: None,
         started: clock::now(),
         reused: false,
+        connection: None,
         interims: 0,
         course: None,
         last_word: None,

@@ -1,13 +1,15 @@
 //! One endpoint: what the process knows of it, and what one config generation says of it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::protocols::{Digest, UniqueIDType};
 use pingora_core::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
@@ -74,12 +76,29 @@ pub(super) struct State {
     pub(super) attended: AtomicBool,
     /// Which of its connections new requests take.
     lot: AtomicU64,
+    /// The connections whose end was counted last.
+    ended: Mutex<VecDeque<ConnectionId>>,
     began: clock::Instant,
 }
 
 /// After so many lots the first is taken again: its connections are long closed by then, and Pingora's pools keep a little
 /// of every lot that there ever was.
 const LOTS: u64 = 256;
+
+/// So many ends of connections are remembered: of those that end together the requests fail together.
+const MOST_ENDED: usize = 32;
+
+/// Tells connections apart: the descriptor, and when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId(UniqueIDType, SystemTime);
+
+impl ConnectionId {
+    /// The connection with this descriptor and digest; `None` where nobody knows when it was made.
+    pub fn of(descriptor: UniqueIDType, digest: Option<&Digest>) -> Option<Self> {
+        let made = digest?.timing_digest.last()?.as_ref()?.established_ts;
+        Some(Self(descriptor, made))
+    }
+}
 
 /// Where an attempt goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +136,7 @@ impl State {
             changed: Arc::new(Notify::new()),
             attended: AtomicBool::new(false),
             lot: AtomicU64::new(0),
+            ended: Mutex::default(),
             began: world.began,
         }
     }
@@ -185,6 +205,17 @@ impl State {
         let next = way.lot % LOTS + 1;
         // Where another request found one of the same lot dead, it was left then.
         let _ = self.lot.compare_exchange(way.lot, next, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// True for the first of the requests that ended with their connection.
+    pub(super) fn is_first_end(&self, connection: ConnectionId) -> bool {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.contains(&connection) {
+            return false;
+        }
+        ended.truncate(MOST_ENDED - 1);
+        ended.push_front(connection);
+        true
     }
 
     /// When it last failed, by a request or a check.

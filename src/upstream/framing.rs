@@ -46,6 +46,13 @@ pub fn is_garbage(error: &Error) -> bool {
     }
 }
 
+/// True if a connection of HTTP/2 has ended, with all of its requests, rather than one of them.
+#[must_use]
+pub fn ends_connection(error: &Error) -> bool {
+    let error = error.root_cause().downcast_ref::<h2::Error>();
+    error.is_some_and(|error| error.is_io() || error.is_go_away())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

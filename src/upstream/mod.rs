@@ -40,7 +40,7 @@ mod whereabouts;
 
 pub use authorities::{AuthoritiesError, read_authorities};
 pub use budget::RetryBudget;
-pub use endpoint::EndpointId;
+pub use endpoint::{ConnectionId, EndpointId};
 pub use fleet::{Budgets, EndpointView, Fleet, Pools};
 pub use hold::Stage;
 pub use media::MediaType;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
 
-use super::endpoint::{Endpoint, EndpointId, Way, elapsed_ms};
+use super::endpoint::{ConnectionId, Endpoint, EndpointId, Way, elapsed_ms};
 use super::hold::{Gate, Hold, Trial, millis};
 use super::resolve::ResolveError;
 use super::select::{Ask, Candidate, Selector, random};
@@ -449,6 +449,13 @@ impl Lease {
         let now = state.now();
         if self.trip(&state.hold, None, now) {
             log::warn!("{} {}: requests fail; it is left alone for a while", state.provider, state.label);
+        }
+    }
+
+    /// [`Self::failed`] for a request that ended with its connection: with however many others, that counts once.
+    pub fn ended_with(&self, connection: Option<ConnectionId>) {
+        if connection.is_none_or(|connection| self.endpoint.state.is_first_end(connection)) {
+            self.failed();
         }
     }
 

@@ -367,6 +367,33 @@ async fn kept_connections_that_all_died_cost_nothing() {
 }
 
 #[tokio::test]
+async fn the_end_of_one_connection_is_one_failure_however_many_it_carried() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let provider = Provider::speaking(Speaks::H2c, move |request| match request.connection {
+        0 if request.number > 0 => Reply::no_answer(End::Fin).hold(&held),
+        _ => Wire::Chat.reply(false),
+    })
+    .await;
+    let more = "http: h2, breaker: {failures: 2, open: 30s}";
+    let conf = Conf::open().provider_at("up", "openai", &provider.url(), more);
+    let edge = Edge::start(&conf.model("m", "{targets: [up/model-1], retries: {rounds: 0}}")).await;
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+    let addr = edge.addr;
+    let asked: Vec<_> =
+        (0..12).map(|_| tokio::spawn(async move { Wire::Chat.ask("m", false).send(addr).await.status })).collect();
+    provider.request(12).await;
+    // Longer than what a connection that had died takes to show it.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    gate.open();
+    for asked in asked {
+        assert_eq!(asked.await.expect("no panic"), 502);
+    }
+    assert!(edge.metric("gateway_upstream_ejections_total", &[]).await < 0.5);
+    assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+}
+
+#[tokio::test]
 async fn what_a_provider_has_worked_on_is_not_asked_again_unpaid() {
     let embeddings = Ask::post("/v1/embeddings", br#"{"model":"m","input":"x"}"#.to_vec());
     for ask in [Wire::Chat.ask("m", false), Wire::Chat.ask("m", true), Wire::Messages.ask("m", false), embeddings] {

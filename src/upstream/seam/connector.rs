@@ -18,6 +18,7 @@ use pingora_core::{Error, ErrorType, Result};
 use super::gather::gathering;
 use super::idle::Idle;
 use super::session::SeamSession;
+use super::unheard::Ears;
 use super::{plain, versions};
 use crate::clock::{self, Instant};
 
@@ -43,6 +44,7 @@ pub(super) struct Roads {
     downgraded: RwLock<AHashMap<u64, Instant>>,
     /// How often the HTTP/2 connections of a peer, by its hash, were left: new requests take none of those before.
     left: RwLock<AHashMap<u64, u64>>,
+    ears: Ears,
 }
 
 impl Seam {
@@ -51,7 +53,7 @@ impl Seam {
     pub fn new(options: ConnectorOptions) -> Self {
         let idle = Idle::new(options.keepalive_pool_size);
         let (downgraded, left) = (RwLock::default(), RwLock::default());
-        Self(Arc::new(Roads { plain: Plain::new(Some(options)), idle, downgraded, left }))
+        Self(Arc::new(Roads { plain: Plain::new(Some(options)), idle, downgraded, left, ears: Ears::default() }))
     }
 }
 
@@ -87,6 +89,11 @@ impl Roads {
 
     async fn connect(&self, peer: &HttpPeer, way: (u64, u64)) -> Result<(HttpSession, bool)> {
         self.plain.get_http_session(&self.peer(peer, way)).await
+    }
+
+    /// What is heard on the connections of HTTP/2.
+    pub(super) fn ears(&self) -> &Ears {
+        &self.ears
     }
 
     fn times_left(&self, key: u64) -> u64 {

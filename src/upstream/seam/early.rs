@@ -82,6 +82,7 @@ impl SeamSession {
             let early = self.course.early.as_ref().map_or(Duration::MAX, |early| early.after);
             let wait = patience.min(early).saturating_sub(asked).min(LOOKS);
             if self.with_body(wait, What::Head).await?.is_none() {
+                self.listen();
                 if self.stuck {
                     return Err(Error::explain(ErrorType::WriteTimedout, "the provider does not take the request"));
                 }
@@ -193,6 +194,7 @@ impl SeamSession {
         }
         let wait = left.min(silent).min(LOOKS);
         if hear(&mut self.inner, What::Head, wait).await?.is_none() {
+            self.listen();
             return Ok(false);
         }
         if !self.take_head()? {

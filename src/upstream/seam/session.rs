@@ -94,7 +94,7 @@ impl SeamSession {
         let forever = peer.options.read_timeout.unwrap_or(Duration::from_secs(300));
         let course = Course::patient(Format::DEFAULT, forever);
         Box::new(Self {
-            unheard: Unheard::new(&inner),
+            unheard: Unheard::new(&inner, roads.ears()),
             inner,
             key,
             times,
@@ -306,6 +306,7 @@ impl SeamSession {
     /// The provider is not silent.
     pub(super) fn heard_from(&mut self, piece: Option<Bytes>) -> Result<Read> {
         (self.silence, self.heard) = (Duration::ZERO, Duration::ZERO);
+        self.unheard.heard();
         self.over |= piece.is_none();
         let piece = match &mut self.packed {
             Some(packed) => packed.take(piece)?,
