@@ -109,14 +109,15 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     let attempt = sending.attempt.take();
     let stale =
         stale && attempt.as_ref().is_some_and(|attempt| clock::now().duration_since(attempt.started) < STALE_SHOWS);
+    if let Some(attempt) = attempt.as_ref().filter(|_| stale) {
+        // Where one has died the others may have as well.
+        attempt.lease.leave_connections();
+    }
     let another = if std::mem::take(&mut sending.follows) {
         true
     } else if stale && !sending.spent && !sending.fresh {
-        // It never reached the provider, so nobody pays for it. Where one has died the others may have as well.
+        // It never reached the provider, so nobody pays for it.
         sending.fresh = true;
-        if let Some(attempt) = &attempt {
-            attempt.lease.leave_connections();
-        }
         sending.plan.again();
         true
     } else {

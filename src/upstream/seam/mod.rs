@@ -9,9 +9,9 @@
 //!                                  │ Course: deadlines, hold, heartbeat (in the request head's extensions)
 //! ```
 //!
-//! A peer takes the seam when [`take`] has marked it; every filter runs as on the plain way. Pingora knows the mark as a
+//! A peer takes the seam when [`take`] has marked it, and all do; every filter runs as without it. Pingora knows the mark as a
 //! protocol of ours (`ALPN::Custom`), which is never offered to a provider: the connector connects with the versions that
-//! were configured. The seam's connections are pooled apart from those of the plain way.
+//! were configured. The seam's connections are pooled apart from those that bypass it, such as those of checks.
 
 mod connector;
 mod early;
@@ -48,7 +48,7 @@ pub use hold::{ENTIRE_MOST, ERROR_MOST, holds};
 pub use race::{Backup, Fate, Hedge, Second};
 pub use stop::{CLIENT_GONE, Stop};
 
-/// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.
+/// Keeps the seam's connections apart from those that bypass it.
 const GROUP: u64 = 0x7365_616d;
 
 /// The error of a stream that failed before its first content; its cause is a [`Told`].
