@@ -122,7 +122,7 @@ pub(super) static ROOT: Section = Section {
             "rules",
             "list of rules",
             Otherwise("none"),
-            "Which requests are served by another model than they ask for; the first rule that is for a request counts. The client sees the name that it asked for, and needs the right to that one. Operations beside answers that name a model (embeddings, images, sound) go by the rules whose model can do them; the others are not for them.",
+            "Which requests are served by another model than they ask for; the first rule that is for a request counts. The client sees the name that it asked for, and needs the right to that one. Operations beside answers that name a model (embeddings, images, sound) go by the rules that say `when.model` and whose own model is at a provider that serves them.",
         ),
         field(
             "auth",
