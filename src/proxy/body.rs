@@ -241,6 +241,13 @@ impl Pace {
         Self { patience, rate: server.limits.body_rate, due: clock::now() + patience }
     }
 
+    /// The longest that `bytes` may take to come at such a pace.
+    pub(super) fn longest(server: &Server, times: u32, bytes: usize) -> Duration {
+        let seconds =
+            bytes.checked_div(server.limits.body_rate).map_or(Duration::MAX, |s| Duration::from_secs(s as u64));
+        server.timeouts.body.saturating_mul(times).saturating_add(seconds)
+    }
+
     /// The time that is left for the next piece.
     pub(super) fn left(&self) -> Duration {
         self.due.saturating_duration_since(clock::now())

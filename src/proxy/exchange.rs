@@ -219,7 +219,7 @@ pub struct Attempt {
     pub connection: Option<ConnectionId>,
     /// Interim answers that came.
     pub(super) interims: u32,
-    /// What it asks of the seam, until the request's head takes it along.
+    /// What it asks of the seam; `None` on the plain way, which uploads take.
     pub course: Option<Course>,
     /// Told when the stream has said its last word.
     pub last_word: Option<Arc<AtomicBool>>,

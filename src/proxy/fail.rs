@@ -16,7 +16,7 @@ use super::{hedge, pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
-use crate::upstream::seam::{CLIENT_GONE as GONE, DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
+use crate::upstream::seam::{DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
 use crate::upstream::{ConnectionId, framing};
 
 /// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
@@ -79,11 +79,8 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
 /// The attempt failed after it was connected; `untouched` if nothing of an answer went to the client.
 pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouched: bool, stale: bool) -> Box<Error> {
     hedge::settle(exchange);
-    let mut error = error;
-    if *error.etype() == ErrorType::Custom(GONE) {
-        error.as_down();
-    }
     note(exchange, &error);
+    let mut error = error;
     if is_unsent_rest(exchange, &error) {
         error.set_retry(false);
         return error;

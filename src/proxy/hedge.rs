@@ -148,7 +148,7 @@ impl Backup {
         let client = (&headers, http::Version::HTTP_11);
         let head = head::of_format((&admitted, Operation::Generate, attempt), client, ids);
         let mut head = Box::new(head.map_err(|_| "failed")?);
-        let mut course = send::course(&admitted, attempt);
+        let mut course = send::course(&admitted, attempt).ok_or("failed")?;
         tell_last_word(&mut course, &mut attempt.last_word);
         head.extensions_mut().insert(course);
         let body: Bytes = std::mem::take(&mut attempt.body);

@@ -32,7 +32,7 @@ use crate::observe::Attempt as Record;
 use crate::provider::Provider;
 use crate::provider::facts::Model;
 use crate::routing::{Failure, OnLoss};
-use crate::upstream::prefer_http1;
+use crate::upstream::await_upload;
 use crate::upstream::seam::{self, Course};
 
 /// Begins with the first attempt or goes on to the next, and gives its peer.
@@ -101,20 +101,22 @@ pub(super) async fn next_attempt(
 /// Makes everything ready for an attempt whose endpoint is known.
 fn set_out((session, trail): (&Session, &mut Trail), sending: &mut Sending, mut attempt: Attempt, peer: &mut HttpPeer) {
     let model = attempt.model.clone();
+    attempt.course = course(&sending.admitted, &attempt);
+    if let Some(course) = &mut attempt.course {
+        tell_last_word(course, &mut attempt.last_word);
+        late::allow(trail, &mut attempt);
+        seam::take(peer);
+    }
+    hedge::arm((session, trail), sending, &mut attempt, peer);
+    sending.attempt = Some(attempt);
     if let Task::Service(call) = &mut sending.admitted.task
         && let Some(upload) = &mut call.upload
     {
-        upload.begin(&model, session);
+        upload.begin(&model);
         if upload.is_coming() {
-            prefer_http1(peer);
+            await_upload(peer, upload.longest(&sending.admitted.snapshot.settings.server));
         }
     }
-    let course = attempt.course.insert(course(&sending.admitted, &attempt));
-    tell_last_word(course, &mut attempt.last_word);
-    late::allow(trail, &mut attempt);
-    seam::take(peer);
-    hedge::arm((session, trail), sending, &mut attempt, peer);
-    sending.attempt = Some(attempt);
     trail.overhead = trail.stopwatch.stop();
 }
 
@@ -182,20 +184,15 @@ fn begin(exchange: &mut Exchange) {
     };
 }
 
-/// What the attempt asks of the seam.
-pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Course {
+/// What the attempt asks of the seam; `None` for what takes the plain way.
+pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Option<Course> {
     let (timeouts, streams) = (&attempt.provider.timeouts, &attempt.provider.streams);
     let patient = Course::patient(attempt.format, timeouts.read);
     let operation = match &admitted.task {
         Task::Format(operation) => *operation,
         // An upload may still be coming, as fast as its client and its provider let it.
-        Task::Service(call) => {
-            let (body, stop) = match &call.upload {
-                Some(upload) => (None, upload.stop()),
-                None => (Some(attempt.body.clone()), None),
-            };
-            return Course { body, stop, ..patient };
-        }
+        Task::Service(call) if call.upload.is_some() => return None,
+        Task::Service(_) => return Some(Course { body: Some(attempt.body.clone()), ..patient }),
     };
     let whole = Course {
         entire: true,
@@ -210,7 +207,7 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Course {
     if admitted.stream.is_some() && operation == Operation::Generate {
         // An array that passes as it is is the stream.
         let events = !whole.passes || admitted.stream == Some(Framing::Events);
-        return Course {
+        return Some(Course {
             entire: events,
             streamed: events,
             first_byte: timeouts.first_byte,
@@ -218,9 +215,9 @@ pub(super) fn course(admitted: &Admitted, attempt: &Attempt) -> Course {
             hold: streams.hold,
             heartbeat: streams.heartbeat,
             ..whole
-        };
+        });
     }
-    whole
+    Some(whole)
 }
 
 /// An attempt that is ready to be made.

@@ -7,6 +7,7 @@
 use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -20,7 +21,7 @@ use super::form::Form;
 use super::refuse::Rejection;
 use crate::clock;
 use crate::config::Server;
-use crate::upstream::seam::{self, Stop};
+use crate::upstream::seam;
 
 /// Bytes after which nothing more is read ahead. A frame of HTTP/2 on top of them still fits into Pingora's buffer.
 const LOOK_AHEAD: usize = 48 * 1024;
@@ -61,8 +62,6 @@ pub struct Upload {
     pace: Option<Pace>,
     /// The body is a form, watched for the model.
     form: Option<Form>,
-    /// Ends the attempt.
-    stop: Option<Arc<Stop>>,
 }
 
 impl Upload {
@@ -222,9 +221,9 @@ impl Upload {
         !self.here
     }
 
-    /// What ends the attempt under way.
-    pub(super) fn stop(&self) -> Option<Arc<Stop>> {
-        self.stop.as_ref().map(Arc::clone)
+    /// The longest time that it may take to come.
+    pub(super) fn longest(&self, server: &Server) -> Duration {
+        Pace::longest(server, LENIENCE, self.length.unwrap_or(self.limit))
     }
 
     /// Its length, or what is here of one that is not announced.
@@ -249,9 +248,7 @@ impl Upload {
     }
 
     /// Another attempt begins, at a target that calls the model `model`.
-    pub(super) fn begin(&mut self, model: &str, session: &Session) {
-        let client = session.as_downstream().digest().and_then(|digest| digest.socket_digest.as_ref()).map(Arc::clone);
-        self.stop = Some(Arc::new(Stop::new(client)));
+    pub(super) fn begin(&mut self, model: &str) {
         self.again |= self.begun;
         (self.begun, self.taken, self.over, self.pace) = (false, 0, false, None);
         if let Some(form) = &mut self.form {
@@ -340,17 +337,6 @@ pub(super) fn pass(
     piece: &mut Option<Bytes>,
     end: bool,
 ) -> pingora::Result<()> {
-    let passed = pass_on(session, exchange, piece, end);
-    if let Err(error) = &passed
-        && let ErrorType::Custom(why) = error.etype()
-        && let Some(stop) = exchange.upload().and_then(|upload| upload.stop())
-    {
-        stop.say(why);
-    }
-    passed
-}
-
-fn pass_on(session: &Session, exchange: &mut Exchange, piece: &mut Option<Bytes>, end: bool) -> pingora::Result<()> {
     // The rest would come too late: who sends it is told so, and its line is in the log.
     seam::heed()?;
     let snapshot = exchange.sending().map(|sending| Arc::clone(&sending.admitted.snapshot));

@@ -45,7 +45,7 @@ pub use fleet::{Budgets, EndpointView, Fleet, Pools};
 pub use hold::Stage;
 pub use media::MediaType;
 pub use packed::{BADLY_PACKED, Packed};
-pub use peer::{keepalive, prefer_http1};
+pub use peer::{await_upload, keepalive};
 pub use pool::{Lease, Pool};
 pub use resolve::{Lookup, ResolveError};
 pub use select::random;

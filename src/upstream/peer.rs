@@ -22,6 +22,9 @@ const H2_STREAM_WINDOW: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW: u32 = 128 << 20;
 const _: () = assert!(H2_CONNECTION_WINDOW as usize > H2_STREAMS * H2_STREAM_WINDOW as usize);
 
+/// How much longer a provider may be silent for the sake of a request that takes long to come.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(3600);
+
 /// A peer without its address: what does not change between two attempts at an endpoint.
 pub(super) fn template(provider: &Provider, spec: &EndpointSpec) -> HttpPeer {
     HttpPeer {
@@ -58,10 +61,15 @@ pub(super) fn of_lot(peer: &mut HttpPeer, (endpoint, lot): (EndpointId, u64)) {
     }
 }
 
-/// Has `peer` asked by HTTP/1.1 where it can be, for an upload: over HTTP/2 most providers take 64 KiB a round trip.
-pub fn prefer_http1(peer: &mut HttpPeer) {
-    if peer.options.alpn.get_min_http_version() < 2 {
-        peer.options.set_http_version(1, 1);
+/// Makes `peer` bear a request that takes up to `longest` to come. Over HTTP/2 Pingora counts a provider's silence from the
+/// request's head on, over HTTP/1.1 from the last piece: so that is taken where it can be, and elsewhere the silence may be
+/// that much longer, but not for ever: there nobody else sees that a client of HTTP/2 has fallen silent.
+pub fn await_upload(peer: &mut HttpPeer, longest: Duration) {
+    let options = &mut peer.options;
+    if options.alpn.get_min_http_version() < 2 {
+        options.set_http_version(1, 1);
+    } else {
+        options.read_timeout = options.read_timeout.map(|timeout| timeout.saturating_add(longest.min(LONGEST_UPLOAD)));
     }
 }
 

@@ -1,10 +1,8 @@
 //! Bodies that stream through: forms with files, uploads of any size, and what breaks on the way.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::support::client::{Ask, Client, Response, Sent};
 use crate::support::client_h2::H2Client;
@@ -302,82 +300,6 @@ async fn who_sends_no_body_is_not_to_blame_for_silence() {
             }
             assert!(edge.metric("gateway_upstream_errors_total", &[]).await >= failed, "{http} {method} {path}");
         }
-    }
-}
-
-/// A provider over HTTP/2 that takes nothing of a request's body, or as much as its window holds, and answers nothing.
-async fn shut(takes: bool) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
-    let addr = listener.local_addr().expect("a bound listener has an address");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-                let mut kept = Vec::new();
-                while let Some(Ok((mut request, respond))) = connection.accept().await {
-                    kept.push(tokio::spawn(async move {
-                        while let Some(Ok(data)) = request.body_mut().data().await {
-                            if takes {
-                                let _ = request.body_mut().flow_control().release_capacity(data.len());
-                            }
-                        }
-                        std::future::pending::<()>().await;
-                        drop(respond);
-                    }));
-                }
-            });
-        }
-    });
-    addr
-}
-
-/// Whatever the length of a body, its provider has its own time from the last piece that it took.
-#[tokio::test]
-async fn a_provider_that_is_silent_behind_an_upload_or_takes_no_more_of_it_is_to_blame() {
-    for (takes, sizes) in [(true, [5_000, 100_000]), (false, [100_000, 3_000_000])] {
-        let url = format!("http://{}", shut(takes).await);
-        let more = "http: h2, timeouts: {read: 500ms, write: 500ms}, breaker: {failures: 100}";
-        let conf = Conf::with_clients(KEYS).provider_at("oa", "openai", &url, more).model("same", "oa/m");
-        let edge = Edge::start(&conf).await;
-        for size in sizes {
-            for sent in [Sent::Length, Sent::Chunked(4_000)] {
-                let asked = raw(noise(size)).sent(sent);
-                let response = within(PATIENCE, "an end", asked.send(edge.addr)).await;
-                let said = (response.status, code(&response));
-                assert_eq!(said, (504, "upstream_timeout".to_owned()), "takes: {takes}, {size} {sent:?}");
-            }
-        }
-    }
-}
-
-/// As far as TCP tells: of a client whose last bytes find no room either, nothing more comes.
-#[tokio::test]
-async fn a_client_that_leaves_an_upload_that_its_provider_does_not_take_is_seen() {
-    let (deaf, shut) = (Provider::deaf(None).await, shut(false).await);
-    for (url, http, resets, most) in
-        [(deaf, "h1", true, usize::MAX), (shut, "h2", true, usize::MAX), (shut, "h2", false, 200_000)]
-    {
-        let more = format!("http: {http}, timeouts: {{read: 10m, write: 10m}}");
-        let conf = Conf::with_clients(KEYS).provider_at("oa", "openai", &format!("http://{url}"), &more);
-        let edge = Edge::start(&conf.model("same", "oa/m")).await;
-        let mut client = Client::connect(edge.addr).await;
-        let head = "POST /raw/oa/v1/x HTTP/1.1\r\nhost: e\r\nx-api-key: key-of-all\r\ncontent-length: 90000000\r\n\r\n";
-        client.raw(head.as_bytes()).await.expect("it is taken");
-        let (piece, mut sent) = (noise(100_000), 0);
-        // Until nobody takes any more of it.
-        while sent < most && tokio::time::timeout(Duration::from_millis(500), client.raw(&piece)).await.is_ok() {
-            sent += piece.len();
-        }
-        edge.metric_becomes("gateway_requests_in_flight", &[], 1.0).await;
-        if resets {
-            client.reset();
-        } else {
-            drop(client);
-        }
-        edge.metric_becomes("gateway_requests_in_flight", &[], 0.0).await;
-        let left = |line: &str| line.contains("\"aborted_by\":\"client\"");
-        edge.log_line("the client's leaving", left).await;
-        assert!(edge.metric("gateway_upstream_errors_total", &[]).await < 0.5, "{http}");
     }
 }
 

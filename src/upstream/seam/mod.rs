@@ -9,9 +9,9 @@
 //!                                  │ Course: deadlines, hold, heartbeat (in the request head's extensions)
 //! ```
 //!
-//! A peer takes the seam when [`take`] has marked it, and all do; every filter runs as without it. Pingora knows the mark as a
+//! A peer takes the seam when [`take`] has marked it; every filter runs as on the plain way. Pingora knows the mark as a
 //! protocol of ours (`ALPN::Custom`), which is never offered to a provider: the connector connects with the versions that
-//! were configured. The seam's connections are pooled apart from those that bypass it, such as those of checks.
+//! were configured. The seam's connections are pooled apart from those of the plain way.
 
 mod connector;
 mod early;
@@ -22,7 +22,6 @@ mod join;
 mod race;
 mod reading;
 mod session;
-mod stop;
 mod unheard;
 mod writer;
 
@@ -46,9 +45,8 @@ pub use connector::Seam;
 pub use early::Late;
 pub use hold::{ENTIRE_MOST, ERROR_MOST, holds};
 pub use race::{Backup, Fate, Hedge, Second};
-pub use stop::{CLIENT_GONE, Stop};
 
-/// Keeps the seam's connections apart from those that bypass it.
+/// Keeps the seam's connections apart from those that the plain way would take and bypass the seam with.
 const GROUP: u64 = 0x7365_616d;
 
 /// The error of a stream that failed before its first content; its cause is a [`Told`].
@@ -128,8 +126,6 @@ pub struct Course {
     pub hedge: Option<Hedge>,
     /// The request's body, where all of it is here: it need not come through Pingora's loop.
     pub body: Option<Bytes>,
-    /// Ends a request whose body comes through there.
-    pub stop: Option<Arc<Stop>>,
 }
 
 /// When a head of ours stands in for the provider's.
@@ -168,7 +164,6 @@ impl Course {
             last_word: None,
             hedge: None,
             body: None,
-            stop: None,
         }
     }
 }

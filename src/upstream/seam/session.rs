@@ -139,7 +139,7 @@ impl SeamSession {
     ///
     /// It cannot be written, and nothing was said.
     pub(super) async fn send(&mut self, head: Box<RequestHeader>, body: Bytes) -> Result<()> {
-        self.write_head(head, false).await?;
+        self.write_head(head).await?;
         self.course.body = None;
         // If it cannot be written, reading says why.
         let mut body = Some(body);
@@ -149,11 +149,11 @@ impl SeamSession {
         Ok(())
     }
 
-    async fn write_head(&mut self, mut head: Box<RequestHeader>, end: bool) -> Result<()> {
+    async fn write_head(&mut self, mut head: Box<RequestHeader>) -> Result<()> {
         if let Some(course) = head.extensions_mut().remove::<Course>() {
             self.course = course;
         }
-        self.suit(&mut head, end)?;
+        self.suit(&mut head)?;
         self.inner.set_read_timeout(None);
         let body_is_here = self.course.body.is_some();
         if body_is_here {
@@ -318,16 +318,6 @@ impl SeamSession {
     /// Reads for at most `wait`, and before and beside that writes what comes of the request's body; `None` when the time
     /// is over. Pingora's own reading bears to be dropped and begun again: its loop does the same.
     pub(super) async fn with_body(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
-        let stop = self.course.stop.as_ref().filter(|_| self.parts.is_some()).map(Arc::clone);
-        let Some(stop) = stop else { return self.with_parts(wait, what).await };
-        tokio::select! {
-            biased;
-            done = self.with_parts(wait, what) => done,
-            stopped = stop.said() => Err(stopped),
-        }
-    }
-
-    async fn with_parts(&mut self, wait: Duration, what: What) -> Result<Option<Option<Bytes>>> {
         let mut wait = wait;
         loop {
             let part = match &mut self.parts {
@@ -378,15 +368,12 @@ impl SeamSession {
     }
 
     /// What Pingora's loop does to a head for HTTP/1.1 and for HTTP/2, and not for other protocols.
-    fn suit(&self, head: &mut RequestHeader, end: bool) -> Result<()> {
+    fn suit(&self, head: &mut RequestHeader) -> Result<()> {
         for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE] {
             head.remove_header(&name);
         }
         if !matches!(self.inner, HttpSession::H2(_)) {
             head.set_version(Version::HTTP_11);
-            if !end && !head.headers.contains_key(header::CONTENT_LENGTH) {
-                head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-            }
             return Ok(());
         }
         head.set_version(Version::HTTP_2);
@@ -416,7 +403,7 @@ fn too_long() -> Box<Error> {
 #[async_trait]
 impl client::Session for Box<SeamSession> {
     async fn write_request_header(&mut self, head: Box<RequestHeader>, end: bool) -> Result<()> {
-        self.write_head(head, end).await?;
+        self.write_head(head).await?;
         let held = self.course.body.take();
         if end {
             self.writer = Some(Writer::Idle);
@@ -552,7 +539,6 @@ impl client::Session for Box<SeamSession> {
             return Ok(false);
         }
         if self.over {
-            self.parts = None;
             return Ok(true);
         }
         if self.packed.as_ref().is_some_and(|packed| packed.has_more()) {
@@ -568,10 +554,6 @@ impl client::Session for Box<SeamSession> {
         }
         self.failed |= ended.is_err();
         self.over = matches!(ended, Ok(true));
-        if self.over {
-            // Nobody writes what still comes: the loop must not wait for that.
-            self.parts = None;
-        }
         match ended {
             // What was just read is still to be heard.
             Err(error) if self.kind.stream => {
