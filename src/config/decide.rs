@@ -238,14 +238,14 @@ impl Settings {
         self.lead_by(routing::first(&self.rules, ask), ask)
     }
 
-    /// Where an operation beside answers goes that providers which are `wanted` serve. Only a rule that names the models that
-    /// it diverts is for it, and leads to such a provider: any other has answers in mind.
+    /// Where an operation beside answers goes that providers which are `wanted` serve. Only a [rule of names](routing::When::is_of_names)
+    /// that leads to one of them is for it: any other has answers in mind.
     #[must_use]
     pub fn lead_to(&self, ask: &Ask<'_>, wanted: impl Fn(&Provider) -> bool) -> Option<Lead> {
         let is_wanted = |target: &routing::Target| self.providers.get(&target.provider).is_some_and(|to| wanted(to));
         let leads = |rule: &&Rule| {
             let route = self.models.resolve(&rule.model);
-            rule.when.model.is_some() && route.is_some_and(|route| route.targets.iter().any(is_wanted))
+            rule.when.is_of_names() && route.is_some_and(|route| route.targets.iter().any(is_wanted))
         };
         self.lead_by(routing::first(self.rules.iter().filter(leads), ask), ask)
     }

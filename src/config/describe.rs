@@ -39,8 +39,8 @@ Beside answers of models, these are passed through byte for byte, each to a prov
   goes that names no model; the name is checked, and exchanged where it can be, when it comes.
 * What names no model goes to the provider that the header `x-tidegate-provider` names, else the one that this process saw to
   have what the path asks for by its id, for the same client, else the one that `operations` names, else the only one that
-  can serve it. A POST or PATCH of this kind, as by a raw path, is sent again only after 429 or where no connection could be made:
-  what was begun may have been made. A client may call a provider so if its `providers`
+  can serve it. A POST or PATCH of this kind, as by a raw path, is sent again only after 429, where no connection could be made, or where a kept
+  one ended as soon as it was used: what was begun may have been made. A client may call a provider so if its `providers`
   list it or, without that list, if it may ask for every model.
 * A path with `v1beta` is served under `v1` too, where the client shows by its key's header or parameter that it speaks so. Keys and
   tokens in the query go to no provider.

@@ -231,11 +231,6 @@ impl<'a> Text<'a> {
         self.scalar.quote(part)
     }
 
-    /// The text where a report may show it as it is.
-    pub(super) fn open(&self) -> Option<&'a str> {
-        (self.scalar.written.is_none() && !self.scalar.secret).then_some(self.value)
-    }
-
     /// The text for a report.
     pub(super) fn shown(&self) -> String {
         self.scalar.shown()

@@ -122,7 +122,7 @@ pub(super) static ROOT: Section = Section {
             "rules",
             "list of rules",
             Otherwise("none"),
-            "Which requests are served by another model than they ask for; the first rule that is for a request counts. The client sees the name that it asked for, and needs the right to that one. Operations beside answers that name a model (embeddings, images, sound) go by the rules that say `when.model` and whose own model is at a provider that serves them.",
+            "Which requests are served by another model than they ask for; the first rule that is for a request counts. The client sees the name that it asked for, and needs the right to that one. Operations beside answers that name a model (embeddings, images, sound) go by the rules that say `when.model`, look at nothing but names and headers, and lead to a provider that serves them.",
         ),
         field(
             "auth",
@@ -154,7 +154,7 @@ pub(super) static SERVER: Section = Section {
             "body_buffer_total",
             "size, 1KiB to 64GiB",
             Default("256MiB"),
-            "Bytes of request bodies that all requests together may hold; beyond it new ones are refused with 503.",
+            "Bytes of request bodies that all requests together may hold; beyond it new ones are refused with 503. Where there is a limit of memory (`limits.memory`) they hold no more than what is free below it allows, each byte counted two and a half times; a body that is alone may always come.",
         ),
         field(
             "upload_limit",

@@ -71,7 +71,8 @@ impl Reservation {
 
     /// Whether the share could grow to `bytes` now.
     pub fn could_grow_to(&self, bytes: usize) -> bool {
-        self.budget.used().saturating_add(bytes.saturating_sub(self.held)) <= self.most()
+        let used = self.budget.used();
+        used.saturating_add(bytes.saturating_sub(self.held)) <= self.most(used)
     }
 
     /// Grows the share to `bytes`; false if the budget does not allow it.
@@ -81,7 +82,7 @@ impl Reservation {
             return true;
         }
         let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.most() {
+        if before.saturating_add(more) > self.most(before) {
             self.budget.used.fetch_sub(more, Ordering::Relaxed);
             return false;
         }
@@ -89,8 +90,9 @@ impl Reservation {
         true
     }
 
-    fn most(&self) -> usize {
-        self.limit.min(self.budget.room.load(Ordering::Relaxed))
+    /// Bytes that all may hold, of which `used` are; a body that is alone has the room that the config gives it.
+    fn most(&self, used: usize) -> usize {
+        if used == self.held { self.limit } else { self.limit.min(self.budget.room.load(Ordering::Relaxed)) }
     }
 }
 
@@ -362,10 +364,13 @@ mod tests {
         let budget = Arc::new(Budget::default());
         let mut one = Reservation::new(Arc::clone(&budget), 100);
         let mut two = Reservation::new(Arc::clone(&budget), 100);
-        budget.measured(Some(125));
-        assert!(!one.could_grow_to(51) && !one.grow_to(51), "each byte may take two and a half");
+        budget.measured(Some(100));
+        assert!(one.could_grow_to(60) && one.grow_to(50) && one.grow_to(60), "one that is alone");
+        assert!(!two.could_grow_to(1) && !two.grow_to(1));
+        budget.measured(Some(75));
+        assert!(!two.could_grow_to(31) && !two.grow_to(31) && two.grow_to(30), "each byte may take two and a half");
+        two.release();
         budget.measured(None);
-        assert!(one.grow_to(60));
         assert!(!two.grow_to(50));
         assert!(two.grow_to(40));
         assert_eq!(budget.used(), 100);

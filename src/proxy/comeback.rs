@@ -94,7 +94,7 @@ impl Ticket {
         }
         if !keys.is_empty() {
             let caller = admit::authenticate(edge, keys, exchange, snapshot)?;
-            return if **caller.name() == *self.client { Ok(caller) } else { Err(no_ticket(edge)) };
+            return if **caller.name() == *self.client { Ok(caller) } else { Err(not_yours()) };
         }
         let caller = snapshot.settings.clients.named(&self.client).filter(|caller| **caller.name() == *self.client);
         edge.observer.auth(caller.is_some(), caller.as_ref().map_or(AuthFailure::Unknown.label(), |_| "ok"));
@@ -186,6 +186,10 @@ fn bound(path: &str, upload: &str) -> String {
 /// Whoever has no ticket is not told whether there is such an upload.
 fn no_ticket(edge: &Edge) -> Rejection {
     edge.observer.auth(false, AuthFailure::Unknown.label());
+    not_yours()
+}
+
+fn not_yours() -> Rejection {
     let message = "This is no upload of yours: go on at the address in `x-goog-upload-url`, as it was given.";
     Rejection::new(Fault::new(FaultKind::Permission, message).with_code("upload_not_yours")).closing()
 }

@@ -20,7 +20,7 @@ use super::body::{BodyError, Reservation};
 use super::exchange::{Admitted, Call, Exchange};
 use super::names;
 use super::refuse::Rejection;
-use super::services::{self, Body, Head};
+use super::services::{self, Head};
 use super::upload::{Refused, Upload};
 use crate::provider::services::Service;
 use crate::routing::Route;
@@ -68,8 +68,6 @@ struct Late {
     granted: bool,
     /// The form's length is announced: no name can be exchanged for one of another length.
     announced: bool,
-    /// What is known of its length.
-    bytes: usize,
 }
 
 /// Takes in a request whose body is a form.
@@ -100,7 +98,7 @@ pub(super) async fn take_in(
     let whole = upload.look_ahead(session, server, &mut room, look).await?;
     let (model, route) = match named {
         Some(model) => {
-            let (name, route) = head.named(service, &model, Body { bytes: upload.known_length(), stream: false })?;
+            let (name, route) = head.named(service, &model)?;
             (exchange.trail.model, exchange.trail.route) = (Some(model.clone()), Some(name));
             (Model::Known(model), route)
         }
@@ -113,16 +111,7 @@ pub(super) async fn take_in(
             let (route, granted) = passing?;
             let provider = route.targets.first().map(|target| target.provider.to_string());
             let head = Head { wish: provider, ..head.clone() };
-            (
-                Model::Late(Late {
-                    head,
-                    service,
-                    granted,
-                    announced: upload.announced(),
-                    bytes: upload.known_length(),
-                }),
-                route,
-            )
+            (Model::Late(Late { head, service, granted, announced: upload.announced() }), route)
         }
     };
     upload.watch(Form { scan: untouched.clone(), untouched, model, target: String::new(), found: None });
@@ -148,7 +137,7 @@ async fn hold(
     let model = model_in(&untouched, &body)?;
     let route = match &model {
         Some(model) => {
-            let (name, route) = head.named(service, model, Body { bytes: body.len(), stream: false })?;
+            let (name, route) = head.named(service, model)?;
             (exchange.trail.model, exchange.trail.route) = (Some(model.clone()), Some(name));
             route
         }
@@ -247,7 +236,7 @@ impl Form {
 impl Late {
     /// The name to send in place of `named`.
     fn judge(&self, named: &str, found: &mut Option<(String, Arc<str>)>) -> Result<Option<String>, Rejection> {
-        let (name, route) = self.head.named(self.service, named, Body { bytes: self.bytes, stream: false })?;
+        let (name, route) = self.head.named(self.service, named)?;
         let Some(target) = route.targets.first() else { return Ok(None) };
         if self.announced && target.model.len() != named.len() {
             return Err(not_first(format!(

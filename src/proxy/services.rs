@@ -62,15 +62,6 @@ pub(super) struct Head {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// What is known of the body of a request that names a model.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Body {
-    /// Its length, or as much of it as is known.
-    pub(super) bytes: usize,
-    /// It asks for a stream.
-    pub(super) stream: bool,
-}
-
 /// Takes a request in.
 ///
 /// # Errors
@@ -140,7 +131,7 @@ async fn held(
     exchange.trail.model = model.map(str::to_owned);
     let route = match model.filter(|model| !model.is_empty()) {
         Some(model) => {
-            let (name, route) = head.named(service, model, Body { bytes: body.len(), stream: envelope.stream })?;
+            let (name, route) = head.named(service, model)?;
             exchange.trail.route = Some(name);
             route
         }
@@ -231,31 +222,25 @@ pub(super) fn admitted(session: &Session, head: Head, (format, route, call): (Fo
 impl Head {
     /// Where a request for `model` goes, with the configured name that it met: those of the model's targets that serve
     /// the operation and, if the client names a provider, are of it.
-    pub(super) fn named(
-        &self,
-        service: &Service,
-        model: &str,
-        body: Body,
-    ) -> Result<(Arc<str>, Arc<Route>), Rejection> {
+    pub(super) fn named(&self, service: &Service, model: &str) -> Result<(Arc<str>, Arc<Route>), Rejection> {
         let settings = &self.snapshot.settings;
         let ask = Ask {
             model,
             client: self.caller.name(),
             header: &|name| self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()),
-            bytes: body.bytes,
-            stream: body.stream,
+            bytes: 0,
+            stream: false,
             needs: &Needs::default,
         };
-        let serves = |provider: &Provider| service.is_served_by(provider);
-        let lead = Some(model).filter(|model| is_name(model)).and_then(|_| settings.lead_to(&ask, serves));
+        let wanted = |provider: &Provider| {
+            service.is_served_by(provider) && self.wish.as_ref().is_none_or(|wish| **wish == *provider.name)
+        };
+        let lead = Some(model).filter(|model| is_name(model)).and_then(|_| settings.lead_to(&ask, wanted));
         let Lead { rule: _, route } = lead.ok_or_else(|| unknown_model(model))?;
         if !self.caller.may_use(model) {
             return Err(forbidden_model(model));
         }
         let name = Arc::clone(&route.name);
-        let wanted = |provider: &Provider| {
-            service.is_served_by(provider) && self.wish.as_ref().is_none_or(|wish| **wish == *provider.name)
-        };
         let narrowed = settings.narrowed(route, wanted);
         Ok((name, narrowed.ok_or_else(|| no_target(service, model, self.wish.as_deref()))?))
     }

@@ -226,11 +226,6 @@ impl Upload {
         Pace::longest(server, LENIENCE, self.length.unwrap_or(self.limit))
     }
 
-    /// Its length, or what is here of one that is not announced.
-    pub(super) fn known_length(&self) -> usize {
-        self.length.unwrap_or(self.ahead.len())
-    }
-
     /// Whether its length is announced.
     pub(super) fn announced(&self) -> bool {
         self.length.is_some()

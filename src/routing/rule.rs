@@ -73,6 +73,18 @@ pub fn first<'r>(rules: impl IntoIterator<Item = &'r Rule>, ask: &Ask<'_>) -> Op
 }
 
 impl When {
+    /// Whether it names the models that it is for, and looks at who asks beside that alone: not at how much is asked for.
+    #[must_use]
+    pub fn is_of_names(&self) -> bool {
+        let names = Self {
+            model: self.model.clone(),
+            client: self.client.clone(),
+            headers: self.headers.clone(),
+            ..Self::default()
+        };
+        self.model.is_some() && *self == names
+    }
+
     fn head_holds(&self, ask: &Ask<'_>) -> bool {
         let matches = |glob: &Option<Glob>, text: &str| glob.as_ref().is_none_or(|glob| glob.matches(text));
         matches(&self.model, ask.model)

@@ -14,9 +14,9 @@ use crate::provider::address::is_forbidden;
 
 /// How long a request waits for the addresses that it needs.
 const REQUEST_WAITS: Duration = Duration::from_secs(5);
-/// How long one lookup may take. The system asks each of up to three name servers twice, for five seconds each: where the
-/// first is silent, an answer takes longer than any request waits, and is of use to those that follow.
-pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long one lookup may take. The system gives each name server five seconds: where the first or the second is silent, an
+/// answer takes longer than any request waits, and is of use to those that follow.
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(12);
 /// Age at which addresses are looked up again.
 pub(super) const REFRESH_MS: u64 = 30_000;
 /// For how long a failed lookup answers the requests that follow, so that they do not queue for the next one.

@@ -584,13 +584,17 @@ async fn short_of_memory_new_requests_are_refused_and_what_runs_goes_on() {
 /// A burst of large bodies is quicker than any measurement, and each may stand in memory twice.
 #[tokio::test]
 async fn bodies_have_the_room_that_is_free_below_the_limit_of_memory() {
-    let provider = Provider::always(Wire::Chat.reply(false)).await;
-    let edge = Edge::start(&limited(&provider, "").server("limits: {memory: 64MiB}")).await;
-    edge.metric_becomes("gateway_memory_limit_bytes", &[], f64::from(64 << 20)).await;
+    let gates = gates(1);
+    let provider = held(&gates).await;
+    let edge = Edge::start(&limited(&provider, "").server("limits: {memory: 96MiB}")).await;
+    edge.metric_becomes("gateway_memory_limit_bytes", &[], f64::from(96 << 20)).await;
     let ask =
         |size| Wire::Chat.ask_with(json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(size)}]}));
+    let mut alone = ask(20 << 20).open(edge.addr).await;
+    provider.request(0).await;
     check_refusals(&[ask(28 << 20).send(edge.addr).await], 503, "overloaded");
-    assert_eq!(ask(1 << 20).send(edge.addr).await.status, 200);
+    gates[0].open();
+    assert_eq!(alone.response().await.status, 200, "a body that is alone has the room that it may have");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::super::clients::{Caller, Clients, Grant, KeyHash, hash};
 use super::super::fields::{Fields, Text, scalar_of};
 use super::super::problem::{Place, Problems, suggest};
 use super::super::schema;
-use super::super::tree::{Node, Value};
+use super::super::tree::Node;
 use super::limits;
 use super::providers::Providers;
 
@@ -44,18 +44,6 @@ pub(super) fn clients(root: &Fields<'_>, providers: &Providers) -> Clients {
     let mut reader = Reader { providers, names: HashSet::new(), keys: HashSet::new() };
     let read: Vec<_> = items.iter().filter_map(|item| reader.client(item, root)).collect();
     if keys { Clients::with_keys(read) } else { Clients::open() }
-}
-
-/// The names of all clients; `None` where there are none, and where one of them cannot be read.
-pub(super) fn names<'a>(root: &Fields<'a>) -> Option<Vec<Text<'a>>> {
-    // What is faulty is noted where the clients are read.
-    let silent = Problems::default();
-    let name = |item: &'a Node| match &item.value {
-        Value::Map(entries) => Text::of(&entries.iter().find(|entry| entry.key == "name")?.node, &silent),
-        Value::Scalar(_) | Value::List(_) => None,
-    };
-    let names: Option<Vec<_>> = root.list("clients")?.iter().map(name).collect();
-    names.filter(|names| !names.is_empty())
 }
 
 /// What was seen so far: a name or key stands once.

@@ -55,7 +55,7 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
         access_log: server::access_log(&fields, files.folder),
         metrics: server::metrics(&fields),
         facts,
-        rules: rules::rules(&fields, &models, clients::names(&fields).as_deref()),
+        rules: rules::rules(&fields, &models),
         models,
         model_limits,
         operations: operations::operations(&fields, &providers),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::routing::{Glob, Models, Rule, When};
 
-use super::super::fields::{Fields, Text, scalar_of};
+use super::super::fields::{Fields, scalar_of};
 use super::super::problem::{Problems, suggest};
 use super::super::schema;
 use super::super::tree::Node;
@@ -13,25 +13,19 @@ use super::super::tree::Node;
 /// Bytes that a rule may draw a line at: as many as a body can have.
 const MOST_BYTES: usize = 1 << 40;
 
-/// `clients` are the names of all clients, where they are known.
-pub(super) fn rules(root: &Fields<'_>, models: &Models, clients: Option<&[Text<'_>]>) -> Vec<Rule> {
+pub(super) fn rules(root: &Fields<'_>, models: &Models) -> Vec<Rule> {
     let mut names = HashSet::new();
     let items = root.list("rules").unwrap_or_default();
-    let rules = items.iter().filter_map(|item| rule(item, (models, clients), &mut names, root.problems()));
+    let rules = items.iter().filter_map(|item| rule(item, models, &mut names, root.problems()));
     rules.collect()
 }
 
-fn rule(
-    item: &Node,
-    (models, clients): (&Models, Option<&[Text<'_>]>),
-    names: &mut HashSet<String>,
-    problems: &Problems,
-) -> Option<Rule> {
+fn rule(item: &Node, models: &Models, names: &mut HashSet<String>, problems: &Problems) -> Option<Rule> {
     let fields = Fields::open(&schema::RULE, item, &item.place, problems);
     fields.required("when");
     let written = fields.section_or_empty("when", &schema::WHEN);
     let when = when(&written);
-    can_hold(&written, &when, clients);
+    can_hold(&written, &when);
     if let (true, Some(entry)) = (when == When::default(), fields.entry("when")) {
         problems.add(&entry.place, "this rule is for every request", "say which requests it is for");
     }
@@ -64,7 +58,7 @@ fn when(fields: &Fields<'_>) -> When {
 }
 
 /// Notes what no request can be.
-fn can_hold(fields: &Fields<'_>, when: &When, clients: Option<&[Text<'_>]>) {
+fn can_hold(fields: &Fields<'_>, when: &When) {
     if let (Some(over), Some(under), Some(entry)) = (when.body_over, when.body_under, fields.entry("body_under"))
         && over >= under
     {
@@ -74,12 +68,6 @@ fn can_hold(fields: &Fields<'_>, when: &When, clients: Option<&[Text<'_>]>) {
             message,
             "write a `body_under` that is larger than `body_over`, or one of them",
         );
-    }
-    if let (Some(client), Some(clients), Some(text)) = (&when.client, clients, fields.text("client"))
-        && !clients.iter().any(|name| client.matches(name.value))
-    {
-        let hint = suggest(text.value, clients.iter().filter_map(Text::open));
-        fields.problems().add(text.place, format!("no client is named {}", text.shown()), hint);
     }
 }
 

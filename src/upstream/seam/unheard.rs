@@ -100,7 +100,7 @@ impl SeamSession {
         match error.etype() {
             ErrorType::H2Downgrade | ErrorType::InvalidH2 => self.downgraded = true,
             // What befell this connection befell those that were made before, too.
-            ErrorType::ReadTimedout | ErrorType::WriteTimedout if !session.conn.is_shutting_down() => {
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
                 session.conn.mark_shutdown();
                 self.roads().leave((self.key, self.times));
             }
