@@ -282,7 +282,9 @@ impl ProxyHttp for Edge {
         exchange: &mut Box<Exchange>,
         client_reused: bool,
     ) -> Box<Error> {
-        let stale = client_reused && matches!(error.retry, RetryType::ReusedOnly);
+        // Pingora means what was read alone; a body that cannot be written has not reached anybody either.
+        let unsent = matches!(error.retry, RetryType::ReusedOnly) || *error.etype() == ErrorType::WriteError;
+        let stale = client_reused && unsent;
         let untouched = pieces::answered(session).is_none() && *error.esource() != ErrorSource::Downstream;
         fail::while_proxying(exchange, error.more_context(format!("peer {}", peer._address)), untouched, stale)
     }
