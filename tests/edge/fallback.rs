@@ -379,10 +379,15 @@ async fn the_end_of_one_connection_is_one_failure_however_many_it_carried() {
     let conf = Conf::open().provider_at("up", "openai", &provider.url(), more);
     let edge = Edge::start(&conf.model("m", "{targets: [up/model-1], retries: {rounds: 0}}")).await;
     assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200);
+    // The client has its answer before the connection is there for others.
+    edge.metric_becomes("gateway_requests_in_flight", &[], 0.0).await;
     let addr = edge.addr;
-    let asked: Vec<_> =
-        (0..12).map(|_| tokio::spawn(async move { Wire::Chat.ask("m", false).send(addr).await.status })).collect();
-    provider.request(12).await;
+    let mut asked = Vec::new();
+    for number in 1..=12 {
+        asked.push(tokio::spawn(async move { Wire::Chat.ask("m", false).send(addr).await.status }));
+        // Who takes an idle connection holds it for a moment, and who comes in that moment makes another.
+        provider.request(number).await;
+    }
     // Longer than what a connection that had died takes to show it.
     tokio::time::sleep(Duration::from_millis(400)).await;
     gate.open();
