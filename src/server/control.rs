@@ -82,7 +82,12 @@ impl Control {
         let (fleet, draining, budget) = (Arc::clone(&self.fleet), Arc::clone(&self.draining), Arc::clone(&edge.budget));
         let (gate, memory) = (Arc::clone(&self.gate), Arc::clone(&edge.memory));
         self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
-            for endpoint in fleet.view().iter().filter(|endpoint| endpoint.configured) {
+            for endpoint in &fleet.view() {
+                if !endpoint.configured {
+                    // Requests alone keep it alive.
+                    scrape.lasting(&endpoint.label);
+                    continue;
+                }
                 let in_flight = u64::from(endpoint.in_flight);
                 scrape.upstream(&endpoint.provider, &endpoint.label, endpoint.healthy, in_flight);
                 let state = match endpoint.stage {

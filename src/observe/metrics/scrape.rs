@@ -12,6 +12,8 @@ use super::{KeyLabel, key_label};
 pub struct Scrape {
     keys: KeyLabel,
     samples: BTreeMap<Metric, BTreeMap<Vec<String>, f64>>,
+    /// Endpoints that left the config and serve requests of before.
+    lasting: HashSet<String>,
 }
 
 impl Scrape {
@@ -46,10 +48,16 @@ impl Scrape {
         self.set(Metric::UpstreamInFlight, &[upstream, provider], count(in_flight));
     }
 
-    /// The endpoints of the config in use.
+    /// The endpoints of the config in use, and those that last.
     pub(super) fn upstreams(&self) -> HashSet<&str> {
         let healthy = self.samples.get(&Metric::UpstreamHealthy);
-        healthy.into_iter().flat_map(BTreeMap::keys).filter_map(|labels| labels.first()).map(String::as_str).collect()
+        let configured = healthy.into_iter().flat_map(BTreeMap::keys).filter_map(|labels| labels.first());
+        configured.chain(&self.lasting).map(String::as_str).collect()
+    }
+
+    /// An endpoint that left the config serves requests of before: what is counted of it stays.
+    pub fn lasting(&mut self, upstream: &str) {
+        self.lasting.insert(upstream.to_owned());
     }
 
     /// The circuits of one endpoint: its own, and how many models are left alone.

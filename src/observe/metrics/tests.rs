@@ -357,7 +357,7 @@ fn series_of_endpoints_that_left_the_config_go_after_a_while() {
     let asked = Arc::clone(&in_use);
     metrics.on_scrape(Box::new(move |scrape| {
         scrape.upstream("claude", &asked.lock().unwrap(), true, 0);
-        scrape.upstream("claude", "always:443", true, 0);
+        scrape.lasting("always:443");
     }));
     let (began, mut last) = (clock::now(), String::new());
     for turn in 0..40_u32 {
