@@ -96,7 +96,7 @@ pub(super) struct Resolver {
 struct Answer {
     addresses: Vec<SocketAddr>,
     current: usize,
-    /// When it was looked up last, whatever came of it.
+    /// When the last lookup ended, whatever came of it.
     at: Option<u64>,
     error: Option<ResolveError>,
 }
@@ -133,7 +133,7 @@ impl Resolver {
             let _alone = self.looking.lock().await;
             // Another may have found it, or failed to, in the meantime.
             if self.current().is_none() && !self.literal && self.recent_error(now()).is_none() {
-                self.look_up(now()).await;
+                self.look_up(&now).await;
             }
         };
         let timed_out = tokio::time::timeout(REQUEST_WAITS, search).await.is_err();
@@ -154,7 +154,7 @@ impl Resolver {
     }
 
     /// Looks the name up again.
-    pub(super) async fn refresh(&self, now: u64) {
+    pub(super) async fn refresh(&self, now: impl Fn() -> u64 + Send + Sync) {
         if self.literal {
             return;
         }
@@ -185,13 +185,15 @@ impl Resolver {
         ([from, before].concat(), answer.error.clone())
     }
 
-    async fn look_up(&self, now: u64) {
+    async fn look_up(&self, now: impl Fn() -> u64) {
         let found = match tokio::time::timeout(LOOKUP_TIMEOUT, self.lookup.lookup(&self.host, self.port)).await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(error)) => Err(ResolveError::Failed { host: self.host.clone(), reason: error.to_string() }),
             Err(_) => Err(ResolveError::TimedOut { host: self.host.clone(), after: LOOKUP_TIMEOUT }),
         };
         let before = self.answer.load_full();
+        // Now, not when it was asked: a failure that took long would be no recent one to those who waited for it.
+        let now = now();
         self.answer.rcu(|answer| answer.renewed(&self.host, found.clone(), now));
         let after = self.answer.load();
         if after.error != before.error
@@ -301,15 +303,15 @@ mod tests {
     #[tokio::test]
     async fn a_refresh_keeps_what_is_in_use_and_a_failed_one_keeps_all() {
         let (resolver, _) = resolver(&["10.0.0.1 10.0.0.2", "10.0.0.3 10.0.0.2 10.0.0.1", "", "10.0.0.4"]);
-        resolver.refresh(1).await;
+        resolver.refresh(|| 1).await;
         assert_eq!(text(&resolver), "10.0.0.1 10.0.0.2");
         assert_eq!(resolver.refresh_due(), Some(1 + REFRESH_MS));
-        resolver.refresh(2).await;
+        resolver.refresh(|| 2).await;
         assert_eq!(text(&resolver), "10.0.0.1 10.0.0.3 10.0.0.2");
-        resolver.refresh(3).await;
+        resolver.refresh(|| 3).await;
         assert_eq!(text(&resolver), "10.0.0.1 10.0.0.3 10.0.0.2");
         assert!(resolver.view().1.is_some());
-        resolver.refresh(4).await;
+        resolver.refresh(|| 4).await;
         assert_eq!((text(&resolver).as_str(), resolver.view().1), ("10.0.0.4", None));
     }
 
@@ -330,7 +332,7 @@ mod tests {
             let script = Arc::new(Scripted { answers: vec![""], asked: AtomicUsize::new(0) });
             let resolver = Resolver::new(host, 80, Arc::clone(&script) as Arc<dyn Lookup>);
             assert_eq!(resolver.address(|| 1).await.unwrap().ip().to_string(), host);
-            resolver.refresh(1).await;
+            resolver.refresh(|| 1).await;
             assert_eq!((resolver.refresh_due(), script.asked.load(Ordering::SeqCst)), (None, 0));
         }
     }
@@ -394,7 +396,7 @@ mod tests {
             }
         }
         let resolver = Resolver::new("model.example", 80, Arc::new(Slow));
-        let (asked, ()) = tokio::join!(resolver.address(|| 1), resolver.refresh(1));
+        let (asked, ()) = tokio::join!(resolver.address(|| 1), resolver.refresh(|| 1));
         assert!(matches!(asked, Err(ResolveError::TimedOut { .. })));
         assert_eq!(resolver.address(|| 2).await, Ok(addresses("10.0.0.1", 80)[0]));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::endpoint::{Care, State};
@@ -102,25 +102,39 @@ async fn round(state: &State, tools: &Tools, checks: &mut u64) -> Duration {
     if !care.configured {
         return IDLE;
     }
+    let refreshed = Notify::new();
     let refresh = async {
         if state.resolver.refresh_due().is_some_and(|due| due <= state.now()) {
             let _slot = tools.lookups.acquire().await;
-            state.resolver.refresh(state.now()).await;
+            state.resolver.refresh(|| state.now()).await;
+        }
+        refreshed.notify_one();
+    };
+    // Names may take long just when checks are needed most.
+    let check_meanwhile = async {
+        loop {
+            if let Some(spec) = &care.health
+                && check_due(state, spec, *checks) <= state.now()
+            {
+                let _slot = tools.checks.acquire().await;
+                check(state, &care, spec, &tools.prober).await;
+                *checks += 1;
+            }
+            let next_check = care.health.as_ref().map(|spec| check_due(state, spec, *checks));
+            tokio::select! {
+                biased;
+                () = refreshed.notified() => break next_check,
+                () = tokio::time::sleep(time_until(state, next_check)) => {}
+            }
         }
     };
-    let check = async {
-        if let Some(spec) = &care.health
-            && check_due(state, spec, *checks) <= state.now()
-        {
-            let _slot = tools.checks.acquire().await;
-            check(state, &care, spec, &tools.prober).await;
-            *checks += 1;
-        }
-    };
-    tokio::join!(refresh, check);
-    let next_check = care.health.as_ref().map(|spec| check_due(state, spec, *checks));
-    let next = [state.resolver.refresh_due(), next_check].into_iter().flatten().min();
-    next.map_or(IDLE, |due| Duration::from_millis(due.saturating_sub(state.now()).clamp(1, REFRESH_MS)))
+    let ((), next_check) = tokio::join!(refresh, check_meanwhile);
+    time_until(state, [state.resolver.refresh_due(), next_check].into_iter().flatten().min())
+}
+
+/// How long until something is `due`, by the fleet's clock.
+fn time_until(state: &State, due: Option<u64>) -> Duration {
+    due.map_or(IDLE, |due| Duration::from_millis(due.saturating_sub(state.now()).clamp(1, REFRESH_MS)))
 }
 
 async fn check(state: &State, care: &Care, spec: &HealthSpec, prober: &Prober) {

@@ -302,6 +302,23 @@ async fn endpoints_that_hang_keep_no_other_from_being_checked() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_looked_up_for_long_keeps_no_check_waiting() {
+    struct Hangs;
+    #[async_trait]
+    impl Lookup for Hangs {
+        async fn lookup(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+            std::future::pending().await
+        }
+    }
+    let kept = keep(Fleet::with_lookup(Arc::new(Hangs)));
+    let health = HealthSpec { timeout: Duration::from_millis(20), ..checks(None) };
+    let _pools = kept.adopt(Provider { health: Some(health), ..provider(vec![endpoint("model.example:80")]) });
+    // Two checks, both in the time of the first lookup.
+    kept.until("down", |view| !view.healthy).await;
+    kept.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_configured_any_more_is_not_checked() {
     let server = serve(Wire::Plain).await;
     let kept = keep(Fleet::new());
