@@ -75,7 +75,7 @@ use crate::clock;
 use crate::config::Live;
 use crate::limits::{AddressRate, Memory};
 use crate::observe::Observer;
-use crate::upstream::ConnectionId;
+use crate::upstream::{ConnectionId, framing};
 
 /// Bytes that a connection takes at once, as far as can be told.
 const SMALL: usize = 256 * 1024;
@@ -283,7 +283,7 @@ impl ProxyHttp for Edge {
         client_reused: bool,
     ) -> Box<Error> {
         // Pingora means what was read alone; a body that cannot be written has not reached anybody either.
-        let unsent = matches!(error.retry, RetryType::ReusedOnly) || *error.etype() == ErrorType::WriteError;
+        let unsent = matches!(error.retry, RetryType::ReusedOnly) || framing::is_unwritten(&error);
         let stale = client_reused && unsent;
         let untouched = pieces::answered(session).is_none() && *error.esource() != ErrorSource::Downstream;
         fail::while_proxying(exchange, error.more_context(format!("peer {}", peer._address)), untouched, stale)

@@ -53,9 +53,28 @@ pub fn ends_connection(error: &Error) -> bool {
     error.is_some_and(|error| error.is_io() || error.is_go_away())
 }
 
+/// True if a request could not be written because its connection, which is its alone, had ended.
+#[must_use]
+pub fn is_unwritten(error: &Error) -> bool {
+    *error.etype() == ErrorType::WriteError && error.root_cause().is::<std::io::Error>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reset_of_one_of_several_requests_is_no_end_of_their_connection() {
+        let reset = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let check = |kind, cause: Box<dyn std::error::Error + Send + Sync>, expected| {
+            let error = Error::because(kind, "writing", cause);
+            assert_eq!(is_unwritten(&error), expected, "{error}");
+        };
+        check(ErrorType::WriteError, Box::new(reset()), true);
+        check(ErrorType::WriteError, Box::new(h2::Error::from(h2::Reason::CANCEL)), false);
+        check(ErrorType::ReadError, Box::new(reset()), false);
+        check(ErrorType::WriteTimedout, Box::new(reset()), false);
+    }
 
     #[test]
     fn an_answer_ends_in_one_way() {
