@@ -152,6 +152,14 @@ mod tests {
         ] {
             check(kind, "", chat, expect);
         }
+        check("cohere", "", "/v2/rerank", "api.cohere.ai/v2/rerank");
+        let cohere = find("cohere").unwrap();
+        let layout = super::super::Layout::new(cohere.paths.clone(), cohere.api_version.clone());
+        assert_eq!(
+            layout.path("/compatibility", chat, "m-1"),
+            "/compatibility/v1/chat/completions",
+            "as it was told once"
+        );
         let azure = "https://r.openai.azure.com";
         for url in [azure.to_owned(), format!("{azure}/openai"), format!("{azure}/openai/v1/")] {
             check("azure", &url, chat, "r.openai.azure.com/openai/v1/chat/completions");

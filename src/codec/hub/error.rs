@@ -61,7 +61,7 @@ impl Fault<'_> {
     /// words: these are what the vendors and the usual servers of open models say.
     #[must_use]
     pub fn is_context_length(&self) -> bool {
-        const WORDS: [&str; 8] = [
+        const WORDS: [&str; 11] = [
             "context length",
             "context window",
             "context limit",
@@ -70,6 +70,9 @@ impl Fault<'_> {
             "input is too long",
             "input token count",
             "maximum prompt length",
+            "maximum model length",
+            "`max_new_tokens` must be <=",
+            "total number of tokens in the prompt",
         ];
         if !matches!(self.kind, FaultKind::InvalidRequest | FaultKind::TooLarge | FaultKind::Unprocessable) {
             return false;
