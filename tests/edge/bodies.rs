@@ -124,6 +124,9 @@ async fn beyond_the_limit_is_413_in_the_clients_format() {
                 assert_eq!(error["type"], "request_too_large");
             }
         }
+        // Written to its end before anything is read, as many clients do.
+        let large = client.ask_bytes(body("same", 24 << 20)).send(edge.addr).await;
+        assert_eq!(large.status, 413, "{}", large.text());
         let announced = client.ask_bytes(body("same", 150_000)).expecting();
         assert_eq!(announced.send(edge.addr).await.status, 413, "refused before it is sent");
         let fits = client.ask_bytes(body("same", 90_000));

@@ -8,6 +8,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,10 +33,18 @@ const ROOM: usize = 2048;
 /// Bytes that are taken from a client before their turn: enough to see it go.
 const AHEAD: usize = 64 * 1024;
 
-/// How long, and how much, is read on behind an answer that closes the connection: closing it over unread bytes would
-/// reset it, and the client might never see the answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 4 << 20;
+/// How long the last answer of a connection may take to be written.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// How long, and how much, is read on behind an answer that closes the connection, and for how long it may be silent:
+/// closing it over unread bytes would reset it, and the client might never see the answer. Many write all of a body before
+/// they read.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_SILENCE: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 << 20;
+/// Connections that may linger so at a time; others are closed at once.
+const LINGERERS: usize = 1024;
+static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
 /// How long a client is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -188,8 +197,9 @@ impl Guard {
             io.write_all(answer).await?;
             io.flush().await
         };
-        if matches!(timeout(LINGER, written).await, Ok(Ok(()))) {
-            linger(io).await;
+        if matches!(timeout(LAST_WORD, written).await, Ok(Ok(()))) {
+            // What was no request has been waited for long enough.
+            let _ = timeout(LAST_WORD, linger(io)).await;
         }
     }
 
@@ -263,11 +273,15 @@ fn broken(fault: &Fault) -> io::Error {
 
 /// Closes a connection that its client may still be writing to.
 async fn linger(mut io: Stream) {
+    let _place = Lingerer::new();
+    if LINGERING.load(Ordering::Relaxed) > LINGERERS {
+        return;
+    }
     let closing = async {
         AsyncWriteExt::shutdown(&mut io).await?;
         let (mut bytes, mut left) = (vec![0; 16 * 1024], LINGER_BYTES);
         while left > 0 {
-            let read = io.read(&mut bytes).await?;
+            let read = timeout(LINGER_SILENCE, io.read(&mut bytes)).await??;
             if read == 0 {
                 break;
             }
@@ -277,6 +291,22 @@ async fn linger(mut io: Stream) {
     };
     // Whatever comes of it, the connection is over.
     let _ = timeout(LINGER, closing).await;
+}
+
+/// A connection that lingers.
+struct Lingerer;
+
+impl Lingerer {
+    fn new() -> Self {
+        LINGERING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Lingerer {
+    fn drop(&mut self) {
+        LINGERING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Guard {
