@@ -18,6 +18,8 @@ pub struct Plan {
     at: usize,
     /// Endpoints of the current target that were tried.
     tried: Vec<EndpointId>,
+    /// Places of targets that cannot be told the request.
+    unable: Vec<usize>,
     /// The endpoint to which no connection could be made last, and how many of its addresses were tried.
     addresses: Option<(EndpointId, usize)>,
     /// Attempts that are left.
@@ -53,6 +55,7 @@ impl Plan {
             order,
             at: 0,
             tried: Vec::new(),
+            unable: Vec::new(),
             addresses: None,
             left: attempts,
             round: 0,
@@ -79,7 +82,15 @@ impl Plan {
         if self.begun || self.worth_a_wait(snapshot).is_some() {
             return None;
         }
-        (self.at..self.route.targets.len()).find_map(|at| self.step(snapshot, at, None))
+        self.places().find_map(|at| self.step(snapshot, at, None))
+    }
+
+    /// The places of the targets that are still to come; of all that can be told the request, while none was asked: what
+    /// was held or full when it was looked at is all there is if the others cannot serve it.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        let from = if self.begun { self.at } else { 0 };
+        let unable = self.unable.clone();
+        (from..self.route.targets.len()).filter(move |at| !unable.contains(at))
     }
 
     /// The first target that would take the request if it were not full: its place, and where to wait for it.
@@ -100,8 +111,7 @@ impl Plan {
         snapshot: &Snapshot,
         wanted: impl Fn(&Pool, &Target, &[EndpointId]) -> bool,
     ) -> Option<(usize, Arc<Pool>)> {
-        let places = if self.left == 0 { 0..0 } else { self.at..self.route.targets.len() };
-        places.into_iter().find_map(|at| {
+        self.places().filter(|_| self.left > 0).find_map(|at| {
             let target = self.target(at)?;
             let pool = snapshot.pools.get(&target.provider)?;
             wanted(pool, target, self.tried(at)).then(|| (at, Arc::clone(pool)))
@@ -180,6 +190,7 @@ impl Plan {
     pub fn pass_over(&mut self, begun: bool) {
         self.left += 1;
         self.begun = begun;
+        self.unable.push(self.at);
         self.leave_target();
     }
 
@@ -203,7 +214,7 @@ impl Plan {
     /// The first target, from the current one on, with an untried endpoint that takes requests.
     fn usable(&self, snapshot: &Snapshot) -> Option<usize> {
         (self.at..self.route.targets.len()).find(|at| {
-            let Some(target) = self.target(*at) else { return false };
+            let Some(target) = self.target(*at).filter(|_| !self.unable.contains(at)) else { return false };
             let pool = snapshot.pools.get(&target.provider);
             pool.is_some_and(|pool| pool.is_usable(&target.model, self.tried(*at)))
         })
@@ -264,5 +275,20 @@ models: {m: {targets: [one/x, two/y]}}
         }
         assert_eq!(label(plan.next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
         assert_eq!(label(plan.next(&snapshot)), None, "two attempts are two");
+    }
+
+    #[test]
+    fn what_alone_can_serve_a_request_is_asked_although_it_is_left_alone() {
+        let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
+        let plan = || Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, 0);
+        while let Some(step) = plan().next(&snapshot).filter(|step| &**step.lease.label() == "127.0.0.1:1") {
+            step.lease.failed();
+        }
+        let mut plan = plan();
+        assert_eq!(label(plan.next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
+        plan.pass_over(false);
+        assert_eq!(label(plan.next(&snapshot)).as_deref(), Some("127.0.0.1:1"));
+        plan.pass_over(false);
+        assert_eq!(label(plan.next(&snapshot)), None, "neither can be told it");
     }
 }
