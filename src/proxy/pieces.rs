@@ -392,8 +392,11 @@ fn gather(
 }
 
 fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), collected: &mut Collected) -> Bytes {
-    let bytes = std::mem::take(&mut collected.bytes);
+    let mut bytes = std::mem::take(&mut collected.bytes);
     let Some(attempt) = &sending.attempt else { return Bytes::new() };
+    if let Some(auth) = &attempt.provider.auth {
+        hide(&mut bytes, auth.key.expose());
+    }
     let (mut fault, label) = fault_for(attempt.format, status, &bytes);
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
@@ -404,6 +407,16 @@ fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), col
     }
     let (_, body) = wire(sending.admitted.format).write_error(&fault, Some(&trail.request_id));
     Bytes::from(body)
+}
+
+/// Makes a `key` unreadable where an error quotes it; its length stays, which the answer's head may have told.
+fn hide(error: &mut [u8], key: &str) {
+    let places: Vec<_> = memchr::memmem::find_iter(error, key).collect();
+    for at in places.into_iter().filter(|_| !key.is_empty()) {
+        if let Some(place) = error.get_mut(at..at + key.len()) {
+            place.fill(b'*');
+        }
+    }
 }
 
 /// The provider ended its body with trailers: what the end of the body would have brought.
@@ -438,6 +451,18 @@ pub(super) fn broken(exchange: &mut Exchange, fault: Fault<'_>) -> Option<Bytes>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_an_error_is_made_unreadable() {
+        let check = |error: &str, expected: &str| {
+            let mut bytes = error.as_bytes().to_vec();
+            hide(&mut bytes, "sk-1");
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        };
+        check("no sk-1 or sk-1sk-1.", "no **** or ********.");
+        check("sk-2", "sk-2");
+        check("", "");
+    }
 
     #[test]
     fn what_is_too_long_to_translate_is_told_as_below_in_the_seam() {
