@@ -377,6 +377,8 @@ impl<'a> Cursor<'a> {
     /// An error at the next value, for a reader that finds it well-formed but wrong.
     pub fn wrong(&mut self, expected: &'static str) -> JsonError {
         match self.peek() {
+            // What begins like none of them is no value at all.
+            Ok(Kind::Null) if self.text.as_bytes().get(self.at) != Some(&b'n') => self.syntax(expected),
             Ok(found) => self.fault(Problem::Type { expected, found }),
             Err(error) => error,
         }

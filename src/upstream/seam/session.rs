@@ -439,11 +439,8 @@ impl client::Session for Box<SeamSession> {
 
     async fn read_response_header(&mut self) -> Result<()> {
         match self.course.hedge.take() {
-            Some(hedge) => {
-                // Two are asked; that is enough to wait for.
-                self.course.early = None;
-                Box::pin(self.race(hedge)).await
-            }
+            // A head of ours, where neither has spoken in time, settles it for the first.
+            Some(hedge) => Box::pin(self.race(hedge)).await,
             None => self.open().await.map(|_| ()),
         }
     }
