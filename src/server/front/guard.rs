@@ -42,8 +42,9 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 20;
-/// Connections that may linger so at a time; others are closed at once.
+/// Connections that may linger so at a time; others do for less.
 const LINGERERS: usize = 1024;
+const LINGER_BRIEFLY: Duration = Duration::from_secs(1);
 static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
 /// How long a client is waited for.
@@ -273,10 +274,7 @@ fn broken(fault: &Fault) -> io::Error {
 
 /// Closes a connection that its client may still be writing to.
 async fn linger(mut io: Stream) {
-    let _place = Lingerer::new();
-    if LINGERING.load(Ordering::Relaxed) > LINGERERS {
-        return;
-    }
+    let (_place, longest) = Lingerer::new();
     let closing = async {
         AsyncWriteExt::shutdown(&mut io).await?;
         let (mut bytes, mut left) = (vec![0; 16 * 1024], LINGER_BYTES);
@@ -290,16 +288,17 @@ async fn linger(mut io: Stream) {
         io::Result::Ok(())
     };
     // Whatever comes of it, the connection is over.
-    let _ = timeout(LINGER, closing).await;
+    let _ = timeout(longest, closing).await;
 }
 
 /// A connection that lingers.
 struct Lingerer;
 
 impl Lingerer {
-    fn new() -> Self {
-        LINGERING.fetch_add(1, Ordering::Relaxed);
-        Self
+    /// One more, and how long it may linger.
+    fn new() -> (Self, Duration) {
+        let others = LINGERING.fetch_add(1, Ordering::Relaxed);
+        (Self, if others < LINGERERS { LINGER } else { LINGER_BRIEFLY })
     }
 }
 
