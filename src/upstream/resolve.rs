@@ -373,14 +373,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lookup_that_hangs_ends() {
-        struct Hangs;
-        #[async_trait]
-        impl Lookup for Hangs {
-            async fn lookup(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
-                std::future::pending().await
-            }
-        }
-        let resolver = Resolver::new("model.example", 80, Arc::new(Hangs));
+        let resolver = Resolver::new("model.example", 80, Arc::new(crate::upstream::testing::Hangs));
         assert!(matches!(resolver.address(|| 1).await, Err(ResolveError::TimedOut { .. })));
     }
 

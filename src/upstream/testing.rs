@@ -1,14 +1,27 @@
 //! Providers and servers for the tests of this module.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tidegate_codec::Format;
 
-use super::{EndpointView, Fleet};
+use super::{EndpointView, Fleet, Lookup};
 use crate::clock;
 use crate::limits::Rule;
 use crate::provider::{Balance, Breaker, EndpointSpec, HealthSpec, HttpVersion, Provider, Quirks, Streams, Timeouts};
+
+/// A resolver that never answers.
+pub(super) struct Hangs;
+
+#[async_trait]
+impl Lookup for Hangs {
+    async fn lookup(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        std::future::pending().await
+    }
+}
 
 /// An endpoint from `host:port`.
 pub(super) fn endpoint(address: &str) -> EndpointSpec {

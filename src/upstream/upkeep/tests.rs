@@ -13,7 +13,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::super::framing::MOST_INTERIMS;
-use super::super::testing::{checks, endpoint, provider, until};
+use super::super::testing::{Hangs, checks, endpoint, provider, until};
 use super::super::{EndpointView, Lookup, Pools};
 use super::*;
 use crate::provider::{Authorities, Breaker, EndpointSpec, HttpVersion, Provider};
@@ -303,13 +303,6 @@ async fn endpoints_that_hang_keep_no_other_from_being_checked() {
 
 #[tokio::test]
 async fn a_name_that_is_looked_up_for_long_keeps_no_check_waiting() {
-    struct Hangs;
-    #[async_trait]
-    impl Lookup for Hangs {
-        async fn lookup(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
-            std::future::pending().await
-        }
-    }
     let kept = keep(Fleet::with_lookup(Arc::new(Hangs)));
     let health = HealthSpec { timeout: Duration::from_millis(20), ..checks(None) };
     let _pools = kept.adopt(Provider { health: Some(health), ..provider(vec![endpoint("model.example:80")]) });
