@@ -722,5 +722,15 @@ mod tests {
         let mut cursor = Cursor::over(r#"{"max_tokens":"many"}"#);
         let error = cursor.object::<JsonError>(|_, value| value.u64().map(|_| ())).unwrap_err();
         assert_eq!(error.to_string(), "expected a whole number, not negative, found a string at byte 14");
+        for (text, expected) in [
+            (" null", "expected an object, found null at byte 1"),
+            ("[]", "expected an object, found an array at byte 0"),
+            (" hello", "expected an object at byte 1"),
+            ("<html>", "expected an object at byte 0"),
+            ("\u{feff}{}", "expected an object at byte 0"),
+        ] {
+            let error = Cursor::over(text).object::<JsonError>(|_, value| value.skip()).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{text}");
+        }
     }
 }
