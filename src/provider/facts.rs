@@ -463,6 +463,13 @@ mod tests {
     fn what_is_asked_by_responses_alone_is_so_at_its_vendor_only() {
         for (kind, model, responses) in [
             ("openai", "gpt-5.3-codex", Responses::Always),
+            ("openai", "o1-pro", Responses::Always),
+            ("openai", "o3-pro-2025-06-10", Responses::Always),
+            ("openai", "o3-deep-research", Responses::Always),
+            ("openai", "o4-mini-deep-research-2025-06-26", Responses::Always),
+            ("openai", "gpt-5.4-pro", Responses::Always),
+            ("openai", "o3", Responses::Never),
+            ("openrouter", "openai/o3-pro", Responses::Never),
             ("azure", "gpt-5.1-codex-max", Responses::Always),
             ("openai", "gpt-5-pro-2025-10-06", Responses::Always),
             ("openai", "gpt-5.3", Responses::Never),

@@ -14,7 +14,7 @@ use crate::support::{show, within};
 const MORE: &str = "streams: {early_head: 200ms, heartbeat: 50ms}";
 
 /// Asks for a stream, and opens `gate` once its head and three signs of life are there.
-async fn ask(edge: &Edge, client: Dialect, model: &str, gate: &Gate) -> Response {
+pub(super) async fn ask(edge: &Edge, client: Dialect, model: &str, gate: &Gate) -> Response {
     let mut open = client.ask(model).open(edge.addr).await;
     let what = format!("the head of {model} for {client:?}");
     let (mut response, mut framing) = within(PATIENCE, &what, open.head()).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::early;
 use crate::support::client::Ask;
 use crate::support::dialect::{DIALECTS, Dialect, WORDS};
 use crate::support::edge::{Conf, Edge};
@@ -171,6 +172,24 @@ async fn a_second_that_fails_changes_nothing() {
         race.edge.metric_reaches("gateway_hedges_total", &["model=\"m\""], 1.0).await;
         let won = race.edge.metric("gateway_hedges_total", &["result=\"won\""]).await;
         assert!(won < 0.5, "{number}: {won} won");
+    }
+}
+
+#[tokio::test]
+async fn a_client_gets_signs_of_life_while_both_are_silent() {
+    const WAY: &str = "http: auto, streams: {early_head: 500ms, heartbeat: 50ms, hold: 5s}";
+    let never = Gate::new();
+    let silent = Wire::Chat.reply(true).hold(&never);
+    for (number, second) in [silent, Reply::json(500, "{}")].into_iter().enumerate() {
+        let gate = Gate::new();
+        let runner = |wire, reply| Runner { wire, reply, way: (Speaks::Http1, WAY) };
+        let first = runner(Wire::Messages, Wire::Messages.reply(true).hold(&gate));
+        let race = Race::begin(first, runner(Wire::Chat, second), EAGER).await;
+        let client = DIALECTS[number];
+        let response = early::ask(&race.edge, client, "m", &gate).await;
+        assert_eq!(client.words("the first", &response), WORDS, "{number}");
+        assert_eq!(race.second.requests().len(), 1, "{number}");
+        race.edge.metric_becomes("gateway_upstream_in_flight", &[], 0.0).await;
     }
 }
 

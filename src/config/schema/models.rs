@@ -101,7 +101,7 @@ pub(in crate::config) static RETRIES: Section = Section {
 
 pub(in crate::config) static HEDGE: Section = Section {
     path: "models.NAME.hedge",
-    about: "When a stream that has said nothing yet is asked for a second time, at what would be tried next. `{}` alone turns it on with the defaults. It takes another target or endpoint to ask, and a first one with a `streams.hold` that is longer than that time; a request with state that only its maker can read is never asked for twice.",
+    about: "When a stream that has said nothing yet is asked for a second time, at what would be tried next. `{}` alone turns it on with the defaults. It takes another target or endpoint to ask, and a first one with a `streams.hold` that is longer than that time; a request with state that only its maker can read is never asked for twice. Where both are silent when `streams.early_head` is over, the first goes on alone.",
     fields: &[
         field(
             "percentile",
