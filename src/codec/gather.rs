@@ -5,8 +5,8 @@ use crate::format::{Reply, StreamReader, Undo, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Losses};
 use crate::outcome::Outcome;
-use crate::reshape::Collector;
-use crate::translate::{TranslatedResponse, settle};
+use crate::reshape::{Collector, replay};
+use crate::translate::{TranslatedResponse, listener, settle};
 use crate::undo::UndoStage;
 
 /// Longest stream that is gathered, in bytes.
@@ -102,6 +102,9 @@ impl Gatherer {
         let mut losses = Losses::default();
         for candidate in &mut response.candidates {
             settle(candidate, provider != client, &mut losses);
+        }
+        if let Some(mut listener) = listener(provider, client, reply) {
+            replay(&response, &mut |event| listener.note(&event));
         }
         let body = wire(client).write_response(&response, reply, &mut losses)?;
         // What was lost stood in events, which have no place in a document.

@@ -25,6 +25,7 @@ pub mod naming;
 pub mod opening;
 pub mod outcome;
 mod reading;
+pub mod recall;
 pub mod reshape;
 mod sayings;
 pub mod seal;
@@ -42,6 +43,7 @@ pub use gather::Gatherer;
 pub use naming::Naming;
 pub use opening::{Opening, Seen, passing_fault, whole_fault};
 pub use outcome::Outcome;
+pub use recall::{Recall, Thoughts};
 pub use transcode::{Transcoder, Watch};
 pub use translate::{
     TranslatedRequest, TranslatedResponse, Wants, translate_count, translate_counted, translate_request,

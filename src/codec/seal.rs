@@ -7,7 +7,7 @@
 //! `tg1.` + base64url( maker, kind, payload, 16 bytes of HMAC-SHA256 ); with a lower-case letter for the maker, words of
 //! reasoning stand before the payload.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,14 +18,16 @@ use sha2::Sha256;
 use crate::Format;
 use crate::hub::{Opaque, OpaqueKind};
 use crate::json::Text;
+use crate::recall::Recall;
 
 const PREFIX: &str = "tg1.";
 const TAG: usize = 16;
 
-/// Makes and opens envelopes.
+/// Makes and opens envelopes, and knows where the state is kept that clients do not bring back in one.
 #[derive(Clone)]
 pub struct Seal {
     key: [u8; 32],
+    recall: Option<Arc<dyn Recall>>,
 }
 
 impl std::fmt::Debug for Seal {
@@ -58,7 +60,19 @@ impl Seal {
     /// A seal with `key`; the same on every replica.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self { key }
+        Self { key, recall: None }
+    }
+
+    /// The same seal, for a client whose state is kept at `recall` besides.
+    #[must_use]
+    pub fn with_recall(&self, recall: Arc<dyn Recall>) -> Self {
+        Self { key: self.key, recall: Some(recall) }
+    }
+
+    /// Where the state is kept that this client does not bring back.
+    #[must_use]
+    pub fn recall(&self) -> Option<&Arc<dyn Recall>> {
+        self.recall.as_ref()
     }
 
     /// Puts `opaque` into an envelope; the result needs no JSON escape.

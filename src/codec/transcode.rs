@@ -14,9 +14,10 @@ use crate::json::{Text, contents_len};
 use crate::naming::Naming;
 use crate::outcome::Outcome;
 use crate::reading::Reading;
+use crate::recall::Listener;
 use crate::reshape::replay;
 use crate::sayings::Sayings;
-use crate::translate::read_whole;
+use crate::translate::{listener, read_whole};
 use crate::undo::UndoStage;
 
 /// Rewrites a stream from the provider's format into the client's, chunk by chunk.
@@ -44,6 +45,7 @@ struct Stages {
     /// What each answer says.
     sayings: Sayings,
     undo: UndoStage,
+    listener: Option<Listener>,
     writer: Box<dyn StreamWriter>,
     outcome: Outcome,
 }
@@ -68,6 +70,7 @@ impl Transcoder {
                     own: provider == client,
                     sayings: Sayings::default(),
                     undo: UndoStage::new(undo),
+                    listener: listener(provider, client, &reply),
                     writer: wire(client).stream_writer(reply),
                     outcome: Outcome::default(),
                 },
@@ -188,9 +191,12 @@ impl Stages {
             return;
         }
         self.settle(&mut event);
-        let Self { undo, writer, outcome, .. } = self;
+        let Self { undo, listener, writer, outcome, .. } = self;
         undo.event(event, &mut |event| {
             outcome.note(&event);
+            if let Some(listener) = listener {
+                listener.note(&event);
+            }
             writer.event(&event, out, &mut |field| outcome.note_dropped(field));
         });
         if let (None, Some(fault)) = (&outcome.fault, writer.gave_up()) {

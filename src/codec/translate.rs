@@ -11,6 +11,8 @@ use crate::hub::{
 };
 use crate::json::{Json, JsonError, Kind, Problem};
 use crate::outcome::Outcome;
+use crate::recall::{Listener, restore};
+use crate::reshape::replay;
 use crate::undo::undo_response;
 
 /// A request, ready for its provider.
@@ -39,6 +41,9 @@ pub fn translate_request(
     // Most requests are about as long in another format.
     let mut outgoing = Outgoing { body: Vec::with_capacity(body.len() + 256), ..Outgoing::default() };
     if from != to {
+        if let Some(recall) = head.seal.recall() {
+            restore(&mut request, to, recall.as_ref());
+        }
         request.offer_found_tools();
         let losses = &mut outgoing.losses;
         request.leave_out_hosted(to, &mut |at| {
@@ -181,6 +186,9 @@ pub fn translate_response(
         settle(candidate, provider != client, &mut losses);
     }
     undo_response(undo, &mut response);
+    if let Some(mut listener) = listener(provider, client, reply) {
+        replay(&response, &mut |event| listener.note(&event));
+    }
     let written = wire(client).write_response(&response, reply, &mut losses)?;
     losses.resolve(body);
     let mut outcome = Outcome { usage: response.usage.clone(), complete: true, ..Outcome::default() };
@@ -189,6 +197,12 @@ pub fn translate_response(
         outcome.note_dropped(loss.field);
     }
     Ok(TranslatedResponse { body: written, losses, outcome })
+}
+
+/// Who hears what an answer from `provider` thought, if that is kept for this client.
+pub(crate) fn listener(provider: Format, client: Format, reply: &Reply) -> Option<Listener> {
+    let recall = reply.seal.recall().filter(|_| provider != client)?;
+    Some(Listener::new(recall, provider))
 }
 
 /// Translates a provider's answer to a request for a number of tokens. What some tell beside the number has no place
