@@ -52,6 +52,7 @@ mod edge {
     mod slow;
     mod stored_gemini;
     mod streams;
+    mod thoughts;
     mod ties;
     mod translate;
     mod unusable;

@@ -162,6 +162,12 @@ pub(super) static SERVER: Section = Section {
             Default("512MiB"),
             "The largest body of an operation that is streamed through and never held, such as an upload; a larger one is refused with 413.",
         ),
+        field(
+            "thought_memory",
+            "size, 0 to 64GiB",
+            Default("32MiB"),
+            "Bytes of what models thought before they called tools, kept for clients whose format or library does not bring it back with the results: it is put back into their next request to a provider of the same format. Each client has its own, for an hour after it was last asked for or as long as there is room; a reload keeps it, a new process begins without, and replicas do not share it, so that what goes to the provider may differ between them. 0 keeps none.",
+        ),
         field("threads", "count, 1 to 1024", Otherwise("one a core"), "Worker threads. A change needs a restart."),
         field(
             "sealing_key",

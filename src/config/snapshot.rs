@@ -13,7 +13,7 @@ use super::Settings;
 use crate::limits::{Bulkhead, Rule, Scope};
 use crate::provider::Provider;
 use crate::provider::facts::Model;
-use crate::upstream::{Budgets, Fleet, Lineups, Pools, Whereabouts};
+use crate::upstream::{Budgets, Fleet, Lineups, Pools, ThoughtMemory, Whereabouts};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
 pub struct Snapshot {
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub lineups: Lineups,
     /// Which provider made what.
     pub(super) whereabouts: Arc<Whereabouts>,
+    /// What models thought before they called tools.
+    thoughts: Arc<ThoughtMemory>,
     /// What bounds the requests that run at once.
     pub bulkheads: Bulkheads,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
@@ -112,12 +114,22 @@ impl Snapshot {
                 (&route.name, targets.collect())
             })),
             whereabouts: fleet.whereabouts(),
+            thoughts: fleet.thoughts(settings.server.thought_memory),
             bulkheads: Bulkheads::new(&settings, fleet),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
             facts: facts(&settings),
             settings: Arc::new(settings),
             generation,
+        }
+    }
+
+    /// The seal for a request of `client`, which also knows what that client does not bring back.
+    #[must_use]
+    pub fn seal_of(&self, client: &Arc<str>) -> Cow<'_, Seal> {
+        match self.thoughts.of(client) {
+            Some(thoughts) => Cow::Owned(self.seal.with_recall(thoughts)),
+            None => Cow::Borrowed(&*self.seal),
         }
     }
 

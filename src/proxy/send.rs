@@ -429,7 +429,9 @@ fn translated(
         Operation::Count => translate_count,
         Operation::Generate | Operation::SameFormat(_) => translate_request,
     };
-    let mut result = translate(admitted.format, format, &admitted.body, &head_of(admitted), &target)?;
+    let seal = admitted.snapshot.seal_of(admitted.caller.name());
+    let head = RequestHead { seal: &seal, ..head_of(admitted) };
+    let mut result = translate(admitted.format, format, &admitted.body, &head, &target)?;
     let now = clock::unix_now();
     result.reply.created = now.as_secs();
     // Clients name requests, and some name all of theirs alike.

@@ -15,6 +15,7 @@ use super::hold::{Gate, Stage};
 use super::pool::{Newest, Pool};
 use super::resolve::{Lookup, SystemLookup};
 use super::standing::{Lineup, Lineups, Standing};
+use super::thoughts::ThoughtMemory;
 use super::trouble::ModelView;
 use super::upkeep::Upkeep;
 use super::whereabouts::Whereabouts;
@@ -28,6 +29,7 @@ pub struct Fleet {
     world: World,
     known: Mutex<Known>,
     whereabouts: Arc<Whereabouts>,
+    thoughts: Arc<ThoughtMemory>,
     /// What bounds the requests that run at once.
     pub limits: Registry,
     /// Told when there may be new endpoints to look after.
@@ -66,6 +68,7 @@ impl Fleet {
             world,
             known: Mutex::default(),
             whereabouts: Arc::default(),
+            thoughts: Arc::default(),
             limits: Registry::default(),
             changed: Notify::new(),
         })
@@ -143,6 +146,17 @@ impl Fleet {
     /// Which provider made what.
     pub fn whereabouts(&self) -> Arc<Whereabouts> {
         Arc::clone(&self.whereabouts)
+    }
+
+    /// What models thought, of which at most `most` bytes are kept from now on.
+    pub fn thoughts(&self, most: usize) -> Arc<ThoughtMemory> {
+        self.thoughts.bound(most);
+        Arc::clone(&self.thoughts)
+    }
+
+    /// Bytes of thoughts that are kept, and how often some were recalled.
+    pub fn thoughts_view(&self) -> (u64, u64) {
+        self.thoughts.view()
     }
 
     /// Further attempts that were wanted and not had, by model.

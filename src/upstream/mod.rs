@@ -33,6 +33,7 @@ mod select;
 mod standing;
 #[cfg(test)]
 mod testing;
+mod thoughts;
 mod times;
 mod trouble;
 mod upkeep;
@@ -50,6 +51,7 @@ pub use pool::{Lease, Pool};
 pub use resolve::{Lookup, ResolveError};
 pub use select::random;
 pub use standing::{Busy, Lineup, Lineups, Standing};
+pub use thoughts::ThoughtMemory;
 pub use trouble::ModelView;
 pub use upkeep::Upkeep;
 pub use whereabouts::Whereabouts;

@@ -96,6 +96,12 @@ impl Scrape {
         self.set(Metric::BufferedRequestBytes, &[], count(bytes));
     }
 
+    /// Bytes of thoughts that are kept, and how often some were recalled.
+    pub fn thoughts(&mut self, (bytes, recalled): (u64, u64)) {
+        self.set(Metric::ThoughtMemoryBytes, &[], count(bytes));
+        self.set(Metric::ThoughtsRecalledTotal, &[], count(recalled));
+    }
+
     /// Whether the process is finishing its last requests.
     pub fn draining(&mut self, draining: bool) {
         self.set(Metric::Draining, &[], if draining { 1.0 } else { 0.0 });

@@ -1,0 +1,118 @@
+//! What a model thought before it called tools goes back to it, though the client does not bring it.
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Ask, Response};
+use crate::support::edge::{Conf, Edge};
+use crate::support::provider::Provider;
+use crate::support::script::Reply;
+
+const FIRST_KEY: &str = "first-key-123456";
+const SECOND_KEY: &str = "second-key-123456";
+
+fn conf(provider: &Provider, memory: &str) -> Conf {
+    let clients = format!("- {{name: first, key: {FIRST_KEY}}}\n- {{name: second, key: {SECOND_KEY}}}");
+    Conf::with_clients(&clients)
+        .provider("p", "anthropic", provider)
+        .model("m", "p/claude-sonnet-4-5")
+        .server(&format!("thought_memory: {memory}"))
+}
+
+/// A provider that thinks, says which request it is in its signature, and calls; and says it all in a stream if asked.
+async fn thinker() -> Provider {
+    Provider::start(|request| {
+        let signature = format!("U0lH{}", request.number);
+        let call = json!({"type": "tool_use", "id": "toolu_9", "name": "f", "input": {}});
+        if request.json()["stream"] != true {
+            let thought = json!({"type": "thinking", "thinking": "hm", "signature": signature});
+            return Reply::json(
+                200,
+                json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "x", "content": [thought, call],
+                    "stop_reason": "tool_use", "usage": {"input_tokens": 9, "output_tokens": 9}})
+                .to_string(),
+            );
+        }
+        let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "x", "content": [],
+            "stop_reason": null, "usage": {"input_tokens": 9, "output_tokens": 1}});
+        let thought = json!({"type": "thinking", "thinking": "hm", "signature": ""});
+        let signed = json!({"type": "signature_delta", "signature": signature});
+        let events = [
+            json!({"type": "message_start", "message": message}),
+            json!({"type": "content_block_start", "index": 0, "content_block": thought}),
+            json!({"type": "content_block_delta", "index": 0, "delta": signed}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "content_block_start", "index": 1, "content_block": call}),
+            json!({"type": "content_block_stop", "index": 1}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}}),
+            json!({"type": "message_stop"}),
+        ];
+        let write = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().expect("a type"));
+        Reply::sse(events.iter().map(write).collect::<String>())
+    })
+    .await
+}
+
+fn body(stream: bool, messages: &[Value]) -> String {
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    json!({"model": "m", "stream": stream, "reasoning_effort": "high", "max_completion_tokens": 30000,
+        "tools": [tool], "messages": messages})
+    .to_string()
+}
+
+async fn ask(edge: &Edge, key: &str, stream: bool, messages: &[Value]) -> Response {
+    let ask = Ask::post("/v1/chat/completions", body(stream, messages));
+    let response = ask.header("authorization", &format!("Bearer {key}")).send(edge.addr).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    response
+}
+
+fn question() -> Value {
+    json!({"role": "user", "content": "q"})
+}
+
+/// What the usual library sends next: the call and its result, and nothing that was thought.
+fn next_turn() -> [Value; 3] {
+    let call = json!({"id": "toolu_9", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let assistant = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    [question(), assistant, json!({"role": "tool", "tool_call_id": "toolu_9", "content": "r"})]
+}
+
+/// The signature that the provider was last sent.
+fn sent(provider: &Provider) -> Option<String> {
+    let content = provider.last().json()["messages"][1]["content"].clone();
+    content[0]["signature"].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_client_that_drops_reasoning_gets_it_back_and_no_other_does() {
+    for stream in [false, true] {
+        let provider = thinker().await;
+        let conf = conf(&provider, "1MiB");
+        let edge = Edge::start(&conf).await;
+        let answer = ask(&edge, FIRST_KEY, stream, &[question()]).await;
+        assert!(answer.text().contains("toolu_9"), "{}", answer.text());
+        ask(&edge, SECOND_KEY, stream, &next_turn()).await;
+        assert_eq!(sent(&provider), None, "another client's");
+        ask(&edge, FIRST_KEY, stream, &next_turn()).await;
+        assert_eq!(sent(&provider).as_deref(), Some("U0lH0"));
+        edge.metric_becomes("gateway_thoughts_recalled_total", &[], 1.0).await;
+        assert!(edge.metric("gateway_thought_memory_bytes", &[]).await > 0.0);
+
+        edge.rewrite(&conf.model("n", "p/claude-sonnet-4-5"));
+        edge.signal("HUP");
+        edge.metric_reaches("gateway_config_reloads_total", &["result=\"success\""], 1.0).await;
+        ask(&edge, FIRST_KEY, stream, &next_turn()).await;
+        // The answer to the turn before called by the same id, and is the one that counts.
+        assert_eq!(sent(&provider).as_deref(), Some("U0lH2"), "a reload forgets nothing");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_where_that_is_said() {
+    let provider = thinker().await;
+    let edge = Edge::start(&conf(&provider, "0")).await;
+    ask(&edge, FIRST_KEY, false, &[question()]).await;
+    ask(&edge, FIRST_KEY, false, &next_turn()).await;
+    assert_eq!(sent(&provider), None);
+    assert_eq!(edge.metric("gateway_thought_memory_bytes", &[]).await, 0.0);
+}
