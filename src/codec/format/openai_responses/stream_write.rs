@@ -10,8 +10,8 @@ use super::envelope::State;
 use super::output::{self, Body, Identity, Logprobs};
 use super::stop::{Said, is_coarser};
 use super::stream_out::{Out, Place};
+use super::usage;
 use super::wire::OWN;
-use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Flavor, Head, Opaque, Stop, ThinkingKind, Usage};
@@ -151,7 +151,7 @@ impl Writer {
         }
     }
 
-    /// Held back until there is more to say, so that an early failure can still be an HTTP error.
+    /// Held back until there is more to say: what a stream begins with is no sign of an answer.
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             for name in ["response.created", "response.in_progress"] {
@@ -421,14 +421,12 @@ impl Writer {
         self.say(fault, out);
     }
 
+    /// Libraries want a beginning before anything else, and raise nothing at an `error` alone.
     fn say(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
+        self.begin(out);
         self.over = true;
-        if self.begun {
-            let fault = fault.clone().into_owned();
-            self.out.response("response.failed", &self.reply, State::Failed(&fault), out);
-        } else {
-            self.out.event("error", out, |w| error::write_event(fault, w));
-        }
+        let fault = fault.clone().into_owned();
+        self.out.response("response.failed", &self.reply, State::Failed(&fault), out);
     }
 }
 

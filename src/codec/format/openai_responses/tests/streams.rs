@@ -261,10 +261,11 @@ fn trap_a3_a_cut_stream_fails_with_its_own_id_and_the_next_number() {
     assert_eq!(last["response"]["error"], json!({"code": "server_error", "message": "stream_incomplete: cut"}));
     assert_eq!(last["response"]["output"][0]["status"], "incomplete", "a call that was cut must not be run");
     assert!(!kinds(&seen).contains(&"response.output_item.done"));
-    // Before anything was said it is an error alone, so that it can still become a status.
+    // A library that has seen no beginning does not say what went wrong.
     let early = frames(&write(&[start(), fault]));
-    assert_eq!(kinds(&early), ["error"]);
-    assert_eq!(early[0]["message"], "cut");
+    assert_eq!(kinds(&early), ["response.created", "response.in_progress", "response.failed"]);
+    assert_eq!(early[2]["response"]["error"]["message"], "stream_incomplete: cut");
+    assert_eq!(early[0]["response"]["id"], early[2]["response"]["id"]);
 }
 
 #[test]
@@ -500,8 +501,8 @@ fn trap_b12_the_error_behind_a_stream_that_is_passed_on_goes_on_with_its_numbers
         assert_eq!(response["error"]["message"].as_str().unwrap().split(':').next(), Some("stream_incomplete"));
     }
     let mut watch = crate::transcode::Watch::new(Format::OpenaiResponses, Arc::new(reply()));
-    let first = String::from_utf8(watch.finish().to_vec()).unwrap();
-    assert!(first.contains(r#"{"type":"error","#), "nothing began: {first}");
+    let first = frames(&watch.finish());
+    assert_eq!(kinds(&first), ["response.created", "response.in_progress", "response.failed"]);
 }
 
 #[test]
@@ -607,7 +608,8 @@ fn trap_a8_an_error_of_a_router_is_no_empty_success() {
         Format::OpenaiChat,
         "data: {\"id\":\"x\",\"choices\":[],\"error\":{\"message\":\"quota\",\"code\":429}}\n\n",
     );
-    assert_eq!(kinds(&seen), ["error"]);
+    assert_eq!(kinds(&seen), ["response.created", "response.in_progress", "response.failed"]);
+    assert_eq!(seen[2]["response"]["error"], json!({"code": "rate_limit_exceeded", "message": "quota"}));
 }
 
 #[test]
