@@ -120,6 +120,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
     } else {
         if let Some(attempt) = attempt {
             blame(&attempt, &error);
+            sending.asked = asked(&attempt, &error);
         }
         retry::follows(sending, failure_of(&error))
     };
@@ -171,6 +172,13 @@ fn failure_of(error: &Error) -> Failure {
 /// What the provider itself said of its failure, before anything of its answer went out.
 fn told(error: &Error) -> Option<&Fault<'static>> {
     error.root_cause().downcast_ref::<Told>().map(|told| &*told.0)
+}
+
+/// How long its provider is to be left alone, which failed in words.
+fn asked(attempt: &Attempt, error: &Error) -> Option<Duration> {
+    let fault = told(error)?;
+    let cooldown = || (fault.status == 429).then_some(attempt.provider.breaker.cooldown);
+    fault.retry_after_s.map(Duration::from_secs).or_else(cooldown)
 }
 
 /// Who is to blame: an endpoint for its connections and its silence, a model at it for what it says.

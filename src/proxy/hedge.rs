@@ -40,8 +40,10 @@ struct State {
     kit: Option<Result<Box<Kit>, &'static str>>,
     /// The attempt, once it is made.
     made: Option<Box<Made>>,
-    /// Whether it is the answer, and what became of the other.
-    end: Option<(bool, Fate)>,
+    /// It is the answer, and what became of the first.
+    won: Option<Fate>,
+    /// It is not, and takes nothing any more.
+    lost: Option<Box<Lost>>,
     /// What became of it: a bounded word. `None` while the first one is not slow.
     word: Option<&'static str>,
 }
@@ -63,6 +65,22 @@ struct Made {
     plan: Plan,
 }
 
+/// What is left of an attempt that is not the answer.
+#[derive(Debug)]
+struct Lost {
+    record: Record,
+    plan: Plan,
+}
+
+impl Made {
+    fn end(self, fate: Fate) -> Lost {
+        let Self { prepared: Prepared { attempt, .. }, plan } = self;
+        let mut record = send::record(&attempt);
+        close(&attempt, &mut record, fate);
+        Lost { record, plan }
+    }
+}
+
 /// Has an attempt at `peer`, if it is the first, raced where that is wanted and there is somebody to race with.
 pub(super) fn arm(
     (session, trail): (&Session, &Trail),
@@ -80,7 +98,7 @@ pub(super) fn arm(
         None => Ok(Box::new(kit((session, trail), admitted, plan)?)),
     };
     let budget = Arc::clone(admitted.snapshot.hedges.get(&admitted.route.name)?);
-    let state = State { kit: Some(kit), made: None, end: None, word: None };
+    let state = State { kit: Some(kit), made: None, won: None, lost: None, word: None };
     let backup = Arc::new(Backup { budget, state: Mutex::new(state) });
     *hedge = Some(Arc::clone(&backup));
     course.hedge = Some(seam::Hedge { after, peer: Arc::new(peer.clone()), backup });
@@ -185,7 +203,11 @@ impl seam::Backup for Backup {
             (false, Fate::Cancelled) => "lost",
             (false, _) => "failed",
         });
-        state.end = Some((second, other));
+        if second {
+            state.won = Some(other);
+        } else {
+            state.lost = state.made.take().map(|made| Box::new(made.end(other)));
+        }
     }
 }
 
@@ -203,31 +225,36 @@ pub(super) fn settle(exchange: &mut Exchange) {
     trail.hedge = state.word;
     // Its share of what the request holds goes with it.
     state.kit = None;
-    let Some(made) = state.made.take() else { return };
-    let Made { prepared: Prepared { attempt, losses, translated }, plan } = *made;
+    let won = state.won.take();
+    let lost = match (state.made.take(), won) {
+        (Some(made), Some(fate)) => return take_over((trail, sending), *made, fate),
+        (Some(made), None) => made.end(Fate::Cancelled),
+        (None, _) => match state.lost.take() {
+            Some(lost) => *lost,
+            None => return,
+        },
+    };
+    sending.plan = lost.plan;
+    trail.attempts.insert(trail.attempts.len().saturating_sub(1), lost.record);
+}
+
+/// The second attempt is the exchange's from now on; this became of the first.
+fn take_over((trail, sending): (&mut Trail, &mut Sending), made: Made, fate: Fate) {
+    let Made { prepared: Prepared { attempt, losses, translated }, plan } = made;
     sending.plan = plan;
-    match state.end.take() {
-        Some((true, fate)) => {
-            let record = send::record(&attempt);
-            trail.upstream_model = Some(attempt.model.clone());
-            let first = sending.attempt.replace(attempt);
-            if let (Some(first), Some(record)) = (first, trail.attempts.last_mut()) {
-                if let (Fate::Cancelled, Some(busy)) = (&fate, &first.busy) {
-                    // It took at least so long: without it the slowest would not be in the measure.
-                    busy.standing().stream_began(clock::now().duration_since(first.started));
-                }
-                close(&first, record, fate);
-            }
-            trail.attempts.push(record);
-            (trail.losses, trail.translated) = (losses, translated);
-            trail.fallback = sending.plan.fallback();
+    let record = send::record(&attempt);
+    trail.upstream_model = Some(attempt.model.clone());
+    let first = sending.attempt.replace(attempt);
+    if let (Some(first), Some(record)) = (first, trail.attempts.last_mut()) {
+        if let (Fate::Cancelled, Some(busy)) = (&fate, &first.busy) {
+            // It took at least so long: without it the slowest would not be in the measure.
+            busy.standing().stream_began(clock::now().duration_since(first.started));
         }
-        end => {
-            let mut record = send::record(&attempt);
-            close(&attempt, &mut record, end.map_or(Fate::Cancelled, |(_, fate)| fate));
-            trail.attempts.insert(trail.attempts.len().saturating_sub(1), record);
-        }
+        close(&first, record, fate);
     }
+    trail.attempts.push(record);
+    (trail.losses, trail.translated) = (losses, translated);
+    trail.fallback = sending.plan.fallback();
 }
 
 /// Ends the attempt that is not the answer.

@@ -31,14 +31,18 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     let mut wait = Duration::ZERO;
     let mut again = false;
     if !sending.plan.has_next(snapshot) {
-        // A rate limit is over when the provider said so, and the model is left alone until then.
-        let limited = failure == Failure::Status(429) && sending.asked.is_some();
+        // A rate limit is over when the provider said so, or may be by then, and the model is left alone until then.
+        let limited = failure == Failure::Status(429);
+        let attempt = sending.attempt.as_ref().filter(|_| limited);
+        let cooldown = || attempt.map(|attempt| attempt.provider.breaker.cooldown);
+        let asked = sending.asked.or_else(cooldown);
+        let limited = limited && asked.is_some();
         // What cannot be translated, and a prompt that is too long, will be the same next time.
         let hopeless = failure == Failure::ContextLength || sending.verdict.is_some();
         if hopeless || !sending.plan.may_begin_again(snapshot, limited) {
             return false;
         }
-        let Some(patience) = retries.wait(sending.plan.round(), sending.asked, random()) else { return false };
+        let Some(patience) = retries.wait(sending.plan.round(), asked, random()) else { return false };
         (wait, again) = (patience, true);
     }
     let sound = !again && sending.plan.next_is_sound(snapshot);

@@ -42,6 +42,8 @@ pub(super) struct Kind {
     pub(super) plain: bool,
     /// A refusal that may be because of the prompt's length, or of our key.
     pub(super) refusal: bool,
+    /// A refusal for now whose head does not say until when; its body may.
+    pub(super) for_now: bool,
 }
 
 impl Kind {
@@ -54,6 +56,9 @@ impl Kind {
             plain,
             stream: plain && head.status == 200 && events,
             refusal: plain && matches!(head.status.as_u16(), 400 | 413 | 422),
+            for_now: plain
+                && matches!(head.status.as_u16(), 429 | 503)
+                && !head.headers.contains_key(header::RETRY_AFTER),
         }
     }
 }
@@ -118,13 +123,13 @@ impl SeamSession {
                     match seen {
                         Seen::Lifecycle => {}
                         Seen::Content => return Ok(Held::Content),
-                        Seen::Failed(fault) => return Err(told(STREAM_FAILED, fault)),
+                        Seen::Failed(fault) => return Err(failed(fault)),
                     }
                 }
                 Read::End => {
                     return match opening.finish() {
                         Seen::Lifecycle | Seen::Content => Ok(Held::Content),
-                        Seen::Failed(fault) => Err(told(STREAM_FAILED, fault)),
+                        Seen::Failed(fault) => Err(failed(fault)),
                     };
                 }
             }
@@ -176,7 +181,7 @@ impl SeamSession {
             _ => None,
         };
         if let Some(fault) = fault {
-            return Err(told(STREAM_FAILED, fault));
+            return Err(failed(fault));
         }
         if self.kind.refusal {
             self.check_refusal(status, &entire)?;
@@ -185,7 +190,8 @@ impl SeamSession {
         Ok(())
     }
 
-    /// Reads a refusal, which goes out as it is unless it is because of the prompt's length or of our key.
+    /// Reads a refusal, which goes out as it is unless it is because of the prompt's length or of our key; a wait that only
+    /// its body tells of stands in its head then.
     ///
     /// # Errors
     ///
@@ -202,7 +208,19 @@ impl SeamSession {
                 }
             }
         }
-        self.check_refusal(status, &body)
+        if self.kind.for_now { self.tell_wait(status, &body) } else { self.check_refusal(status, &body) }
+    }
+
+    /// Puts into the head how long the provider wants to be left alone, where its body says so: Google sends no
+    /// `retry-after`, but `google.rpc.RetryInfo` (<https://google.aip.dev/193>).
+    fn tell_wait(&mut self, status: u16, body: &[u8]) -> Result<()> {
+        let fault = wire(self.course.format).read_error(status, body);
+        if let (Some(seconds), Some(head)) = (fault.retry_after_s, self.head()) {
+            let mut head = head.clone();
+            head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
+            self.told = Some(Box::new(head));
+        }
+        Ok(())
     }
 
     /// What a refusal is about, where that is no status's to say.
@@ -211,11 +229,7 @@ impl SeamSession {
         if self.course.context_length && fault.is_context_length() {
             return Err(told(CONTEXT_LENGTH, fault));
         }
-        if fault.kind == FaultKind::Authentication {
-            // Its words may quote the key, and errors are logged.
-            return Err(told(KEY_REFUSED, Fault::new(FaultKind::Authentication, "the key is refused")));
-        }
-        Ok(())
+        if fault.kind == FaultKind::Authentication { Err(key_refused(fault.kind)) } else { Ok(()) }
     }
 
     fn read_ahead(&mut self, piece: Bytes) {
@@ -275,6 +289,30 @@ impl Entire {
     pub(super) fn one(self) -> Bytes {
         if self.parts.len() > 1 { self.parts.concat().into() } else { self.pieces().next().unwrap_or_default() }
     }
+}
+
+/// The provider told of its failure where an answer was to be.
+fn failed(fault: Fault<'static>) -> Box<Error> {
+    match fault.kind {
+        FaultKind::Authentication | FaultKind::Permission => key_refused(fault.kind),
+        FaultKind::InvalidRequest
+        | FaultKind::Billing
+        | FaultKind::NotFound
+        | FaultKind::Conflict
+        | FaultKind::TooLarge
+        | FaultKind::Unprocessable
+        | FaultKind::RateLimit
+        | FaultKind::ContentFilter
+        | FaultKind::Api
+        | FaultKind::Timeout
+        | FaultKind::Overloaded
+        | FaultKind::StreamIncomplete => told(STREAM_FAILED, fault),
+    }
+}
+
+/// The provider's words may quote the key, and errors are logged.
+fn key_refused(kind: FaultKind) -> Box<Error> {
+    told(KEY_REFUSED, Fault::new(kind, "the key is refused"))
 }
 
 fn told(kind: &'static str, fault: Fault<'static>) -> Box<Error> {

@@ -38,6 +38,7 @@ pub trait Backup: Send + Sync {
     async fn begin(&self) -> Option<Second>;
 
     /// One of the two is the answer, or has to do as one: the second, if `second`. `other` is what became of the other.
+    /// A second that failed is told of at once, as what it takes may be long in use otherwise.
     fn over(&self, second: bool, other: Fate);
 }
 
@@ -70,10 +71,10 @@ type Other = (Option<(Box<SeamSession>, Box<HttpPeer>)>, Said);
 
 /// How a race ends.
 enum End {
-    /// There was nobody to race with.
+    /// There was nobody to race with, or nobody is left.
     Alone(Said),
-    /// The first is the answer, beside a second that came to this, or to nothing yet.
-    First(Said, Option<Other>),
+    /// The first is the answer, before the second said anything.
+    First(Said),
     /// The second is, beside a first that came to this, or to nothing yet.
     Second(Box<SeamSession>, Box<HttpPeer>, Option<Said>),
 }
@@ -89,19 +90,8 @@ impl SeamSession {
         let roads = Arc::clone(self.roads());
         match self.run(&hedge, &roads).await {
             End::Alone(said) => said.map(|_| ()),
-            End::First(said, other) => {
-                let (session, fate) = match other {
-                    None => (None, Fate::Cancelled),
-                    Some((session, Err(error))) => (session, Fate::Failed(error)),
-                    Some((session, Ok(_))) => {
-                        let fate = session.as_ref().map_or(Fate::Cancelled, |(session, _)| session.fate());
-                        (session, fate)
-                    }
-                };
-                hedge.backup.over(false, fate);
-                if let Some((session, peer)) = session {
-                    roads.cancel(session, &peer).await;
-                }
+            End::First(said) => {
+                hedge.backup.over(false, Fate::Cancelled);
                 said.map(|_| ())
             }
             End::Second(session, peer, said) => {
@@ -126,32 +116,44 @@ impl SeamSession {
         }
         let mut second = pin!(ask(roads, &*hedge.backup));
         let mut one: Option<Said> = None;
-        let mut other: Option<Other> = None;
-        loop {
+        let asked = loop {
             tokio::select! {
                 biased;
-                said = &mut first, if one.is_none() => one = Some(said),
-                asked = &mut second, if other.is_none() => match asked {
-                    Some((Some((session, peer)), Ok(status))) if status < 400 => return End::Second(session, peer, one),
-                    Some(asked) => other = Some(asked),
-                    // Nobody was asked: the first is all there is.
-                    None => return End::Alone(match one {
-                        Some(said) => said,
-                        None => first.await,
-                    }),
+                said = &mut first, if one.is_none() => match said {
+                    Ok(status) if status < 400 => return End::First(Ok(status)),
+                    said => one = Some(said),
                 },
+                asked = &mut second => break asked,
             }
-            match (one.take(), &other) {
-                (Some(Ok(status)), _) if status < 400 => return End::First(Ok(status), other),
-                (Some(said), Some(_)) => return End::First(said, other),
-                (said, _) => one = said,
-            }
+        };
+        match asked {
+            Some((Some((session, peer)), Ok(status))) if status < 400 => return End::Second(session, peer, one),
+            Some(failed) => give_up(failed, hedge, roads),
+            None => {}
         }
+        // The first is all there is.
+        End::Alone(match one {
+            Some(said) => said,
+            None => first.await,
+        })
     }
 
     /// What became of it, where it has an answer.
     fn fate(&self) -> Fate {
         self.head().map_or(Fate::Cancelled, |head| Fate::Refused(Box::new(head.clone())))
+    }
+}
+
+/// The second attempt failed: nobody waits for it any more.
+fn give_up((session, said): Other, hedge: &Hedge, roads: &Arc<Roads>) {
+    let fate = match said {
+        Err(error) => Fate::Failed(error),
+        Ok(_) => session.as_ref().map_or(Fate::Cancelled, |(session, _)| session.fate()),
+    };
+    hedge.backup.over(false, fate);
+    if let Some((session, peer)) = session {
+        let roads = Arc::clone(roads);
+        tokio::spawn(async move { roads.cancel(session, &peer).await });
     }
 }
 

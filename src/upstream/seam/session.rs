@@ -70,6 +70,8 @@ pub struct SeamSession {
     pub(super) packed: Option<Box<Packed>>,
     /// A head of ours stands in for the provider's.
     pub(super) early: Option<Box<Early>>,
+    /// The provider's head with what only its body said.
+    pub(super) told: Option<Box<ResponseHeader>>,
     /// Pieces that were read while the head was held.
     pub(super) ahead: VecDeque<Bytes>,
     /// How long the provider has been silent while it was listened to.
@@ -110,6 +112,7 @@ impl SeamSession {
             kind: Kind::default(),
             packed: None,
             early: None,
+            told: None,
             ahead: VecDeque::new(),
             silence: Duration::ZERO,
             heard: Duration::ZERO,
@@ -125,7 +128,7 @@ impl SeamSession {
     pub(super) fn head(&self) -> Option<&ResponseHeader> {
         let early = self.early.as_ref().map(|early| early.head());
         let packed = || self.packed.as_ref().map(|packed| packed.head());
-        early.or_else(packed).or_else(|| self.inner.response_header())
+        early.or(self.told.as_deref()).or_else(packed).or_else(|| self.inner.response_header())
     }
 
     /// The connections that it is one of.
@@ -200,7 +203,9 @@ impl SeamSession {
         }
         if self.kind.stream && !self.course.hold.is_zero() {
             self.hold().await?;
-        } else if self.kind.refusal && (self.course.context_length || self.course.keys) {
+        } else if (self.kind.refusal && (self.course.context_length || self.course.keys))
+            || (self.kind.for_now && self.course.answers)
+        {
             self.hear_refusal(status).await?;
         } else if self.course.entire && !(self.kind.events && self.course.streamed) {
             self.hold_entire(status).await?;
