@@ -317,7 +317,10 @@ fn nameless(response: &Response<'_>) -> Option<usize> {
 fn told(provider: &dyn WireFormat, body: &[u8]) -> Fault<'static> {
     let mut fault = provider.read_error(200, body).into_owned();
     // Not of the client's own making: it knows neither the key nor the account.
-    if matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission | FaultKind::Billing) {
+    if matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission) {
+        return Fault::key_refused(None);
+    }
+    if fault.kind == FaultKind::Billing {
         (fault.kind, fault.status) = (FaultKind::Api, 502);
         fault = fault.with_code("upstream_refused");
     }

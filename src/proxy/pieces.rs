@@ -20,7 +20,7 @@ use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::OnLoss;
-use crate::upstream::seam::{self, Course, ENTIRE_MOST, ERROR_MOST, TOO_LONG, is_heartbeat};
+use crate::upstream::seam::{self, Course, ENTIRE_MOST, ERROR_MOST, KEY_REFUSED, TOO_LONG, is_heartbeat};
 
 /// Most bytes that one piece may unpack to: what comes past the seam cannot be unpacked bit by bit.
 const UNPACKED_LIMIT: usize = 16 << 20;
@@ -333,9 +333,10 @@ fn give(
             if let Some(attempt) = &sending.attempt {
                 log::warn!("{}: {}", attempt.lease.label(), fault.message);
             }
-            sending.verdict = Some(Box::new((fault, "translation")));
-            trail.error = Some("translation");
-            trail.aborted = Some(Abort { side: Side::Edge, reason: "translation" });
+            let label = if fault.code.as_deref() == Some(KEY_REFUSED) { KEY_REFUSED } else { "translation" };
+            sending.verdict = Some(Box::new((fault, label)));
+            trail.error = Some(label);
+            trail.aborted = Some(Abort { side: Side::Edge, reason: label });
             Err(Error::explain(ErrorType::Custom(refuse::NO_ANSWER), "the provider's answer cannot be translated")
                 .into_up())
         }

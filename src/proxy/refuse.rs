@@ -226,7 +226,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "The provider's answer is not packed as its head says.", BADLY_PACKED)
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
-        ErrorType::Custom(KEY_REFUSED) => return Some((credential_fault(None), KEY_REFUSED)),
+        ErrorType::Custom(KEY_REFUSED) => return Some((Fault::key_refused(None), KEY_REFUSED)),
         ErrorType::Custom(STREAM_FAILED) => {
             (FaultKind::Api, 502, "The provider's stream failed before its first word.", STREAM_FAILED)
         }
@@ -284,7 +284,7 @@ pub(super) fn told_status(status: u16) -> (Fault<'static>, &'static str) {
 pub(super) fn operators(status: u16) -> Option<(Fault<'static>, &'static str)> {
     match status {
         300..=399 => Some((redirect_fault(status), REDIRECTED)),
-        _ if is_our_key(status) => Some((credential_fault(Some(status)), KEY_REFUSED)),
+        _ if is_our_key(status) => Some((Fault::key_refused(Some(status)), KEY_REFUSED)),
         _ => None,
     }
 }
@@ -300,11 +300,4 @@ fn redirect_fault(status: u16) -> Fault<'static> {
         "The provider redirects (status {status}), which is not followed. Its `url` in the config must lead there."
     );
     coded(FaultKind::Api, 502, message, REDIRECTED).0
-}
-
-/// Our key was refused; `status` where that alone says so.
-fn credential_fault(status: Option<u16>) -> Fault<'static> {
-    let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
-    let message = format!("The provider refused this server's credentials{status}. The operator must mend them.");
-    coded(FaultKind::Api, 502, message, KEY_REFUSED).0
 }

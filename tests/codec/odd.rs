@@ -73,7 +73,11 @@ fn an_error_that_came_as_a_success_is_an_error_in_its_own_words() {
         &Undo::default(),
     );
     let fault = fault.unwrap_err();
-    assert_eq!((fault.status, fault.code.as_deref()), (502, Some("upstream_refused")), "it is not the client's key");
+    assert_eq!(
+        (fault.status, fault.code.as_deref()),
+        (502, Some("upstream_credentials")),
+        "it is not the client's key"
+    );
     let choice = json!({"id": "c", "choices": [{"index": 0, "delta": {"content": "a"},
         "error": {"code": 502, "message": "Upstream died"}, "finish_reason": "error"}]});
     let (written, outcome) = streamed(Format::OpenaiChat, Format::AnthropicMessages, &[choice]);

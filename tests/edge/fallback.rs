@@ -212,6 +212,25 @@ async fn a_refused_key_is_told_with_the_status_that_refused_it() {
     }
 }
 
+/// Routers of models begin a stream before they know.
+#[tokio::test]
+async fn a_key_that_is_refused_in_a_streams_first_word_is_not_the_clients() {
+    let error = r#"{"error":{"message":"Incorrect API key provided: geheim","type":"invalid_request_error","code":"invalid_api_key"}}"#;
+    for (number, reply) in [Reply::sse(format!("data: {error}\n\n")), Reply::json(200, error)].into_iter().enumerate() {
+        let provider = Provider::always(reply).await;
+        let conf = Conf::open().provider("p", Wire::Chat.kind(), &provider).model("m", "p/gpt");
+        let edge = Edge::start(&conf).await;
+        for client in [Wire::Chat, Wire::Messages] {
+            let refused = client.ask("m", true).send(edge.addr).await;
+            assert_eq!(refused.status, 502, "{number}: {}", refused.text());
+            let text = refused.text();
+            assert!(text.contains("credentials") && !text.contains("geheim"), "{number}: {text}");
+        }
+        edge.metric_reaches("gateway_errors_total", &["error_type=\"upstream_credentials\""], 2.0).await;
+        assert!(!edge.log().contains("geheim"), "{}", edge.log());
+    }
+}
+
 #[tokio::test]
 async fn a_clients_own_fault_is_not_tried_elsewhere() {
     for status in [400, 404, 413, 422] {

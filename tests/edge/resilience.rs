@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::client::Ask;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
 use crate::support::provider::Provider;
@@ -89,6 +90,48 @@ async fn retry_after_is_waited_for_where_it_is_short_and_told_where_it_is_long()
     let response = Wire::Chat.ask("l", false).send(edge.addr).await;
     assert_eq!((response.status, response.header("retry-after")), (429, Some("6")));
     assert_eq!(long.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rate_limit_without_a_time_is_waited_for_as_long_as_the_model_is_left_alone() {
+    let whole = Reply::json(429, Wire::Chat.error_body("rate_limit_error", "slow down"));
+    let streamed = Reply::sse(r#"data: {"error":{"message":"slow down","type":"rate_limit_error","code":429}}"#);
+    for (stream, limited) in [(false, whole.clone()), (true, whole), (true, streamed)] {
+        let provider = Provider::start(move |request| match request.number {
+            0 => limited.clone(),
+            _ => Wire::Chat.reply(stream),
+        })
+        .await;
+        let line = format!("up: {{kind: openai, key: k, url: \"{}\", breaker: {{cooldown: 300ms}}}}", provider.url());
+        let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", "up/gpt")).await;
+        let response = Wire::Chat.ask("m", stream).send(edge.addr).await;
+        assert_eq!(response.status, 200, "{stream}: {}", response.text());
+        let gap = provider.request(1).await.at - provider.request(0).await.at;
+        assert!(gap >= Duration::from_millis(300), "{gap:?}");
+    }
+}
+
+/// Google names the time in the body alone.
+#[tokio::test]
+async fn a_time_that_only_the_body_tells_is_believed() {
+    let limited = r#"{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"37s"}]}}"#;
+    for stream in [false, true] {
+        let gemini = Provider::always(Reply::json(429, limited)).await;
+        let chat = Provider::always(Wire::Chat.reply(stream)).await;
+        let conf = Conf::open()
+            .provider_at("gemini", "gemini", &gemini.url(), "breaker: {cooldown: 0s}")
+            .provider("chat", "openai", &chat)
+            .model("m", "{targets: [gemini/gemini-3-pro, chat/gpt]}");
+        let edge = Edge::start(&conf).await;
+        for _ in 0..3 {
+            assert_eq!(Wire::Chat.ask("m", stream).send(edge.addr).await.status, 200);
+        }
+        assert_eq!((gemini.requests().len(), chat.requests().len()), (1, 3));
+        let upstreams = Ask::get("/upstreams").send(edge.admin).await.text();
+        let cools =
+            upstreams.split("\"cools_ms\":").filter_map(|rest| rest.split([',', '}']).next()?.trim().parse().ok());
+        assert!(cools.max().is_some_and(|cools: u64| cools > 20_000), "{upstreams}");
+    }
 }
 
 #[tokio::test]

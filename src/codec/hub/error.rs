@@ -56,6 +56,20 @@ impl<'a> Fault<'a> {
     }
 }
 
+/// The code of a fault of the key that the provider was sent, which is not the client's.
+pub const KEY_REFUSED: &str = "upstream_credentials";
+
+impl Fault<'static> {
+    /// The provider refused the key that it was sent; `status` where that alone says so. What the provider said of it may
+    /// quote the key, and is for nobody.
+    #[must_use]
+    pub fn key_refused(status: Option<u16>) -> Self {
+        let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
+        let message = format!("The provider refused this server's credentials{status}. The operator must mend them.");
+        Self { status: 502, ..Fault::new(FaultKind::Api, message).with_code(KEY_REFUSED) }
+    }
+}
+
 impl Fault<'_> {
     /// True when a provider says that the prompt is longer than its model takes. Some have a code for it, the others
     /// words: these are what the vendors and the usual servers of open models say.

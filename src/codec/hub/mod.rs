@@ -21,7 +21,7 @@ pub mod waiting;
 pub use block::{
     Begins, Block, BlockKind, CacheMark, Citation, Extra, Opaque, OpaqueKind, Role, Source, ThinkingKind, Turn, placed,
 };
-pub use error::{Fault, FaultKind, Refusal};
+pub use error::{Fault, FaultKind, KEY_REFUSED, Refusal};
 pub use event::{Event, Head};
 pub use loss::{Action, Field, Loss, Losses, Place};
 pub use request::{

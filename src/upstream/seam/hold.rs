@@ -229,7 +229,7 @@ impl SeamSession {
         if self.course.context_length && fault.is_context_length() {
             return Err(told(CONTEXT_LENGTH, fault));
         }
-        if fault.kind == FaultKind::Authentication { Err(key_refused(fault.kind)) } else { Ok(()) }
+        if fault.kind == FaultKind::Authentication { Err(key_refused()) } else { Ok(()) }
     }
 
     fn read_ahead(&mut self, piece: Bytes) {
@@ -293,26 +293,16 @@ impl Entire {
 
 /// The provider told of its failure where an answer was to be.
 fn failed(fault: Fault<'static>) -> Box<Error> {
-    match fault.kind {
-        FaultKind::Authentication | FaultKind::Permission => key_refused(fault.kind),
-        FaultKind::InvalidRequest
-        | FaultKind::Billing
-        | FaultKind::NotFound
-        | FaultKind::Conflict
-        | FaultKind::TooLarge
-        | FaultKind::Unprocessable
-        | FaultKind::RateLimit
-        | FaultKind::ContentFilter
-        | FaultKind::Api
-        | FaultKind::Timeout
-        | FaultKind::Overloaded
-        | FaultKind::StreamIncomplete => told(STREAM_FAILED, fault),
+    let of_key = matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission);
+    if of_key || fault.code.as_deref() == Some(KEY_REFUSED) {
+        return key_refused();
     }
+    told(STREAM_FAILED, fault)
 }
 
-/// The provider's words may quote the key, and errors are logged.
-fn key_refused(kind: FaultKind) -> Box<Error> {
-    told(KEY_REFUSED, Fault::new(kind, "the key is refused"))
+/// As if a status had said so. The provider's words may quote the key, and errors are logged.
+fn key_refused() -> Box<Error> {
+    told(KEY_REFUSED, Fault::new(FaultKind::Authentication, "the key is refused"))
 }
 
 fn told(kind: &'static str, fault: Fault<'static>) -> Box<Error> {

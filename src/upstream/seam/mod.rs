@@ -53,8 +53,8 @@ const GROUP: u64 = 0x7365_616d;
 pub const STREAM_FAILED: &str = "stream_failed";
 /// The error of an answer that says that the prompt is too long; its cause is a [`Told`].
 pub const CONTEXT_LENGTH: &str = "context_length";
-/// The error of a bad request that is one because of the key that went with it, which is ours; its cause is a [`Told`].
-pub const KEY_REFUSED: &str = "upstream_credentials";
+/// The error of an answer that says that the key which went with the request is refused; its cause is a [`Told`].
+pub const KEY_REFUSED: &str = tidegate_codec::hub::KEY_REFUSED;
 /// The error of a stream that went on for longer than it may.
 pub const STREAM_TOO_LONG: &str = "stream_too_long";
 

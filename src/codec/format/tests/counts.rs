@@ -313,8 +313,8 @@ fn what_is_no_number_is_no_answer() {
         (
             R,
             r#"{"error":{"message":"no such key","type":"authentication_error","code":"x"}}"#,
-            "upstream_refused",
-            "no such key",
+            "upstream_credentials",
+            "refused this server's credentials",
         ),
     ] {
         let client = if provider == A { G } else { A };
