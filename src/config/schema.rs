@@ -292,7 +292,7 @@ pub(super) static SERVER_LIMITS: Section = Section {
             Default("16KiB"),
             "A request's head, in bytes; over HTTP/2 its decoded list, where a change needs a restart. Then 431, or 414 for the path.",
         ),
-        field("header_count", "count, 8 to 1000", Default("100"), "Headers of a request. Then 431."),
+        field("header_count", "count, 8 to 256", Default("100"), "Headers of a request. Then 431."),
         field(
             "body_rate",
             "size, 1 to 1MiB",

@@ -110,7 +110,7 @@ fn limits(fields: &Fields<'_>) -> ClientLimits {
         connection_rate_per_ip: fields.count("connection_rate_per_ip", &(1..=1_000_000)),
         request_rate_per_ip: fields.count("request_rate_per_ip", &(1..=1_000_000)),
         header_size: fields.size("header_size", &(1024..=256 << 10)),
-        header_count: fields.count("header_count", &(8..=1000)).map_or(8, |count| count as usize),
+        header_count: fields.count("header_count", &(8..=256)).map_or(8, |count| count as usize),
         body_rate: fields.size("body_rate", &(1..=1 << 20)).max(1),
         h2_streams: fields.count("h2_streams", &(1..=10_000)).unwrap_or(1),
         requests: fields.count("requests", &(1..=10_000_000)).unwrap_or(1),

@@ -241,7 +241,12 @@ pub(in crate::config) static BREAKER: Section = Section {
             Default("1s"),
             "For how long a model is left alone at an endpoint after a 429 that does not say until when. That is no failure. Where there is no other target, a request waits as long before it is tried again.",
         ),
-        field("cooldown_max", "duration, 0s to 24h", Default("1m"), "The longest wait that a provider asks for and that is believed: `retry-after`, or Google's `RetryInfo`."),
+        field(
+            "cooldown_max",
+            "duration, 0s to 24h",
+            Default("1m"),
+            "The longest wait that a provider asks for and that is believed: `retry-after`, or Google's `RetryInfo`.",
+        ),
         field(
             "ejected_max",
             "percent, 0 to 100",

@@ -6,6 +6,11 @@ use crate::proxy::{Unserved, is_served, unserved};
 /// Longest name of a method.
 const METHOD_SIZE: usize = 32;
 
+/// Longest target that the `http` crate takes.
+const TARGET_SIZE: usize = (u16::MAX - 1) as usize;
+const TARGET_TOO_LONG: Fault =
+    Fault { status: 414, label: "uri_too_long", message: "The request's line is longer than this server reads." };
+
 /// How much a head may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -120,11 +125,7 @@ impl Scan {
 
     fn too_long(&self) -> Fault {
         if self.lines == 0 {
-            Fault {
-                status: 414,
-                label: "uri_too_long",
-                message: "The request's line is longer than this server reads.",
-            }
+            TARGET_TOO_LONG
         } else {
             Fault {
                 status: 431,
@@ -216,6 +217,13 @@ fn target_authority<'h>(method: &[u8], target: &'h [u8]) -> Result<Option<&'h [u
     if target.iter().any(|byte| !matches!(byte, b'!'..=b'~') || *byte == b'#') {
         return Err(TARGET);
     }
+    if target.len() > TARGET_SIZE {
+        return Err(TARGET_TOO_LONG);
+    }
+    // The parser behind this one refuses more, and without a word.
+    if !target.iter().all(|byte| is_common(*byte)) && http::Uri::try_from(target).is_err() {
+        return Err(bad("bad_target", "The request's target holds a character that must be written as %XX there."));
+    }
     if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {
         return Ok(None);
     }
@@ -228,6 +236,11 @@ fn target_authority<'h>(method: &[u8], target: &'h [u8]) -> Result<Option<&'h [u
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let authority = rest.get(..end).unwrap_or_default();
     if is_authority(authority) { Ok(Some(authority)) } else { Err(TARGET) }
+}
+
+/// True for what may stand anywhere in a path or a query (RFC 3986 sections 2, 3.3 and 3.4).
+fn is_common(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&byte)
 }
 
 /// One header, or one trailer: its name and its value without the white space around it.
@@ -489,6 +502,9 @@ mod tests {
             ("GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
             ("GET /#x HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
             ("GET /\u{e9} HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
+            ("GET /?a=\"b\" HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
+            ("GET /<a> HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
+            ("GET /` HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
             ("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
             ("GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
             ("GET http:///x HTTP/1.1\r\nhost: a\r\n\r\n", 400, "bad_target"),
@@ -520,6 +536,23 @@ mod tests {
         assert_eq!(label(&sized(1001 - rest)), (431, "head_too_large"));
         assert_eq!(label(&format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(1000))), (414, "uri_too_long"));
         assert_eq!(label(&"a".repeat(1001)), (414, "uri_too_long"));
+    }
+
+    #[test]
+    fn what_passes_is_taken_by_the_parser_behind() {
+        let taken = |target: &[u8]| http::Uri::try_from(target).is_ok();
+        for byte in 0..=u8::MAX {
+            for target in [[b"/a".as_slice(), &[byte]].concat(), [b"/a?b".as_slice(), &[byte]].concat()] {
+                let passes = target_authority(b"GET", &target).is_ok();
+                assert!(!passes || taken(&target), "{:?}", String::from_utf8_lossy(&target));
+                assert!(!is_common(byte) || passes, "{byte}");
+            }
+        }
+        for (length, status) in [(TARGET_SIZE, None), (TARGET_SIZE + 1, Some(414))] {
+            let target = ["/", &"a".repeat(length - 1)].concat();
+            assert_eq!(target_authority(b"GET", target.as_bytes()).err().map(|fault| fault.status), status);
+            assert_eq!(taken(target.as_bytes()), status.is_none());
+        }
     }
 
     #[test]
