@@ -9,6 +9,8 @@ use super::tree::{Entry, Node, Scalar, Value};
 const MASK: char = '*';
 /// A secret at least this long is hidden wherever its text appears in the file.
 const TELLING: usize = 8;
+/// Letters and digits in a row that are a key if they are mixed.
+const RANDOM: usize = 20;
 
 /// A file's text as reports may show it.
 pub(super) struct Hidden {
@@ -46,7 +48,10 @@ pub(super) fn hide(root: &mut Node, dropped: &[Place], source: &str) -> Hidden {
             cover.block(*line, *column, column + width);
         }
     }
-    let Cover { lines, mut texts, keys } = cover;
+    let Cover { mut lines, mut texts, keys } = cover;
+    for line in &mut lines {
+        hide_comment(line);
+    }
     // The longest first: one may hold another.
     texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
     texts.dedup();
@@ -205,6 +210,16 @@ fn opens(above: &[String]) -> Below {
     }
 }
 
+/// Hides what stands behind a `#`, where a key of before may be kept. That the sign may be part of a quoted text does not
+/// matter: less is shown then.
+fn hide_comment(line: &mut String) {
+    let signs = line.chars().zip(std::iter::once(' ').chain(line.chars()));
+    let sign = signs.enumerate().find(|(_, (c, before))| *c == '#' && before.is_whitespace());
+    if let Some((at, _)) = sign {
+        *line = covered(line, at + 1, usize::MAX);
+    }
+}
+
 /// `source` without all words but the names of fields: for a text that is no YAML, of which nothing is known.
 pub(super) fn hide_lines(source: &str) -> String {
     source.split('\n').map(hide_line).collect::<Vec<_>>().join("\n")
@@ -231,15 +246,17 @@ fn covered(line: &str, from: usize, width: usize) -> String {
 
 fn is_secret(above: &[String], scalar: &Scalar) -> bool {
     let text = &scalar.text;
-    if holds_key(text) || is_glued(text) || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+    if holds_key(text) || is_glued(text) || url_holds_secret(text) {
         return true;
     }
     let Some(name) = above.last() else { return false };
     let parent = above.len().checked_sub(2).and_then(|index| above.get(index)).map(String::as_str);
     match (parent, name.as_str()) {
         (Some("tls"), "key") => false,
-        (Some("headers"), _) | (_, "key" | "key_hash" | "sealing_key") => true,
+        (Some("headers"), _) | (_, "headers" | "key" | "key_hash" | "sealing_key") => true,
         (_, "key_label") => false,
+        // Where a map is wanted, a text can only be what was to stand in it.
+        (Some("providers"), _) | (_, "providers" | "clients") => text.len() >= TELLING,
         (_, name) => text.len() >= TELLING && names_secret(name),
     }
 }
@@ -251,10 +268,23 @@ fn is_glued(text: &str) -> bool {
     found.is_some_and(|(name, value)| is_secret(name) && !value.trim().is_empty())
 }
 
-/// Whether a word of the text looks like a vendor's key: `sk-` and some more.
+/// Whether a URL holds a password, or a secret in its query.
+fn url_holds_secret(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    rest.contains('@') || rest.split(['?', '&']).skip(1).any(is_glued)
+}
+
+/// Whether a word of the text looks like a key: a vendor's, `sk-` and some more, or what a machine has thrown dice for.
 fn holds_key(text: &str) -> bool {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
     words.filter_map(|word| word.strip_prefix("sk-")).any(|rest| rest.len() >= TELLING)
+        || text.split(|c: char| !c.is_ascii_alphanumeric()).any(is_random)
+}
+
+/// Whether letters and digits are as mixed, and as many, as in no name that a person chose.
+fn is_random(word: &str) -> bool {
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    word.len() >= RANDOM && digits >= 3 && word.len() - digits >= 3
 }
 
 /// Whether a key of this name, or one spelled almost like it, holds a secret.
@@ -303,6 +333,17 @@ mod tests {
         check("key: x${A}", "key: *****");
         check("p: {kye: geheimnis, kind: openai}", "p: {kye: *********, kind: openai}");
         check("key: geheimnis # geheimnis", "key: ********* # *********");
+        check("kind: openai # alt: geheim\n# b\nx: a#b", "kind: openai # **** ******\n# *\nx: a#b");
+        check("clients: [geheimnis]", "clients: [*********]");
+        check("clients: geheimnis", "clients: *********");
+        check("providers: {openai: geheimnis}", "providers: {openai: *********}");
+        check("headers: \"X: geheimnis\"", "headers: *** **********");
+        check("headers: [\"X: geheimnis\"]", "headers: [*** **********]");
+        check("url: https://h/p?key=geheimnis", "url: *************************");
+        check("url: https://h/p?version=geheimnis", "url: https://h/p?version=geheimnis");
+        check("p: {kind: openai, 4f9a77c2e1d0b3c2d1e0: }", "p: {kind: openai, ********************: }");
+        check("targets: [p/claude-3-5-sonnet-20241022]", "targets: [p/claude-3-5-sonnet-20241022]");
+        check("about: 4f9aSECRET77c2e1d0b3", "about: ********************");
         check("key: |\n  geheimnis\n  strenggeheim\n", "key: |\n  *********\n  ************\n");
         check("headers: {x-a: b}", "headers: {x-a: *}");
         check("allow: [sk-12345678, task-87654321]", "allow: [***********, task-87654321]");
