@@ -93,8 +93,7 @@ impl StreamReader for Reader {
             return;
         }
         self.ended = true;
-        let message = "the provider closed the stream before the answer was complete";
-        sink(Event::Fault(Fault::new(FaultKind::StreamIncomplete, message)));
+        sink(Event::Fault(incomplete("the provider closed the stream before the answer was complete")));
     }
 }
 
@@ -134,7 +133,7 @@ impl Reader {
                 Ok(())
             }
             Wire::MessageStop => {
-                self.finish(sink);
+                self.message_stop(sink);
                 Ok(())
             }
             Wire::Ping => {
@@ -311,6 +310,16 @@ impl Reader {
         Ok(())
     }
 
+    /// A server may leave out why it ended, but not that and all the rest: an answer of nothing for no reason is none.
+    fn message_stop(&mut self, sink: Sink<'_>) {
+        if self.stop.is_some() || self.seen > 0 {
+            self.finish(sink);
+        } else {
+            self.ended = true;
+            sink(Event::Fault(incomplete("the provider ended the stream without an answer, and did not say why")));
+        }
+    }
+
     fn finish(&mut self, sink: Sink<'_>) {
         self.ensure_started(sink);
         for open in std::mem::take(&mut self.open) {
@@ -341,6 +350,10 @@ fn close(open: Open, sink: Sink<'_>) {
 
 fn opaque(block: u32, kind: OpaqueKind, data: Text<'_>, sink: Sink<'_>) {
     sink(Event::Opaque { block, opaque: Opaque { kind, maker: OWN, data } });
+}
+
+fn incomplete(message: &'static str) -> Fault<'static> {
+    Fault::new(FaultKind::StreamIncomplete, message)
 }
 
 fn broken(what: &str) -> Fault<'static> {

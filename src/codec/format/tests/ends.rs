@@ -273,6 +273,20 @@ fn errors_under_a_success_are_told_in_whichever_shape() {
 }
 
 #[test]
+fn a_stream_that_ends_without_an_answer_or_a_reason_is_cut() {
+    let start = json!({"type": "message_start", "message": {"id": "m", "model": "c", "usage": {"input_tokens": 1}}});
+    let end = json!({"type": "message_stop"});
+    for events in [&[start, end.clone()][..], &[end]] {
+        for to in [C, R, G] {
+            let (told, outcome) = streamed((A, to), &named(events));
+            let kind = outcome.fault.map(|(kind, _)| kind);
+            assert_eq!((outcome.complete, kind), (false, Some(FaultKind::StreamIncomplete)), "{to:?}: {told:?}");
+            assert!(json!(told).to_string().contains("did not say why"), "{to:?}: {told:?}");
+        }
+    }
+}
+
+#[test]
 fn counts_that_are_none_do_not_spoil_an_answer() {
     for odd in [json!(-1), json!("10"), json!(null), json!(1.5)] {
         let usage = json!({"input_tokens": odd, "output_tokens": 7});

@@ -414,6 +414,9 @@ fn ends_are_told_from_cuts() {
         (&[BEGIN, block, words], false),
         (&[BEGIN], false),
         (&[], false),
+        (&[BEGIN, end], false),
+        (&[BEGIN, usage, end], false),
+        (&[end], false),
         (&[BEGIN, block, words, "{\"type\":"], false),
         (&[BEGIN, block, close, words, end], false),
         (&["{\"error\":{\"message\":\"quota\"}}"], false),
@@ -424,6 +427,13 @@ fn ends_are_told_from_cuts() {
             assert_eq!((folded.text.as_str(), folded.stop.as_deref()), ("hi", Some("end_turn")), "{lines:?}");
         }
     }
+}
+
+#[test]
+fn an_answer_of_nothing_says_why_it_ended() {
+    let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#;
+    let folded = fold(&[&up(&[BEGIN, delta, r#"{"type":"message_stop"}"#])]);
+    assert_eq!((folded.ended, folded.fault, folded.stop.as_deref()), (true, None, Some("end_turn")));
 }
 
 #[test]
