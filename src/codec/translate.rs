@@ -7,9 +7,9 @@ use crate::fit::fit;
 use crate::format::{Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, trim, wire};
 use crate::hub::{
     Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Flavor, Losses, Reasoning, ReasoningForm,
-    Request, Response, Saying, Stop,
+    Refusal, Request, Response, Saying, Stop,
 };
-use crate::json::{Json, JsonError, Kind, Problem};
+use crate::json::{Cursor, Json, JsonError, Kind, Problem};
 use crate::outcome::Outcome;
 use crate::recall::{Listener, restore};
 use crate::reshape::replay;
@@ -36,11 +36,12 @@ pub fn translate_request(
     head: &RequestHead<'_>,
     target: &Target<'_>,
 ) -> Result<TranslatedRequest, Fault<'static>> {
-    let told = |refusal: crate::hub::Refusal| refusal.into_fault(body);
+    let told = |refusal: Refusal| refusal.into_fault(body);
     let mut request = wire(from).read_request(body, head).map_err(told)?;
     // Most requests are about as long in another format.
     let mut outgoing = Outgoing { body: Vec::with_capacity(body.len() + 256), ..Outgoing::default() };
     if from != to {
+        refuse_nothing(from, &request, body).map_err(told)?;
         if let Some(recall) = head.seal.recall() {
             restore(&mut request, to, recall.as_ref());
         }
@@ -58,6 +59,26 @@ pub fn translate_request(
     respell(from, &request, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, body, head), outgoing })
+}
+
+/// Refuses a conversation of nothing, as its own provider does: another one would answer, at a price, words of ours that
+/// stand in for it.
+fn refuse_nothing(from: Format, request: &Request<'_>, body: &[u8]) -> Result<(), Refusal> {
+    if !request.turns.is_empty() || !request.state.kept.is_empty() {
+        return Ok(());
+    }
+    let turns = wire(from).spec().prompt.turns;
+    let mut empty = false;
+    Cursor::over_bytes(body)?.object::<JsonError>(|key, value| {
+        // One that holds instructions alone has words to go by.
+        empty |= key == turns && value.clone().json()?.is_empty();
+        value.skip()
+    })?;
+    if empty {
+        let message = "it is empty, so there is nothing to answer: give it at least one message of the user";
+        return Err(Refusal::of(turns, message).with_code("empty_array"));
+    }
+    Ok(())
 }
 
 /// Translates a client's request for the number of tokens of a prompt. What bears on the answer alone has no place in it,
@@ -85,7 +106,7 @@ pub fn translate_count(
     if let Some(member) = &held {
         losses.move_into(&["/", &member.key].concat());
     }
-    *body = counting.of(body, target).map_err(|error| crate::hub::Refusal::from(error).into_fault(body))?;
+    *body = counting.of(body, target).map_err(|error| Refusal::from(error).into_fault(body))?;
     Ok(translated)
 }
 

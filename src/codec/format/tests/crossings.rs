@@ -69,6 +69,36 @@ fn a_thread_is_only_for_who_keeps_it() {
     }
 }
 
+#[test]
+fn a_conversation_of_nothing_is_refused_for_a_provider_of_another_format() {
+    for (from, key, more) in [
+        (A, "messages", json!({"max_tokens": 9, "system": "s"})),
+        (C, "messages", json!({})),
+        (R, "input", json!({"instructions": "s"})),
+        (G, "contents", json!({"systemInstruction": {"parts": [{"text": "s"}]}})),
+    ] {
+        let mut body = json!({"model": "m", key: []});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        for to in Format::ALL.into_iter().filter(|to| *to != from) {
+            let fault = sent((from, to), &body, &Facts::default()).unwrap_err();
+            assert_eq!((fault.status, fault.param.as_deref()), (400, Some(key)), "{from:?} {to:?}");
+            assert!(fault.message.starts_with(key) && fault.message.contains("at least one"), "{}", fault.message);
+        }
+        if from != G {
+            assert!(sent((from, from), &body, &Facts::default()).is_ok(), "{from:?}");
+        }
+    }
+    // Instructions in the conversation's own place are words to go by; what another provider keeps is told as that.
+    let system = json!([{"role": "system", "content": "s"}]);
+    for to in [A, R, G] {
+        assert!(sent((C, to), &json!({"model": "m", "messages": system}), &Facts::default()).is_ok(), "{to:?}");
+    }
+    let kept = json!({"model": "m", "input": [], "previous_response_id": "resp_1"});
+    let fault = sent((R, C), &kept, &Facts::default()).unwrap_err();
+    assert_eq!(fault.param.as_deref(), Some("previous_response_id"));
+    assert!(sent((R, C), &json!({"model": "m", "input": system}), &Facts::default()).is_ok());
+}
+
 fn chat_facts(custom_tools: bool) -> Facts {
     Facts { custom_tools, ..Facts::default() }
 }
