@@ -16,6 +16,8 @@ struct Said<'a> {
     kind: Option<Cow<'a, str>>,
     code: Option<Cow<'a, str>>,
     param: Option<Cow<'a, str>>,
+    /// The field at fault as `FastAPI` says it, in dots.
+    place: Option<String>,
     /// What the provider behind an aggregator said.
     raw: Option<Cow<'a, str>>,
     filtered: bool,
@@ -94,11 +96,40 @@ fn outer<'a>(cursor: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
 fn inner<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonError> {
     match value.peek()? {
         Kind::String => said.message = Some(value.string()?),
-        Kind::Object => value.object::<JsonError>(|key, value| field(&key, value, said))?,
+        Kind::Object => {
+            value.object::<JsonError>(|key, value| field(&key, value, said))?;
+            said.tell_place();
+        }
         Kind::Array => value.array::<JsonError>(|index, value| if index == 0 { inner(value, said) } else { Ok(()) })?,
         Kind::Number | Kind::Bool | Kind::Null => value.skip()?,
     }
     Ok(())
+}
+
+impl Said<'_> {
+    /// Puts the field at fault before what is wrong with it, which says nothing by itself: `field required`.
+    fn tell_place(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        self.message = self.message.take().map(|words| Cow::Owned(format!("{place}: {words}")));
+        self.param = self.param.take().or(Some(Cow::Owned(place)));
+    }
+}
+
+/// `["body", "messages", 0, "content"]` as `messages.0.content`.
+fn place(value: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
+    let mut parts: Vec<String> = Vec::new();
+    value.array::<JsonError>(|index, part| {
+        match part.peek()? {
+            Kind::String => parts.push(part.string()?.into_owned()),
+            Kind::Number => parts.push(part.number()?.as_str().to_owned()),
+            Kind::Object | Kind::Array | Kind::Bool | Kind::Null => part.skip()?,
+        }
+        if index == 0 && parts == ["body"] {
+            parts.clear();
+        }
+        Ok(())
+    })?;
+    Ok((!parts.is_empty()).then(|| parts.join(".")))
 }
 
 /// What stands within and is said only where nothing better is.
@@ -108,6 +139,7 @@ fn beside<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonErr
     said.message = said.message.take().or(other.message);
     said.kind = said.kind.take().or(other.kind);
     said.code = said.code.take().or(other.code);
+    said.param = said.param.take().or(other.param);
     Ok(())
 }
 
@@ -126,6 +158,7 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
             said.kind = said.kind.take().or(kind);
         }
         "param" => said.param = plain(value)?.or(said.param.take()),
+        "loc" if value.peek()? == Kind::Array => said.place = place(value)?,
         "base_resp" if value.peek()? == Kind::Object => minimax(value, said)?,
         "code" | "error_code" if value.peek()? == Kind::Number => {
             said.code = Some(Cow::Owned(value.number()?.as_str().to_owned()));
@@ -422,6 +455,31 @@ mod tests {
             assert!(fault.message.contains(words), "{body}: {}", fault.message);
             assert_eq!(tells(body.as_bytes()), !fault.message.contains("answered"), "{body}");
         }
+    }
+
+    #[test]
+    fn the_field_at_fault_is_told_where_only_its_place_is() {
+        let check = |body: &str, param: Option<&str>, message: &str| {
+            let fault = read(422, body.as_bytes());
+            assert_eq!((fault.param.as_deref(), fault.message.as_ref()), (param, message), "{body}");
+        };
+        let required = |loc: &str| format!(r#"{{"detail":[{{"loc":{loc},"msg":"field required"}}]}}"#);
+        check(&required(r#"["body","messages"]"#), Some("messages"), "messages: field required");
+        check(
+            &required(r#"["body","messages",0,"content"]"#),
+            Some("messages.0.content"),
+            "messages.0.content: field required",
+        );
+        check(&required(r#"["query","body"]"#), Some("query.body"), "query.body: field required");
+        check(&required(r#"["body"]"#), None, "field required");
+        check(&required(r#""body""#), None, "field required");
+        let mistral = r#"{"object":"error","message":{"detail":[{"type":"missing","msg":"Field required","loc":["body","tools",1]}]}}"#;
+        check(mistral, Some("tools.1"), "tools.1: Field required");
+        check(
+            r#"{"detail":[{"loc":["body","a"]}]}"#,
+            Some("a"),
+            &format!("The provider answered 422: {}", r#"{"detail":[{"loc":["body","a"]}]}"#),
+        );
     }
 
     #[test]
