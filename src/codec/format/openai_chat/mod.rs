@@ -123,7 +123,10 @@ static SPEC: Spec = Spec {
         (Field::ParallelTools, "dropped where there are no tools"),
         (Field::Prediction, "dropped where the model chooses its words by itself"),
         (Field::PresencePenalty, "dropped where the model chooses its words by itself"),
-        (Field::Refusal, "words of refusal that are the user's are dropped"),
+        (
+            Field::Refusal,
+            "words of refusal that are the user's are dropped; servers of other makers than the vendor get them as words",
+        ),
         (Field::Seed, "dropped where the server refuses it"),
         (Field::Store, "what another provider keeps cannot be asked for"),
         (Field::Temperature, "dropped where the model chooses its words by itself"),
@@ -132,7 +135,11 @@ static SPEC: Spec = Spec {
             "a custom tool is a function where the server knows none; a choice at the top of a schema is told in words",
         ),
         (Field::ToolCall, "only the assistant's; members that the format lacks are dropped"),
-        (Field::ToolChoice, "dropped where there are no tools; no set of allowed tools with `none` or a tool by name"),
+        (
+            Field::ToolChoice,
+            "dropped where there are no tools; no set of allowed tools with `none` or a tool by name, and none at all for \
+             servers of other makers than the vendor",
+        ),
         (Field::TopP, "dropped where the model chooses its words by itself"),
         (Field::Turn, "an empty message says `(empty)`; `developer` is `system` where the server does not know it"),
         (Field::TurnName, "dropped of instructions"),

@@ -252,7 +252,7 @@ impl Pen<'_, '_, '_> {
     }
 
     fn assistant(&mut self, turn: &Turn<'_>) {
-        let said = Said::sort(turn, &mut self.marks, self.report);
+        let said = Said::sort(turn, self.facts, &mut self.marks, self.report);
         if said.is_empty() && turn.extras.is_empty() {
             self.thoughts(&said.thoughts, false);
             return;
@@ -430,15 +430,13 @@ impl<'r> Said<'r> {
         self.words.is_empty() && self.refusal.is_empty() && self.calls.is_empty() && self.audio.is_none()
     }
 
-    fn sort(turn: &'r Turn<'r>, marks: &mut Marks, report: &mut Report<'_>) -> Self {
+    fn sort(turn: &'r Turn<'r>, facts: &Facts, marks: &mut Marks, report: &mut Report<'_>) -> Self {
         let mut said = Self::default();
         let mut apart = false;
         for block in &turn.blocks {
             if let BlockKind::Text { text, citations } = &block.kind {
-                if std::mem::take(&mut apart) && !said.words.is_empty() && !text.is_empty() {
-                    said.words.push((Text::from_escaped("\\n\\n"), None));
-                }
                 if !text.is_empty() {
+                    said.gap(std::mem::take(&mut apart));
                     let mark = marks.next(block.cache, block.at, report);
                     said.words.push((text.by_ref(), mark.map(|mark| (mark, block.at))));
                 }
@@ -452,9 +450,25 @@ impl<'r> Said<'r> {
                 continue;
             }
             apart = true;
-            said.other(block, report);
+            match &block.kind {
+                // Only the vendor knows the field.
+                BlockKind::Refusal { text } if facts.compatible_extensions && !report.is_own() => {
+                    report.converted(Field::Refusal, block.at, "the server knows no words of refusal: they are said");
+                    report.extras(&block.extras);
+                    said.gap(true);
+                    said.words.push((text.by_ref(), None));
+                }
+                _ => said.other(block, report),
+            }
         }
         said
+    }
+
+    /// Sets the words that follow off from those before, where they are another text.
+    fn gap(&mut self, apart: bool) {
+        if apart && !self.words.is_empty() {
+            self.words.push((Text::from_escaped("\\n\\n"), None));
+        }
     }
 
     fn other(&mut self, block: &'r Block<'r>, report: &mut Report<'_>) {

@@ -50,7 +50,10 @@ fn one(
             if let Some(description) = description {
                 w.key("description").text(description);
             }
-            let schema = parameters(schema.as_ref(), *at, report, w);
+            let schema = match schema {
+                None if facts.compatible_extensions && !report.is_own() => Some(no_parameters(*strict, w)),
+                schema => parameters(schema.as_ref(), *at, report, w),
+            };
             if let Some(strict) = strict {
                 strictness(*strict, schema.as_ref(), *at, report, w);
             }
@@ -127,6 +130,16 @@ fn parameters<'a>(
     Some(schema)
 }
 
+/// The same said in a schema, for servers that demand one.
+fn no_parameters(strict: Option<bool>, w: &mut Writer<'_>) -> Json<'static> {
+    let schema = Json::from_valid(match strict {
+        Some(true) => r#"{"type":"object","properties":{},"additionalProperties":false}"#,
+        Some(false) | None => r#"{"type":"object","properties":{}}"#,
+    });
+    w.key("parameters").json(&schema);
+    schema
+}
+
 /// `strict` here wants every object closed and every property required; a schema that is not shaped so is sent loose.
 fn strictness(strict: bool, schema: Option<&Json<'_>>, at: usize, report: &mut Report<'_>, w: &mut Writer<'_>) {
     if strict && !report.is_own() && !schema.is_none_or(|schema| is_closed(schema, report.origin)) {
@@ -176,6 +189,12 @@ fn choice(
     }
     w.key("tool_choice");
     if let (Some(allowed), ToolMode::Auto | ToolMode::Any) = (&request.tool_policy.allowed, mode) {
+        if facts.compatible_extensions && !report.is_own() {
+            let reason = "the server takes no set of allowed tools: all of them stay in the request, and the model may choose any";
+            report.field(Field::ToolChoice, Action::Converted, reason);
+            unrestricted(mode, allowed, &customs(request, undo), w);
+            return Ok(());
+        }
         let word = if *mode == ToolMode::Any { "required" } else { "auto" };
         w.open_object().key("type").plain("allowed_tools").key("allowed_tools").open_object().key("mode").plain(word);
         w.key("tools").open_array();
@@ -201,6 +220,20 @@ fn choice(
         }
     };
     Ok(())
+}
+
+/// What comes nearest to a set of `allowed` tools where none can be said. The tools themselves stay: they are part of what
+/// a prompt is found by in a cache.
+fn unrestricted(mode: &ToolMode<'_>, allowed: &[Cow<'_, str>], customs: &BTreeSet<&str>, w: &mut Writer<'_>) {
+    match (mode, allowed) {
+        (ToolMode::Any, [name]) => named(name, flavor_of(name, customs), w),
+        (ToolMode::Any, _) => {
+            w.plain("required");
+        }
+        (ToolMode::Auto | ToolMode::None | ToolMode::Named { .. }, _) => {
+            w.plain("auto");
+        }
+    }
 }
 
 /// The tools that take free text as they are; a client may allow thousands of names, so they are looked up in a set.

@@ -147,6 +147,77 @@ fn tools_are_chosen_as_far_as_the_server_lets_them() {
 }
 
 #[test]
+fn only_the_vendor_is_told_a_set_of_allowed_tools() {
+    use crate::Format::OpenaiResponses as RESPONSES;
+    let tool =
+        |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}});
+    let named = |name: &str| json!({"type": "function", "function": {"name": name}});
+    for (mode, allowed, sent) in [
+        ("required", &["g"][..], named("g")),
+        ("auto", &["g"], json!("auto")),
+        ("required", &["f", "g"], json!("required")),
+        ("auto", &["f", "g"], json!("auto")),
+    ] {
+        let allowed: Vec<Value> = allowed.iter().map(|name| json!({"type": "function", "name": name})).collect();
+        let choice = json!({"type": "allowed_tools", "mode": mode, "tools": allowed});
+        let body = json!({"model": "m", "store": false, "input": "q", "tools": [tool("f"), tool("g"), tool("h")], "tool_choice": choice});
+        let written = send(RESPONSES, CHAT, &body, |facts| *facts = other(|_| ())).unwrap();
+        assert_eq!(written.body["tool_choice"], sent, "{choice}");
+        assert_eq!(written.body["tools"].as_array().unwrap().len(), 3, "{choice}");
+        assert!(written.losses.contains(&"converted:tool_choice".to_owned()), "{:?}", written.losses);
+        let vendor = send(RESPONSES, CHAT, &body, as_it_is).unwrap();
+        assert_eq!(
+            (&vendor.body["tool_choice"]["type"], vendor.header.as_str()),
+            (&json!("allowed_tools"), ""),
+            "{choice}"
+        );
+    }
+}
+
+#[test]
+fn servers_of_other_makers_are_told_that_a_tool_takes_nothing() {
+    use crate::Format::GeminiGenerate as GEMINI;
+    let body = json!({"contents": [{"parts": [{"text": "q"}]}], "tools": [{"functionDeclarations": [{"name": "f"}]}]});
+    let parameters = |compatible: bool| {
+        let written = send(GEMINI, CHAT, &body, |facts| facts.compatible_extensions = compatible).unwrap();
+        assert_eq!(written.header, "");
+        written.body["tools"][0]["function"].get("parameters").cloned()
+    };
+    assert_eq!(parameters(true), Some(json!({"type": "object", "properties": {}})));
+    assert_eq!(parameters(false), None);
+    // Strict mode wants the object closed.
+    let strict = json!({"model": "m", "input": "q", "store": false, "tools": [{"type": "function", "name": "f", "strict": true}]});
+    let written =
+        send(crate::Format::OpenaiResponses, CHAT, &strict, |facts| facts.compatible_extensions = true).unwrap();
+    let function = &written.body["tools"][0]["function"];
+    assert_eq!((&function["parameters"]["additionalProperties"], &function["strict"]), (&json!(false), &json!(true)));
+}
+
+#[test]
+fn servers_of_other_makers_get_an_earlier_refusal_as_words() {
+    let part = |kind: &str, key: &str, words: &str| json!({"type": kind, key: words});
+    let answered = |content: Value| {
+        json!({"model": "m", "store": false, "input": [
+        {"role": "user", "content": "q"},
+        {"type": "message", "role": "assistant", "content": content},
+        {"role": "user", "content": "why"}]})
+    };
+    for (content, said) in [
+        (json!([part("refusal", "refusal", "No.")]), "No."),
+        (json!([part("output_text", "text", "Well."), part("refusal", "refusal", "No.")]), "Well.\n\nNo."),
+    ] {
+        let body = answered(content);
+        let written =
+            send(crate::Format::OpenaiResponses, CHAT, &body, |facts| facts.compatible_extensions = true).unwrap();
+        let message = &written.body["messages"][1];
+        assert_eq!((&message["content"], message.get("refusal")), (&json!(said), None), "{message}");
+        assert_eq!(written.losses, ["converted:refusal"]);
+        let vendor = send(crate::Format::OpenaiResponses, CHAT, &body, as_it_is).unwrap();
+        assert_eq!((&vendor.body["messages"][1]["refusal"], vendor.header.as_str()), (&json!("No."), ""));
+    }
+}
+
+#[test]
 fn what_lies_deeper_is_worth_a_rewrite() {
     let check = |body: &str, change: &dyn Fn(&mut Facts), expected: bool| {
         assert_eq!(wire(CHAT).must_be_rewritten(body.as_bytes(), &other(change)), expected, "{body}");
