@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::Format;
 use crate::fit::fit;
-use crate::format::{Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, trim, wire};
+use crate::format::{
+    Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, spelling, trim, wire,
+};
 use crate::hub::{
     Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Flavor, Losses, Reasoning, ReasoningForm,
     Refusal, Request, Response, Saying, Stop,
@@ -57,6 +59,7 @@ pub fn translate_request(
     let trimmed = trim::written(ends, &request, &outgoing.body, target.facts, &mut outgoing.losses);
     outgoing.body = trimmed.unwrap_or(outgoing.body);
     respell(from, &request, &mut outgoing.losses);
+    spelling::respell(wire(from), body, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, body, head), outgoing })
 }

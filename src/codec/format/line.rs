@@ -243,6 +243,7 @@ mod tests {
         repeated: &[],
         prompt: PromptFields { before: &[], turns: "" },
         state: StateFields { named: &[], sealed: &[], foreign: &[], answers: false, made: false, ids: &[] },
+        other_names: &[],
         version_header: None,
         beta_header: None,
         request_id_header: None,

@@ -27,6 +27,7 @@ mod openai_error;
 pub mod openai_responses;
 mod settings;
 mod sibling;
+pub(crate) mod spelling;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -85,6 +86,11 @@ pub trait WireFormat: Sync {
     /// What the top-level request field `key` counts as in a loss report.
     fn class(&self, key: &str) -> Field {
         trim::class_by_pointer(self, key)
+    }
+
+    /// The format's own spelling of `key`, where its servers read another one, too.
+    fn spelled<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        Cow::Borrowed(key)
     }
 
     /// A request of the format without the fields that a server with these `facts` refuses, each reported in `losses`,
@@ -260,6 +266,8 @@ pub struct Spec {
     pub prompt: PromptFields,
     /// Where its requests hold state that only its maker can read.
     pub state: StateFields,
+    /// Fields that go by another name as well, as pointers: the one that reports know them by, and the other.
+    pub other_names: &'static [(&'static str, &'static str)],
     /// Header that names the version of the format; its presence tells a client of this format from others.
     pub version_header: Option<&'static str>,
     /// Header that asks for unfinished features.

@@ -16,6 +16,7 @@ mod crossings;
 mod ends;
 mod schemas;
 mod siblings;
+mod spelling;
 mod taken;
 mod unforgotten;
 mod wishes;

@@ -93,6 +93,11 @@ const SPEC: Spec = Spec {
         made: false,
         ids: &["id"],
     },
+    other_names: &[
+        ("/service_tier", "/speed"),
+        ("/thinking", "/output_config/effort"),
+        ("/output_config/format", "/output_format"),
+    ],
     version_header: Some("anthropic-version"),
     beta_header: Some("anthropic-beta"),
     request_id_header: Some("request-id"),

@@ -131,6 +131,12 @@ const SPEC: Spec = Spec {
         made: true,
         ids: &["name", "uri", "responsesFile"],
     },
+    other_names: &[
+        ("/top_logprobs", "/generationConfig/logprobs"),
+        ("/generationConfig/responseLogprobs", "/generationConfig/logprobs"),
+        ("/generationConfig/responseSchema", "/generationConfig/responseJsonSchema"),
+        ("/generationConfig/responseSchema", "/generationConfig/responseMimeType"),
+    ],
     version_header: None,
     beta_header: None,
     request_id_header: None,
@@ -238,6 +244,10 @@ impl WireFormat for GeminiGenerate {
         pointer(field)
     }
 
+    fn spelled<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        wire::camel(key)
+    }
+
     fn read_request<'a>(&self, body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
         read_request::read(body, head)
     }
@@ -324,7 +334,7 @@ fn pointer(field: Field) -> &'static str {
         Field::FrequencyPenalty => "/generationConfig/frequencyPenalty",
         Field::N => "/generationConfig/candidateCount",
         Field::Logprobs => "/generationConfig/responseLogprobs",
-        Field::Output => "/generationConfig/responseMimeType",
+        Field::Output => "/generationConfig/responseSchema",
         Field::Reasoning => "/generationConfig/thinkingConfig",
         Field::Modalities => "/generationConfig/responseModalities",
         Field::Tier => "/serviceTier",

@@ -118,6 +118,12 @@ static SPEC: Spec = Spec {
         made: false,
         ids: &["id", "output_file_id", "error_file_id"],
     },
+    other_names: &[
+        ("/safety_identifier", "/user"),
+        ("/prompt_cache_key", "/prompt_cache_options"),
+        ("/prompt_cache_key", "/prompt_cache_retention"),
+        ("/top_logprobs", "/include"),
+    ],
     version_header: None,
     beta_header: Some("openai-beta"),
     request_id_header: None,

@@ -243,7 +243,8 @@ fn an_answer_that_is_no_object_is_asked_for_in_words_where_a_schema_is_an_object
         let form = body.pointer(if to == C { "/response_format/json_schema" } else { "/text/format" });
         form.map_or(Value::Null, |form| form["schema"].clone())
     };
-    for (from, place) in [(A, "converted:/output_config/format"), (G, "converted:/generationConfig/responseMimeType")] {
+    for (from, place) in [(A, "converted:/output_config/format"), (G, "converted:/generationConfig/responseJsonSchema")]
+    {
         for to in [C, R] {
             for schema in [
                 list.clone(),

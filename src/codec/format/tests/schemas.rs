@@ -267,7 +267,7 @@ fn an_answer_of_open_objects_is_no_silent_loss() {
         let chat = json!({"model": "m", "messages": [{"role": "user", "content": "q"}],
             "response_format": {"type": "json_schema", "json_schema": named}});
         for (from, body, place) in
-            [(G, gemini, "dropped:/generationConfig/responseMimeType"), (C, chat, "dropped:/response_format")]
+            [(G, gemini, "dropped:/generationConfig/responseJsonSchema"), (C, chat, "dropped:/response_format")]
         {
             let (written, lost) = sent((from, A), &body, &Facts::default()).unwrap();
             assert_eq!(written["output_config"]["format"]["schema"], closed(json!(false)), "{open}");
@@ -358,7 +358,7 @@ fn a_bound_that_is_no_number_is_left_out_and_told_of() {
         "generationConfig": {"responseMimeType": "application/json", "responseSchema": own}});
     let (body, lost) = sent((G, C), &body, &Facts::default()).unwrap();
     assert_eq!(body["response_format"]["json_schema"]["schema"], expected);
-    assert_eq!(lost, "converted:/generationConfig/responseMimeType, dropped:/generationConfig/responseSchema");
+    assert_eq!(lost, "converted:/generationConfig/responseSchema, dropped:/generationConfig/responseSchema");
 }
 
 /// A request of `from` for an answer by `schema`; `strict` where its format has a word for it.
@@ -393,7 +393,7 @@ fn an_answer_that_is_always_held_to_its_schema_is_held_to_it_elsewhere() {
     };
     let strict = |way, schema: &Value, said: &Value| told(way, schema, said, &Facts::default());
     let compatible = Facts { compatible_extensions: true, ..Facts::default() };
-    for (from, place) in [(A, "/output_config/format"), (G, "/generationConfig/responseMimeType")] {
+    for (from, place) in [(A, "/output_config/format"), (G, "/generationConfig/responseJsonSchema")] {
         for to in [C, R] {
             for schema in [&closed, &open] {
                 let (sent, losses) = told((from, to), schema, &Value::Null, &compatible);
@@ -424,7 +424,7 @@ fn a_schema_that_refers_to_itself_holds_no_answer_and_no_call_of_messages() {
     let tree = json!({"type": "object", "properties": {"kids": kids}, "required": ["kids"],
         "additionalProperties": false});
     let unforced = Facts { forced_tool: false, ..Facts::default() };
-    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseMimeType")] {
+    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseJsonSchema")] {
         let mut asked = with_answer(from, &tree, &json!(true));
         let (body, lost) = sent((from, A), &asked, &Facts::default()).unwrap();
         assert_eq!((body.get("output_config"), &body["tools"][0]["input_schema"]), (None, &tree), "{from:?}");
@@ -460,7 +460,8 @@ fn keywords_that_messages_refuse_are_told_where_a_schema_is_held_to() {
     let told = json!({"type": "string", "description": "Must be valid by {\"not\":{\"const\":\"a\"}}."});
     for (inner, expected) in [(choice("oneOf"), choice("anyOf")), (not, told)] {
         let (given, expected) = (schema(inner), schema(expected));
-        for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseMimeType")] {
+        for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseJsonSchema")]
+        {
             let asked = with_answer(from, &given, &Value::Null);
             let request = translated((from, A), &asked, &Facts::default(), None).unwrap().outgoing;
             let body: Value = serde_json::from_slice(&request.body).unwrap();
@@ -488,7 +489,7 @@ fn an_answer_that_is_no_object_is_asked_of_an_older_claude_in_words() {
     let old = Facts { structured: false, ..Facts::default() };
     let list = json!({"type": "array", "items": {"type": "string"}});
     let object = json!({"type": "object", "properties": {"a": list}});
-    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseMimeType")] {
+    for (from, place) in [(C, "/response_format"), (R, "/text/format"), (G, "/generationConfig/responseJsonSchema")] {
         for schema in [&list, &json!({"type": "string", "enum": ["a", "b"]}), &json!({"anyOf": [object, list]})] {
             let (body, lost) = sent((from, A), &with_answer(from, schema, &Value::Null), &old).unwrap();
             assert_eq!((body.get("tools"), body.get("tool_choice")), (None, None), "{from:?} {schema}");

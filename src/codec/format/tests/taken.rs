@@ -98,7 +98,7 @@ fn no_more_tokens_are_asked_for_than_the_model_gives() {
         let (body, lost) = sent((C, A), &chat(&asked), &facts).unwrap();
         let found = (body["max_tokens"].as_u64(), body["thinking"]["budget_tokens"].as_u64());
         assert_eq!(found, (Some(tokens), Some(budget)), "{asked}");
-        let is_told = lost.contains("converted:/max_completion_tokens");
+        let is_told = lost.contains("converted:/max_tokens");
         assert_eq!(is_told, asked.get("max_tokens").is_some(), "{asked} {lost}");
     }
     let (body, _) = sent((C, A), &chat(&json!({})), &facts(32_000, 8000)).unwrap();

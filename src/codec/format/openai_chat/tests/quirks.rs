@@ -332,12 +332,7 @@ fn levels_limits_and_names_are_fitted() {
     lost.sort_unstable();
     assert_eq!(
         lost,
-        [
-            "converted:/max_completion_tokens",
-            "converted:/reasoning_effort",
-            "dropped:/messages/0",
-            "dropped:/parallel_tool_calls"
-        ]
+        ["converted:/max_tokens", "converted:/reasoning_effort", "dropped:/messages/0", "dropped:/parallel_tool_calls"]
     );
     let sent = send(CHAT, CHAT, &body, as_it_is).unwrap();
     assert_eq!((sent.body["reasoning_effort"].as_str(), sent.header.as_str()), (Some("xhigh"), ""));
