@@ -184,6 +184,7 @@ fn note(seen: &mut Seen, event: &Event<'_>, own: bool, sayings: &mut Sayings) {
         | Event::BlockStart { .. }
         | Event::BlockStop { .. }
         | Event::Usage(_)
+        | Event::Tier { .. }
         | Event::Apart { .. }
         | Event::Ping
         | Event::Dropped { .. }

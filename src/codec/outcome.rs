@@ -50,6 +50,7 @@ impl Outcome {
             | Event::Citation { .. }
             | Event::Logprobs { .. }
             | Event::BlockStop { .. }
+            | Event::Tier { .. }
             | Event::Apart { .. }
             | Event::Ping => {}
         }

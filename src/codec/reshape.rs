@@ -13,8 +13,8 @@ use crate::json::{Json, JsonError, Kind, Text, Writer};
 pub fn replay(response: &Response<'_>, sink: &mut dyn FnMut(Event<'_>)) {
     sink(Event::Start { id: response.id.by_ref(), model: response.model.by_ref(), created: response.created });
     dropped(&response.extras, sink);
-    if response.tier.is_some() {
-        sink(Event::Dropped { field: Field::Tier });
+    if let Some(tier) = response.tier.as_ref().filter(|tier| !tier.is_empty()) {
+        sink(Event::Tier { format: response.format, word: tier.by_ref() });
     }
     let mut next = 0;
     for candidate in &response.candidates {
@@ -117,6 +117,7 @@ pub struct Collector {
     /// The answer whose next block begins another message.
     apart: Option<u32>,
     usage: Option<Usage>,
+    tier: Option<Text<'static>>,
 }
 
 /// One of the answers, so far.
@@ -176,6 +177,7 @@ impl Collector {
                 self.answer(*candidate, |answer| answer.stop = stop.clone().into_owned());
             }
             Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Tier { word, .. } => self.tier = Some(word.clone().into_owned()),
             Event::BlockStop { .. } | Event::Ping | Event::Dropped { .. } | Event::Fault(_) | Event::End => {}
         }
     }
@@ -183,7 +185,7 @@ impl Collector {
     /// The answer, of a provider of `format`.
     #[must_use]
     pub fn finish(self, format: Format) -> Response<'static> {
-        let Self { id, model, created, candidates, blocks, usage, .. } = self;
+        let Self { id, model, created, candidates, blocks, usage, tier, .. } = self;
         let mut candidates: Vec<Candidate<'static>> = candidates
             .into_iter()
             .map(|answer| Candidate {
@@ -201,7 +203,7 @@ impl Collector {
                 candidate.blocks.push(part.finish());
             }
         }
-        Response { format, id, model, created, candidates, usage, tier: None, extras: Vec::new() }
+        Response { format, id, model, created, candidates, usage, tier, extras: Vec::new() }
     }
 
     /// Changes answer `index`, which begins here if it is new.
@@ -348,7 +350,7 @@ mod tests {
                 extras: vec![extra(Field::Safety)],
             }],
             usage: None,
-            tier: Some(Text::from_escaped("flex")),
+            tier: None,
             extras: vec![extra(Field::Metadata)],
         };
         let mut fields = Vec::new();
@@ -357,6 +359,6 @@ mod tests {
                 fields.push(field);
             }
         });
-        assert_eq!(fields, [Field::Metadata, Field::Tier, Field::Safety, Field::Unknown, Field::Unknown]);
+        assert_eq!(fields, [Field::Metadata, Field::Safety, Field::Unknown, Field::Unknown]);
     }
 }

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use super::wire;
+use crate::Format;
 use crate::hub::{Action, Event, Extra, Field, Losses, Origin, Place};
-use crate::json::{Cursor, JsonError, Kind};
+use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// Classes that were told.
 #[derive(Debug, Default)]
@@ -23,6 +24,20 @@ impl Told {
     /// Tells the same of each of `fields`.
     pub(super) fn all(&mut self, fields: impl IntoIterator<Item = Field>, sink: &mut dyn FnMut(Event<'_>)) {
         fields.into_iter().for_each(|field| self.tell(field, sink));
+    }
+}
+
+/// The tier that was told.
+#[derive(Debug, Default)]
+pub(super) struct Served(Text<'static>);
+
+impl Served {
+    /// Tells the tier that a provider of `format` names, where it is not the one that was told before.
+    pub(super) fn tell(&mut self, format: Format, tier: Option<Text<'_>>, sink: &mut dyn FnMut(Event<'_>)) {
+        if let Some(word) = tier.filter(|tier| !tier.is_empty() && tier.escaped() != self.0.escaped()) {
+            self.0 = word.by_ref().into_owned();
+            sink(Event::Tier { format, word });
+        }
     }
 }
 

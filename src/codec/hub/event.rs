@@ -1,7 +1,7 @@
 //! A stream, event by event.
 //!
 //! ```text
-//! Start  ( BlockStart  Delta*  BlockStop | Stop | Usage | Ping )*  ( End | Fault )
+//! Start  ( BlockStart  Delta*  BlockStop | Stop | Usage | Tier | Ping )*  ( End | Fault )
 //! ```
 //! Blocks are numbered by the reader, in order of first appearance over the whole stream, and may interleave.
 //! [`grammar`](super::grammar) checks the order.
@@ -85,6 +85,13 @@ pub enum Event<'a> {
     },
     /// What the answer cost so far; replaces what came before.
     Usage(Usage),
+    /// The tier that the answer is served by. Comes when it is first known, and where it is another than before.
+    Tier {
+        /// Format of its provider.
+        format: Format,
+        /// In the provider's word.
+        word: Text<'a>,
+    },
     /// The words that follow are another message of answer `candidate`, not more of the one before.
     Apart {
         /// Which answer.

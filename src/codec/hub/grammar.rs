@@ -52,7 +52,7 @@ impl Grammar {
             }
             Event::Citation { block, .. } => self.cited(*block)?,
             Event::BlockStop { block } => self.opened(*block)?.open = false,
-            Event::Logprobs { .. } | Event::Usage(_) | Event::Apart { .. } => {}
+            Event::Logprobs { .. } | Event::Usage(_) | Event::Tier { .. } | Event::Apart { .. } => {}
             Event::Stop { candidate, .. } => self.stop(*candidate)?,
             Event::End => self.end()?,
         }

@@ -14,7 +14,7 @@ use super::stop::Ending;
 use super::usage::Counts;
 use super::wire::OWN;
 use crate::format::StreamReader;
-use crate::format::told::{Told, is_usual_tier, unread};
+use crate::format::told::{Served, Told, unread};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, OpaqueKind, Stop, ThinkingKind, Usage};
 use crate::json::{Cursor, Json, JsonError, Text};
@@ -39,6 +39,7 @@ pub(super) struct Reader {
     seen: u64,
     counts: Counts,
     told: Told,
+    served: Served,
     /// A tool of the client was called.
     called: bool,
     stop: Option<Stop<'static>>,
@@ -170,7 +171,7 @@ impl Reader {
         sink(Event::Start { id, model, created: None });
         self.told.all(unread_fields, sink);
         if let Some(tier) = usage {
-            self.told.all(tier.filter(|tier| !is_usual_tier(tier.escaped())).map(|_| Field::Tier), sink);
+            self.served.tell(OWN, tier, sink);
             sink(Event::Usage(self.usage()));
         }
         Ok(())
@@ -304,7 +305,8 @@ impl Reader {
             self.stop = Some(ending.into_stop(self.called).into_owned());
         }
         if let Some(mut usage) = parts.usage {
-            self.counts.merge(&mut usage)?;
+            let tier = self.counts.merge(&mut usage)?;
+            self.served.tell(OWN, tier, sink);
             sink(Event::Usage(self.usage()));
         }
         Ok(())

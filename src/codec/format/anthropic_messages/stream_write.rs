@@ -9,6 +9,7 @@ use super::block_write::{Block, Shape};
 use super::tail::Tail;
 use super::wire::OWN;
 use super::{error, stop, usage};
+use crate::format::told::is_usual_tier;
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
@@ -40,6 +41,7 @@ pub(super) struct Writer {
     ids: Distinct,
     stop: Option<Stop<'static>>,
     usage: Option<Usage>,
+    tier: Option<Text<'static>>,
     /// What the event at hand brought and no block could take.
     untaken: Vec<Field>,
 }
@@ -103,6 +105,7 @@ impl Writer {
             Event::BlockStop { block } => self.block_stop(*block, out),
             Event::Stop { candidate: 0, stop } => self.stop = Some(stop.clone().into_owned()),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Tier { word, .. } => self.tier = Some(word.clone().into_owned()),
             Event::Ping => {
                 if self.id.is_some() || self.started {
                     self.message_start(out);
@@ -127,6 +130,9 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
     match event {
         Event::BlockStart { candidate: 1.., .. } | Event::Stop { candidate: 1.., .. } => Some(Field::N),
         Event::BlockStart { head: Head::Refusal, .. } => Some(Field::Refusal),
+        Event::Tier { word, .. } if usage::tier_word(word).is_none() && !is_usual_tier(word.escaped()) => {
+            Some(Field::Tier)
+        }
         Event::Usage(usage) if usage.audio_input > 0 || usage.audio_output > 0 => Some(Field::UsageDetail),
         Event::BlockStart { head: Head::ServerTool { format, .. }, .. } if *format != OWN => Some(Field::ServerTool),
         Event::Citation { citation, .. } if citation.format != OWN => Some(Field::Citations),
@@ -164,6 +170,7 @@ impl Writer {
             gave_up: None,
             stop: None,
             usage: None,
+            tier: None,
             untaken: Vec::new(),
         }
     }
@@ -181,7 +188,7 @@ impl Writer {
         json.key("id").text(&id).key("type").plain("message").key("role").plain("assistant");
         json.key("model").plain(&self.reply.model).key("content").verbatim("[]");
         json.key("stop_reason").null().key("stop_sequence").null().key("usage");
-        usage::write_first(self.usage.as_ref(), &mut json);
+        usage::write_first(self.usage.as_ref(), self.tier.as_ref(), &mut json);
         json.close_object().close_object();
         out.extend_from_slice(b"\n\n");
     }
@@ -393,7 +400,7 @@ impl Writer {
         json.open_object().key("type").plain("message_delta").key("delta").open_object();
         stop::write(self.stop.as_ref().unwrap_or(&Stop::EndTurn), &mut json);
         json.close_object().key("usage");
-        usage::write(self.usage.as_ref(), None, &mut json);
+        usage::write(self.usage.as_ref(), self.tier.as_ref(), &mut json);
         json.close_object();
         out.extend_from_slice(b"\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }

@@ -92,9 +92,9 @@ pub(super) fn write(usage: Option<&Usage>, tier: Option<&Text<'_>>, json: &mut W
 
 /// Writes the `usage` that a stream starts with. Clients keep its split of cache writes, whatever comes at the end: it is
 /// told where the provider told it by then.
-pub(super) fn write_first(usage: Option<&Usage>, json: &mut Writer<'_>) {
+pub(super) fn write_first(usage: Option<&Usage>, tier: Option<&Text<'_>>, json: &mut Writer<'_>) {
     let split = usage.is_some_and(|usage| usage.cache_known || usage.cache_write() > 0);
-    object(usage.unwrap_or(&Usage::default()), split, None, json);
+    object(usage.unwrap_or(&Usage::default()), split, tier, json);
 }
 
 fn object(usage: &Usage, split: bool, tier: Option<&Text<'_>>, json: &mut Writer<'_>) {

@@ -56,7 +56,8 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
     Ok(response)
 }
 
-fn tier_of(mut usage: Cursor<'_>) -> Result<Option<Text<'_>>, JsonError> {
+/// The tier that a `usageMetadata` names.
+pub(super) fn tier_of(mut usage: Cursor<'_>) -> Result<Option<Text<'_>>, JsonError> {
     let mut tier = None;
     super::wire::fields::<JsonError>(&mut usage, |name, _, value| {
         if name == "serviceTier" {

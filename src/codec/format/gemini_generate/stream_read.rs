@@ -9,9 +9,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::chunk::{Answer, Chunk, answers};
+use super::read_response::tier_of;
 use super::talk::Talk;
+use super::wire::OWN;
 use super::{error, logprobs, stop, usage};
-use crate::format::told::Told;
+use crate::format::told::{Served, Told};
 use crate::format::{Repeat, StreamReader};
 use crate::frame::sse::{Frame, place_in};
 use crate::hub::{BlockKind, Event, Fault, FaultKind, Field, Stop};
@@ -36,6 +38,7 @@ pub(super) struct Reader {
     blocked: Option<Text<'static>>,
     last: Last,
     told: Told,
+    served: Served,
 }
 
 /// What the last frame was, beside its events.
@@ -139,6 +142,7 @@ impl Reader {
         // Before the first words: some formats tell at their beginning what the prompt was.
         if let Some(mut cursor) = chunk.usage {
             let start = cursor.offset();
+            self.served.tell(OWN, tier_of(cursor.clone())?, sink);
             if let Some(usage) = usage::read(&mut cursor)? {
                 self.last.usage = Some(start..cursor.position());
                 sink(Event::Usage(usage));

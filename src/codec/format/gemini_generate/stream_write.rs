@@ -10,6 +10,7 @@ use super::choice::{Choice, Signature};
 use super::thoughts::hides;
 use super::wire::{is_own, signature, signatures, unsigned};
 use super::{error, logprobs, stop, usage};
+use crate::format::told::is_usual_tier;
 use crate::format::{Framing, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, Stop, Usage};
@@ -118,6 +119,11 @@ impl StreamWriter for Writer {
                     lost(Field::UsageDetail);
                 }
                 self.usage = Some(usage.clone());
+            }
+            Event::Tier { word, .. } => {
+                if !is_usual_tier(word.escaped()) {
+                    lost(Field::Tier);
+                }
             }
             // A comment would reach a JSON parser in the vendor's SDK; an empty event, and space within an array, do not.
             // The one ping that some providers send as a matter of form tells nothing: only silence needs a sign.

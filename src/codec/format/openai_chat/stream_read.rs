@@ -7,11 +7,11 @@
 use super::answer::{self, CallPiece, Part, Said};
 use super::read_response::class_of;
 use super::stream_calls::Calls;
-use super::wire::{derive_stop, is_cut, loose_count, loose_text, read_stop};
+use super::wire::{OWN, derive_stop, is_cut, loose_count, loose_text, read_stop};
 use super::{details, error, usage};
 use crate::format::openai_error;
 use crate::format::thought::Thought;
-use crate::format::told::{Told, is_usual_tier, unread};
+use crate::format::told::{Served, Told, unread};
 use crate::format::{Repeat, StreamReader};
 use crate::frame::sse::Frame;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Head, Stop, ThinkingKind, Usage};
@@ -35,6 +35,7 @@ pub(super) struct Reader {
     /// There is an answer of which not all was handed over.
     unread: bool,
     told: Told,
+    served: Served,
 }
 
 /// One of the answers.
@@ -73,6 +74,7 @@ struct Chunk<'a> {
     choices: Option<Cursor<'a>>,
     usage: Option<Usage>,
     error: Option<Cursor<'a>>,
+    tier: Option<Text<'a>>,
     /// Classes of what the hub has no place for.
     unread: Vec<Field>,
 }
@@ -168,6 +170,7 @@ impl<'a> Chunk<'a> {
                 "id" => chunk.id = loose_text(value)?,
                 "model" => chunk.model = loose_text(value)?,
                 "created" => chunk.created = loose_count(value)?,
+                "service_tier" => chunk.tier = loose_text(value)?,
                 "usage" => chunk.usage = usage::read(value)?.or(chunk.usage.take()),
                 "x_groq" if value.peek()? == Kind::Object => groq(value, &mut chunk.usage, &mut chunk.error)?,
                 "error" if value.peek()? != Kind::Null => {
@@ -213,11 +216,6 @@ fn aside(key: &str, value: &mut Cursor<'_>, unread_fields: &mut Vec<Field>) -> R
     match key {
         "id" | "model" | "created" | "system_fingerprint" | "obfuscation" | "choices" | "usage" | "error"
         | "x_groq" => value.skip(),
-        "service_tier" => {
-            let tier = loose_text(value)?.filter(|tier| !is_usual_tier(tier.escaped()));
-            unread_fields.extend(tier.map(|_| Field::Tier));
-            Ok(())
-        }
         _ => unread(unread_fields, class_of(key), value),
     }
 }
@@ -263,6 +261,7 @@ impl Reader {
                         self.pieces(value, &mut late, sink)?;
                     }
                     "usage" => late = usage::read(value)?.or(late.take()),
+                    "service_tier" => self.served.tell(OWN, loose_text(value)?, sink),
                     "x_groq" if value.peek()? == Kind::Object => groq(value, &mut late, &mut error)?,
                     "error" if value.peek()? != Kind::Null => error = Some(value.clone()),
                     "object" => {
@@ -290,7 +289,7 @@ impl Reader {
 
     /// The chunk with which a stream begins.
     fn chunk(&mut self, chunk: Chunk<'_>, sink: Sink<'_>) -> Result<(), JsonError> {
-        let Chunk { id, model, created, choices, usage, unread, .. } = chunk;
+        let Chunk { id, model, created, choices, usage, tier, unread, .. } = chunk;
         self.told.all(unread, sink);
         let mut choices = choices.filter(|list| list.clone().json().is_ok_and(|json| !json.is_empty()));
         if !self.started {
@@ -301,6 +300,7 @@ impl Reader {
             }
             self.start(id.unwrap_or_default(), model.unwrap_or_default(), created, sink);
         }
+        self.served.tell(OWN, tier, sink);
         // Before the first words: some formats tell at their beginning what the prompt was.
         let early = usage.is_some();
         if let Some(usage) = usage {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use super::details::{self, Words};
 use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
+use super::write_response::{tier_word, write_annotation};
 use super::{error, usage};
+use crate::Format;
+use crate::format::told::is_usual_tier;
 use crate::format::{ReasoningWish, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, Field, Flavor, Head, Opaque, Stop, Usage, flat_name, placed};
@@ -19,6 +22,8 @@ pub(super) struct Writer {
     reply: Arc<Reply>,
     /// What every chunk begins with, up to the index of the choice.
     head: Vec<u8>,
+    /// Where the tier stands in it.
+    tier_at: usize,
     /// What every chunk with a delta ends with.
     tail: &'static [u8],
     choices: Vec<Choice>,
@@ -110,6 +115,7 @@ const DETAIL: &str = "\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text
 /// Most bytes of the sources of one answer that are kept for its end.
 const MOST_CITED: usize = 1 << 20;
 
+const CHOICES: &[u8] = b",\"choices\":[";
 const TAIL: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
 const TAIL_WITH_USAGE: &[u8] = b"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
 
@@ -131,6 +137,7 @@ impl Writer {
             tail: if reply.include_usage { TAIL_WITH_USAGE } else { TAIL },
             reply,
             head: Vec::new(),
+            tier_at: 0,
             choices: Vec::new(),
             blocks: Vec::new(),
             ids: Distinct::default(),
@@ -148,7 +155,24 @@ impl Writer {
         write::push_number(created.unwrap_or(self.reply.created), head);
         head.extend_from_slice(b",\"model\":\"");
         write::escape_into(&self.reply.model, head);
-        head.extend_from_slice(b"\",\"choices\":[");
+        head.push(b'"');
+        self.tier_at = head.len();
+        head.extend_from_slice(CHOICES);
+    }
+
+    /// The chunks that follow say by which tier they are served.
+    fn tier(&mut self, tier: &Text<'_>, maker: Format, lost: &mut dyn FnMut(Field)) {
+        self.head.truncate(self.tier_at);
+        match tier_word(tier, maker) {
+            Some(word) => {
+                self.head.extend_from_slice(b",\"service_tier\":\"");
+                write::push_escaped(word.escaped(), &mut self.head);
+                self.head.push(b'"');
+            }
+            None if is_usual_tier(tier.escaped()) => {}
+            None => lost(Field::Tier),
+        }
+        self.head.extend_from_slice(CHOICES);
     }
 
     /// The place of answer `candidate`; its first delta, with the role, is written when it is new.
@@ -548,6 +572,7 @@ impl StreamWriter for Writer {
             }
             Event::Stop { candidate, stop } => self.stop(*candidate, stop, out),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Tier { format, word } => self.tier(word, *format, lost),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
             Event::Dropped { .. } => {}
             Event::Fault(fault) => {
@@ -568,12 +593,4 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
         Event::Usage(usage) if usage.server_tool_requests > 0 => Some(Field::UsageDetail),
         _ => None,
     }
-}
-
-/// Writes a `url_citation` as the next value.
-pub(super) fn write_annotation(url: &Text<'_>, title: Option<&Text<'_>>, span: (u64, u64), w: &mut JsonWriter<'_>) {
-    w.open_object().key("type").plain("url_citation").key("url_citation").open_object();
-    w.key("start_index").number(span.0).key("end_index").number(span.1);
-    w.key("title").text(title.unwrap_or(&Text::EMPTY)).key("url").text(url);
-    w.close_object().close_object();
 }

@@ -9,6 +9,9 @@ use crate::seal::Seal;
 
 pub(super) use crate::format::loose::{loose_count, loose_text};
 
+/// The format of this folder.
+pub(super) const OWN: Format = Format::OpenaiChat;
+
 /// Keeps a field that the hub has no place for; `null` says nothing and is not kept.
 pub(super) fn keep<'a>(
     extras: &mut Vec<Extra<'a>>,

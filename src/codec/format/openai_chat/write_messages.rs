@@ -3,9 +3,8 @@
 use super::details;
 use super::marks::{Marks, by_itself, is_empty, mark_of_result};
 use super::report::Report;
-use super::wire::{is_call_signature, write_call_signature};
+use super::wire::{OWN, is_call_signature, write_call_signature};
 use super::write_parts::{self, Parts};
-use super::write_request::OWN;
 use super::write_tools::sent_name;
 use crate::format::{Facts, ReasoningField, ThinkingForm};
 use crate::hub::ids::Distinct;

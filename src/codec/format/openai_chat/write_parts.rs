@@ -2,7 +2,7 @@
 
 use super::marks::Marks;
 use super::report::Report;
-use super::write_request::OWN;
+use super::wire::OWN;
 use crate::hub::media::{decode_text, effective, is_words, name_of_type};
 use crate::hub::{Block, BlockKind, Field, Refusal, Source};
 use crate::json::{Text, Writer};

@@ -2,8 +2,8 @@
 
 use super::read_request::{OF_INSTRUCTIONS, OF_OUTPUT, OF_SCHEMA, OF_STREAM, OF_TOOLS};
 use super::report::Report;
+use super::wire::OWN;
 use super::{write_messages, write_tools};
-use crate::Format;
 use crate::format::sibling::are_alike;
 use crate::format::told::betas_elsewhere;
 use crate::format::{Facts, Outgoing, Target, closed, effort};
@@ -333,6 +333,3 @@ fn stream(request: &Request<'_>, facts: &Facts, w: &mut Writer<'_>) {
         w.close_object();
     }
 }
-
-/// The format of this folder.
-pub(super) const OWN: Format = Format::OpenaiChat;

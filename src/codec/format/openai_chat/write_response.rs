@@ -1,9 +1,8 @@
 //! A whole answer for a client, written.
 
 use super::details::{self, Words};
-use super::stream_write::write_annotation;
 use super::usage;
-use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
+use super::wire::{OWN, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
 use crate::format::sibling::moderation;
 use crate::format::told::is_usual_tier;
@@ -15,8 +14,6 @@ use crate::hub::{
 };
 use crate::json::{Json, Kind, Text, Writer};
 use crate::seal::Seal;
-
-const OWN: Format = Format::OpenaiChat;
 
 /// Writes `response`.
 pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses) -> Result<Vec<u8>, Fault<'static>> {
@@ -60,17 +57,25 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
 
 fn tier(response: &Response<'_>, losses: &mut Losses, w: &mut Writer<'_>) {
     let Some(tier) = &response.tier else { return };
-    match tier.escaped() {
-        "standard" => w.key("service_tier").plain("default"),
-        word if response.format == OWN || TIERS.contains(&word) => w.key("service_tier").text(tier),
-        word => {
-            if !is_usual_tier(word) {
-                let place = Place::Pointer(std::borrow::Cow::Borrowed("/service_tier"));
-                losses.add(Field::Tier, Action::Dropped, place, "the format has no word for this tier");
-            }
-            w
+    match tier_word(tier, response.format) {
+        Some(word) => {
+            w.key("service_tier").text(&word);
         }
-    };
+        None if is_usual_tier(tier.escaped()) => {}
+        None => {
+            let place = Place::Pointer(std::borrow::Cow::Borrowed("/service_tier"));
+            losses.add(Field::Tier, Action::Dropped, place, "the format has no word for this tier");
+        }
+    }
+}
+
+/// What the tier that a provider of `maker` calls `tier` is called here, if it has a word.
+pub(super) fn tier_word<'t>(tier: &'t Text<'_>, maker: Format) -> Option<Text<'t>> {
+    match tier.escaped() {
+        "standard" => Some(Text::from_escaped("default")),
+        word if maker == OWN || TIERS.contains(&word) => Some(tier.by_ref()),
+        _ => None,
+    }
 }
 
 /// The tiers that the format's types know.
@@ -301,4 +306,12 @@ fn call((block, signature): (&Block<'_>, Option<&Opaque<'_>>), ids: &mut Distinc
         write_call_signature(opaque, Some(seal), w);
     }
     w.close_object();
+}
+
+/// Writes a `url_citation` as the next value.
+pub(super) fn write_annotation(url: &Text<'_>, title: Option<&Text<'_>>, span: (u64, u64), w: &mut Writer<'_>) {
+    w.open_object().key("type").plain("url_citation").key("url_citation").open_object();
+    w.key("start_index").number(span.0).key("end_index").number(span.1);
+    w.key("title").text(title.unwrap_or(&Text::EMPTY)).key("url").text(url);
+    w.close_object().close_object();
 }

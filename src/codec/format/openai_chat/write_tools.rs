@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::report::Report;
-use super::write_request::OWN;
+use super::wire::OWN;
 use crate::format::closed::is_closed;
 use crate::format::{Facts, Undo, arguments};
 use crate::hub::{Action, Extra, Field, Flavor, Refusal, Request, Tool, ToolMode, restricts};

@@ -14,8 +14,8 @@ use crate::json::{Text, Writer};
 pub(super) enum State<'s> {
     /// It has begun.
     InProgress,
-    /// It ended.
-    Ended(Said, Option<&'s Usage>),
+    /// It ended; what it cost, and by which tier it was served.
+    Ended(Said, Option<&'s Usage>, Option<&'s Text<'s>>),
     /// It broke.
     Failed(&'s Fault<'s>),
 }
@@ -29,7 +29,7 @@ pub(super) fn write(identity: &Identity, reply: &Reply, state: State<'_>, output
     w.key("object").plain("response").key("created_at").number(identity.created);
     w.key("status").plain(match state {
         State::InProgress => "in_progress",
-        State::Ended(said, _) => said.status(),
+        State::Ended(said, ..) => said.status(),
         State::Failed(_) => "failed",
     });
     w.key("background").bool(false).key("error");
@@ -40,7 +40,7 @@ pub(super) fn write(identity: &Identity, reply: &Reply, state: State<'_>, output
         }
     }
     match state {
-        State::Ended(said, _) => said.write_details(w),
+        State::Ended(said, ..) => said.write_details(w),
         State::InProgress | State::Failed(_) => {
             w.key("incomplete_details").null();
         }
@@ -69,11 +69,26 @@ pub(super) fn write(identity: &Identity, reply: &Reply, state: State<'_>, output
     }
     w.key("usage");
     match state {
-        State::Ended(_, used) => usage::write(used, w),
+        State::Ended(_, used, _) => usage::write(used, w),
         State::InProgress | State::Failed(_) => {
             w.null();
         }
     }
     said("user", "null", w);
     said("metadata", "{}", w);
+    if let State::Ended(_, _, Some(tier)) = state {
+        write_tier(tier, w);
+    }
+}
+
+fn write_tier(tier: &Text<'_>, w: &mut Writer<'_>) {
+    match tier.escaped() {
+        "standard" => {
+            w.key("service_tier").plain("default");
+        }
+        "batch" => {}
+        _ => {
+            w.key("service_tier").text(tier);
+        }
+    }
 }

@@ -10,10 +10,10 @@ use super::event_read::Event as Wire;
 use super::read_response::{class_of, is_echo};
 use super::stop::Ending;
 use super::stream_items::{Items, Place, Sink, Speech, Step, broken};
-use super::wire::{loose_count, loose_text, placed};
+use super::wire::{OWN, loose_count, loose_text, placed};
 use super::{error, usage};
 use crate::format::StreamReader;
-use crate::format::told::{Told, is_usual_tier, unread};
+use crate::format::told::{Served, Told, unread};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Usage};
 use crate::json::{Cursor, JsonError, Kind, Text};
@@ -25,6 +25,7 @@ pub(super) struct Reader {
     over: bool,
     items: Items,
     told: Told,
+    served: Served,
 }
 
 /// What a `response` object of an event says.
@@ -35,6 +36,7 @@ struct Said<'a> {
     created: Option<u64>,
     output: Option<Cursor<'a>>,
     usage: Option<Usage>,
+    tier: Option<Text<'a>>,
     ending: Ending<'a>,
     /// Classes of what the hub has no place for.
     unread: Vec<Field>,
@@ -51,10 +53,7 @@ impl<'a> Said<'a> {
                 "created_at" => said.created = loose_count(value)?,
                 "output" => said.output = placed(value, Kind::Array)?,
                 "usage" => said.usage = usage::read(value)?,
-                "service_tier" => {
-                    let tier = loose_text(value)?.filter(|tier| !is_usual_tier(tier.escaped()));
-                    said.unread.extend(tier.map(|_| Field::Tier));
-                }
+                "service_tier" => said.tier = loose_text(value)?,
                 name if said.ending.field(name, value)? || is_echo(name) => {}
                 name => unread(&mut said.unread, class_of(name), value)?,
             }
@@ -238,6 +237,8 @@ impl Reader {
             self.items.name(&said.id);
             sink(Event::Start { id: said.id, model: said.model, created: said.created });
         }
+        // What was asked for; the end tells what it came to.
+        self.served.tell(OWN, said.tier.filter(|tier| tier.escaped() != "auto"), sink);
     }
 
     fn ensure_started(&mut self, sink: Sink<'_>) {
@@ -258,6 +259,7 @@ impl Reader {
             return Ok(Err(fault));
         }
         self.items.close(sink);
+        self.served.tell(OWN, said.tier, sink);
         if let Some(usage) = said.usage {
             sink(Event::Usage(usage));
         }

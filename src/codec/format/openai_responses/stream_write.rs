@@ -35,6 +35,7 @@ pub(super) struct Writer {
     pending: Option<usize>,
     ids: Distinct,
     usage: Option<Usage>,
+    tier: Option<Text<'static>>,
     stop: Stop<'static>,
     /// Probabilities of the words that come next.
     logprobs: Logprobs,
@@ -99,6 +100,7 @@ impl StreamWriter for Writer {
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
+            Event::Tier { word, .. } => self.tier = Some(word.clone().into_owned()),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
             Event::Fault(fault) => self.say(fault, out),
             Event::End => {
@@ -146,6 +148,7 @@ impl Writer {
             ids: Distinct::default(),
             gave_up: None,
             usage: None,
+            tier: None,
             stop: Stop::EndTurn,
             logprobs: Logprobs::default(),
         }
@@ -412,7 +415,8 @@ impl Writer {
         }
         self.over = true;
         let name = if said == Said::Completed { "response.completed" } else { "response.incomplete" };
-        self.out.response(name, &self.reply, State::Ended(said, self.usage.as_ref()), out);
+        let state = State::Ended(said, self.usage.as_ref(), self.tier.as_ref());
+        self.out.response(name, &self.reply, state, out);
     }
 
     /// Nothing is closed before an error: a call that is done would be run.

@@ -45,8 +45,13 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let mut out = Vec::with_capacity(listed.len() + 1024);
     let mut w = Writer::new(&mut out);
     w.open_object();
-    envelope::write(&identity, reply, State::Ended(said, response.usage.as_ref()), &listed, &mut w);
-    tier(response.tier.as_ref(), &mut w);
+    envelope::write(
+        &identity,
+        reply,
+        State::Ended(said, response.usage.as_ref(), response.tier.as_ref()),
+        &listed,
+        &mut w,
+    );
     for extra in &response.extras {
         if response.format == OWN {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
@@ -56,18 +61,6 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     }
     w.close_object();
     Ok(out)
-}
-
-fn tier(tier: Option<&Text<'_>>, w: &mut Writer<'_>) {
-    match tier.map(Text::escaped) {
-        Some("standard") => {
-            w.key("service_tier").plain("default");
-        }
-        Some("batch") | None => {}
-        Some(tier) => {
-            w.key("service_tier").text(&Text::from_escaped(tier));
-        }
-    }
 }
 
 /// Reports what the format has no place for, outside of blocks.

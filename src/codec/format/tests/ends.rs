@@ -357,3 +357,96 @@ fn a_tier_is_told_in_words_that_the_client_knows() {
         assert_eq!((&answer["service_tier"], losses.contains(&Field::Tier)), (&told, lost), "{tier}");
     }
 }
+
+/// A stream of a provider of `from` that is served by `tier`, and the same answer whole.
+fn served(from: Format, tier: &str) -> (String, Value) {
+    match from {
+        C => {
+            let piece = |delta: Value, finish: Value| {
+                json!({"id": "c", "model": "m", "service_tier": tier,
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+            };
+            let stream = data(&[piece(json!({"content": "a"}), Value::Null), piece(json!({}), json!("stop"))]);
+            let message = json!({"role": "assistant", "content": "a"});
+            let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+            (stream, json!({"id": "c", "model": "m", "service_tier": tier, "choices": [choice]}))
+        }
+        R => {
+            let message = json!({"type": "message", "id": "m", "content": [{"type": "output_text", "text": "a"}]});
+            let response = |status: &str, tier: &str, output: Value| {
+                json!({"id": "r", "model": "m", "status": status,
+                "service_tier": tier, "output": output})
+            };
+            let whole = response("completed", tier, json!([message]));
+            let created = json!({"type": "response.created", "response": response("in_progress", "auto", json!([]))});
+            (named(&[created, json!({"type": "response.completed", "response": whole})]), whole)
+        }
+        A => {
+            let usage = json!({"input_tokens": 1, "output_tokens": 1, "service_tier": tier});
+            let block = json!({"type": "text", "text": "a"});
+            let stream = named(&[
+                json!({"type": "message_start", "message": {"id": "m", "model": "m", "usage": usage}}),
+                json!({"type": "content_block_start", "index": 0, "content_block": block}),
+                json!({"type": "content_block_stop", "index": 0}),
+                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
+                json!({"type": "message_stop"}),
+            ]);
+            (
+                stream,
+                json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [block],
+                "stop_reason": "end_turn", "usage": usage}),
+            )
+        }
+        G => {
+            let whole = json!({"candidates": [{"content": words("a"), "finishReason": "STOP"}],
+                "usageMetadata": {"promptTokenCount": 1, "serviceTier": tier}});
+            (data(std::slice::from_ref(&whole)), whole)
+        }
+    }
+}
+
+/// Where a client of `to` is told the tier: in a whole answer, and at the end of a stream.
+fn tier_in(to: Format, answer: &Value, events: &[Value]) -> (Value, Value) {
+    let last = |at: &str| events.iter().rev().find_map(|event| event.pointer(at)).cloned().unwrap_or_default();
+    match to {
+        C => (answer["service_tier"].clone(), last("/service_tier")),
+        R => (answer["service_tier"].clone(), last("/response/service_tier")),
+        A => (answer["usage"]["service_tier"].clone(), last("/usage/service_tier")),
+        G => (Value::Null, Value::Null),
+    }
+}
+
+#[test]
+fn a_stream_tells_the_tier_as_a_whole_answer_does() {
+    for from in Format::ALL {
+        for (tier, by_chat, by_messages) in [
+            ("priority", json!("priority"), json!("priority")),
+            ("flex", json!("flex"), Value::Null),
+            ("standard", json!("default"), json!("standard")),
+        ] {
+            let (stream, body) = served(from, tier);
+            for to in [C, R, A] {
+                let told = if to == A { &by_messages } else { &by_chat };
+                let (answer, lost) = whole((from, to), &body).unwrap();
+                let (events, outcome) = streamed((from, to), &stream);
+                assert_eq!(tier_in(to, &answer, &events), (told.clone(), told.clone()), "{from:?} {to:?}: {events:?}");
+                let is_lost = lost.contains(&Field::Tier);
+                assert_eq!(outcome.dropped.contains(&Field::Tier), is_lost, "{from:?} {to:?}: {events:?}");
+                // The other way round: a stream in place of a whole answer.
+                let mut gatherer = Gatherer::new(from, Undo::default());
+                gatherer.chunk(stream.as_bytes()).unwrap();
+                let gathered = gatherer.finish(to, &reply()).unwrap();
+                let gathered: Value = serde_json::from_slice(&gathered.body).unwrap();
+                assert_eq!(tier_in(to, &gathered, &[]).0, *told, "{from:?} {to:?}");
+            }
+        }
+    }
+    // Chunks say it from the first on; a message begins with it.
+    let (stream, _) = served(A, "priority");
+    let (events, _) = streamed((A, C), &stream);
+    assert!(events.iter().all(|chunk| chunk["service_tier"] == "priority"), "{events:?}");
+    let (events, _) = streamed((C, A), &served(C, "priority").0);
+    assert_eq!(events[0]["message"]["usage"]["service_tier"], "priority", "{events:?}");
+    // News of a tier that the client's format has no word for is a loss.
+    assert!(streamed((R, C), &served(R, "ultrafast").0).1.dropped.contains(&Field::Tier));
+}

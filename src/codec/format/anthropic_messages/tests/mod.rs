@@ -194,6 +194,7 @@ impl Folded {
             | Event::Citation { .. }
             | Event::Logprobs { .. }
             | Event::BlockStop { .. }
+            | Event::Tier { .. }
             | Event::Apart { .. }
             | Event::Ping
             | Event::Dropped { .. } => {}

@@ -181,6 +181,7 @@ impl Folded {
             Event::Start { .. }
             | Event::Logprobs { .. }
             | Event::BlockStop { .. }
+            | Event::Tier { .. }
             | Event::Apart { .. }
             | Event::Ping => {}
         }

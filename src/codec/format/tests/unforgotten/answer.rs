@@ -242,6 +242,7 @@ fn streams(from: Format) -> Streams {
         | Event::BlockStop { .. }
         | Event::Stop { .. }
         | Event::Usage(_)
+        | Event::Tier { .. }
         | Event::Apart { .. }
         | Event::Ping
         | Event::Dropped { .. }
@@ -275,6 +276,9 @@ fn streams(from: Format) -> Streams {
     let mut likely = text();
     likely.insert(2, Event::Logprobs { candidate: 0, raw });
     said.push(("Event.Logprobs", of(text()), of(likely)));
+    let mut served = of(text());
+    served.insert(1, Event::Tier { format: from, word: say("flex") });
+    said.push(("Event.Tier", of(text()), served));
     said
 }
 
