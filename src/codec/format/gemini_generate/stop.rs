@@ -29,16 +29,32 @@ const FAILED: [&str; 5] = [
     "MALFORMED_RESPONSE",
 ];
 
-/// True where a `finishMessage` is the provider's words on why it declined.
+/// Stands between a failure's reason and the words on it.
+const BEHIND: &str = ": ";
+
+/// The reason of a failure of this format, and the words on it.
+fn failure<'n>(native: &'n Text<'_>) -> Option<(&'n str, Option<&'n str>)> {
+    let native = native.escaped();
+    let (reason, words) = native.split_once(BEHIND).map_or((native, None), |(reason, words)| (reason, Some(words)));
+    FAILED.contains(&reason).then_some((reason, words))
+}
+
+/// True where a `finishMessage` is the provider's words on why it declined, or failed.
 pub(super) fn takes_message(word: &Text<'_>) -> bool {
-    FILTERED.contains(&word.escaped())
+    FILTERED.contains(&word.escaped()) || FAILED.contains(&word.escaped())
 }
 
 /// Reads a `finishReason` and its `finishMessage`; `called` where a tool of the client was called, which the format does
 /// not say by itself.
 pub(super) fn read<'a>(word: &Text<'a>, message: Option<Text<'a>>, called: bool) -> Stop<'a> {
-    if message.is_some() && takes_message(word) {
-        return Stop::Refusal { category: Some(word.clone()), explanation: message };
+    match (word.escaped(), message) {
+        (native, explanation @ Some(_)) if FILTERED.contains(&native) => {
+            return Stop::Refusal { category: Some(word.clone()), explanation };
+        }
+        (native, Some(words)) if FAILED.contains(&native) => {
+            return Stop::Failed(Text::from_escaped(format!("{native}{BEHIND}{}", words.escaped())));
+        }
+        _ => {}
     }
     match word.escaped() {
         "STOP" | "" if called => Stop::ToolUse,
@@ -62,10 +78,15 @@ pub(super) fn broken_off<'a>(stop: Option<Stop<'a>>, word: &Text<'a>) -> Stop<'a
     }
 }
 
-/// The end of an answer that says twice why: a filter's bare name does not take back its words.
+/// The end of an answer that says twice why: a bare reason does not take back the words on it.
 pub(super) fn again<'a>(before: Option<Stop<'a>>, stop: Stop<'a>) -> Stop<'a> {
     match (before, stop) {
         (Some(before @ Stop::Refusal { explanation: Some(_), .. }), Stop::Filtered(_)) => before,
+        (Some(before @ Stop::Failed(_)), Stop::Failed(native))
+            if failure(&native).is_some_and(|(_, words)| words.is_none()) =>
+        {
+            before
+        }
         (_, stop) => stop,
     }
 }
@@ -97,8 +118,7 @@ pub(super) fn word<'s>(stop: &'s Stop<'_>) -> Option<&'s str> {
             native.escaped()
         }
         Stop::Refusal { .. } | Stop::Filtered(_) | Stop::PromptFiltered(_) => "SAFETY",
-        Stop::Failed(native) if FAILED.contains(&native.escaped()) => native.escaped(),
-        Stop::Failed(_) => return None,
+        Stop::Failed(native) => failure(native)?.0,
         Stop::Other(native) if matches!(native.escaped(), "NO_IMAGE" | "ESCALATION") => native.escaped(),
         // The client took another way: the answer is whole as far as it goes.
         Stop::Other(native) if native.escaped() == "steered" => "STOP",
@@ -121,6 +141,7 @@ pub(super) fn is_coarser(stop: &Stop<'_>) -> bool {
 pub(super) fn message<'s>(stop: &'s Stop<'_>) -> Option<Text<'s>> {
     match stop {
         Stop::Refusal { explanation: Some(words), .. } => Some(words.by_ref()),
+        Stop::Failed(native) => failure(native)?.1.map(Text::from_escaped),
         Stop::Filtered(native) if word(stop) != Some(native.escaped()) && !native.is_empty() => Some(native.by_ref()),
         _ => None,
     }

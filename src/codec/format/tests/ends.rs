@@ -61,6 +61,27 @@ fn words_of_a_filter_outlast_its_bare_name() {
     }
 }
 
+/// What a provider says of its failure is part of what its clients are told, and no loss.
+#[test]
+fn words_on_a_failure_are_told_with_it() {
+    let body = candidate(json!({"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": "odd: call(1"}));
+    let bare = candidate(json!({"finishReason": "MALFORMED_FUNCTION_CALL"}));
+    let words = "MALFORMED_FUNCTION_CALL: odd: call(1";
+    for to in [C, A, R] {
+        assert!(whole((G, to), &body).unwrap_err().message.contains(words), "{to:?}");
+        for stream in [data(std::slice::from_ref(&body)), data(&[body.clone(), bare.clone()])] {
+            let (events, outcome) = streamed((G, to), &stream);
+            assert!(outcome.fault.is_some_and(|(_, message)| message.contains(words)), "{to:?}: {events:?}");
+            assert!(!outcome.dropped.contains(&Field::StopReason), "{to:?}");
+        }
+    }
+    let own = whole((G, G), &body).unwrap().0["candidates"][0].clone();
+    for candidate in [own, streamed((G, G), &data(&[body])).0.last().unwrap()["candidates"][0].clone()] {
+        let said = (&candidate["finishReason"], &candidate["finishMessage"]);
+        assert_eq!(said, (&json!("MALFORMED_FUNCTION_CALL"), &json!("odd: call(1")));
+    }
+}
+
 /// A reason that nobody knows ends an answer in words; where there are none, it is why there is none.
 #[test]
 fn an_unknown_reason_ends_words_and_is_no_answer_by_itself() {
