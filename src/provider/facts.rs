@@ -393,6 +393,27 @@ mod tests {
     }
 
     #[test]
+    fn an_effort_is_one_that_the_vendors_models_know() {
+        for (kind, model, asked, taken) in [
+            ("mistral", "magistral-medium-latest", Effort::Max, Effort::High),
+            ("mistral", "magistral-small-2509", Effort::Low, Effort::High),
+            ("mistral", "mistral-medium-latest", Effort::Xhigh, Effort::High),
+            ("mistral", "mistral-small-latest", Effort::None, Effort::None),
+            ("vllm", "magistral-small-2509", Effort::Max, Effort::Max),
+            ("perplexity", "sonar-deep-research", Effort::Max, Effort::High),
+            ("perplexity", "sonar-reasoning-pro", Effort::None, Effort::Minimal),
+            ("fireworks", "accounts/fireworks/models/kimi-k2p6", Effort::Xhigh, Effort::High),
+            ("fireworks", "accounts/fireworks/models/glm-5p2", Effort::Xhigh, Effort::Max),
+            ("fireworks", "accounts/fireworks/models/glm-5p2", Effort::Low, Effort::High),
+            ("fireworks", "accounts/fireworks/models/minimax-m3", Effort::Max, Effort::High),
+            ("fireworks", "accounts/fireworks/models/deepseek-v4-pro", Effort::Max, Effort::Max),
+        ] {
+            let facts = of(model, kind, &Quirks::default(), [], []).facts;
+            assert_eq!(facts.efforts.nearest(asked), Some(taken), "{kind} {model} {asked:?}");
+        }
+    }
+
+    #[test]
     fn an_effort_is_asked_of_models_of_xai_and_groq_that_take_one() {
         for (kind, model, asked, taken) in [
             ("xai", "grok-4", Effort::High, None),
