@@ -60,8 +60,6 @@ fn replay_block(
         BlockKind::ServerTool { raw, .. } => Head::ServerTool { format, raw: raw.by_ref() },
         kind => {
             sink(Event::Dropped { field: kind.class() });
-            // Words in front of it and behind it are no one text.
-            sink(Event::Apart { candidate });
             return false;
         }
     };

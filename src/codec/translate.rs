@@ -8,8 +8,8 @@ use crate::format::{
     Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, spelling, trim, wire,
 };
 use crate::hub::{
-    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Flavor, Losses, Reasoning, ReasoningForm,
-    Refusal, Request, Response, Saying, Stop,
+    Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Flavor, Losses, OutputSpec, Reasoning,
+    ReasoningForm, Refusal, Request, Response, Saying, Stop,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Problem};
 use crate::outcome::Outcome;
@@ -43,6 +43,7 @@ pub fn translate_request(
     // Most requests are about as long in another format.
     let mut outgoing = Outgoing { body: Vec::with_capacity(body.len() + 256), ..Outgoing::default() };
     if from != to {
+        outgoing.undo.json = request.output != OutputSpec::Text;
         refuse_nothing(from, &request, body).map_err(told)?;
         if let Some(recall) = head.seal.recall() {
             restore(&mut request, to, recall.as_ref());

@@ -69,6 +69,7 @@ impl UndoStage {
             Event::Stop { candidate, stop: Stop::ToolUse } if self.json_answer => {
                 sink(Event::Stop { candidate, stop: Stop::EndTurn });
             }
+            Event::Apart { .. } if self.undo.json => {}
             other => sink(other),
         }
     }
@@ -191,6 +192,7 @@ pub fn undo_response(undo: &Undo, response: &mut Response<'_>) {
     for candidate in &mut response.candidates {
         let mut json_answer = false;
         for block in &mut candidate.blocks {
+            block.apart &= !undo.json;
             json_answer |= undo_block(undo, block);
         }
         if json_answer && candidate.stop == Stop::ToolUse {

@@ -338,6 +338,8 @@ pub struct Undo {
     pub wrapped_tools: Vec<String>,
     /// The function that stands for a JSON answer: its arguments are the answer's text.
     pub json_tool: Option<String>,
+    /// The answer is JSON: nothing may stand between its pieces.
+    pub json: bool,
 }
 
 /// What a client wants to see of the model's reasoning.

@@ -92,7 +92,7 @@ pub enum Event<'a> {
         /// In the provider's word.
         word: Text<'a>,
     },
-    /// The words that follow are another message of answer `candidate`, not more of the one before.
+    /// The words that follow are another text of answer `candidate`, not more of the one before.
     Apart {
         /// Which answer.
         candidate: u32,

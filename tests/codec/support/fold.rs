@@ -62,10 +62,8 @@ fn response(response: &Response<'_>) -> Folded {
     let Some(candidate) = response.candidates.first() else { return folded };
     folded.stop = Some(candidate.stop.label());
     (folded.explanation, folded.filter) = reasons(&candidate.stop);
-    let mut apart = false;
     for block in &candidate.blocks {
-        add(block, &mut folded, apart || block.apart);
-        apart = !matches!(block.kind, BlockKind::Text { .. });
+        add(block, &mut folded);
     }
     folded
 }
@@ -79,10 +77,10 @@ fn reasons(stop: &Stop<'_>) -> (String, String) {
     }
 }
 
-fn add(block: &Block<'_>, folded: &mut Folded, apart: bool) {
+fn add(block: &Block<'_>, folded: &mut Folded) {
     match &block.kind {
         BlockKind::Text { text, .. } => {
-            if apart && !folded.joined.is_empty() {
+            if block.apart && !folded.joined.is_empty() {
                 folded.joined.push_str("\n\n");
             }
             for into in [&mut folded.text, &mut folded.joined, &mut folded.said] {
@@ -122,7 +120,7 @@ struct Fold {
     heads: Vec<Kind>,
     folded: Folded,
     arguments: Vec<(u32, String)>,
-    /// Something else than text began behind the last text.
+    /// The next text is another one than the last.
     apart: bool,
     /// The block of thinking that grew last.
     mused: Option<u32>,
@@ -141,11 +139,12 @@ impl Fold {
         self.grammar.next(event).unwrap_or_else(|why| panic!("the reader breaks the hub's grammar: {why}"));
         match event {
             Event::BlockStart { block, head, candidate } => {
-                if *candidate == 0 {
-                    let apart = std::mem::replace(&mut self.apart, !matches!(head, Head::Text));
-                    if apart && matches!(head, Head::Text) && !self.folded.joined.is_empty() {
-                        self.folded.joined.push_str("\\n\\n");
-                    }
+                if *candidate == 0
+                    && matches!(head, Head::Text)
+                    && std::mem::take(&mut self.apart)
+                    && !self.folded.joined.is_empty()
+                {
+                    self.folded.joined.push_str("\\n\\n");
                 }
                 let kind = match head {
                     _ if *candidate != 0 => Kind::Other,

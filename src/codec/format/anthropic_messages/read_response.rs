@@ -58,6 +58,7 @@ pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
         return Err(JsonError { offset: at, problem: Problem::Syntax("a message with `content`") });
     };
     name_calls(&mut blocks, response.id.escaped());
+    set_apart(&mut blocks);
     let called = blocks.iter().any(|block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. }));
     let untold = ending.reason.is_none();
     let stop = match ending.into_stop(called) {
@@ -79,6 +80,17 @@ fn name_calls(blocks: &mut [Block<'_>], answer: &str) {
         {
             *id = call_id(answer, at).into();
         }
+    }
+}
+
+/// Words are another text than those before where something else stands between: sources alone make blocks of one text.
+fn set_apart(blocks: &mut [Block<'_>]) {
+    let (mut spoke, mut apart) = (false, false);
+    for block in blocks {
+        let is_text = matches!(block.kind, BlockKind::Text { .. });
+        block.apart = is_text && std::mem::take(&mut apart);
+        spoke |= is_text;
+        apart |= spoke && !is_text;
     }
 }
 

@@ -40,6 +40,10 @@ pub(super) struct Reader {
     counts: Counts,
     told: Told,
     served: Served,
+    /// Words have begun.
+    spoke: bool,
+    /// Something else stood behind the last words.
+    apart: bool,
     /// A tool of the client was called.
     called: bool,
     stop: Option<Stop<'static>>,
@@ -213,6 +217,7 @@ impl Reader {
                 sink(Event::Dropped { field: Field::Unknown });
                 self.seen = index.saturating_add(1);
                 self.open.push(Open { index, block: 0, kind: Kind::Hidden, early: None });
+                self.apart = self.spoke;
                 return Ok(());
             }
         };
@@ -227,6 +232,12 @@ impl Reader {
         self.next += 1;
         self.seen = self.seen.max(index.saturating_add(1));
         self.open.push(Open { index, block, kind, early: None });
+        if kind != Kind::Text {
+            self.apart = self.spoke;
+        } else if std::mem::take(&mut self.apart) {
+            sink(Event::Apart { candidate: 0 });
+        }
+        self.spoke |= kind == Kind::Text;
         sink(Event::BlockStart { block, candidate: 0, head });
         block
     }

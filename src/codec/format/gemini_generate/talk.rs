@@ -126,10 +126,8 @@ impl Talk {
                 }
             }
             kind => {
-                // Words in front of it and behind it are no one text.
                 self.close(sink, next);
                 lost(sink, kind.class());
-                sink(Event::Apart { candidate: self.index });
             }
         }
         Ok(true)

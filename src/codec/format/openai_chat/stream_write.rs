@@ -49,7 +49,7 @@ struct Choice {
     said: bool,
     /// Words of reasoning were written.
     mused: bool,
-    /// Something else than text stood behind the last text, or the next is another message.
+    /// The next text is another one than the last.
     apart: bool,
     /// The signature of the next call.
     signature: Option<Opaque<'static>>,
@@ -208,14 +208,13 @@ impl Writer {
         let at = self.choice(candidate, out);
         let Some(choice) = self.choices.get_mut(at) else { return };
         choice.said |= !matches!(head, Head::ServerTool { .. });
-        let gap = matches!(head, Head::Text) && choice.apart && choice.chars > 0;
-        choice.apart = !matches!(head, Head::Text);
+        let gap = matches!(head, Head::Text) && std::mem::take(&mut choice.apart) && choice.chars > 0;
         if !matches!(head, Head::ToolCall { .. }) {
             // What stood in front of something else was no call's.
             choice.signature = None;
         }
         if gap {
-            // Two texts with something else between them are one text with an empty line.
+            // Two texts are one text with an empty line.
             choice.chars += 2;
         }
         let block = match head {

@@ -166,7 +166,6 @@ fn joined_or_null(pieces: &[Text<'_>], w: &mut Writer<'_>) {
 /// Sorts an answer's blocks into the fields of a message; `own` where they are this format's.
 fn sort<'r>(candidate: &'r Candidate<'r>, own: bool, losses: &mut Losses) -> Message<'r> {
     let mut message = Message::default();
-    let mut apart = false;
     let mut signature = None;
     for block in &candidate.blocks {
         for extra in block.extras.iter().filter(|extra| extra.field != Field::Audio) {
@@ -176,16 +175,14 @@ fn sort<'r>(candidate: &'r Candidate<'r>, own: bool, losses: &mut Losses) -> Mes
             BlockKind::Text { .. } if sound(block).is_some() => message.audio = sound(block),
             BlockKind::Text { text, citations } => {
                 signature = None;
-                if (std::mem::take(&mut apart) || block.apart) && !message.content.is_empty() {
+                if block.apart && !message.content.is_empty() {
                     message.content.push(Text::from_escaped("\\n\\n"));
                 }
                 text_block(text, citations, block.at, &mut message, losses);
-                continue;
             }
             BlockKind::Refusal { text } => message.refusal.push(text.by_ref()),
             BlockKind::Thinking { .. } if block.opaque.iter().any(is_call_signature) => {
                 signature = block.opaque.first();
-                continue;
             }
             BlockKind::Thinking { .. } | BlockKind::Redacted => {
                 signature = block.opaque.iter().rfind(|opaque| is_carried_signature(opaque));
@@ -198,7 +195,6 @@ fn sort<'r>(candidate: &'r Candidate<'r>, own: bool, losses: &mut Losses) -> Mes
             }
             kind => losses.dropped(kind.class(), block.at, "a chat completion has no place for this block"),
         }
-        apart = true;
     }
     if let Stop::Refusal { explanation: Some(words), .. } = &candidate.stop {
         message.refusal.push(words.by_ref());

@@ -186,7 +186,7 @@ fn a_source_covers_its_words_whatever_stands_between_them() {
         let (body, stream) = interrupted(&between);
         let (chat, _) = whole((G, C), &body).unwrap();
         let (text, sources) = chat_sources(&[&chat["choices"][0]["message"]]);
-        assert_eq!(sources, expected, "{between}: {chat}");
+        assert_eq!((text.as_str(), &sources), ("onetwo", &expected), "{between}: {chat}");
         let (events, _) = streamed((G, C), &stream);
         assert_eq!(chat_sources(&deltas(&events)), (text, expected.clone()), "{between}");
         let (response, _) = whole((G, R), &body).unwrap();
@@ -200,6 +200,52 @@ fn a_source_covers_its_words_whatever_stands_between_them() {
         let (own, _) = whole((G, G), &body).unwrap();
         assert_eq!(gemini_sources(&own), pairs(&[("u", "one"), ("v", "two")]), "{between}: {own}");
     }
+}
+
+/// A chat client gets one text: blocks of Messages that sources alone divide are one, and others are set off.
+#[test]
+fn texts_with_something_between_them_are_set_off_but_in_json() {
+    let text = |words: &str| json!({"type": "text", "text": words});
+    let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
+    for (content, said) in [
+        (json!([text("a"), text("b")]), "ab"),
+        (json!([text("a"), call, text("b")]), "a\n\nb"),
+        (json!([text("a"), {"type": "thinking", "thinking": "hm", "signature": "s"}, text("b"), text("c")]), "a\n\nbc"),
+        (json!([text("a"), {"type": "brand_new"}, text("b")]), "a\n\nb"),
+        (json!([call, text("a"), call]), "a"),
+    ] {
+        let body = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "content": content,
+            "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+        let mut stream = vec![json!({"type": "message_start", "message": {"id": "m", "model": "c"}})];
+        for (index, block) in content.as_array().unwrap().iter().enumerate() {
+            stream.push(json!({"type": "content_block_start", "index": index, "content_block": block}));
+            stream.push(json!({"type": "content_block_stop", "index": index}));
+        }
+        stream.push(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}));
+        stream.push(json!({"type": "message_stop"}));
+        for json in [false, true] {
+            let undo = Undo { json, ..Undo::default() };
+            let said = if json { said.replace('\n', "") } else { said.to_owned() };
+            let done = translate_response(A, C, body.to_string().as_bytes(), &reply(), &undo).unwrap();
+            let chat: Value = serde_json::from_slice(&done.body).unwrap();
+            assert_eq!(chat["choices"][0]["message"]["content"], said, "{content}");
+            let mut out = Vec::new();
+            let mut transcoder = Transcoder::new(A, C, Arc::new(reply()), undo.clone());
+            transcoder.chunk(named(&stream).as_bytes(), &mut out);
+            transcoder.finish(&mut out);
+            assert_eq!(chat_sources(&deltas(&frames(&out))).0, said, "{content}");
+            let mut gatherer = crate::Gatherer::new(A, undo);
+            gatherer.chunk(named(&stream).as_bytes()).unwrap();
+            let chat: Value = serde_json::from_slice(&gatherer.finish(C, &reply()).unwrap().body).unwrap();
+            assert_eq!(chat["choices"][0]["message"]["content"], said, "{content}");
+        }
+    }
+    let asked = |more: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "q, in JSON"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        super::crossings::translated((C, A), &body, &crate::format::Facts::default(), None).unwrap().outgoing.undo.json
+    };
+    assert!(asked(json!({"response_format": {"type": "json_object"}})) && !asked(json!({})));
 }
 
 #[test]
