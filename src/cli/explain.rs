@@ -295,7 +295,7 @@ mod tests {
             let args = args(chat, chat, Some(model));
             let args = Args { to: None, config: Some(config.clone()), provider: Some("az".to_owned()), ..args };
             let body =
-                br#"{"model":"a","seed":1, "tools":[{"type":"function","function":{"name":"f"}}],"messages":[]}"#;
+                br#"{"model":"a","seed":1, "tools":[{"type":"function","function":{"name":"f"}}],"messages":[{"role":"user","content":"q"}]}"#;
             explain(&args, body).unwrap()
         };
         let passed = asked("gpt-4.1");

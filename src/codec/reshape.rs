@@ -4,7 +4,7 @@
 
 use crate::Format;
 use crate::hub::{
-    Block, BlockKind, Candidate, Citation, Event, Extra, Field, Head, Opaque, Response, Stop, ThinkingKind, Usage,
+    Block, BlockKind, Candidate, Citation, Event, Extra, Head, Opaque, Response, Stop, ThinkingKind, Usage,
 };
 use crate::hub::{Flavor, arguments};
 use crate::json::{Json, JsonError, Kind, Text, Writer};
@@ -321,6 +321,7 @@ fn joined(pieces: &[Json<'static>]) -> Option<Json<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Field;
 
     #[test]
     fn pieces_of_log_probabilities_are_joined() {

@@ -80,7 +80,7 @@ fn refuse_nothing(from: Format, request: &Request<'_>, body: &[u8]) -> Result<()
     })?;
     if empty {
         let message = "it is empty, so there is nothing to answer: give it at least one message of the user";
-        return Err(Refusal::of(turns, message).with_code("empty_array"));
+        return Err(Refusal::of(turns, message));
     }
     Ok(())
 }

@@ -21,8 +21,8 @@ pub(crate) fn respell(format: &dyn WireFormat, body: &[u8], losses: &mut Losses)
     // A body that cannot be read to its end was refused before.
     let _ = Cursor::over_bytes(body).and_then(|mut cursor| found.walk(&mut cursor, "", ""));
     for known in &known {
-        let names = std::iter::once(known.as_str()).chain(others_of(others, known));
-        if let Some(said) = names.filter_map(|name| found.said.get(name)).next() {
+        let mut names = std::iter::once(known.as_str()).chain(others_of(others, known));
+        if let Some(said) = names.find_map(|name| found.said.get(name)) {
             losses.respell(known, said);
         }
     }

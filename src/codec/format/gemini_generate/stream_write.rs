@@ -75,6 +75,9 @@ impl StreamWriter for Writer {
         if self.over {
             return;
         }
+        if let Some(field) = unsayable(event) {
+            lost(field);
+        }
         let busy = std::mem::replace(&mut self.busy, !matches!(event, Event::Ping));
         match event {
             Event::Start { id, .. } => self.start(id),
@@ -105,26 +108,13 @@ impl StreamWriter for Writer {
             }
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate, stop } => {
-                if stop::is_coarser(stop) {
-                    lost(Field::StopReason);
-                }
                 let choice = self.choice(*candidate);
                 self.flush_signature(choice, out);
                 if let Some(choice) = self.choices.get_mut(choice) {
                     choice.stop = Some(stop.clone().into_owned());
                 }
             }
-            Event::Usage(usage) => {
-                if usage.server_tool_requests > 0 {
-                    lost(Field::UsageDetail);
-                }
-                self.usage = Some(usage.clone());
-            }
-            Event::Tier { word, .. } => {
-                if !is_usual_tier(word.escaped()) {
-                    lost(Field::Tier);
-                }
-            }
+            Event::Usage(usage) => self.usage = Some(usage.clone()),
             // A comment would reach a JSON parser in the vendor's SDK; an empty event, and space within an array, do not.
             // The one ping that some providers send as a matter of form tells nothing: only silence needs a sign.
             Event::Ping if busy => {}
@@ -132,10 +122,20 @@ impl StreamWriter for Writer {
                 Framing::Events => b"\n\n",
                 Framing::JsonArray => b"\n",
             }),
-            Event::Dropped { .. } | Event::Apart { .. } => {}
+            Event::Dropped { .. } | Event::Apart { .. } | Event::Tier { .. } => {}
             Event::Fault(fault) => self.say(fault, out),
             Event::End => self.end(out),
         }
+    }
+}
+
+/// What of `event` the format has no place for.
+fn unsayable(event: &Event<'_>) -> Option<Field> {
+    match event {
+        Event::Stop { stop, .. } if stop::is_coarser(stop) => Some(Field::StopReason),
+        Event::Usage(usage) if usage.server_tool_requests > 0 => Some(Field::UsageDetail),
+        Event::Tier { word, .. } if !is_usual_tier(word.escaped()) => Some(Field::Tier),
+        _ => None,
     }
 }
 
