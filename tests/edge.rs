@@ -41,6 +41,7 @@ mod edge {
     mod overload;
     mod packed;
     mod passthrough;
+    mod recall;
     mod reload;
     mod resilience;
     mod responses;
@@ -52,7 +53,6 @@ mod edge {
     mod slow;
     mod stored_gemini;
     mod streams;
-    mod thoughts;
     mod ties;
     mod translate;
     mod unusable;

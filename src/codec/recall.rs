@@ -1,4 +1,4 @@
-//! Reasoning that a client does not bring back.
+//! What a client does not bring back: reasoning, and items that it only refers to.
 //!
 //! Providers want the reasoning that led to a tool call back with the call's result. Most clients of Chat Completions have
 //! no place for it: they keep the words at best, and never the signature. What an answer that calls tools thought is kept
@@ -17,13 +17,19 @@ const MOST: usize = 1 << 20;
 /// What one piece of reasoning takes beside its bytes.
 const PIECE: usize = 128;
 
-/// Where the reasoning of answers is kept. Whoever implements it decides for whom, how much and how long.
+/// Where parts of answers are kept. Whoever implements it decides for whom, how much and how long.
 pub trait Recall: Send + Sync + fmt::Debug {
     /// Keeps the `thoughts` of the answer whose first call has the id `call`.
     fn keep(&self, call: &str, thoughts: Thoughts);
 
     /// What was kept of the answer whose first call has the id `call`.
     fn recall(&self, call: &str) -> Option<Arc<Thoughts>>;
+
+    /// Keeps an item of an answer, as JSON, which the client may refer to by its id.
+    fn keep_item(&self, id: &str, item: &str);
+
+    /// The item of this id, if it was kept.
+    fn item(&self, id: &str) -> Option<Arc<str>>;
 }
 
 /// The reasoning of one answer that calls tools.
@@ -237,6 +243,12 @@ mod tests {
 
         fn recall(&self, call: &str) -> Option<Arc<Thoughts>> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).get(call).map(Arc::clone)
+        }
+
+        fn keep_item(&self, _: &str, _: &str) {}
+
+        fn item(&self, _: &str) -> Option<Arc<str>> {
+            None
         }
     }
 

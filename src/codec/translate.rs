@@ -226,7 +226,7 @@ pub fn translate_response(
 
 /// Who hears what an answer from `provider` thought, if that is kept for this client.
 pub(crate) fn listener(provider: Format, client: Format, reply: &Reply) -> Option<Listener> {
-    let recall = reply.seal.recall().filter(|_| provider != client)?;
+    let recall = reply.keeper().filter(|_| provider != client)?;
     Some(Listener::new(recall, provider))
 }
 

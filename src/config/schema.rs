@@ -163,10 +163,10 @@ pub(super) static SERVER: Section = Section {
             "The largest body of an operation that is streamed through and never held, such as an upload; a larger one is refused with 413.",
         ),
         field(
-            "thought_memory",
+            "recall_memory",
             "size, 0 to 64GiB",
             Default("32MiB"),
-            "Bytes of what models thought before they called tools, kept for clients whose format or library does not bring it back with the results: it is put back into their next request to a provider of the same format. Each client has its own, for an hour after it was last asked for or as long as there is room; a reload keeps it, a new process begins without, and replicas do not share it, so that what goes to the provider may differ between them. 0 keeps none.",
+            "Bytes of translated answers that are kept for clients that do not bring them back: what a model thought before it called tools, which goes back with the results where the client's format or library leaves it out; and items of Responses, which libraries only refer to (`item_reference`) unless the request says `store: false`. Each client has its own, for an hour after it was last asked for or as long as there is room; a reload keeps it, a new process begins without, and replicas do not share it: with several, lead a client to the same one. 0 keeps none.",
         ),
         field("threads", "count, 1 to 1024", Otherwise("one a core"), "Worker threads. A change needs a restart."),
         field(

@@ -178,8 +178,8 @@ pub struct Server {
     pub body_buffer_total: usize,
     /// Bytes of the largest request body that is streamed through.
     pub upload_limit: usize,
-    /// Bytes of what models thought that are kept for clients that do not bring it back; 0 for none.
-    pub thought_memory: usize,
+    /// Bytes of answers that are kept for clients that do not bring them back; 0 for none.
+    pub recall_memory: usize,
     /// Worker threads; `None` for one a core.
     pub threads: Option<usize>,
     /// Tries of one request, over all targets and endpoints; at least 1.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
+use tidegate_codec::Recall;
 use tidegate_codec::seal::Seal;
 
 use super::Settings;
 use crate::limits::{Bulkhead, Rule, Scope};
 use crate::provider::Provider;
 use crate::provider::facts::Model;
-use crate::upstream::{Budgets, Fleet, Lineups, Pools, ThoughtMemory, Whereabouts};
+use crate::upstream::{Budgets, Fleet, Lineups, Pools, RecallMemory, Whereabouts};
 
 /// One generation of the config, ready to serve; a request keeps the one that it met to its end.
 pub struct Snapshot {
@@ -29,8 +30,8 @@ pub struct Snapshot {
     pub lineups: Lineups,
     /// Which provider made what.
     pub(super) whereabouts: Arc<Whereabouts>,
-    /// What models thought before they called tools.
-    thoughts: Arc<ThoughtMemory>,
+    /// What clients do not bring back.
+    recall: Arc<RecallMemory>,
     /// What bounds the requests that run at once.
     pub bulkheads: Bulkheads,
     /// What every request to a provider carries: its own headers and its credentials, by its name.
@@ -114,7 +115,7 @@ impl Snapshot {
                 (&route.name, targets.collect())
             })),
             whereabouts: fleet.whereabouts(),
-            thoughts: fleet.thoughts(settings.server.thought_memory),
+            recall: fleet.recall(settings.server.recall_memory),
             bulkheads: Bulkheads::new(&settings, fleet),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
             seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
@@ -124,11 +125,17 @@ impl Snapshot {
         }
     }
 
+    /// What `client` does not bring back; `None` where nothing is kept.
+    #[must_use]
+    pub fn recall_of(&self, client: &Arc<str>) -> Option<Arc<dyn Recall>> {
+        self.recall.of(client)
+    }
+
     /// The seal for a request of `client`, which also knows what that client does not bring back.
     #[must_use]
     pub fn seal_of(&self, client: &Arc<str>) -> Cow<'_, Seal> {
-        match self.thoughts.of(client) {
-            Some(thoughts) => Cow::Owned(self.seal.with_recall(thoughts)),
+        match self.recall.of(client) {
+            Some(own) => Cow::Owned(self.seal.with_recall(own)),
             None => Cow::Borrowed(&*self.seal),
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Method;
 use http::header::AsHeaderName;
 use pingora_proxy::Session;
@@ -307,6 +308,13 @@ async fn take_in(
     let body = exchange.trail.stopwatch.without(body::read(session, server, &mut room)).await?;
     exchange.trail.bytes_in = body.len();
     let mut envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
+    let body = match resolved((&snapshot, &caller), format, &body).filter(|whole| room.grow_to(whole.len())) {
+        Some(whole) => {
+            envelope = json::guard(&whole).map_err(|error| invalid(Refusal::from(error), &whole))?;
+            whole
+        }
+        None => body,
+    };
     if wire(format).spec().addressing.is_some() {
         envelope.model = line.model.map(Cow::into_owned);
         envelope.stream = line.stream.is_some();
@@ -349,6 +357,12 @@ async fn take_in(
         body,
         snapshot,
     })
+}
+
+/// The body with what it only refers to, of answers that were translated for this client: nobody else has that.
+fn resolved((snapshot, caller): (&Snapshot, &Caller), format: Format, body: &[u8]) -> Option<Bytes> {
+    let recall = wire(format).may_refer(body).then(|| snapshot.recall_of(caller.name()))??;
+    wire(format).resolve(body, &*recall, snapshot.settings.server.body_limit).map(Bytes::from)
 }
 
 /// The configured model that serves what is asked for, with those of its targets that have the operation.

@@ -429,7 +429,9 @@ fn translated(
         Operation::Count => translate_count,
         Operation::Generate | Operation::SameFormat(_) => translate_request,
     };
-    let seal = admitted.snapshot.seal_of(admitted.caller.name());
+    // Of its own provider's answers nothing is kept: who made them has it.
+    let seal =
+        if same { Cow::Borrowed(&*admitted.snapshot.seal) } else { admitted.snapshot.seal_of(admitted.caller.name()) };
     let head = RequestHead { seal: &seal, ..head_of(admitted) };
     let mut result = translate(admitted.format, format, &admitted.body, &head, &target)?;
     let now = clock::unix_now();

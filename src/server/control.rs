@@ -117,7 +117,7 @@ impl Control {
                 scrape.stream_holds(result, times);
             }
             scrape.buffered_request_bytes(budget.used() as u64);
-            scrape.thoughts(fleet.thoughts_view());
+            scrape.recall(fleet.recall_view());
             scrape.connections(gate.open() as u64);
             scrape.draining(draining.load(Ordering::Relaxed));
         }));

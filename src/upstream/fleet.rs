@@ -13,9 +13,9 @@ use super::budget::{Account, RetryBudget};
 use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
 use super::hold::{Gate, Stage};
 use super::pool::{Newest, Pool};
+use super::recall::RecallMemory;
 use super::resolve::{Lookup, SystemLookup};
 use super::standing::{Lineup, Lineups, Standing};
-use super::thoughts::ThoughtMemory;
 use super::trouble::ModelView;
 use super::upkeep::Upkeep;
 use super::whereabouts::Whereabouts;
@@ -29,7 +29,7 @@ pub struct Fleet {
     world: World,
     known: Mutex<Known>,
     whereabouts: Arc<Whereabouts>,
-    thoughts: Arc<ThoughtMemory>,
+    recall: Arc<RecallMemory>,
     /// What bounds the requests that run at once.
     pub limits: Registry,
     /// Told when there may be new endpoints to look after.
@@ -68,7 +68,7 @@ impl Fleet {
             world,
             known: Mutex::default(),
             whereabouts: Arc::default(),
-            thoughts: Arc::default(),
+            recall: Arc::default(),
             limits: Registry::default(),
             changed: Notify::new(),
         })
@@ -148,15 +148,15 @@ impl Fleet {
         Arc::clone(&self.whereabouts)
     }
 
-    /// What models thought, of which at most `most` bytes are kept from now on.
-    pub fn thoughts(&self, most: usize) -> Arc<ThoughtMemory> {
-        self.thoughts.bound(most);
-        Arc::clone(&self.thoughts)
+    /// Parts of answers for clients that do not bring them back, of which at most `most` bytes are kept from now on.
+    pub fn recall(&self, most: usize) -> Arc<RecallMemory> {
+        self.recall.bound(most);
+        Arc::clone(&self.recall)
     }
 
-    /// Bytes of thoughts that are kept, and how often some were recalled.
-    pub fn thoughts_view(&self) -> (u64, u64) {
-        self.thoughts.view()
+    /// Bytes of such parts that are kept, and how often some were recalled, by what they are: a word of a closed set.
+    pub fn recall_view(&self) -> (u64, [(&'static str, u64); 2]) {
+        self.recall.view()
     }
 
     /// Further attempts that were wanted and not had, by model.

@@ -21,7 +21,7 @@ impl One {
         let name = if upstream == Wire::Chat { "gpt-4.1" } else { "claude-sonnet-4-5" };
         let conf = Conf::open().provider("up", upstream.kind(), &provider).model("m", &format!("up/{name}"));
         // What an answer carries must do without the edge's memory.
-        let conf = conf.server("thought_memory: 0");
+        let conf = conf.server("recall_memory: 0");
         Self { provider, edge: Edge::start(&conf).await, upstream }
     }
 

@@ -9,6 +9,7 @@ use crate::frame::sse::Frame;
 use crate::hub::ids;
 use crate::hub::{Event, Fault, Field, Losses, Place, Refusal, Request, Response, Stop, Usage};
 use crate::json::{JsonError, Text};
+use crate::recall::Recall;
 use crate::seal::Seal;
 
 pub mod anthropic_messages;
@@ -81,6 +82,19 @@ pub trait WireFormat: Sync {
     fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
         let _ = (seal, losses);
         Ok(body.to_vec())
+    }
+
+    /// Whether a request may refer to parts of earlier answers instead of holding them.
+    fn may_refer(&self, body: &[u8]) -> bool {
+        let _ = body;
+        false
+    }
+
+    /// A request with what it only refers to and `recall` knows; `None` where that is nothing, or would come to more than
+    /// `most` bytes.
+    fn resolve(&self, body: &[u8], recall: &dyn Recall, most: usize) -> Option<Vec<u8>> {
+        let _ = (body, recall, most);
+        None
     }
 
     /// What the top-level request field `key` counts as in a loss report.
@@ -377,6 +391,12 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Where parts of the answer are kept for a client that does not bring them back; `None` for one that wants nothing
+    /// stored.
+    pub(crate) fn keeper(&self) -> Option<&Arc<dyn Recall>> {
+        self.seal.recall().filter(|_| self.settings.get("store") != Some("false"))
+    }
+
     /// The provider's id of an answer as it came, or one that begins with `prefix` and is this answer's alone.
     #[must_use]
     pub fn id<'i>(&self, native: &'i Text<'_>, prefix: &str) -> Text<'i> {

@@ -429,9 +429,11 @@ impl State<'_> {
             return Err(Refusal::at(asked.at, message).with_code(asked.code));
         }
         let Some(extra) = self.kept.first() else { return Ok(()) };
+        // How libraries are told to do so.
+        let how = if extra.key == "item_reference" { ", as libraries do with `store: false`" } else { "" };
         let message = format!(
             "`{}` stands for what only the provider that keeps it can look up, and this model is another provider's: send \
-             the whole conversation in the request instead",
+             the whole conversation in the request instead{how}",
             extra.key
         );
         Err(Refusal::at(extra.at, message).with_code("unsupported_parameter"))

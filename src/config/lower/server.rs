@@ -75,7 +75,7 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         body_limit,
         body_buffer_total,
         upload_limit: fields.size("upload_limit", &(1024..=1 << 40)),
-        thought_memory: fields.size("thought_memory", &(0..=64 << 30)),
+        recall_memory: fields.size("recall_memory", &(0..=64 << 30)),
         threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
         max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
         drain_deadline: fields.duration("drain_deadline", &(Duration::ZERO..=DAY)),

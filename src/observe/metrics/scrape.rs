@@ -96,10 +96,12 @@ impl Scrape {
         self.set(Metric::BufferedRequestBytes, &[], count(bytes));
     }
 
-    /// Bytes of thoughts that are kept, and how often some were recalled.
-    pub fn thoughts(&mut self, (bytes, recalled): (u64, u64)) {
-        self.set(Metric::ThoughtMemoryBytes, &[], count(bytes));
-        self.set(Metric::ThoughtsRecalledTotal, &[], count(recalled));
+    /// Bytes of answers that are kept for clients, and how often what of them was recalled, by words of a closed set.
+    pub fn recall(&mut self, (bytes, recalled): (u64, [(&'static str, u64); 2])) {
+        self.set(Metric::RecallMemoryBytes, &[], count(bytes));
+        for (what, times) in recalled {
+            self.set(Metric::RecalledTotal, &[what], count(times));
+        }
     }
 
     /// Whether the process is finishing its last requests.

@@ -147,10 +147,10 @@ metrics! {
         "Connections that were closed before a request of them was served, by reason.";
     BufferedRequestBytes: Kind::Gauge, "gateway_buffered_request_bytes", [],
         "Bytes of request bodies held in memory now.";
-    ThoughtMemoryBytes: Kind::Gauge, "gateway_thought_memory_bytes", [],
-        "Bytes of what models thought that are kept for clients that do not bring it back.";
-    ThoughtsRecalledTotal: Kind::Counter, "gateway_thoughts_recalled_total", [],
-        "Turns of requests whose thoughts were kept and not brought back by the client.";
+    RecallMemoryBytes: Kind::Gauge, "gateway_recall_memory_bytes", [],
+        "Bytes of answers that are kept for clients that do not bring them back.";
+    RecalledTotal: Kind::Counter, "gateway_recalled_total", [what],
+        "Parts of earlier answers that were put back into requests: thoughts, or an item that a client referred to.";
     ConfigReloadsTotal: Kind::Counter, "gateway_config_reloads_total", [result],
         "Reloads of the config: success, or rejected for its problems while the old one stays.";
     ConfigLastSuccess: Kind::Gauge, "gateway_config_last_success_timestamp_seconds", [],

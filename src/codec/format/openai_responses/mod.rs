@@ -18,6 +18,7 @@ mod read_parts;
 mod read_request;
 mod read_response;
 mod read_tools;
+mod references;
 mod report;
 mod stop;
 mod stream_done;
@@ -47,6 +48,7 @@ use crate::Format;
 use crate::frame::sse::Frame;
 use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
+use crate::recall::Recall;
 use crate::seal::Seal;
 
 /// The format.
@@ -91,6 +93,7 @@ static SPEC: Spec = Spec {
         "prompt_cache_key",
         "reasoning",
         "safety_identifier",
+        "store",
         "temperature",
         "text",
         "tool_choice",
@@ -236,6 +239,14 @@ impl WireFormat for OpenaiResponses {
     }
     fn strip_foreign_state(&self, body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec<u8>, JsonError> {
         strip::strip(body, seal, losses)
+    }
+
+    fn may_refer(&self, body: &[u8]) -> bool {
+        references::may_refer(body)
+    }
+
+    fn resolve(&self, body: &[u8], recall: &dyn Recall, most: usize) -> Option<Vec<u8>> {
+        references::resolve(body, recall, most)
     }
     fn class(&self, key: &str) -> Field {
         match key {

@@ -1,10 +1,13 @@
 //! The items of a stream for a client: begun, growing, done, and kept until the end repeats them.
 
+use std::sync::Arc;
+
 use super::envelope::{self, State};
 use super::output::{self, Body, Identity, Item, Logprobs, Part, words_of};
 use crate::format::Reply;
 use crate::hub::{Flavor, ThinkingKind};
 use crate::json::{Text, Writer as JsonWriter, write};
+use crate::recall::Recall;
 
 /// Most bytes of an answer that are kept to be repeated; no model gives as much.
 const KEPT_LIMIT: usize = 16 << 20;
@@ -21,6 +24,8 @@ pub(super) struct Out {
     sequence: u64,
     slots: Vec<Slot>,
     kept: usize,
+    /// Who keeps the items, for a client that refers to them.
+    recall: Option<Arc<dyn Recall>>,
 }
 
 /// An item; its place is its `output_index`.
@@ -34,9 +39,9 @@ struct Slot {
 }
 
 impl Out {
-    /// No items.
-    pub(super) fn new(identity: Identity) -> Self {
-        Self { identity, sequence: 0, slots: Vec::new(), kept: 0 }
+    /// No items, of an answer that becomes `reply`.
+    pub(super) fn new(identity: Identity, reply: &Reply) -> Self {
+        Self { identity, sequence: 0, slots: Vec::new(), kept: 0, recall: reply.keeper().map(Arc::clone) }
     }
 
     /// The next event stands behind `events` others.
@@ -323,6 +328,9 @@ impl Out {
         slot.item.write(status, &mut JsonWriter::new(&mut json));
         slot.item.body = Body::Raw(String::new());
         let json = String::from_utf8(json).unwrap_or_default();
+        if let Some(recall) = &self.recall {
+            recall.keep_item(&slot.item.id, &json);
+        }
         self.event("response.output_item.done", out, |w| {
             w.key("output_index").number(at as u64).key("item").verbatim(&json);
         });

@@ -138,8 +138,8 @@ impl Writer {
     pub(super) fn new(reply: Arc<Reply>) -> Self {
         let identity = Identity::new(&Text::EMPTY, None, &reply);
         Self {
+            out: Out::new(identity, &reply),
             reply,
-            out: Out::new(identity),
             begun: false,
             over: false,
             blocks: Vec::new(),

@@ -39,7 +39,13 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
             _ if last => said.status(),
             _ => "completed",
         };
-        item.write(status, &mut w);
+        let mut json = Vec::new();
+        item.write(status, &mut Writer::new(&mut json));
+        let json = String::from_utf8(json).unwrap_or_default();
+        if let Some(recall) = reply.keeper() {
+            recall.keep_item(&item.id, &json);
+        }
+        w.verbatim(&json);
     }
     let listed = String::from_utf8(listed).unwrap_or_default();
     let mut out = Vec::with_capacity(listed.len() + 1024);

@@ -15,7 +15,7 @@ fn conf(provider: &Provider, memory: &str) -> Conf {
     Conf::with_clients(&clients)
         .provider("p", "anthropic", provider)
         .model("m", "p/claude-sonnet-4-5")
-        .server(&format!("thought_memory: {memory}"))
+        .server(&format!("recall_memory: {memory}"))
 }
 
 /// A provider that thinks, says which request it is in its signature, and calls; and says it all in a stream if asked.
@@ -95,8 +95,8 @@ async fn a_client_that_drops_reasoning_gets_it_back_and_no_other_does() {
         assert_eq!(sent(&provider), None, "another client's");
         ask(&edge, FIRST_KEY, stream, &next_turn()).await;
         assert_eq!(sent(&provider).as_deref(), Some("U0lH0"));
-        edge.metric_becomes("gateway_thoughts_recalled_total", &[], 1.0).await;
-        assert!(edge.metric("gateway_thought_memory_bytes", &[]).await > 0.0);
+        edge.metric_becomes("gateway_recalled_total", &["what=\"thoughts\""], 1.0).await;
+        assert!(edge.metric("gateway_recall_memory_bytes", &[]).await > 0.0);
 
         edge.rewrite(&conf.model("n", "p/claude-sonnet-4-5"));
         edge.signal("HUP");
@@ -114,5 +114,59 @@ async fn nothing_is_kept_where_that_is_said() {
     ask(&edge, FIRST_KEY, false, &[question()]).await;
     ask(&edge, FIRST_KEY, false, &next_turn()).await;
     assert_eq!(sent(&provider), None);
-    assert_eq!(edge.metric("gateway_thought_memory_bytes", &[]).await, 0.0);
+    assert_eq!(edge.metric("gateway_recall_memory_bytes", &[]).await, 0.0);
+}
+
+/// What `client` of Responses is answered, as one object.
+async fn respond(edge: &Edge, key: &str, body: &Value) -> Response {
+    let ask = Ask::post("/v1/responses", body.to_string());
+    ask.header("authorization", &format!("Bearer {key}")).send(edge.addr).await
+}
+
+fn output(answer: &Response, stream: bool) -> Vec<Value> {
+    let answer = match stream {
+        false => answer.json(),
+        true => {
+            let last = answer.events().pop().expect("a stream has a last event");
+            serde_json::from_str::<Value>(&last.data).expect("it is JSON")["response"].clone()
+        }
+    };
+    answer["output"].as_array().cloned().unwrap_or_default()
+}
+
+/// As libraries do that leave `store` at its default.
+#[tokio::test]
+async fn items_that_are_referred_to_stand_in_their_place() {
+    for (stream, store) in [(false, None), (true, None), (true, Some(true)), (false, Some(false)), (true, Some(false))]
+    {
+        let provider = thinker().await;
+        let edge = Edge::start(&conf(&provider, "1MiB")).await;
+        let tools = json!([{"type": "function", "name": "f", "parameters": {"type": "object"}}]);
+        let mut body = json!({"model": "m", "stream": stream, "input": [{"role": "user", "content": "q"}],
+            "tools": tools, "reasoning": {"effort": "high"}, "max_output_tokens": 30000});
+        if let Some(store) = store {
+            body["store"] = json!(store);
+        }
+        let answer = respond(&edge, FIRST_KEY, &body).await;
+        let items = output(&answer, stream);
+        assert_eq!(items.len(), 2, "{}", answer.text());
+        let mut input = body["input"].as_array().cloned().expect("a list");
+        input.extend(items.iter().map(|item| json!({"type": "item_reference", "id": item["id"]})));
+        input.push(json!({"type": "function_call_output", "call_id": items[1]["call_id"], "output": "r"}));
+        body["input"] = json!(input);
+        let others = respond(&edge, SECOND_KEY, &body).await;
+        assert_eq!(others.status, 400, "another client's: {}", others.text());
+        assert!(others.text().contains("`store: false`"), "{}", others.text());
+        let next = respond(&edge, FIRST_KEY, &body).await;
+        if store == Some(false) {
+            assert_eq!(next.status, 400, "nothing was to be stored: {}", next.text());
+            continue;
+        }
+        assert_eq!(next.status, 200, "{}", next.text());
+        let sent = provider.last().json();
+        assert_eq!(sent["messages"][1]["content"][0]["signature"], "U0lH0", "{sent}");
+        assert_eq!(sent["messages"][1]["content"][1]["name"], "f", "{sent}");
+        assert_eq!(sent["messages"][2]["content"][0]["type"], "tool_result", "{sent}");
+        edge.metric_becomes("gateway_recalled_total", &["what=\"item\""], 2.0).await;
+    }
 }

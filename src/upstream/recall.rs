@@ -1,4 +1,5 @@
-//! What models thought before they called tools: remembered for a while, for clients that do not bring it back.
+//! Parts of answers that clients do not bring back, remembered for a while: what models thought before they called tools,
+//! and items that are only referred to.
 
 use std::mem::take;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,13 +16,14 @@ const KEPT: Duration = Duration::from_secs(3600);
 /// What an entry takes beside its bytes.
 const ENTRY: usize = 160;
 
-/// The thoughts of answers, by client and by the answer's first call. They belong to the process: a reload keeps them, a
-/// restart forgets them.
+/// Thoughts by the first call behind them, and items by their ids; each client has its own. They belong to the process: a
+/// reload keeps them, a new process begins without.
 #[derive(Debug)]
-pub struct ThoughtMemory {
+pub struct RecallMemory {
     /// Bytes that are kept.
     most: AtomicUsize,
-    recalled: AtomicU64,
+    thoughts: AtomicU64,
+    items: AtomicU64,
     generations: Mutex<Generations>,
 }
 
@@ -36,25 +38,54 @@ struct Generations {
 
 #[derive(Debug, Default)]
 struct Generation {
-    entries: AHashMap<String, Arc<Thoughts>>,
+    entries: AHashMap<Key, Kept>,
     bytes: usize,
+}
+
+/// What something is known by, and what it is: one name may stand for several.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    what: What,
+    client: Arc<str>,
+    id: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Thoughts,
+    Item,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Thoughts(Arc<Thoughts>),
+    Item(Arc<str>),
+}
+
+impl Kept {
+    fn size(&self) -> usize {
+        match self {
+            Self::Thoughts(thoughts) => thoughts.size(),
+            Self::Item(item) => item.len(),
+        }
+    }
 }
 
 /// What one client's requests recall.
 #[derive(Debug)]
 struct Own {
     client: Arc<str>,
-    memory: Arc<ThoughtMemory>,
+    memory: Arc<RecallMemory>,
 }
 
-impl Default for ThoughtMemory {
+impl Default for RecallMemory {
     fn default() -> Self {
         let generations = Mutex::new(Generations::new(clock::now()));
-        Self { most: AtomicUsize::new(0), recalled: AtomicU64::new(0), generations }
+        Self { most: AtomicUsize::new(0), thoughts: AtomicU64::new(0), items: AtomicU64::new(0), generations }
     }
 }
 
-impl ThoughtMemory {
+impl RecallMemory {
     /// Keeps no more than `most` bytes from now on.
     pub(super) fn bound(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
@@ -68,13 +99,14 @@ impl ThoughtMemory {
         keeps.then(|| Arc::new(Own { client: Arc::clone(client), memory: Arc::clone(self) }) as Arc<dyn Recall>)
     }
 
-    /// Bytes that are kept now, and how often some of them were recalled.
+    /// Bytes that are kept now, and how often what of them was recalled.
     #[must_use]
-    pub fn view(&self) -> (u64, u64) {
+    pub fn view(&self) -> (u64, [(&'static str, u64); 2]) {
         let mut generations = self.generations();
         generations.grow_old(clock::now());
         let bytes = generations.young.bytes + generations.old.bytes;
-        (bytes as u64, self.recalled.load(Ordering::Relaxed))
+        let times = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (bytes as u64, [("thoughts", times(&self.thoughts)), ("item", times(&self.items))])
     }
 
     fn generations(&self) -> MutexGuard<'_, Generations> {
@@ -83,23 +115,40 @@ impl ThoughtMemory {
 }
 
 impl Own {
-    fn key(&self, call: &str) -> String {
-        // Whatever stands in a name, no two pairs come to one key.
-        format!("{}/{}/{call}", self.client.len(), self.client)
+    fn key(&self, what: What, id: &str) -> Key {
+        Key { what, client: Arc::clone(&self.client), id: id.to_owned() }
+    }
+
+    fn put(&self, key: Key, kept: Kept) {
+        let most = self.memory.most.load(Ordering::Relaxed);
+        self.memory.generations().put(key, kept, (most, clock::now()));
+    }
+
+    fn find(&self, key: &Key) -> Option<Kept> {
+        let most = self.memory.most.load(Ordering::Relaxed);
+        self.memory.generations().find(key, (most, clock::now()))
     }
 }
 
 impl Recall for Own {
     fn keep(&self, call: &str, thoughts: Thoughts) {
-        let most = self.memory.most.load(Ordering::Relaxed);
-        self.memory.generations().put(self.key(call), Arc::new(thoughts), (most, clock::now()));
+        self.put(self.key(What::Thoughts, call), Kept::Thoughts(Arc::new(thoughts)));
     }
 
     fn recall(&self, call: &str) -> Option<Arc<Thoughts>> {
-        let most = self.memory.most.load(Ordering::Relaxed);
-        let found = self.memory.generations().find(&self.key(call), (most, clock::now()))?;
-        self.memory.recalled.fetch_add(1, Ordering::Relaxed);
-        Some(found)
+        let Kept::Thoughts(thoughts) = self.find(&self.key(What::Thoughts, call))? else { return None };
+        self.memory.thoughts.fetch_add(1, Ordering::Relaxed);
+        Some(thoughts)
+    }
+
+    fn keep_item(&self, id: &str, item: &str) {
+        self.put(self.key(What::Item, id), Kept::Item(Arc::from(item)));
+    }
+
+    fn item(&self, id: &str) -> Option<Arc<str>> {
+        let Kept::Item(item) = self.find(&self.key(What::Item, id))? else { return None };
+        self.memory.items.fetch_add(1, Ordering::Relaxed);
+        Some(item)
     }
 }
 
@@ -108,9 +157,9 @@ impl Generations {
         Self { young: Generation::default(), old: Generation::default(), began }
     }
 
-    fn put(&mut self, key: String, thoughts: Arc<Thoughts>, (most, now): (usize, Instant)) {
+    fn put(&mut self, key: Key, kept: Kept, (most, now): (usize, Instant)) {
         self.grow_old(now);
-        let size = cost(&key, &thoughts);
+        let size = cost(&key, &kept);
         if size > most / 2 {
             return;
         }
@@ -120,17 +169,17 @@ impl Generations {
             self.turn(now);
         }
         self.young.bytes += size;
-        self.young.entries.insert(key, thoughts);
+        self.young.entries.insert(key, kept);
     }
 
-    fn find(&mut self, key: &str, (most, now): (usize, Instant)) -> Option<Arc<Thoughts>> {
+    fn find(&mut self, key: &Key, (most, now): (usize, Instant)) -> Option<Kept> {
         self.grow_old(now);
-        if let Some(thoughts) = self.young.entries.get(key) {
-            return Some(Arc::clone(thoughts));
+        if let Some(kept) = self.young.entries.get(key) {
+            return Some(kept.clone());
         }
-        let thoughts = self.old.remove(key)?;
-        self.put(key.to_owned(), Arc::clone(&thoughts), (most, now));
-        Some(thoughts)
+        let kept = self.old.remove(key)?;
+        self.put(key.clone(), kept.clone(), (most, now));
+        Some(kept)
     }
 
     /// What nobody asked for in two spans goes.
@@ -159,15 +208,15 @@ impl Generations {
 }
 
 impl Generation {
-    fn remove(&mut self, key: &str) -> Option<Arc<Thoughts>> {
-        let thoughts = self.entries.remove(key)?;
-        self.bytes = self.bytes.saturating_sub(cost(key, &thoughts));
-        Some(thoughts)
+    fn remove(&mut self, key: &Key) -> Option<Kept> {
+        let kept = self.entries.remove(key)?;
+        self.bytes = self.bytes.saturating_sub(cost(key, &kept));
+        Some(kept)
     }
 }
 
-fn cost(key: &str, thoughts: &Thoughts) -> usize {
-    ENTRY + key.len() + thoughts.size()
+fn cost(key: &Key, kept: &Kept) -> usize {
+    ENTRY + key.id.len() + kept.size()
 }
 
 #[cfg(test)]
@@ -182,8 +231,16 @@ mod tests {
         Thoughts::new(Format::GeminiGenerate)
     }
 
-    fn memory(most: usize) -> Arc<ThoughtMemory> {
-        let memory = Arc::new(ThoughtMemory::default());
+    fn key() -> Key {
+        Key { what: What::Thoughts, client: Arc::from("a"), id: "key".to_owned() }
+    }
+
+    fn kept() -> Kept {
+        Kept::Thoughts(Arc::new(thoughts()))
+    }
+
+    fn memory(most: usize) -> Arc<RecallMemory> {
+        let memory = Arc::new(RecallMemory::default());
         memory.bound(most);
         memory
     }
@@ -200,7 +257,7 @@ mod tests {
             assert!(memory.view().0 <= MOST as u64, "after {number}");
         }
         assert!(own.recall("second").is_none());
-        assert_eq!(memory.view().1, 400);
+        assert_eq!(memory.view().1[0], ("thoughts", 400));
         memory.bound(ENTRY);
         assert_eq!((memory.view().0, own.recall("first")), (0, None));
         own.keep("first", thoughts());
@@ -214,6 +271,10 @@ mod tests {
         of("a").keep("call", thoughts());
         assert!(of("b").recall("call").is_none() && of("").recall("call").is_none());
         assert!(of("a").recall("call").is_some());
+        assert!(of("a").item("call").is_none(), "thoughts are no item");
+        of("a").keep_item("call", "{}");
+        assert_eq!((of("a").item("call").as_deref(), of("b").item("call")), (Some("{}"), None));
+        assert!(of("a").recall("call").is_some());
         memory.bound(0);
         assert!(memory.of(&Arc::from("a")).is_none());
     }
@@ -223,9 +284,9 @@ mod tests {
         let now = clock::now();
         let mut generations = Generations::new(now);
         for _ in 0..3 {
-            generations.put("key".to_owned(), Arc::new(thoughts()), (MOST, now));
+            generations.put(key(), kept(), (MOST, now));
         }
-        assert_eq!(generations.young.bytes, cost("key", &thoughts()));
+        assert_eq!(generations.young.bytes, cost(&key(), &kept()));
     }
 
     #[test]
@@ -234,11 +295,11 @@ mod tests {
             let began = clock::now();
             let mut generations = Generations::new(began);
             let limits = |minutes: u64| (MOST, began + Duration::from_secs(60 * minutes));
-            generations.put("key".to_owned(), Arc::new(thoughts()), limits(0));
+            generations.put(key(), kept(), limits(0));
             for minutes in asked {
-                assert!(generations.find("key", limits(*minutes)).is_some(), "{asked:?}");
+                assert!(generations.find(&key(), limits(*minutes)).is_some(), "{asked:?}");
             }
-            assert_eq!(generations.find("key", limits(at)).is_some(), expected, "{asked:?} {at}");
+            assert_eq!(generations.find(&key(), limits(at)).is_some(), expected, "{asked:?} {at}");
             if !expected {
                 assert_eq!(generations.young.bytes + generations.old.bytes, 0);
             }
