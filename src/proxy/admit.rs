@@ -305,16 +305,14 @@ async fn take_in(
     overload::caller(&snapshot, &caller, exchange)?;
     let server = &snapshot.settings.server;
     let mut room = Reservation::new(Arc::clone(&edge.budget), server.body_buffer_total);
-    let body = exchange.trail.stopwatch.without(body::read(session, server, &mut room)).await?;
+    let mut body = exchange.trail.stopwatch.without(body::read(session, server, &mut room)).await?;
     exchange.trail.bytes_in = body.len();
-    let mut envelope = json::guard(&body).map_err(|error| invalid(Refusal::from(error), &body))?;
-    let body = match resolved((&snapshot, &caller), format, &body).filter(|whole| room.grow_to(whole.len())) {
-        Some(whole) => {
-            envelope = json::guard(&whole).map_err(|error| invalid(Refusal::from(error), &whole))?;
-            whole
-        }
-        None => body,
-    };
+    let guarded = |body: &[u8]| json::guard(body).map_err(|error| invalid(Refusal::from(error), body));
+    let mut envelope = guarded(&body)?;
+    let whole = resolved((&snapshot, &caller), format, &body).filter(|whole| room.grow_to(whole.len()));
+    if let Some(whole) = whole {
+        (envelope, body) = (guarded(&whole)?, whole);
+    }
     if wire(format).spec().addressing.is_some() {
         envelope.model = line.model.map(Cow::into_owned);
         envelope.stream = line.stream.is_some();
