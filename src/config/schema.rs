@@ -182,6 +182,12 @@ pub(super) static SERVER: Section = Section {
             "Tries of one request, over all targets and endpoints, before its first byte goes to the client.",
         ),
         field(
+            "drain_delay",
+            "duration, 0s to 5m",
+            Default("0s"),
+            "How long new connections are taken after SIGTERM, while `/health/ready` says 503 already: as long as balancers take to look, and to send nothing more. A second SIGTERM ends it. An upgrade needs none.",
+        ),
+        field(
             "drain_deadline",
             "duration, 0 to 24h",
             Default("1h"),

@@ -184,6 +184,8 @@ pub struct Server {
     pub threads: Option<usize>,
     /// Tries of one request, over all targets and endpoints; at least 1.
     pub max_attempts: usize,
+    /// How long new connections are taken after SIGTERM.
+    pub drain_delay: Duration,
     /// How long requests that are under way may go on after SIGTERM or an upgrade.
     pub drain_deadline: Duration,
     /// Where a new process asks for the listening sockets; `None` for where the service manager has room for it.

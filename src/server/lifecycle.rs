@@ -52,12 +52,24 @@ impl ShutdownSignalWatch for Signals {
             return std::future::pending().await;
         };
         let mut handed_over = self.handed_over.clone();
-        let signal = tokio::select! {
-            _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
-            _ = quit.recv() => ShutdownSignal::GracefulTerminate,
-            Ok(_) = handed_over.wait_for(|done| *done) => ShutdownSignal::GracefulTerminate,
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+        let mut signal = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = quit.recv() => Some(ShutdownSignal::GracefulTerminate),
+            Ok(_) = handed_over.wait_for(|done| *done) => Some(ShutdownSignal::GracefulTerminate),
+            _ = interrupt.recv() => Some(ShutdownSignal::FastShutdown),
         };
+        if signal.is_none() {
+            let delay = self.ending.announce();
+            // Who asks a second time waits for no balancer.
+            signal = tokio::select! {
+                () = tokio::time::sleep(delay) => None,
+                _ = terminate.recv() => None,
+                _ = quit.recv() => None,
+                Ok(_) = handed_over.wait_for(|done| *done) => None,
+                _ = interrupt.recv() => Some(ShutdownSignal::FastShutdown),
+            };
+        }
+        let signal = signal.unwrap_or(ShutdownSignal::GracefulTerminate);
         if matches!(signal, ShutdownSignal::FastShutdown) {
             self.ending.at_once().await;
         }
@@ -210,6 +222,16 @@ impl BackgroundService for Drain {
 impl Ending {
     fn underway(&self) -> usize {
         self.underway.load(Ordering::Relaxed)
+    }
+
+    /// Says that the process will end, so that balancers send it nothing more; returns how long they have.
+    fn announce(&self) -> Duration {
+        let delay = self.control.live.load().settings.server.drain_delay;
+        if !delay.is_zero() {
+            self.control.draining.store(true, Ordering::Relaxed);
+            log::info!("not ready any more: new connections are taken for another {} s", delay.as_secs_f64());
+        }
+        delay
     }
 
     /// Ends the answers that are under way, and waits for at most `patience` until their clients know.

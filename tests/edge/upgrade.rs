@@ -73,6 +73,24 @@ impl Open {
 }
 
 #[tokio::test]
+async fn balancers_may_learn_of_the_end_before_it_begins() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let conf = Conf::open().provider("p", "openai", &provider).model("m", "p/gpt").server("drain_delay: 5m");
+    for signal in ["TERM", "INT"] {
+        let mut edge = Edge::start(&conf).await;
+        edge.signal("TERM");
+        edge.metric_becomes("gateway_draining", &[], 1.0).await;
+        assert_eq!(Ask::get("/health/ready").send(edge.admin).await.status, 503);
+        for _ in 0..2 {
+            let answer = Wire::Chat.ask("m", false).send(edge.addr).await;
+            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        }
+        edge.signal(signal);
+        assert!(edge.ended_within(PATIENCE).await, "{signal}");
+    }
+}
+
+#[tokio::test]
 async fn sigterm_waits_for_open_streams_and_no_longer() {
     let (_, gate, mut edge) = house(&[]).await;
     let streams = [Open::new(&edge, Wire::Chat).await, Open::new(&edge, Wire::Messages).await];

@@ -78,6 +78,7 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         recall_memory: fields.size("recall_memory", &(0..=64 << 30)),
         threads: fields.count("threads", &(1..=1024)).map(|threads| threads as usize),
         max_attempts: fields.count("max_attempts", &(1..=16)).unwrap_or(1) as usize,
+        drain_delay: fields.duration("drain_delay", &(Duration::ZERO..=Duration::from_secs(300))),
         drain_deadline: fields.duration("drain_deadline", &(Duration::ZERO..=DAY)),
         upgrade_socket: upgrade_socket(fields, files.folder),
         response_headers: response_headers(fields),
