@@ -27,8 +27,15 @@ pub(super) fn answer(
             wire(format).write_model(id, &mut body);
         }
         None => {
-            let all = snapshot.settings.models.list().map(|route| route.name.as_ref());
-            let names: Vec<&str> = all.filter(|name| caller.may_use(name)).collect();
+            let models = &snapshot.settings.models;
+            let all = models.list().map(|route| route.name.as_ref());
+            let mut names: Vec<&str> = all.filter(|name| caller.may_use(name)).collect();
+            // A pattern names none; what the caller's own list names, and a pattern serves, is one.
+            for name in caller.models().filter(|name| !name.contains('*')) {
+                if !names.contains(&name) && models.resolve(name).is_some() {
+                    names.push(name);
+                }
+            }
             wire(format).write_models(&names, &mut body);
         }
     }

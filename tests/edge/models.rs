@@ -54,6 +54,16 @@ async fn the_list_has_the_askers_shape() {
 }
 
 #[tokio::test]
+async fn what_a_pattern_serves_is_listed_where_the_clients_own_list_names_it() {
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let clients = "- {name: a, key: client-key-1234, models: [gpt-5, fast, nothing, gpt-5, x-*]}";
+    let conf = Conf::with_clients(clients).provider("oa", "openai", &provider);
+    let edge = Edge::start(&conf.model("gpt-*", "oa/gpt-*").model("fast", "oa/y").model("slow", "oa/z")).await;
+    let ask = Ask::get("/v1/models").header("authorization", "Bearer client-key-1234");
+    assert_eq!(ids(&ask.send(edge.addr).await.json()), ["fast", "gpt-5"]);
+}
+
+#[tokio::test]
 async fn one_model_can_be_asked_for() {
     let (_, edge) = house().await;
     let chat = Ask::get("/v1/models/smart").send(edge.addr).await;

@@ -196,7 +196,7 @@ pub(in crate::config) static CLIENT: Section = Section {
             "models",
             "list of names and patterns",
             Otherwise("`[\"*\"]`: all"),
-            "What it may ask for; `*` stands for any text.",
+            "What it may ask for; `*` stands for any text. `/v1/models` lists the configured models that fit, and names that stand here and a pattern of a model serves.",
         ),
         field(
             "on_loss",
