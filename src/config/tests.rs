@@ -241,6 +241,8 @@ fn faults_of_a_provider_are_told() {
     check("{kind: openai, key: '${NONE:-}'}", "4: this kind of provider wants a `key`");
     check("{kind: openai, key: '${EMPTY}'}", "4: the environment variable `EMPTY` is not set");
     check("{kind: openai, key: \"a b\\n\"}", "4: the key cannot stand in a header");
+    check("{kind: openai, key: Bearer abc}", "4: the key begins with `Bearer`");
+    check("{kind: openai, key: \"'abc'\"}", "4: the key has quotes around it");
     check("{kind: openai-compatible}", "4: this kind of provider wants a `url`");
     check(
         "{kind: ollama, url: 'http://169.254.169.254'}",
@@ -615,6 +617,8 @@ fn faults_of_the_server_are_told() {
     check("server: {listen: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0'}]}", "ok");
     check("server: {listen: []}", "4: no listener");
     check("server: {listen: [{}]}", "4: `address` is missing");
+    check("server: {allow: []}", "4: nobody may call");
+    check("server: {deny: [], trusted_proxies: []}", "ok");
     check(
         "server: {listen: [{address: '0.0.0.0:1'}, {address: '127.0.0.1:1'}]}",
         "4: this address is listened on twice",

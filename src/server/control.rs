@@ -83,12 +83,12 @@ impl Control {
         let (gate, memory) = (Arc::clone(&self.gate), Arc::clone(&edge.memory));
         self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
             for endpoint in &fleet.view() {
+                let in_flight = u64::from(endpoint.in_flight);
                 if !endpoint.configured {
                     // Requests alone keep it alive.
-                    scrape.lasting(&endpoint.label);
+                    scrape.lasting(&endpoint.provider, &endpoint.label, in_flight);
                     continue;
                 }
-                let in_flight = u64::from(endpoint.in_flight);
                 scrape.upstream(&endpoint.provider, &endpoint.label, endpoint.healthy, in_flight);
                 let state = match endpoint.stage {
                     Stage::Closed => 0,

@@ -158,8 +158,16 @@ fn auth(fields: &Fields<'_>, vendor: &Vendor) -> Option<Auth> {
     if HeaderValue::from_str(key).is_err() || key.trim() != key || !key.is_ascii() {
         let hint = "a key has no line break, no space around it and no accents: look at where it comes from";
         problems.add(place, "the key cannot stand in a header", hint);
+    } else if key.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("bearer ")) {
+        problems.add(place, "the key begins with `Bearer`", "write the key alone: what belongs before it is added");
+    } else if is_quoted(key) {
+        problems.add(place, "the key has quotes around it", "files of variables need none: take them away there");
     }
     Some(Auth { header: header?, prefix, key: Secret::new(key) })
+}
+
+fn is_quoted(key: &str) -> bool {
+    key.len() > 1 && ['"', '\''].iter().any(|quote| key.starts_with(*quote) && key.ends_with(*quote))
 }
 
 fn header_name(text: &str) -> Option<String> {

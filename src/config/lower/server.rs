@@ -86,7 +86,7 @@ pub(super) fn server(fields: &Fields<'_>, files: &mut FileList<'_>) -> Server {
         limits: limits(&fields.section_or_empty("limits", &schema::SERVER_LIMITS)),
         access: Access {
             trusted_proxies: networks(fields, "trusted_proxies"),
-            allow: networks(fields, "allow"),
+            allow: allowed(fields),
             deny: networks(fields, "deny"),
         },
     }
@@ -148,6 +148,15 @@ fn response_headers(fields: &Fields<'_>) -> Vec<String> {
         }
     }
     names
+}
+
+/// Nobody would expect that everybody may call where the list of those who may is there and empty.
+fn allowed(fields: &Fields<'_>) -> Vec<Network> {
+    if let (Some([]), Some(entry)) = (fields.list("allow"), fields.entry("allow")) {
+        let hint = "name the networks, or leave `allow` out for all";
+        fields.problems().add(&entry.place, "nobody may call", hint);
+    }
+    networks(fields, "allow")
 }
 
 fn networks(fields: &Fields<'_>, name: &str) -> Vec<Network> {

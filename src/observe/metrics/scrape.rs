@@ -56,7 +56,8 @@ impl Scrape {
     }
 
     /// An endpoint that left the config serves requests of before: what is counted of it stays.
-    pub fn lasting(&mut self, upstream: &str) {
+    pub fn lasting(&mut self, provider: &str, upstream: &str, in_flight: u64) {
+        self.set(Metric::UpstreamInFlight, &[upstream, provider], count(in_flight));
         self.lasting.insert(upstream.to_owned());
     }
 

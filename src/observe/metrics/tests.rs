@@ -357,7 +357,7 @@ fn series_of_endpoints_that_left_the_config_go_after_a_while() {
     let asked = Arc::clone(&in_use);
     metrics.on_scrape(Box::new(move |scrape| {
         scrape.upstream("claude", &asked.lock().unwrap(), true, 0);
-        scrape.lasting("always:443");
+        scrape.lasting("p", "always:443", 2);
     }));
     let (began, mut last) = (clock::now(), String::new());
     for turn in 0..40_u32 {
@@ -377,4 +377,5 @@ fn series_of_endpoints_that_left_the_config_go_after_a_while() {
     assert!(!last.contains("upstream=\"other\"") && !last.contains("gateway_metrics_overflow_total{"), "{last}");
     let always = "gateway_upstream_requests_total{provider=\"claude\",status=\"200\",upstream=\"always:443\"} 40";
     assert!(last.contains(always), "{last}");
+    assert!(last.contains("gateway_upstream_in_flight{provider=\"p\",upstream=\"always:443\"} 2"), "{last}");
 }
