@@ -19,8 +19,9 @@ const PIECE: usize = 128;
 
 /// Where parts of answers are kept. Whoever implements it decides for whom, how much and how long.
 pub trait Recall: Send + Sync + fmt::Debug {
-    /// Keeps the `thoughts` of the answer whose first call has the id `call`.
-    fn keep(&self, call: &str, thoughts: Thoughts);
+    /// Keeps the `thoughts` of the answer whose first call has the id `call`. It is told where there are none, too: some
+    /// servers give an id again and again, and what was thought before another call must not come back with this one.
+    fn keep(&self, call: &str, thoughts: Option<Thoughts>);
 
     /// What was kept of the answer whose first call has the id `call`.
     fn recall(&self, call: &str) -> Option<Arc<Thoughts>>;
@@ -170,10 +171,9 @@ impl Listener {
         let rest = Thoughts::new(self.thoughts.provider);
         let thoughts = std::mem::replace(&mut self.thoughts, rest);
         if let Some(call) = self.first_call.take().filter(|call| !call.is_empty())
-            && !thoughts.pieces.is_empty()
             && self.size <= MOST
         {
-            self.recall.keep(&call, thoughts);
+            self.recall.keep(&call, Some(thoughts).filter(|thoughts| !thoughts.pieces.is_empty()));
         }
     }
 }
@@ -237,8 +237,9 @@ mod tests {
     struct Kept(Mutex<HashMap<String, Arc<Thoughts>>>);
 
     impl Recall for Kept {
-        fn keep(&self, call: &str, thoughts: Thoughts) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(call.to_owned(), Arc::new(thoughts));
+        fn keep(&self, call: &str, thoughts: Option<Thoughts>) {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend(thoughts.map(|thoughts| (call.to_owned(), Arc::new(thoughts))));
         }
 
         fn recall(&self, call: &str) -> Option<Arc<Thoughts>> {

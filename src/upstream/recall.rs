@@ -59,6 +59,8 @@ enum What {
 #[derive(Debug, Clone)]
 enum Kept {
     Thoughts(Arc<Thoughts>),
+    /// Several answers had one call's id: nobody knows which of them is meant.
+    Ambiguous,
     Item(Arc<str>),
 }
 
@@ -66,6 +68,7 @@ impl Kept {
     fn size(&self) -> usize {
         match self {
             Self::Thoughts(thoughts) => thoughts.size(),
+            Self::Ambiguous => 0,
             Self::Item(item) => item.len(),
         }
     }
@@ -131,8 +134,13 @@ impl Own {
 }
 
 impl Recall for Own {
-    fn keep(&self, call: &str, thoughts: Thoughts) {
-        self.put(self.key(What::Thoughts, call), Kept::Thoughts(Arc::new(thoughts)));
+    fn keep(&self, call: &str, thoughts: Option<Thoughts>) {
+        let key = self.key(What::Thoughts, call);
+        if self.find(&key).is_some() {
+            self.put(key, Kept::Ambiguous);
+        } else if let Some(thoughts) = thoughts {
+            self.put(key, Kept::Thoughts(Arc::new(thoughts)));
+        }
     }
 
     fn recall(&self, call: &str) -> Option<Arc<Thoughts>> {
@@ -249,10 +257,10 @@ mod tests {
     fn what_is_asked_for_stays_and_what_is_not_makes_room() {
         let memory = memory(MOST);
         let own = memory.of(&Arc::from("a")).unwrap();
-        own.keep("first", thoughts());
-        own.keep("second", thoughts());
+        own.keep("first", Some(thoughts()));
+        own.keep("second", Some(thoughts()));
         for number in 0..400 {
-            own.keep(&number.to_string(), thoughts());
+            own.keep(&number.to_string(), Some(thoughts()));
             assert!(own.recall("first").is_some(), "after {number}");
             assert!(memory.view().0 <= MOST as u64, "after {number}");
         }
@@ -260,7 +268,7 @@ mod tests {
         assert_eq!(memory.view().1[0], ("thoughts", 400));
         memory.bound(ENTRY);
         assert_eq!((memory.view().0, own.recall("first")), (0, None));
-        own.keep("first", thoughts());
+        own.keep("first", Some(thoughts()));
         assert!(own.recall("first").is_none(), "more than there is room for");
     }
 
@@ -268,7 +276,7 @@ mod tests {
     fn a_client_recalls_its_own() {
         let memory = memory(MOST);
         let of = |client: &str| memory.of(&Arc::from(client)).unwrap();
-        of("a").keep("call", thoughts());
+        of("a").keep("call", Some(thoughts()));
         assert!(of("b").recall("call").is_none() && of("").recall("call").is_none());
         assert!(of("a").recall("call").is_some());
         assert!(of("a").item("call").is_none(), "thoughts are no item");
@@ -277,6 +285,21 @@ mod tests {
         assert!(of("a").recall("call").is_some());
         memory.bound(0);
         assert!(memory.of(&Arc::from("a")).is_none());
+    }
+
+    #[test]
+    fn an_id_that_several_answers_have_recalls_nothing() {
+        let own = memory(MOST).of(&Arc::from("a")).unwrap();
+        for (first, second) in [(true, true), (true, false), (false, true)] {
+            let id = format!("{first}{second}");
+            own.keep(&id, first.then(thoughts));
+            assert_eq!(own.recall(&id).is_some(), first, "{id}");
+            own.keep(&id, second.then(thoughts));
+            // Of an answer without thoughts before nothing is known.
+            assert_eq!(own.recall(&id).is_some(), !first, "{id}");
+        }
+        own.keep("truetrue", Some(thoughts()));
+        assert!(own.recall("truetrue").is_none());
     }
 
     #[test]

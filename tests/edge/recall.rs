@@ -18,11 +18,16 @@ fn conf(provider: &Provider, memory: &str) -> Conf {
         .server(&format!("recall_memory: {memory}"))
 }
 
-/// A provider that thinks, says which request it is in its signature, and calls; and says it all in a stream if asked.
+/// A provider that thinks, says which request it is in its signature, and calls; and says it all in a stream if asked. Its
+/// calls have an id of their own each.
 async fn thinker() -> Provider {
-    Provider::start(|request| {
+    thinker_with(|number| format!("toolu_{number}")).await
+}
+
+async fn thinker_with(id: fn(usize) -> String) -> Provider {
+    Provider::start(move |request| {
         let signature = format!("U0lH{}", request.number);
-        let call = json!({"type": "tool_use", "id": "toolu_9", "name": "f", "input": {}});
+        let call = json!({"type": "tool_use", "id": id(request.number), "name": "f", "input": {}});
         if request.json()["stream"] != true {
             let thought = json!({"type": "thinking", "thinking": "hm", "signature": signature});
             return Reply::json(
@@ -72,9 +77,9 @@ fn question() -> Value {
 
 /// What the usual library sends next: the call and its result, and nothing that was thought.
 fn next_turn() -> [Value; 3] {
-    let call = json!({"id": "toolu_9", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let call = json!({"id": "toolu_0", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let assistant = json!({"role": "assistant", "content": null, "tool_calls": [call]});
-    [question(), assistant, json!({"role": "tool", "tool_call_id": "toolu_9", "content": "r"})]
+    [question(), assistant, json!({"role": "tool", "tool_call_id": "toolu_0", "content": "r"})]
 }
 
 /// The signature that the provider was last sent.
@@ -90,7 +95,7 @@ async fn a_client_that_drops_reasoning_gets_it_back_and_no_other_does() {
         let conf = conf(&provider, "1MiB");
         let edge = Edge::start(&conf).await;
         let answer = ask(&edge, FIRST_KEY, stream, &[question()]).await;
-        assert!(answer.text().contains("toolu_9"), "{}", answer.text());
+        assert!(answer.text().contains("toolu_0"), "{}", answer.text());
         ask(&edge, SECOND_KEY, stream, &next_turn()).await;
         assert_eq!(sent(&provider), None, "another client's");
         ask(&edge, FIRST_KEY, stream, &next_turn()).await;
@@ -102,8 +107,18 @@ async fn a_client_that_drops_reasoning_gets_it_back_and_no_other_does() {
         edge.signal("HUP");
         edge.metric_reaches("gateway_config_reloads_total", &["result=\"success\""], 1.0).await;
         ask(&edge, FIRST_KEY, stream, &next_turn()).await;
-        // The answer to the turn before called by the same id, and is the one that counts.
-        assert_eq!(sent(&provider).as_deref(), Some("U0lH2"), "a reload forgets nothing");
+        assert_eq!(sent(&provider).as_deref(), Some("U0lH0"), "a reload forgets nothing");
+    }
+}
+
+#[tokio::test]
+async fn calls_of_one_id_are_not_taken_for_each_other() {
+    let provider = thinker_with(|_| "toolu_0".to_owned()).await;
+    let edge = Edge::start(&conf(&provider, "1MiB")).await;
+    ask(&edge, FIRST_KEY, false, &[question()]).await;
+    for expected in [Some("U0lH0"), None, None] {
+        ask(&edge, FIRST_KEY, false, &next_turn()).await;
+        assert_eq!(sent(&provider).as_deref(), expected);
     }
 }
 

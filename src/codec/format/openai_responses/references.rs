@@ -75,7 +75,7 @@ mod tests {
     struct One;
 
     impl Recall for One {
-        fn keep(&self, _: &str, _: Thoughts) {}
+        fn keep(&self, _: &str, _: Option<Thoughts>) {}
 
         fn recall(&self, _: &str) -> Option<Arc<Thoughts>> {
             None
