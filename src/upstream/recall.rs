@@ -1,9 +1,9 @@
 //! Parts of answers that clients do not bring back, remembered for a while: what models thought before they called tools,
 //! and items that are only referred to.
 
-use std::mem::take;
+use std::mem::{replace, take};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -34,6 +34,8 @@ struct Generations {
     old: Generation,
     /// When the young one began.
     began: Instant,
+    /// What was let go, until the lock is free: it may be much.
+    gone: Vec<Generation>,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +94,7 @@ impl RecallMemory {
     /// Keeps no more than `most` bytes from now on.
     pub(super) fn bound(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
-        self.generations().shrink(most);
+        self.with(|generations| generations.shrink(most));
     }
 
     /// What `client` alone keeps and recalls; `None` where nothing is kept.
@@ -105,15 +107,22 @@ impl RecallMemory {
     /// Bytes that are kept now, and how often what of them was recalled.
     #[must_use]
     pub fn view(&self) -> (u64, [(&'static str, u64); 2]) {
-        let mut generations = self.generations();
-        generations.grow_old(clock::now());
-        let bytes = generations.young.bytes + generations.old.bytes;
+        let bytes = self.with(|generations| {
+            generations.grow_old(clock::now());
+            generations.young.bytes + generations.old.bytes
+        });
         let times = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (bytes as u64, [("thoughts", times(&self.thoughts)), ("item", times(&self.items))])
     }
 
-    fn generations(&self) -> MutexGuard<'_, Generations> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What `make` makes of the generations.
+    fn with<R>(&self, make: impl FnOnce(&mut Generations) -> R) -> R {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = make(&mut generations);
+        let gone = take(&mut generations.gone);
+        drop(generations);
+        drop(gone);
+        result
     }
 }
 
@@ -124,12 +133,12 @@ impl Own {
 
     fn put(&self, key: Key, kept: Kept) {
         let most = self.memory.most.load(Ordering::Relaxed);
-        self.memory.generations().put(key, kept, (most, clock::now()));
+        self.memory.with(|generations| generations.put(key, kept, (most, clock::now())));
     }
 
     fn find(&self, key: &Key) -> Option<Kept> {
         let most = self.memory.most.load(Ordering::Relaxed);
-        self.memory.generations().find(key, (most, clock::now()))
+        self.memory.with(|generations| generations.find(key, (most, clock::now())))
     }
 }
 
@@ -162,7 +171,7 @@ impl Recall for Own {
 
 impl Generations {
     fn new(began: Instant) -> Self {
-        Self { young: Generation::default(), old: Generation::default(), began }
+        Self { young: Generation::default(), old: Generation::default(), began, gone: Vec::new() }
     }
 
     fn put(&mut self, key: Key, kept: Kept, (most, now): (usize, Instant)) {
@@ -202,14 +211,15 @@ impl Generations {
     }
 
     fn turn(&mut self, now: Instant) {
-        self.old = take(&mut self.young);
+        let old = replace(&mut self.old, take(&mut self.young));
+        self.gone.push(old);
         self.began = now;
     }
 
     fn shrink(&mut self, most: usize) {
         for generation in [&mut self.young, &mut self.old] {
             if generation.bytes > most / 2 {
-                *generation = Generation::default();
+                self.gone.push(take(generation));
             }
         }
     }
