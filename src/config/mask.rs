@@ -341,9 +341,12 @@ mod tests {
         check("headers: [\"X: geheimnis\"]", "headers: [*** **********]");
         check("url: https://h/p?key=geheimnis", "url: *************************");
         check("url: https://h/p?version=geheimnis", "url: https://h/p?version=geheimnis");
-        check("p: {kind: openai, 4f9a77c2e1d0b3c2d1e0: }", "p: {kind: openai, ********************: }");
+        check(
+            "providers: {p: {kind: openai, 4f9a77c2e1d0b3c2d1e0: }}",
+            "providers: {p: {kind: openai, ********************: }}",
+        );
         check("targets: [p/claude-3-5-sonnet-20241022]", "targets: [p/claude-3-5-sonnet-20241022]");
-        check("about: 4f9aSECRET77c2e1d0b3", "about: ********************");
+        check("targets: [4f9aSECRET77c2e1d0b3]", "targets: [********************]");
         check("key: |\n  geheimnis\n  strenggeheim\n", "key: |\n  *********\n  ************\n");
         check("headers: {x-a: b}", "headers: {x-a: *}");
         check("allow: [sk-12345678, task-87654321]", "allow: [***********, task-87654321]");
