@@ -5,11 +5,15 @@
 //! by the id of its first call, and put back where a later request holds that call and nothing that was signed.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::Format;
-use crate::hub::{Block, BlockKind, Event, Head, Opaque, OpaqueKind, Request, Role, ThinkingKind, Turn};
-use crate::json::Text;
+use crate::format::wire;
+use crate::hub::{
+    Block, BlockKind, Event, Field, Head, Losses, Opaque, OpaqueKind, Place as Spot, Request, Role, ThinkingKind, Turn,
+};
+use crate::json::{Span, Text};
 
 /// Bytes of one answer's reasoning that are kept; of a longer one nothing is.
 const MOST: usize = 1 << 20;
@@ -37,6 +41,8 @@ pub trait Recall: Send + Sync + fmt::Debug {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Thoughts {
     provider: Format,
+    /// Of the conversation before them: some models refuse them behind another.
+    mark: u64,
     pieces: Vec<Piece>,
 }
 
@@ -58,10 +64,10 @@ enum Place {
 }
 
 impl Thoughts {
-    /// Those of an answer of `provider`, of which nothing is known yet.
+    /// Those of an answer of `provider` to a conversation of this `mark`, of which nothing is known yet.
     #[must_use]
-    pub fn new(provider: Format) -> Self {
-        Self { provider, pieces: Vec::new() }
+    pub fn new(provider: Format, mark: u64) -> Self {
+        Self { provider, mark, pieces: Vec::new() }
     }
 
     /// Bytes that they take in memory.
@@ -108,10 +114,10 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// For an answer of `provider`.
-    pub(crate) fn new(recall: &Arc<dyn Recall>, provider: Format) -> Self {
+    pub(crate) fn new(recall: &Arc<dyn Recall>, provider: Format, mark: u64) -> Self {
         Self {
             recall: Arc::clone(recall),
-            thoughts: Thoughts::new(provider),
+            thoughts: Thoughts::new(provider, mark),
             blocks: Vec::new(),
             first_call: None,
             calls: 0,
@@ -168,30 +174,98 @@ impl Listener {
     }
 
     fn ends(&mut self) {
-        let rest = Thoughts::new(self.thoughts.provider);
-        let thoughts = std::mem::replace(&mut self.thoughts, rest);
+        let rest = Thoughts::new(self.thoughts.provider, self.thoughts.mark);
+        let mut thoughts = std::mem::replace(&mut self.thoughts, rest);
         if let Some(call) = self.first_call.take().filter(|call| !call.is_empty())
             && self.size <= MOST
         {
+            thoughts.pieces.iter_mut().for_each(|piece| piece.words.shrink_to_fit());
             self.recall.keep(&call, Some(thoughts).filter(|thoughts| !thoughts.pieces.is_empty()));
         }
     }
 }
 
-/// Puts back what the turns of `request` that call tools had thought, as far as it is known and the request, which goes to
-/// a provider of the format `to`, does not hold it itself.
-pub(crate) fn restore(request: &mut Request<'_>, to: Format, recall: &dyn Recall) {
+/// A conversation as it goes on.
+struct Before<'b> {
+    body: &'b [u8],
+    turns: Span,
+    hasher: DefaultHasher,
+}
+
+impl<'b> Before<'b> {
+    fn of(from: Format, body: &'b [u8]) -> Option<Self> {
+        let spec = wire(from).spec();
+        let turns = spec.turns(body)?;
+        let mut hasher = DefaultHasher::new();
+        spec.beginning(body).prefix.hash(&mut hasher);
+        Some(Self { body, turns, hasher })
+    }
+
+    /// Goes on to what stands at `at` in the body; a mark of all before that.
+    fn until(&mut self, at: usize) -> u64 {
+        let next = self.body.get(self.turns.start..at.min(self.turns.end)).unwrap_or_default();
+        // Of the next turn, if there is one, its comma.
+        let length = next.iter().rposition(|byte| !matches!(byte, b',' | b' ' | b'\t' | b'\r' | b'\n'));
+        let next = next.get(..length.map_or(0, |last| last + 1)).unwrap_or_default();
+        next.hash(&mut self.hasher);
+        self.turns.start += next.len();
+        self.hasher.clone().finish()
+    }
+
+    /// What was known of the answer with this call stands in its turn.
+    fn restored(&mut self, call: &str) {
+        call.hash(&mut self.hasher);
+    }
+}
+
+/// Puts back what the turns of `request` that call tools had thought, as far as it is known, and the request, which goes
+/// to a provider of the format `to`, does not hold it itself. The conversation before must be what it was then, with all
+/// that was put back into it.
+pub(crate) fn restore(
+    request: &mut Request<'_>,
+    (from, body): (Format, &[u8]),
+    to: Format,
+    recall: &dyn Recall,
+) -> Restored {
+    let mut restored = Restored::default();
+    let Some(mut before) = Before::of(from, body) else { return restored };
     for turn in request.turns.iter_mut().filter(|turn| turn.role == Role::Assistant) {
+        let mark = before.until(turn.at);
         let call = turn.blocks.iter().find_map(|block| match &block.kind {
-            BlockKind::ToolCall { id, .. } => Some(id.as_ref()),
+            BlockKind::ToolCall { id, .. } => Some(id.as_ref().to_owned()),
             _ => None,
         });
         if let Some(call) = call
             && !turn.blocks.iter().any(|block| is_signed(&block.opaque))
-            && let Some(thoughts) = recall.recall(call)
-            && thoughts.provider == to
+            && let Some(thoughts) = recall.recall(&call)
+            && (thoughts.provider, thoughts.mark) == (to, mark)
         {
             put_back(turn, &thoughts);
+            before.restored(&call);
+            restored.turns.push(turn.at);
+        }
+    }
+    restored.mark = Some(before.until(usize::MAX));
+    restored
+}
+
+/// What was put back into a request.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    /// Of the conversation as of now, for what is kept of its answer; `None` where it has none.
+    pub(crate) mark: Option<u64>,
+    /// Where the turns stand that hold again what was thought.
+    turns: Vec<usize>,
+}
+
+impl Restored {
+    /// Leaves out of `losses` what the client did not send: that the target does not take it is no loss to it.
+    pub(crate) fn forgive(&self, losses: &mut Losses) {
+        if !self.turns.is_empty() {
+            losses.retain(|loss| {
+                let thought = matches!(loss.field, Field::Thinking | Field::OpaqueState);
+                !thought || !self.turns.iter().any(|at| loss.place == Spot::Offset(*at))
+            });
         }
     }
 }
@@ -229,8 +303,8 @@ mod tests {
     use crate::format::Facts;
     use crate::seal::Seal;
     use crate::{
-        Framing, Gatherer, Line, ReasoningWish, Reply, RequestHead, Settings, Target, ThinkingForm, Transcoder, Undo,
-        translate_request, translate_response,
+        Gatherer, Line, RequestHead, Target, ThinkingForm, Transcoder, TranslatedRequest, Undo, translate_request,
+        translate_response,
     };
 
     #[derive(Debug, Default)]
@@ -258,43 +332,54 @@ mod tests {
     const RESPONSES: &str = r#"{"id":"resp_1","object":"response","status":"completed","model":"m","output":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"hm"}],"encrypted_content":"SIG"},{"type":"function_call","id":"fc_1","call_id":"call_1","name":"f","arguments":"{}"}]}"#;
     const CHAT: &str = r#"{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#;
 
-    fn reply(seal: &Seal) -> Reply {
-        Reply {
-            model: "m".to_owned(),
-            include_usage: false,
-            reasoning: ReasoningWish::Shown,
-            framing: Framing::Events,
-            seal: Arc::new(seal.clone()),
-            created: 1,
-            seed: "s".to_owned(),
-            settings: Settings::default(),
-        }
-    }
-
-    /// The answer as its client has it.
-    fn answered(provider: Format, client: Format, answer: &str, seal: &Seal) -> Value {
-        let given = translate_response(provider, client, answer.as_bytes(), &reply(seal), &Undo::default()).unwrap();
-        serde_json::from_slice(&given.body).unwrap()
-    }
-
-    /// The conversation of a client of Chat Completions, which goes on with the result of a call of `message`.
-    fn chat(message: &Value) -> Value {
-        let results = message["tool_calls"].as_array().unwrap().iter();
-        let results = results.map(|call| json!({"role": "tool", "tool_call_id": call["id"], "content": "r"}));
-        let messages = [json!({"role": "user", "content": "q"}), message.clone()].into_iter().chain(results);
-        let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
-        json!({"model": "m", "reasoning_effort": "high", "messages": messages.collect::<Vec<_>>(), "tools": [tool]})
-    }
-
-    fn requested(client: Format, provider: Format, body: &Value, seal: &Seal) -> String {
+    fn translated(client: Format, provider: Format, body: &Value, seal: &Seal) -> TranslatedRequest {
         let line = Line { model: Some("m".into()), stream: None };
         let head = RequestHead { api_version: None, betas: None, line, seal };
         let thinking = ThinkingForm::Budget;
         let facts = Facts { thinking, max_output: 64_000, compatible_extensions: true, ..Facts::default() };
         let target = Target { model: "m", facts: &facts, api_version: Some("2023-06-01") };
-        let body = body.to_string();
-        let made = translate_request(client, provider, body.as_bytes(), &head, &target).unwrap();
-        String::from_utf8(made.outgoing.body).unwrap()
+        translate_request(client, provider, body.to_string().as_bytes(), &head, &target).unwrap()
+    }
+
+    fn requested(client: Format, provider: Format, body: &Value, seal: &Seal) -> String {
+        String::from_utf8(translated(client, provider, body, seal).outgoing.body).unwrap()
+    }
+
+    /// The `answer` to `body` as its client has it.
+    fn answered((client, provider): (Format, Format), body: &Value, answer: &str, seal: &Seal) -> Value {
+        let reply = translated(client, provider, body, seal).reply;
+        let given = translate_response(provider, client, answer.as_bytes(), &reply, &Undo::default()).unwrap();
+        serde_json::from_slice(&given.body).unwrap()
+    }
+
+    /// A conversation of a client of Chat Completions.
+    fn chat(messages: &[Value]) -> Value {
+        let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+        json!({"model": "m", "reasoning_effort": "high", "messages": messages, "tools": [tool]})
+    }
+
+    fn question() -> Vec<Value> {
+        vec![json!({"role": "user", "content": "q"})]
+    }
+
+    /// `messages` with an answer and the results of its calls.
+    fn after(messages: &[Value], answer: &Value) -> Vec<Value> {
+        let results = answer["tool_calls"].as_array().unwrap().iter();
+        let results = results.map(|call| json!({"role": "tool", "tool_call_id": call["id"], "content": "r"}));
+        messages.iter().cloned().chain([answer.clone()]).chain(results).collect()
+    }
+
+    /// `answer` as a client keeps it that has no place for reasoning; with its words, if it has one for those.
+    fn kept(answer: &Value, words: bool) -> Value {
+        let mut kept = answer.clone();
+        kept.as_object_mut().unwrap().remove("reasoning_details");
+        for call in kept["tool_calls"].as_array_mut().unwrap() {
+            call.as_object_mut().unwrap().remove("extra_content");
+        }
+        if !words {
+            kept.as_object_mut().unwrap().remove("reasoning_content");
+        }
+        kept
     }
 
     #[test]
@@ -307,29 +392,66 @@ mod tests {
         ] {
             let plain = Seal::new([7; 32]);
             let seal = plain.with_recall(Arc::new(Kept::default()));
-            let whole = answered(provider, OpenaiChat, answer, &seal)["choices"][0]["message"].clone();
-            let expected = requested(OpenaiChat, provider, &chat(&whole), &plain);
+            let first = chat(&question());
+            let whole = answered((OpenaiChat, provider), &first, answer, &seal)["choices"][0]["message"].clone();
+            let expected = requested(OpenaiChat, provider, &chat(&after(&question(), &whole)), &plain);
             for state in state {
                 assert!(expected.contains(state), "{expected}");
             }
-            let mut worded = whole.clone();
-            worded.as_object_mut().unwrap().remove("reasoning_details");
-            for call in worded["tool_calls"].as_array_mut().unwrap() {
-                call.as_object_mut().unwrap().remove("extra_content");
+            let bare = chat(&after(&question(), &kept(&whole, false)));
+            for message in [&whole, &kept(&whole, true), &kept(&whole, false)] {
+                let body = chat(&after(&question(), message));
+                assert_eq!(requested(OpenaiChat, provider, &body, &seal), expected, "{message}");
             }
-            let mut bare = worded.clone();
-            bare.as_object_mut().unwrap().remove("reasoning_content");
-            for message in [&whole, &worded, &bare] {
-                assert_eq!(requested(OpenaiChat, provider, &chat(message), &seal), expected, "{message}");
-            }
-            assert_ne!(requested(OpenaiChat, provider, &chat(&bare), &plain), expected, "it was needed");
-            let other = Format::ALL.into_iter().find(|other| ![provider, OpenaiChat].contains(other)).unwrap();
-            assert_eq!(
-                requested(OpenaiChat, other, &chat(&bare), &seal),
-                requested(OpenaiChat, other, &chat(&bare), &plain),
-                "no other provider is told"
+            assert_ne!(requested(OpenaiChat, provider, &bare, &plain), expected, "it was needed");
+            let lost = |seal: &Seal| {
+                let losses = translated(OpenaiChat, provider, &bare, seal).outgoing.losses;
+                losses.iter().map(|loss| loss.field.label()).collect::<Vec<_>>()
+            };
+            let of_ours = lost(&plain);
+            assert!(
+                lost(&seal).iter().all(|loss| of_ours.contains(loss)),
+                "nothing is lost that the client did not send"
             );
+            for other in Format::ALL.into_iter().filter(|other| ![provider, OpenaiChat].contains(other)) {
+                let told = [&seal, &plain].map(|seal| requested(OpenaiChat, other, &bare, seal));
+                assert_eq!(told[0], told[1], "no other provider is told");
+            }
+            // Another conversation, or what it was made into.
+            let mut asked = question();
+            asked[0]["content"] = json!("p");
+            for other in [after(&asked, &kept(&whole, false)), after(&[], &kept(&whole, false))] {
+                let told = [&seal, &plain].map(|seal| requested(OpenaiChat, provider, &chat(&other), seal));
+                assert_eq!(told[0], told[1]);
+            }
+            let mut tools = bare.clone();
+            tools["tools"][0]["function"]["description"] = json!("another");
+            let told = [&seal, &plain].map(|seal| requested(OpenaiChat, provider, &tools, seal));
+            assert_eq!(told[0], told[1]);
         }
+    }
+
+    #[test]
+    fn what_follows_is_put_back_where_all_before_it_is() {
+        use Format::{AnthropicMessages, OpenaiChat};
+        let pair = (OpenaiChat, AnthropicMessages);
+        let plain = Seal::new([7; 32]);
+        let memory = Arc::new(Kept::default());
+        let seal = plain.with_recall(Arc::clone(&memory) as Arc<dyn Recall>);
+        let mut messages = question();
+        for number in 0..3 {
+            let answer = MESSAGES.replace("toolu_", &format!("toolu_{number}")).replace("SIG", &format!("SIG{number}"));
+            let said = answered(pair, &chat(&messages), &answer, &seal)["choices"][0]["message"].clone();
+            messages = after(&messages, &kept(&said, false));
+        }
+        let signed = |seal: &Seal| {
+            let sent = requested(OpenaiChat, AnthropicMessages, &chat(&messages), seal);
+            [0, 1, 2].map(|number| sent.contains(&format!("SIG{number}")))
+        };
+        assert_eq!(signed(&seal), [true; 3]);
+        assert_eq!(signed(&plain), [false; 3]);
+        memory.0.lock().unwrap().remove("toolu_11");
+        assert_eq!(signed(&seal), [true, false, false], "what followed was said behind other thoughts");
     }
 
     #[test]
@@ -337,14 +459,16 @@ mod tests {
         use Format::{GeminiGenerate, OpenaiChat};
         let plain = Seal::new([7; 32]);
         let seal = plain.with_recall(Arc::new(Kept::default()));
-        let mut content = answered(OpenaiChat, GeminiGenerate, CHAT, &seal)["candidates"][0]["content"].clone();
+        let tools = json!([{"functionDeclarations": [{"name": "f"}]}]);
+        let turn = json!({"role": "user", "parts": [{"text": "q"}]});
+        let first = json!({"contents": [turn], "tools": tools});
+        let answer = answered((GeminiGenerate, OpenaiChat), &first, CHAT, &seal);
+        let mut content = answer["candidates"][0]["content"].clone();
         // As Gemini CLI does it.
         let parts = content["parts"].as_array_mut().unwrap();
         parts.retain(|part| part.get("functionCall").is_some());
         let result = json!({"functionResponse": {"id": parts[0]["functionCall"]["id"], "name": "f", "response": {}}});
-        let body = json!({"contents": [
-            {"role": "user", "parts": [{"text": "q"}]}, content, {"role": "user", "parts": [result]}
-        ]});
+        let body = json!({"contents": [turn, content, {"role": "user", "parts": [result]}], "tools": tools});
         let facts = "\"hm\"";
         assert!(!requested(GeminiGenerate, OpenaiChat, &body, &plain).contains(facts));
         let restored = requested(GeminiGenerate, OpenaiChat, &body, &seal);
@@ -359,7 +483,10 @@ mod tests {
             hear(&Seal::new([7; 32]).with_recall(Arc::clone(&recall) as Arc<dyn Recall>));
             recall.recall("toolu_1")
         };
-        let whole = kept(&|seal| drop(answered(AnthropicMessages, OpenaiChat, MESSAGES, seal)));
+        let first = chat(&question());
+        let pair = (OpenaiChat, AnthropicMessages);
+        let reply = |seal: &Seal| translated(OpenaiChat, AnthropicMessages, &first, seal).reply;
+        let whole = kept(&|seal| drop(answered(pair, &first, MESSAGES, seal)));
         assert!(whole.as_ref().is_some_and(|thoughts| thoughts.pieces.len() == 2 && thoughts.size() > 4 * PIECE));
         // The same answer as its provider streams it.
         let mut stream = Vec::new();
@@ -396,7 +523,7 @@ mod tests {
             let content: Vec<_> = [thought].into_iter().chain(call).collect();
             let answer = json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": content,
                 "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 2}});
-            answered(Format::AnthropicMessages, Format::OpenaiChat, &answer.to_string(), &seal);
+            answered((Format::OpenaiChat, Format::AnthropicMessages), &chat(&question()), &answer.to_string(), &seal);
             assert_eq!(!recall.0.lock().unwrap().is_empty(), expected, "{words}");
         };
         check(10, true, true);

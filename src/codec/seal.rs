@@ -28,6 +28,8 @@ const TAG: usize = 16;
 pub struct Seal {
     key: [u8; 32],
     recall: Option<Arc<dyn Recall>>,
+    /// What the conversation was until this request, for what is kept of the answer.
+    mark: Option<u64>,
 }
 
 impl std::fmt::Debug for Seal {
@@ -60,13 +62,24 @@ impl Seal {
     /// A seal with `key`; the same on every replica.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self { key, recall: None }
+        Self { key, recall: None, mark: None }
     }
 
     /// The same seal, for a client whose state is kept at `recall` besides.
     #[must_use]
     pub fn with_recall(&self, recall: Arc<dyn Recall>) -> Self {
-        Self { key: self.key, recall: Some(recall) }
+        Self { key: self.key, recall: Some(recall), mark: None }
+    }
+
+    /// The same seal, for the answer to a conversation of this `mark`.
+    #[must_use]
+    pub(crate) fn marked(self, mark: Option<u64>) -> Self {
+        Self { mark, ..self }
+    }
+
+    /// The mark of the conversation that is answered.
+    pub(crate) fn mark(&self) -> Option<u64> {
+        self.mark
     }
 
     /// Where the state is kept that this client does not bring back.

@@ -13,7 +13,7 @@ use crate::hub::{
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Problem};
 use crate::outcome::Outcome;
-use crate::recall::{Listener, restore};
+use crate::recall::{Listener, Restored, restore};
 use crate::reshape::replay;
 use crate::undo::undo_response;
 
@@ -42,11 +42,12 @@ pub fn translate_request(
     let mut request = wire(from).read_request(body, head).map_err(told)?;
     // Most requests are about as long in another format.
     let mut outgoing = Outgoing { body: Vec::with_capacity(body.len() + 256), ..Outgoing::default() };
+    let mut restored = Restored::default();
     if from != to {
         outgoing.undo.json = request.output != OutputSpec::Text;
         refuse_nothing(from, &request, body).map_err(told)?;
-        if let Some(recall) = head.seal.recall() {
-            restore(&mut request, to, recall.as_ref());
+        if let Some(recall) = head.seal.recall().filter(|_| !request.tools.is_empty()) {
+            restored = restore(&mut request, (from, body), to, recall.as_ref());
         }
         request.offer_found_tools();
         let losses = &mut outgoing.losses;
@@ -56,13 +57,14 @@ pub fn translate_request(
     }
     fit(&mut request, wire(to).spec(), target.facts, &mut outgoing.losses);
     wire(to).write_request(&request, target, &mut outgoing).map_err(told)?;
+    restored.forgive(&mut outgoing.losses);
     let ends = (wire(from), wire(to));
     let trimmed = trim::written(ends, &request, &outgoing.body, target.facts, &mut outgoing.losses);
     outgoing.body = trimmed.unwrap_or(outgoing.body);
     respell(from, &request, &mut outgoing.losses);
     spelling::respell(wire(from), body, &mut outgoing.losses);
     outgoing.losses.resolve(body);
-    Ok(TranslatedRequest { reply: reply_to(&request, body, head), outgoing })
+    Ok(TranslatedRequest { reply: reply_to(&request, body, head, restored.mark), outgoing })
 }
 
 /// Refuses a conversation of nothing, as its own provider does: another one would answer, at a price, words of ours that
@@ -151,13 +153,13 @@ fn respell(from: Format, request: &Request<'_>, losses: &mut Losses) {
 
 /// What an answer to `request` must look like. The caller, who has a clock and knows one request from
 /// another, adds the date and the seed.
-fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>) -> Reply {
+fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>, mark: Option<u64>) -> Reply {
     Reply {
         model: request.model.clone().into_owned(),
         include_usage: request.stream.is_some_and(|stream| stream.include_usage),
         reasoning: wish(&request.reasoning),
         framing: head.line.stream.unwrap_or_default(),
-        seal: Arc::new(head.seal.clone()),
+        seal: Arc::new(head.seal.clone().marked(mark)),
         created: 0,
         seed: String::new(),
         settings: wire(request.origin.format).spec().settings(body),
@@ -227,7 +229,7 @@ pub fn translate_response(
 /// Who hears what an answer from `provider` thought, if that is kept for this client.
 pub(crate) fn listener(provider: Format, client: Format, reply: &Reply) -> Option<Listener> {
     let recall = reply.keeper().filter(|_| provider != client)?;
-    Some(Listener::new(recall, provider))
+    Some(Listener::new(recall, provider, reply.seal.mark()?))
 }
 
 /// Translates a provider's answer to a request for a number of tokens. What some tell beside the number has no place

@@ -128,13 +128,14 @@ impl Snapshot {
     /// What `client` does not bring back; `None` where nothing is kept.
     #[must_use]
     pub fn recall_of(&self, client: &Arc<str>) -> Option<Arc<dyn Recall>> {
-        self.recall.of(client)
+        self.recall.of(client, ("", ""))
     }
 
-    /// The seal for a request of `client`, which also knows what that client does not bring back.
+    /// The seal for a request of `client` to a provider and its model, which also knows what that client does not bring
+    /// back of their answers.
     #[must_use]
-    pub fn seal_of(&self, client: &Arc<str>) -> Cow<'_, Seal> {
-        match self.recall.of(client) {
+    pub fn seal_of(&self, client: &Arc<str>, target: (&str, &str)) -> Cow<'_, Seal> {
+        match self.recall.of(client, target) {
             Some(own) => Cow::Owned(self.seal.with_recall(own)),
             None => Cow::Borrowed(&*self.seal),
         }

@@ -430,8 +430,11 @@ fn translated(
         Operation::Generate | Operation::SameFormat(_) => translate_request,
     };
     // Of its own provider's answers nothing is kept: who made them has it.
-    let seal =
-        if same { Cow::Borrowed(&*admitted.snapshot.seal) } else { admitted.snapshot.seal_of(admitted.caller.name()) };
+    let seal = if same {
+        Cow::Borrowed(&*admitted.snapshot.seal)
+    } else {
+        admitted.snapshot.seal_of(admitted.caller.name(), (&step.provider.name, &step.model))
+    };
     let head = RequestHead { seal: &seal, ..head_of(admitted) };
     let mut result = translate(admitted.format, format, &admitted.body, &head, &target)?;
     let now = clock::unix_now();

@@ -80,6 +80,8 @@ impl Kept {
 #[derive(Debug)]
 struct Own {
     client: Arc<str>,
+    /// Who is asked, and for which model: to another one thoughts mean nothing, or are an error.
+    target: String,
     memory: Arc<RecallMemory>,
 }
 
@@ -97,11 +99,14 @@ impl RecallMemory {
         self.with(|generations| generations.shrink(most));
     }
 
-    /// What `client` alone keeps and recalls; `None` where nothing is kept.
+    /// What `client` alone keeps and recalls, of answers of `target`; `None` where nothing is kept.
     #[must_use]
-    pub fn of(self: &Arc<Self>, client: &Arc<str>) -> Option<Arc<dyn Recall>> {
-        let keeps = self.most.load(Ordering::Relaxed) > 0;
-        keeps.then(|| Arc::new(Own { client: Arc::clone(client), memory: Arc::clone(self) }) as Arc<dyn Recall>)
+    pub fn of(self: &Arc<Self>, client: &Arc<str>, target: (&str, &str)) -> Option<Arc<dyn Recall>> {
+        if self.most.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let target = [target.0, "/", target.1].concat();
+        Some(Arc::new(Own { client: Arc::clone(client), target, memory: Arc::clone(self) }))
     }
 
     /// Bytes that are kept now, and how often what of them was recalled.
@@ -144,7 +149,7 @@ impl Own {
 
 impl Recall for Own {
     fn keep(&self, call: &str, thoughts: Option<Thoughts>) {
-        let key = self.key(What::Thoughts, call);
+        let key = self.key(What::Thoughts, &[&self.target, "/", call].concat());
         if self.find(&key).is_some() {
             self.put(key, Kept::Ambiguous);
         } else if let Some(thoughts) = thoughts {
@@ -153,7 +158,10 @@ impl Recall for Own {
     }
 
     fn recall(&self, call: &str) -> Option<Arc<Thoughts>> {
-        let Kept::Thoughts(thoughts) = self.find(&self.key(What::Thoughts, call))? else { return None };
+        let Kept::Thoughts(thoughts) = self.find(&self.key(What::Thoughts, &[&self.target, "/", call].concat()))?
+        else {
+            return None;
+        };
         self.memory.thoughts.fetch_add(1, Ordering::Relaxed);
         Some(thoughts)
     }
@@ -246,7 +254,7 @@ mod tests {
     const MOST: usize = 100 * ENTRY;
 
     fn thoughts() -> Thoughts {
-        Thoughts::new(Format::GeminiGenerate)
+        Thoughts::new(Format::GeminiGenerate, 0)
     }
 
     fn key() -> Key {
@@ -266,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_stays_and_what_is_not_makes_room() {
         let memory = memory(MOST);
-        let own = memory.of(&Arc::from("a")).unwrap();
+        let own = memory.of(&Arc::from("a"), ("p", "m")).unwrap();
         own.keep("first", Some(thoughts()));
         own.keep("second", Some(thoughts()));
         for number in 0..400 {
@@ -285,21 +293,23 @@ mod tests {
     #[test]
     fn a_client_recalls_its_own() {
         let memory = memory(MOST);
-        let of = |client: &str| memory.of(&Arc::from(client)).unwrap();
+        let of = |client: &str| memory.of(&Arc::from(client), ("p", "m")).unwrap();
         of("a").keep("call", Some(thoughts()));
         assert!(of("b").recall("call").is_none() && of("").recall("call").is_none());
         assert!(of("a").recall("call").is_some());
         assert!(of("a").item("call").is_none(), "thoughts are no item");
+        let other = memory.of(&Arc::from("a"), ("p", "n")).unwrap();
+        assert!(other.recall("call").is_none(), "another model's");
         of("a").keep_item("call", "{}");
         assert_eq!((of("a").item("call").as_deref(), of("b").item("call")), (Some("{}"), None));
         assert!(of("a").recall("call").is_some());
         memory.bound(0);
-        assert!(memory.of(&Arc::from("a")).is_none());
+        assert!(memory.of(&Arc::from("a"), ("p", "m")).is_none());
     }
 
     #[test]
     fn an_id_that_several_answers_have_recalls_nothing() {
-        let own = memory(MOST).of(&Arc::from("a")).unwrap();
+        let own = memory(MOST).of(&Arc::from("a"), ("p", "m")).unwrap();
         for (first, second) in [(true, true), (true, false), (false, true)] {
             let id = format!("{first}{second}");
             own.keep(&id, first.then(thoughts));

@@ -56,7 +56,7 @@ fn an_error_that_came_as_a_success_is_an_error_in_its_own_words() {
             r#"{"choices":[{"error":{"code":502,"message":"Upstream died"},"finish_reason":"error","message":{}}]}"#,
             "Upstream died",
         ),
-        (r#"{"choices":null,"error":{"message":"bad key","code":"invalid_api_key"}}"#, "bad key"),
+        (r#"{"choices":null,"error":{"message":"bad key","code":"invalid_api_key"}}"#, "credentials"),
         (r#"{"choices":[{"message":{"tool_calls":[{"function":{"name":"","arguments":"{\"a\":1}"}}]}}]}"#, "name"),
         (r#"{"hello":1}"#, "choices"),
     ] {

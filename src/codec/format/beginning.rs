@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 
 use super::Spec;
-use crate::json::{Cursor, JsonError, Kind};
+use crate::json::{Cursor, JsonError, Kind, Span};
 
 /// Where the parts of a request stand that its prompt begins with.
 #[derive(Debug)]
@@ -46,6 +46,27 @@ impl Spec {
         }
         let prefix = mix(found.before, found.early);
         Beginning { prefix, conversation: mix(prefix, found.first) }
+    }
+}
+
+impl Spec {
+    /// Where the turns of the request `body` stand, without the brackets around them; `None` where there is no list.
+    #[must_use]
+    pub fn turns(&self, body: &[u8]) -> Option<Span> {
+        let mut found = None;
+        let mut cursor = Cursor::over_bytes(body).ok()?;
+        cursor
+            .object::<JsonError>(|key, value| {
+                if key != self.prompt.turns || value.peek()? != Kind::Array {
+                    return value.skip();
+                }
+                let start = value.offset() + 1;
+                value.skip()?;
+                found = Some(start..value.position() - 1);
+                Ok(())
+            })
+            .ok()?;
+        found
     }
 }
 
