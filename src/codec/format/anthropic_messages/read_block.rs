@@ -301,7 +301,7 @@ fn read_source<'a>(
         match key.as_ref() {
             "media_type" => media_type = value.nullable(Cursor::string)?,
             "data" => data = value.nullable(Cursor::text)?,
-            "url" | "file_id" => link = value.nullable(Cursor::text)?,
+            "url" | "file_id" => link = value.nullable(Cursor::text)?.or(link.take()),
             "content" => blocks = Some(read_content(value, seal)?),
             "type" => value.skip()?,
             name => extras.extend(kept(field, format!("source.{name}").into(), value)?),

@@ -52,7 +52,11 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>, each: &mut dyn FnMut(Detail<'a>)
                     }
                 }
                 "index" => detail.index = loose_count(value)?,
-                "text" | "summary" => detail.text = loose_text(value)?.unwrap_or_default(),
+                "text" | "summary" => {
+                    if let Some(text) = loose_text(value)?.filter(|text| !text.is_empty()) {
+                        detail.text = text;
+                    }
+                }
                 "signature" | "data" => {
                     detail.secret = loose_text(value)?.filter(|text| !text.is_empty()).or(detail.secret.take());
                 }

@@ -39,6 +39,7 @@ pub(super) fn words<'a>(said: &Said<'a>, at: usize) -> Result<Vec<Block<'a>>, Re
 struct Part<'a> {
     kind: Cow<'a, str>,
     text: Option<Text<'a>>,
+    refusal: Option<Text<'a>>,
     /// The value under the part's own name: `image_url`, `input_audio`, `file`.
     inner: Option<Cursor<'a>>,
     cache: Option<CacheMark>,
@@ -54,7 +55,8 @@ fn part<'a>(value: &mut Cursor<'a>) -> Result<Block<'a>, Refusal> {
     value.object::<JsonError>(|key, value| {
         match key.as_ref() {
             "type" => part.kind = value.string()?,
-            "text" | "refusal" => part.text = loose_text(value)?,
+            "text" => part.text = loose_text(value)?,
+            "refusal" => part.refusal = loose_text(value)?,
             "image_url" | "input_audio" | "file" => {
                 part.inner = Some(value.clone());
                 value.skip()?;
@@ -67,8 +69,10 @@ fn part<'a>(value: &mut Cursor<'a>) -> Result<Block<'a>, Refusal> {
         }
         Ok(())
     })?;
-    let Part { kind, text, inner, cache, mut extras } = part;
-    let kind = match (kind.as_ref(), text, inner) {
+    let Part { kind, text, refusal, inner, cache, mut extras } = part;
+    // A client's library may send the other field too, empty.
+    let said = if kind == "refusal" { refusal.or(text) } else { text.or(refusal) };
+    let kind = match (kind.as_ref(), said, inner) {
         ("text" | "input_text" | "output_text", Some(text), _) => BlockKind::Text { text, citations: Vec::new() },
         ("refusal", Some(text), _) => BlockKind::Refusal { text },
         ("image_url", _, Some(mut inner)) => image(&mut inner, &mut extras)?,

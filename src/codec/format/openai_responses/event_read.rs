@@ -45,9 +45,11 @@ impl<'a> Event<'a> {
                 "type" => event.kind = loose_text(value)?.unwrap_or_default().into_plain(),
                 "output_index" => event.output = loose_count(value)?,
                 "item_id" => event.id = loose_text(value)?.unwrap_or_default(),
-                "content_index" | "summary_index" => event.part = loose_count(value)?.unwrap_or(0),
+                "content_index" | "summary_index" => event.part = loose_count(value)?.unwrap_or(event.part),
                 "delta" => event.delta = loose_text(value)?,
-                "text" | "refusal" | "arguments" | "input" => event.whole = loose_text(value)?,
+                "text" | "refusal" | "arguments" | "input" => {
+                    event.whole = loose_text(value)?.or(event.whole.take());
+                }
                 "logprobs" if value.peek()? == Kind::Array => {
                     event.logprobs = Some(value.json()?).filter(|json| !json.is_empty());
                 }
@@ -69,5 +71,23 @@ impl<'a> Event<'a> {
         })?;
         cursor.finish()?;
         Ok(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_null_takes_the_place_of_nothing() {
+        for (json, whole, part) in [
+            (r#"{"text":"hi","refusal":null,"content_index":2,"summary_index":null}"#, Some("hi"), 2),
+            (r#"{"refusal":null,"text":"hi"}"#, Some("hi"), 0),
+            (r#"{"arguments":"hi","input":null}"#, Some("hi"), 0),
+            (r#"{"text":null}"#, None, 0),
+        ] {
+            let event = Event::read(&mut Cursor::over(json)).unwrap();
+            assert_eq!((event.whole.as_ref().map(Text::escaped), event.part), (whole, part), "{json}");
+        }
     }
 }

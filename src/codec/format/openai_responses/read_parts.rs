@@ -33,6 +33,7 @@ pub(super) fn content(content: Option<Cursor<'_>>, at: usize) -> Result<Vec<Bloc
 struct Part<'a> {
     kind: Cow<'a, str>,
     text: Option<Text<'a>>,
+    refusal: Option<Text<'a>>,
     citations: Vec<Citation<'a>>,
     url: Option<Text<'a>>,
     file_id: Option<Text<'a>>,
@@ -48,7 +49,8 @@ impl<'a> Part<'a> {
     fn field(&mut self, key: Cow<'a, str>, value: &mut Cursor<'a>) -> Result<(), JsonError> {
         match key.as_ref() {
             "type" => self.kind = value.string()?,
-            "text" | "refusal" => self.text = loose_text(value)?,
+            "text" => self.text = loose_text(value)?,
+            "refusal" => self.refusal = loose_text(value)?,
             "annotations" => self.citations = annotations(value)?,
             // Lists of none come back with every message.
             "logprobs" => {
@@ -62,7 +64,7 @@ impl<'a> Part<'a> {
                     self.field(key, value)
                 })?;
             }
-            "image_url" | "file_url" => self.url = value.nullable(Cursor::text)?,
+            "image_url" | "file_url" => self.url = value.nullable(Cursor::text)?.or(self.url.take()),
             "file_id" => self.file_id = value.nullable(Cursor::text)?,
             "file_data" => self.file_data = value.nullable(Cursor::text)?,
             "filename" => self.filename = value.nullable(Cursor::text)?,
@@ -85,7 +87,10 @@ fn part<'a>(value: &mut Cursor<'a>) -> Result<Block<'a>, Refusal> {
     }
     let mut part = Part::default();
     value.object::<JsonError>(|key, value| part.field(key, value))?;
-    let kind = match (part.kind.as_ref(), part.text.take()) {
+    // A client's library may send the other field too, empty.
+    let (text, refusal) = (part.text.take(), part.refusal.take());
+    let said = if part.kind == "refusal" { refusal.or(text) } else { text.or(refusal) };
+    let kind = match (part.kind.as_ref(), said) {
         ("input_text" | "output_text" | "text" | "summary_text" | "reasoning_text", Some(text)) => {
             BlockKind::Text { text, citations: std::mem::take(&mut part.citations) }
         }

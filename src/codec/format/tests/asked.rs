@@ -170,6 +170,43 @@ fn what_is_not_set_is_no_loss() {
 }
 
 #[test]
+fn what_is_null_takes_the_place_of_nothing() {
+    let image = format!("data:image/png;base64,{PNG}");
+    let chat = |part: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":[{part}]}}]}}"#
+        )
+    };
+    let responses = |role: &str, part: &str| {
+        format!(
+            r#"{{"model":"m","max_output_tokens":9,"input":[{{"type":"message","role":"{role}","content":[{part}]}}]}}"#
+        )
+    };
+    let picture = |source: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":[{{"type":"image","source":{source}}}]}}]}}"#
+        )
+    };
+    for (from, body, words) in [
+        (C, chat(r#"{"type":"text","text":"hi","refusal":null}"#), "hi"),
+        (C, chat(r#"{"type":"text","refusal":null,"text":"hi"}"#), "hi"),
+        (C, chat(r#"{"type":"text","text":"hi","refusal":""}"#), "hi"),
+        (C, chat(r#"{"type":"refusal","refusal":"hi","text":null}"#), "hi"),
+        (C, chat(r#"{"type":"refusal","refusal":"hi","text":""}"#), "hi"),
+        (R, responses("assistant", r#"{"type":"output_text","text":"hi","refusal":null}"#), "hi"),
+        (R, responses("assistant", r#"{"type":"refusal","refusal":"hi","text":null}"#), "hi"),
+        (R, responses("user", &format!(r#"{{"type":"input_image","image_url":"{image}","file_url":null}}"#)), PNG),
+        (A, picture(r#"{"type":"url","url":"https://ex.com/a.png","file_id":null}"#), "https://ex.com/a.png"),
+    ] {
+        for to in [A, C, R].into_iter().filter(|to| *to != from) {
+            let (written, _) =
+                sent((from, to), &body, &Facts::default()).unwrap_or_else(|refusal| panic!("{body}: {refusal:?}"));
+            assert!(written.to_string().contains(words), "{to:?} {body}: {written}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_result_has_no_part_for_its_mark() {
     let body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "q"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},

@@ -1,5 +1,6 @@
 //! What requests and answers are in another format than their own: rules that hold for every pair, or for one side of all.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ const OTHERS: [Format; 3] = [C, R, G];
 
 pub(super) fn translated(
     (from, to): (Format, Format),
-    body: &Value,
+    body: &impl Display,
     facts: &Facts,
     betas: Option<&str>,
 ) -> Result<TranslatedRequest, Fault<'static>> {
@@ -30,7 +31,11 @@ pub(super) fn translated(
 }
 
 /// The body that is sent, and what it loses as `action:pointer` items.
-pub(super) fn sent(way: (Format, Format), body: &Value, facts: &Facts) -> Result<(Value, String), Fault<'static>> {
+pub(super) fn sent(
+    way: (Format, Format),
+    body: &impl Display,
+    facts: &Facts,
+) -> Result<(Value, String), Fault<'static>> {
     let request = translated(way, body, facts, None)?;
     Ok((serde_json::from_slice(&request.outgoing.body).unwrap(), request.outgoing.losses.header(4096)))
 }

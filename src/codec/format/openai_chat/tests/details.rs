@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::{CHAT, MESSAGES, accumulated, answer, as_it_is, chunks, send, stream};
 use crate::format::ReasoningField;
+use crate::format::openai_chat::details;
 use crate::format::tests::blocks_of;
+use crate::json::Cursor;
 use crate::seal::Seal;
 use crate::{Facts, Format};
 
@@ -92,6 +94,19 @@ fn of_router(entries: &[Value]) -> (Value, String) {
     lines.push(chunk(json!({"content": "a"}), json!("stop")));
     lines.push("[DONE]".to_owned());
     (whole, chunks(&lines.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+#[test]
+fn an_entry_has_words_whatever_stands_empty_beside_them() {
+    for (full, other) in [("text", "summary"), ("summary", "text")] {
+        for empty in ["null", "\"\""] {
+            let entry = format!(r#"[{{"type":"reasoning.{full}","{full}":"A","{other}":{empty}}}]"#);
+            let mut words = Vec::new();
+            details::read(&mut Cursor::over(&entry), &mut |detail| words.push(detail.text.escaped().to_owned()))
+                .unwrap();
+            assert_eq!(words, ["A"], "{entry}");
+        }
+    }
 }
 
 #[test]
