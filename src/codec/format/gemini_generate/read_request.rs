@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::read_config::read_config;
 use super::read_part::{Part, read_parts};
 use super::read_tools::{read_tool_config, read_tools};
-use super::thoughts::put_back;
+use super::thoughts::{is_wordless, put_back, settle};
 use super::wire::{OWN, fields, keep, loose_text};
 use crate::format::RequestHead;
 use crate::hub::ids::derived;
@@ -22,7 +22,7 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     request.stream = head.line.stream.map(|_| StreamSpec { include_usage: true, obfuscation: None });
     let mut cursor = Cursor::over_bytes(body)?;
     let mut has_contents = false;
-    let mut places = Places::new();
+    let mut places = Places::default();
     fields::<Refusal>(&mut cursor, |name, key, value| {
         has_contents |= name == "contents";
         field(&mut request, name, key, value, (head.seal, &mut places))
@@ -31,6 +31,7 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     if !has_contents || request.turns.is_empty() {
         return Err(Refusal::of("contents", "a request needs at least one content"));
     }
+    give_words(&mut request.turns, &mut places);
     request.turns = joined(request.turns, &places);
     link(&mut request.turns);
     Ok(request)
@@ -126,7 +127,7 @@ fn read_turn<'a>(value: &mut Cursor<'a>, seal: &Seal, places: &mut Places) -> Re
                 }
             }
             "parts" => read_parts(value, Some(seal), &mut |part| {
-                places.extend(part.behind.and_then(|behind| Some((place_key(&part.block)?, behind))));
+                places.behind.extend(part.behind.and_then(|behind| Some((place_key(&part.block)?, behind))));
                 blocks.push(named(part));
             })?,
             _ => keep(extras, Field::Unknown, key, value)?,
@@ -158,18 +159,48 @@ fn read_instruction<'a>(request: &mut Request<'a>, value: &mut Cursor<'a>, seal:
         read_parts(value, Some(seal), &mut |part| turn.blocks.push(part.block))?;
         turn
     } else {
-        read_turn(value, seal, &mut Places::new())?
+        read_turn(value, seal, &mut Places::default())?
     };
     request.instructions.extend(blocks);
     request.extras.extend(extras.into_iter().map(|extra| Extra { field: Field::Instructions, ..extra }));
     Ok(())
 }
 
-/// Where reasoning that came with a call stood: characters of text between it and the call.
-type Places = BTreeMap<(usize, String), u64>;
+/// Where reasoning stood that came with words or a call.
+#[derive(Default)]
+struct Places {
+    /// Characters of text between it and the call.
+    behind: BTreeMap<(usize, String), u64>,
+    /// State that had no words, as a call says.
+    silent: BTreeSet<String>,
+}
 
 fn place_key(block: &Block<'_>) -> Option<(usize, String)> {
     block.opaque.first().map(|opaque| (block.at, opaque.data.escaped().to_owned()))
+}
+
+/// Gives reasoning that came with words, without words of its own, those that a call has with the same state: a client
+/// that moves a thought's signature to the part behind it may keep no words. Notes what had none there either.
+fn give_words(turns: &mut [Turn<'_>], places: &mut Places) {
+    let is_call = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. });
+    let calls: BTreeSet<usize> =
+        turns.iter().flat_map(|turn| &turn.blocks).filter(is_call).map(|block| block.at).collect();
+    let came = |block: &Block<'_>| place_key(block).filter(|key| places.behind.contains_key(key));
+    let mut at_calls = BTreeMap::new();
+    for block in turns.iter().flat_map(|turn| &turn.blocks).filter(|block| calls.contains(&block.at)) {
+        if let (BlockKind::Thinking { text, .. }, Some((_, data))) = (&block.kind, came(block)) {
+            at_calls.insert(data, text.clone().into_owned());
+        }
+    }
+    let wordless = |block: &&mut Block<'_>| is_wordless(block) && !calls.contains(&block.at);
+    for block in turns.iter_mut().flat_map(|turn| &mut turn.blocks).filter(wordless) {
+        let found = came(block).and_then(|(_, data)| at_calls.get(&data));
+        if let (BlockKind::Thinking { text, .. }, Some(words)) = (&mut block.kind, found) {
+            *text = words.clone();
+        }
+    }
+    at_calls.retain(|_, words| words.is_empty());
+    places.silent = at_calls.into_keys().collect();
 }
 
 /// Joins what the model said in one go: clients keep the pieces of a stream as parts or contents of their own.
@@ -204,7 +235,8 @@ fn joined<'a>(turns: Vec<Turn<'a>>, places: &Places) -> Vec<Turn<'a>> {
 fn append<'a>(blocks: &mut Vec<Block<'a>>, more: Vec<Block<'a>>, places: &Places) {
     let mut passengers = Vec::new();
     for block in more {
-        let place = if places.is_empty() { None } else { place_key(&block).and_then(|key| places.get(&key)) };
+        let key = if places.behind.is_empty() { None } else { place_key(&block) };
+        let place = key.and_then(|key| places.behind.get(&key));
         match place {
             Some(behind) => passengers.push((block, *behind)),
             None if matches!(block.kind, BlockKind::ToolCall { .. }) => {
@@ -212,7 +244,14 @@ fn append<'a>(blocks: &mut Vec<Block<'a>>, more: Vec<Block<'a>>, places: &Places
                 blocks.push(block);
             }
             None => {
-                blocks.extend(passengers.drain(..).map(|(block, _)| block));
+                for (thought, _) in passengers.drain(..) {
+                    match place_key(&thought) {
+                        Some((_, state)) if places.silent.contains(&state) => blocks.push(thought),
+                        Some(_) | None => {
+                            settle(blocks, blocks.len(), thought);
+                        }
+                    }
+                }
                 join(blocks, block);
             }
         }

@@ -76,6 +76,7 @@ impl Pending {
 pub(super) fn put_back<'a>(blocks: &mut Vec<Block<'a>>, mut passengers: Vec<(Block<'a>, u64)>) {
     let is_call = |block: &Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. });
     let begin = blocks.iter().rposition(is_call).map_or(0, |call| call + 1);
+    let is_alone = passengers.len() == 1;
     // What came later stands there.
     let mut limit = blocks.len();
     while let Some((block, behind)) = passengers.pop() {
@@ -87,9 +88,47 @@ pub(super) fn put_back<'a>(blocks: &mut Vec<Block<'a>>, mut passengers: Vec<(Blo
             continue;
         }
         let at = place(blocks, begin, limit, behind);
+        // One that took the place of all that the call had is that of the last thought, wherever that stands.
+        if is_alone
+            && is_wordless(&block)
+            && let Some(thought) = unsigned_before(blocks, begin, limit)
+        {
+            settle(blocks, thought + 1, block);
+            return;
+        }
         limit = at - usize::from(take_words(blocks, at, &block));
         blocks.insert(limit, block);
     }
+}
+
+/// Puts `thought` in at `at`, in the place of what the client kept of it directly before; returns where it stands. A
+/// signature alone is that of the words there: some clients move a thought's signature to the part behind it.
+pub(super) fn settle<'a>(blocks: &mut Vec<Block<'a>>, at: usize, thought: Block<'a>) -> usize {
+    if is_wordless(&thought)
+        && let Some(before) = at.checked_sub(1)
+        && let Some(kept) = blocks.get_mut(before).filter(|kept| is_unsigned(kept))
+    {
+        kept.opaque.extend(thought.opaque);
+        return before;
+    }
+    let at = at - usize::from(take_words(blocks, at, &thought));
+    blocks.insert(at, thought);
+    at
+}
+
+/// True for reasoning that is signed and has no words.
+pub(super) fn is_wordless(block: &Block<'_>) -> bool {
+    matches!(&block.kind, BlockKind::Thinking { text, .. } if text.is_empty()) && !block.opaque.is_empty()
+}
+
+/// True for words of reasoning without their state.
+fn is_unsigned(block: &Block<'_>) -> bool {
+    matches!(&block.kind, BlockKind::Thinking { text, .. } if !text.is_empty()) && block.opaque.is_empty()
+}
+
+/// The last of `blocks` from `begin` on, before `end`, that is reasoning without its state.
+fn unsigned_before(blocks: &[Block<'_>], begin: usize, end: usize) -> Option<usize> {
+    blocks.get(begin..end)?.iter().rposition(is_unsigned).map(|at| begin + at)
 }
 
 /// Where `behind` characters of text are left in `blocks` from `begin` on, but not behind `limit`; a text that goes beyond

@@ -317,8 +317,11 @@ fn streamed_parts(message: &Value, reasoning: ReasoningWish) -> Vec<Value> {
 
 /// What a Messages target gets of the model's turn when a client of this format brings `parts` back.
 fn brought_back(parts: &[Value]) -> Value {
+    let called = parts.iter().any(|part| part["functionCall"].is_object());
+    let result = json!({"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}});
+    let next = if called { result } else { json!({"text": "r"}) };
     let history = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": parts},
-        {"role": "user", "parts": [{"functionResponse": {"id": "toolu_1", "name": "f", "response": {"output": "1"}}}]}]});
+        {"role": "user", "parts": [next]}]});
     let reply = reply();
     let head = RequestHead { api_version: None, betas: None, line: super::line(), seal: &reply.seal };
     let facts = Facts::default();
@@ -408,6 +411,55 @@ fn a_client_that_keeps_calls_and_no_thoughts_brings_the_thoughts_back_as_they_we
         let mut parts: Vec<Value> = parts.into_iter().filter(|part| part["thought"] != true).collect();
         parts[0]["text"] = json!(words);
         assert_eq!(brought_back(&parts), expected, "{words}");
+    }
+}
+
+/// `parts` with the signature of each thought on the part behind it that is `kind`.
+fn moved(parts: &[Value], kind: &str) -> Vec<Value> {
+    let mut moved = parts.to_vec();
+    for at in 0..moved.len() {
+        let is_behind = |part: &Value| part["thought"] != true && part[kind] != Value::Null && part[kind] != "";
+        let behind = (at + 1..moved.len()).find(|behind| is_behind(&moved[*behind]));
+        if let (Some(behind), true) =
+            (behind, moved[at]["thought"] == true && moved[at]["thoughtSignature"].is_string())
+        {
+            moved[behind]["thoughtSignature"] = moved[at].as_object_mut().unwrap().remove("thoughtSignature").unwrap();
+        }
+    }
+    moved
+}
+
+#[test]
+fn a_signature_on_the_part_behind_its_thought_is_that_of_the_thought() {
+    let call = json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}});
+    let text = |words: &str| json!({"type": "text", "text": words});
+    let one = json!({"type": "thinking", "thinking": "I need the weather.", "signature": "EqQBCgIYAhIM+/="});
+    let two = json!({"type": "thinking", "thinking": "Which town?", "signature": "ErQC"});
+    for (content, called) in [
+        (json!([one, text("Let me look.")]), false),
+        (json!([one, text("Let me look."), call]), true),
+        (json!([one, text("Let me look."), two, text("And more."), call]), true),
+    ] {
+        for parts in seen_parts(&content, ReasoningWish::Shown) {
+            let to_words = moved(&parts, "text");
+            assert_ne!(to_words, parts);
+            assert_eq!(brought_back(&to_words), content, "{to_words:?}");
+            if !called {
+                continue;
+            }
+            let thoughtless: Vec<Value> = to_words.iter().filter(|part| part["thought"] != true).cloned().collect();
+            assert_eq!(brought_back(&thoughtless), content, "no thoughts: {thoughtless:?}");
+            let mut altered = to_words;
+            altered[0]["text"] = json!("Other words.");
+            let back = brought_back(&altered);
+            assert_eq!(back.as_array().unwrap().last(), content.as_array().unwrap().last(), "altered: {back}");
+            assert!(!back.to_string().contains("Other words."), "altered: {back}");
+            // Its own is gone then.
+            if content.as_array().unwrap().len() == 3 {
+                let to_call = moved(&parts, "functionCall");
+                assert_eq!(brought_back(&to_call), content, "{to_call:?}");
+            }
+        }
     }
 }
 
