@@ -286,7 +286,7 @@ pub(super) fn write(fault: &Fault<'_>) -> (u16, Vec<u8>) {
 pub(super) fn write_object(fault: &Fault<'_>, out: &mut Vec<u8>) {
     let mut w = Writer::new(out);
     w.open_object().key("error").open_object();
-    w.key("message").plain(&fault.message).key("type").plain(words(fault.kind).0).key("param");
+    w.key("message").plain(&message(fault)).key("type").plain(words(fault.kind).0).key("param");
     or_null(fault.param.as_deref(), &mut w);
     w.key("code");
     or_null(code(fault), &mut w);
@@ -297,6 +297,15 @@ pub(super) fn write_object(fault: &Fault<'_>, out: &mut Vec<u8>) {
 pub(super) fn or_null(text: Option<&str>, w: &mut Writer<'_>) {
     match text {
         Some(text) => w.plain(text),
+/// How the vendor tells that a prompt is too long, but for its numbers: libraries look for words, not for the code.
+/// <https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/exception_mapping_utils.py>
+const TOO_LONG: &str = "This model's maximum context length is";
+
+/// What `fault` says to a person.
+pub(super) fn message<'f>(fault: &'f Fault<'_>) -> Cow<'f, str> {
+    fault.message_behind(TOO_LONG, "This model's maximum context length is exceeded")
+}
+
         None => w.null(),
     };
 }

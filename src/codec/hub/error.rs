@@ -96,11 +96,11 @@ impl Fault<'_> {
         by_code || WORDS.iter().any(|words| message.contains(words))
     }
 
-    /// The message; where the prompt is too long and it does not begin as a vendor's own does, behind `words`: clients know
-    /// by them that they can mend it.
+    /// The message; where the prompt is too long and it does not say so as a vendor's own does, `own`, behind `words`:
+    /// clients know by them that they can mend it.
     #[must_use]
-    pub fn message_behind(&self, begin: &str, words: &str) -> Cow<'_, str> {
-        if self.message.starts_with(begin) || !self.is_context_length() {
+    pub fn message_behind(&self, own: &str, words: &str) -> Cow<'_, str> {
+        if !self.is_context_length() || self.message.contains(own) {
             return Cow::Borrowed(self.message.as_ref());
         }
         Cow::Owned(format!("{words}: {}", self.message))

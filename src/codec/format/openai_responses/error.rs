@@ -1,6 +1,6 @@
 //! Error bodies, and how a response that failed says why.
 
-use crate::format::openai_error::code;
+use crate::format::openai_error::{code, message};
 pub(super) use crate::format::openai_error::{is_envelope, read, read_in_stream, write};
 use crate::hub::{Fault, FaultKind};
 use crate::json::Writer;
@@ -12,7 +12,7 @@ pub(super) fn write_failure(fault: &Fault<'_>, w: &mut Writer<'_>) {
     w.open_object().key("code").plain(known.unwrap_or(&failure_of(fault.kind)));
     match own.filter(|_| known.is_none()) {
         Some(own) if !fault.message.contains(own) => w.key("message").plain(&format!("{own}: {}", fault.message)),
-        Some(_) | None => w.key("message").plain(&fault.message),
+        Some(_) | None => w.key("message").plain(&message(fault)),
     };
     w.close_object();
 }
