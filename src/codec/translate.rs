@@ -347,7 +347,7 @@ fn told(provider: &dyn WireFormat, body: &[u8]) -> Fault<'static> {
     if matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission) {
         return Fault::key_refused(None);
     }
-    if fault.kind == FaultKind::Billing {
+    if fault.kind == FaultKind::Billing && fault.status == FaultKind::Billing.status() {
         (fault.kind, fault.status) = (FaultKind::Api, 502);
         fault = fault.with_code("upstream_refused");
     }

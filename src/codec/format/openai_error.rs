@@ -217,9 +217,11 @@ fn minimax<'a>(value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(), JsonEr
 fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
     let told = said.code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
     let word_kind = [said.code.as_deref(), said.kind.as_deref()].into_iter().flatten().find_map(kind_of_word);
+    let is_quota =
+        [said.code.as_deref(), said.kind.as_deref()].into_iter().flatten().any(|word| NO_QUOTA.contains(&word));
     let status = match status {
         Some(status) if status >= 400 => Some(status),
-        _ => told,
+        _ => told.or(is_quota.then_some(429)),
     };
     let kind = if said.filtered {
         FaultKind::ContentFilter
@@ -250,6 +252,9 @@ fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
     }
 }
 
+/// What is said, with a 429, of an account that has nothing left to pay with.
+const NO_QUOTA: [&str; 3] = ["insufficient_quota", "billing_hard_limit_reached", "exceeded_current_quota_error"];
+
 /// The kind that a vendor's word means, and whether it is more precise than a status.
 fn kind_of_word(word: &str) -> Option<(FaultKind, bool)> {
     Some(match word {
@@ -258,9 +263,8 @@ fn kind_of_word(word: &str) -> Option<(FaultKind, bool)> {
             (FaultKind::Overloaded, true)
         }
         "billing_error" | "payment_required" => (FaultKind::Billing, true),
-        "rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens" | "insufficient_quota" => {
-            (FaultKind::RateLimit, false)
-        }
+        word if NO_QUOTA.contains(&word) => (FaultKind::Billing, true),
+        "rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens" => (FaultKind::RateLimit, false),
         "invalid_api_key" => (FaultKind::Authentication, true),
         "authentication_error" => (FaultKind::Authentication, false),
         "permission_error" => (FaultKind::Permission, false),
@@ -293,10 +297,6 @@ pub(super) fn write_object(fault: &Fault<'_>, out: &mut Vec<u8>) {
     w.close_object().close_object();
 }
 
-/// Writes a string, or `null`.
-pub(super) fn or_null(text: Option<&str>, w: &mut Writer<'_>) {
-    match text {
-        Some(text) => w.plain(text),
 /// How the vendor tells that a prompt is too long, but for its numbers: libraries look for words, not for the code.
 /// <https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/exception_mapping_utils.py>
 const TOO_LONG: &str = "This model's maximum context length is";
@@ -306,6 +306,10 @@ pub(super) fn message<'f>(fault: &'f Fault<'_>) -> Cow<'f, str> {
     fault.message_behind(TOO_LONG, "This model's maximum context length is exceeded")
 }
 
+/// Writes a string, or `null`.
+pub(super) fn or_null(text: Option<&str>, w: &mut Writer<'_>) {
+    match text {
+        Some(text) => w.plain(text),
         None => w.null(),
     };
 }
@@ -315,8 +319,9 @@ pub(super) fn code<'f>(fault: &'f Fault<'_>) -> Option<&'f str> {
     if fault.is_context_length() {
         return Some("context_length_exceeded");
     }
-    // Whoever looks for a cut stream looks for one code.
-    let own = if fault.kind == FaultKind::StreamIncomplete { None } else { fault.code.as_deref() };
+    // Whoever looks for a cut stream, or asks whether waiting helps, looks for one code.
+    let is_one = matches!(fault.kind, FaultKind::StreamIncomplete | FaultKind::Billing);
+    let own = if is_one { None } else { fault.code.as_deref() };
     own.or(words(fault.kind).1)
 }
 
@@ -342,7 +347,9 @@ fn words(kind: FaultKind) -> (&'static str, Option<&'static str>) {
 fn status(fault: &Fault<'_>) -> u16 {
     match fault.status {
         _ if fault.is_context_length() => 400,
-        // `529` is Anthropic's, `402` has no class in the SDKs.
+        // It has no class of its own in the SDKs.
+        _ if fault.kind == FaultKind::Billing => 429,
+        // Anthropic's.
         529 => 503,
         402 => 429,
         status @ 400..=599 => status,
@@ -429,7 +436,7 @@ mod tests {
         check(
             429,
             r#"{"error":{"message":"q","code":"insufficient_quota"}}"#,
-            RateLimit,
+            FaultKind::Billing,
             Some("insufficient_quota"),
             "q",
         );

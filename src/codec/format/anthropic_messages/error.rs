@@ -90,10 +90,17 @@ impl<'a> Said<'a> {
         })
     }
 
+    /// True where nothing of the request is wrong: the account has nothing left to pay with, or may spend no more.
+    fn is_of_account(&self) -> bool {
+        const WORDS: [&str; 2] = ["Your credit balance is too low", "You have reached your specified API usage limits"];
+        self.message.as_deref().is_some_and(|message| WORDS.iter().any(|words| message.starts_with(words)))
+    }
+
     fn into_fault(self, status: Option<u16>) -> Fault<'a> {
         let status = status.filter(|status| *status >= 400).or(self.status);
         let by_type = self.kind.as_deref().and_then(|kind| TYPES.iter().find(|(name, _)| *name == kind));
         let kind = match (by_type, status) {
+            (Some((_, FaultKind::InvalidRequest)), _) if self.is_of_account() => FaultKind::Billing,
             // The type says nothing that the status does not say better.
             (Some((_, FaultKind::InvalidRequest | FaultKind::Api)) | None, Some(status)) => {
                 FaultKind::from_status(status)
@@ -138,6 +145,8 @@ fn excerpt(body: &[u8]) -> Option<&str> {
 pub(super) fn write(fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8>) {
     let status = match fault.status {
         _ if fault.is_context_length() => 400,
+        // Under another it would be tried again, or be taken for a fault of the request.
+        _ if fault.kind == FaultKind::Billing => fault.kind.status(),
         status @ 400..=599 => status,
         _ => fault.kind.status(),
     };

@@ -28,10 +28,17 @@ const STATUSES: [(&str, FaultKind); 16] = [
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+const QUOTA_FAILURE: &str = "type.googleapis.com/google.rpc.QuotaFailure";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
 /// The reason of an error about the key.
 const BAD_KEY: &str = "API_KEY_INVALID";
+
+/// What the id of a quota holds that is used up for long; others are rates, under the same status and words.
+const LASTING: &str = "PerDay";
+
+/// The id of a quota that is written of an account with nothing left.
+const SPENT: &str = "AccountQuotaPerDay";
 
 /// Longest part of a body without an envelope that is shown, in bytes.
 const EXCERPT: usize = 300;
@@ -75,6 +82,8 @@ struct Said<'a> {
     reason: Option<Cow<'a, str>>,
     field: Option<Cow<'a, str>>,
     retry_after_s: Option<u64>,
+    /// A quota is used up that waiting does not give back.
+    spent: bool,
 }
 
 impl<'a> Said<'a> {
@@ -121,6 +130,9 @@ impl<'a> Said<'a> {
         fields(cursor, |name, _, value| {
             match name {
                 "retryDelay" => self.retry_after_s = seconds(value)?,
+                "violations" if value.peek()? == Kind::Array => {
+                    value.array::<JsonError>(|_, violation| self.read_violation(violation))?;
+                }
                 "reason" => self.reason = loose_text(value)?.map(Text::into_plain),
                 "fieldViolations" if value.peek()? == Kind::Array => value.array(|_, violation| {
                     fields::<JsonError>(violation, |name, _, value| {
@@ -136,6 +148,19 @@ impl<'a> Said<'a> {
         })
     }
 
+    fn read_violation(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
+        if cursor.peek()? != Kind::Object {
+            return cursor.skip();
+        }
+        fields(cursor, |name, _, value| {
+            match name {
+                "quotaId" => self.spent |= loose_text(value)?.is_some_and(|quota| quota.escaped().contains(LASTING)),
+                _ => value.skip()?,
+            }
+            Ok(())
+        })
+    }
+
     fn into_fault(self, status: Option<u16>) -> Fault<'a> {
         let told = self.code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
         let status = status.filter(|status| *status >= 400).or(told);
@@ -143,6 +168,7 @@ impl<'a> Said<'a> {
         let kind = match (by_word, status) {
             // A key that does not hold is an `INVALID_ARGUMENT` here.
             _ if self.reason.as_deref() == Some(BAD_KEY) => FaultKind::Authentication,
+            (Some((_, FaultKind::RateLimit)), _) | (None, Some(429)) if self.spent => FaultKind::Billing,
             (Some((_, FaultKind::InvalidRequest | FaultKind::Api)) | None, Some(status)) => {
                 FaultKind::from_status(status)
             }
@@ -151,7 +177,7 @@ impl<'a> Said<'a> {
         };
         Fault {
             kind,
-            status: status.unwrap_or_else(|| kind.status()),
+            status: status.unwrap_or(if self.spent { 429 } else { kind.status() }),
             message: self.message.unwrap_or(Cow::Borrowed("the provider reported an error without a message")),
             code: self.reason.or(self.status),
             param: self.field,
@@ -202,6 +228,7 @@ pub(super) fn write(fault: &Fault<'_>, request_id: Option<&str>) -> (u16, Vec<u8
 fn status_of(fault: &Fault<'_>) -> u16 {
     match fault.status {
         _ if fault.is_context_length() => 400,
+        _ if fault.kind == FaultKind::Billing => 429,
         529 => 503,
         402 => 429,
         status @ 400..=599 => status,
@@ -221,30 +248,43 @@ pub(super) fn write_object(fault: &Fault<'_>, request_id: Option<&str>, out: &mu
         .plain(&fault.message_behind("The input token count", TOO_LONG))
         .key("status")
         .plain(word_of(fault));
+    write_details(fault, request_id, &mut json);
+    json.close_object().close_object();
+}
+
+/// Writes `details`, if there are any.
+fn write_details(fault: &Fault<'_>, request_id: Option<&str>, json: &mut Writer<'_>) {
     let own = |code: &str| STATUSES.iter().any(|(word, _)| *word == code);
     let reason = fault.code.as_deref().filter(|code| !own(code));
-    if reason.is_some() || request_id.is_some() || fault.param.is_some() || fault.retry_after_s.is_some() {
-        json.key("details").open_array();
-        if reason.is_some() || request_id.is_some() {
-            json.open_object().key("@type").plain(ERROR_INFO).key("reason").plain(reason.unwrap_or("ERROR"));
-            json.key("domain").plain("tidegate");
-            if let Some(id) = request_id {
-                json.key("metadata").open_object().key("request_id").plain(id).close_object();
-            }
-            json.close_object();
-        }
-        if let Some(param) = &fault.param {
-            json.open_object().key("@type").plain(BAD_REQUEST).key("fieldViolations").open_array();
-            json.open_object().key("field").plain(param).key("description").plain(&fault.message).close_object();
-            json.close_array().close_object();
-        }
-        if let Some(seconds) = fault.retry_after_s {
-            json.open_object().key("@type").plain(RETRY_INFO).key("retryDelay").plain(&format!("{seconds}s"));
-            json.close_object();
-        }
-        json.close_array();
+    let (says, is_spent) = (reason.is_some() || request_id.is_some(), fault.kind == FaultKind::Billing);
+    if !says && !is_spent && fault.param.is_none() && fault.retry_after_s.is_none() {
+        return;
     }
-    json.close_object().close_object();
+    json.key("details").open_array();
+    if says {
+        json.open_object().key("@type").plain(ERROR_INFO).key("reason").plain(reason.unwrap_or("ERROR"));
+        json.key("domain").plain("tidegate");
+        if let Some(id) = request_id {
+            json.key("metadata").open_object().key("request_id").plain(id).close_object();
+        }
+        json.close_object();
+    }
+    if is_spent {
+        // By the id alone do clients tell this from a rate; for what an account has left there is none of its own.
+        json.open_object().key("@type").plain(QUOTA_FAILURE).key("violations").open_array();
+        json.open_object().key("description").plain(&fault.message).key("quotaId").plain(SPENT).close_object();
+        json.close_array().close_object();
+    }
+    if let Some(param) = &fault.param {
+        json.open_object().key("@type").plain(BAD_REQUEST).key("fieldViolations").open_array();
+        json.open_object().key("field").plain(param).key("description").plain(&fault.message).close_object();
+        json.close_array().close_object();
+    }
+    if let Some(seconds) = fault.retry_after_s {
+        json.open_object().key("@type").plain(RETRY_INFO).key("retryDelay").plain(&format!("{seconds}s"));
+        json.close_object();
+    }
+    json.close_array();
 }
 
 /// The vendor's word: the fault's own if it is one and means the same.
@@ -355,7 +395,7 @@ mod tests {
             assert!(is_envelope(&body));
             let back = read(status, &body);
             assert_eq!((back.code.as_deref(), back.param.as_deref()), (Some("x_code"), Some("contents[0]")));
-            if !matches!(kind, FaultKind::ContentFilter | FaultKind::StreamIncomplete | FaultKind::Billing) {
+            if !matches!(kind, FaultKind::ContentFilter | FaultKind::StreamIncomplete) {
                 assert_eq!(back.kind, kind);
             }
         }

@@ -399,6 +399,54 @@ fn a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for() {
 }
 
 #[test]
+fn an_account_that_cannot_pay_is_told_as_each_vendor_tells_it() {
+    let anthropic = |kind: &str, words: &str| json!({"type": "error", "error": {"type": kind, "message": words}});
+    let openai =
+        |code: &str| json!({"error": {"message": "You exceeded your current quota.", "type": code, "code": code}});
+    let google = |per: &str| {
+        json!({"error": {"code": 429, "message": "You exceeded your current quota.", "status": "RESOURCE_EXHAUSTED", "details": [
+            {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": format!("GenerateRequestsPer{per}PerProjectPerModel")}]},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "31s"}]}})
+    };
+    let credit = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.";
+    let limits = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.";
+    let (bad, billing) = ("invalid_request_error", FaultKind::Billing);
+    for (from, status, body, kind) in [
+        (A, 400, anthropic(bad, credit), billing),
+        (A, 400, anthropic(bad, limits), billing),
+        (A, 402, anthropic("billing_error", "m"), billing),
+        (C, 429, openai("insufficient_quota"), billing),
+        (C, 429, openai("exceeded_current_quota_error"), billing),
+        (R, 429, openai("insufficient_quota"), billing),
+        (G, 429, google("Day"), billing),
+        (G, 429, google("Minute"), FaultKind::RateLimit),
+        (A, 400, anthropic(bad, "max_tokens: too low"), FaultKind::InvalidRequest),
+        (C, 429, openai("rate_limit_exceeded"), FaultKind::RateLimit),
+    ] {
+        let text = body.to_string();
+        let fault = wire(from).read_error(status, text.as_bytes());
+        // What falls back is decided by what the provider said.
+        assert_eq!((fault.kind, fault.status), (kind, status), "{body}");
+        assert_eq!(fault.retry_after_s, (from == G).then_some(31), "{body}");
+        for to in Format::ALL.into_iter().filter(|_| kind == billing) {
+            let (status, told) = wire(to).write_error(&fault, None);
+            let back = wire(to).read_error(status, &told);
+            let told: Value = serde_json::from_slice(&told).unwrap();
+            let error = &told["error"];
+            assert_eq!(error["message"], *fault.message);
+            let said = match to {
+                A => (402, error["type"].clone(), "billing_error"),
+                G => (429, error["status"].clone(), "RESOURCE_EXHAUSTED"),
+                C | R => (429, error["code"].clone(), "insufficient_quota"),
+            };
+            assert_eq!((status, &said.1), (said.0, &json!(said.2)), "{to:?} {told}");
+            assert_eq!(told.to_string().contains("PerDay"), to == G, "{told}");
+            assert_eq!(back.kind, billing, "{to:?} {told}");
+        }
+    }
+}
+
+#[test]
 fn what_only_its_own_provider_can_do_is_refused_by_name() {
     let input = |items: Value| json!({"model": "m", "input": items});
     let chat =
