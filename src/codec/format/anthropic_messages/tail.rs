@@ -74,7 +74,7 @@ impl Tail {
     /// Takes `event` where it is of a block that waits; `false` for any other.
     pub(super) fn takes(&mut self, event: &Event<'_>) -> bool {
         match event {
-            Event::TextDelta { block, text } => self.wish == ReasoningWish::Declined && self.words(*block, text),
+            Event::TextDelta { block, text } => for_calls(self.wish) && self.words(*block, text),
             Event::BlockStart { block, candidate: 0, head } => self.begin(*block, head),
             Event::Opaque { block, opaque } => self.sign(*block, opaque),
             Event::BlockStop { block } => {
@@ -113,12 +113,12 @@ impl Tail {
 
     /// Holds reasoning again that goes on behind the call that released it.
     fn hold_again(&mut self, number: u32) {
-        if self.wish == ReasoningWish::Declined && self.thinking.contains(&number) && self.find(number).is_none() {
+        if for_calls(self.wish) && self.thinking.contains(&number) && self.find(number).is_none() {
             self.hold(number, Head::Thinking(ThinkingKind::Raw));
         }
     }
 
-    /// Keeps words of reasoning that was declined.
+    /// Keeps words of reasoning that nobody asked for.
     fn words(&mut self, number: u32, text: &Text<'_>) -> bool {
         if text.is_empty() || !self.thinking.contains(&number) {
             return false;
@@ -195,7 +195,7 @@ impl Tail {
     }
 }
 
-/// True where reasoning without words waits for a call, whatever else is said.
+/// True where reasoning waits for a call, whatever else is said: nobody asked for any.
 fn for_calls(wish: ReasoningWish) -> bool {
     matches!(wish, ReasoningWish::Unasked | ReasoningWish::Declined)
 }
@@ -219,7 +219,7 @@ pub(super) fn arranged<'b, 'a>(
     let (mut written, mut held) = (Vec::with_capacity(blocks.len()), Vec::new());
     let end = if for_calls(wish) { 0 } else { end_of(blocks) };
     for (at, block) in blocks.iter().enumerate() {
-        if at >= end && (is_wordless(block) || is_declined(block, wish)) {
+        if at >= end && (is_wordless(block) || is_unasked(block, wish)) {
             held.push(block);
             continue;
         }
@@ -261,9 +261,9 @@ fn is_wordless(block: &Block<'_>) -> bool {
     }
 }
 
-/// True for another provider's reasoning where there should be none.
-fn is_declined(block: &Block<'_>, wish: ReasoningWish) -> bool {
-    wish == ReasoningWish::Declined && matches!(block.kind, BlockKind::Thinking { .. }) && !is_own(block)
+/// True for another provider's reasoning that nobody asked for.
+fn is_unasked(block: &Block<'_>, wish: ReasoningWish) -> bool {
+    for_calls(wish) && matches!(block.kind, BlockKind::Thinking { .. }) && !is_own(block)
 }
 
 fn is_own(block: &Block<'_>) -> bool {
