@@ -186,7 +186,9 @@ async fn foreign_thinking_never_reaches_a_provider_of_the_clients_own_format() {
         .model("own", "messages/claude-sonnet-4-5")
         .model("strict", "{targets: [messages/claude-sonnet-4-5], on_loss: refuse}");
     let edge = Edge::start(&conf).await;
-    let first = Wire::Messages.ask("other", false).send(edge.addr).await.json();
+    let ask = json!({"model": "other", "max_tokens": 2048, "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "messages": [{"role": "user", "content": "Say hello."}]});
+    let first = Wire::Messages.ask_with(ask).send(edge.addr).await.json();
     let content = &first["content"];
     assert!(content[0]["signature"].as_str().is_some_and(|signature| signature.starts_with("tg1.")), "{first}");
     for (path, model) in [
