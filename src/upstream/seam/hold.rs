@@ -293,11 +293,12 @@ impl Entire {
 
 /// The provider told of its failure where an answer was to be.
 fn failed(fault: Fault<'static>) -> Box<Error> {
-    let of_key = matches!(fault.kind, FaultKind::Authentication | FaultKind::Permission);
-    if of_key || fault.code.as_deref() == Some(KEY_REFUSED) {
-        return key_refused();
+    match fault.kind {
+        // A success that holds it is a failed answer, which another target may be asked for.
+        _ if fault.code.as_deref() == Some(KEY_REFUSED) => told(KEY_REFUSED, fault),
+        FaultKind::Authentication | FaultKind::Permission => key_refused(),
+        _ => told(STREAM_FAILED, fault),
     }
-    told(STREAM_FAILED, fault)
 }
 
 /// As if a status had said so. The provider's words may quote the key, and errors are logged.

@@ -190,8 +190,13 @@ fn choice(
     w.key("tool_choice");
     if let (Some(allowed), ToolMode::Auto | ToolMode::Any) = (&request.tool_policy.allowed, mode) {
         if facts.compatible_extensions && !report.is_own() {
-            let reason = "the server takes no set of allowed tools: all of them stay in the request, and the model may choose any";
-            report.field(Field::ToolChoice, Action::Converted, reason);
+            if matches!((mode, allowed.as_slice()), (ToolMode::Any, [_])) {
+                report.field(Field::ToolChoice, Action::Converted, "a set of one tool that is required is that tool");
+            } else {
+                // Whoever counts on the bound has to know.
+                let reason = "the server takes no set of allowed tools: the model may call any of the request's";
+                report.field(Field::ToolChoice, Action::Dropped, reason);
+            }
             unrestricted(mode, allowed, &customs(request, undo), w);
             return Ok(());
         }
