@@ -10,8 +10,8 @@ use super::envelope::State;
 use super::output::{self, Body, Identity, Logprobs};
 use super::stop::{Said, is_coarser};
 use super::stream_out::{Out, Place};
-use super::usage;
 use super::wire::OWN;
+use super::{error, usage};
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Flavor, Head, Opaque, Stop, ThinkingKind, Usage};
@@ -23,6 +23,8 @@ use crate::json::{Json, Text};
 pub(super) struct Writer {
     reply: Arc<Reply>,
     out: Out,
+    /// What went out before was not read: it may be of an answer that is not known here.
+    unread: bool,
     /// `response.created` went out.
     begun: bool,
     over: bool,
@@ -69,6 +71,7 @@ impl StreamWriter for Writer {
 
     fn resume(&mut self, events: u64, start: Option<&Event<'_>>) {
         self.out.resume(events);
+        self.unread = events > 0 && start.is_none();
         if let Some(Event::Start { id, model, created }) = start {
             self.out.identity = Identity::new(id, *created, &self.reply);
             self.begun = true;
@@ -140,6 +143,7 @@ impl Writer {
         Self {
             out: Out::new(identity, &reply),
             reply,
+            unread: false,
             begun: false,
             over: false,
             blocks: Vec::new(),
@@ -425,10 +429,13 @@ impl Writer {
         self.say(fault, out);
     }
 
-    /// Libraries want a beginning before anything else, and raise nothing at an `error` alone.
+    /// Libraries want a beginning before anything else, and raise nothing at an `error` alone; but one answer has one id.
     fn say(&mut self, fault: &Fault<'_>, out: &mut Vec<u8>) {
-        self.begin(out);
         self.over = true;
+        if self.unread {
+            return self.out.event("error", out, |w| error::write_event(fault, w));
+        }
+        self.begin(out);
         let fault = fault.clone().into_owned();
         self.out.response("response.failed", &self.reply, State::Failed(&fault), out);
     }

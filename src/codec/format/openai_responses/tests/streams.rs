@@ -500,6 +500,12 @@ fn trap_b12_the_error_behind_a_stream_that_is_passed_on_goes_on_with_its_numbers
         }
         assert_eq!(response["error"]["message"].as_str().unwrap().split(':').next(), Some("stream_incomplete"));
     }
+    // As the vendor names it, the beginning passes unread: its id is not known, and no other may stand beside it.
+    let named = format!("event: response.created\ndata: {CREATED}\n\n");
+    let mut watch = crate::transcode::Watch::new(Format::OpenaiResponses, Arc::new(reply()));
+    watch.chunk(bytes::Bytes::from(named));
+    let error = String::from_utf8(watch.finish().to_vec()).unwrap();
+    assert!(error.starts_with("event: error\n") && error.contains("\"sequence_number\":1}"), "{error}");
     let mut watch = crate::transcode::Watch::new(Format::OpenaiResponses, Arc::new(reply()));
     let first = frames(&watch.finish());
     assert_eq!(kinds(&first), ["response.created", "response.in_progress", "response.failed"]);
