@@ -194,10 +194,9 @@ struct Before<'b> {
 
 impl<'b> Before<'b> {
     fn of(from: Format, body: &'b [u8]) -> Option<Self> {
-        let spec = wire(from).spec();
-        let turns = spec.turns(body)?;
+        let (beginning, turns) = wire(from).spec().turns(body)?;
         let mut hasher = DefaultHasher::new();
-        spec.beginning(body).prefix.hash(&mut hasher);
+        beginning.prefix.hash(&mut hasher);
         Some(Self { body, turns, hasher })
     }
 
