@@ -23,12 +23,13 @@ const PIECE: usize = 128;
 
 /// Where parts of answers are kept. Whoever implements it decides for whom, how much and how long.
 pub trait Recall: Send + Sync + fmt::Debug {
-    /// Keeps the `thoughts` of the answer whose first call has the id `call`. It is told where there are none, too: some
-    /// servers give an id again and again, and what was thought before another call must not come back with this one.
-    fn keep(&self, call: &str, thoughts: Option<Thoughts>);
+    /// Keeps the `thoughts` of an answer by its name, which tells of the conversation and of its first call. It is told
+    /// where there are none, too: some servers give an id again and again, and what was thought before another call must not
+    /// come back with this one.
+    fn keep(&self, answer: &str, thoughts: Option<Thoughts>);
 
-    /// What was kept of the answer whose first call has the id `call`.
-    fn recall(&self, call: &str) -> Option<Arc<Thoughts>>;
+    /// What was kept of the answer of this name.
+    fn recall(&self, answer: &str) -> Option<Arc<Thoughts>>;
 
     /// Keeps an item of an answer, as JSON, which the client may refer to by its id.
     fn keep_item(&self, id: &str, item: &str);
@@ -41,8 +42,6 @@ pub trait Recall: Send + Sync + fmt::Debug {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Thoughts {
     provider: Format,
-    /// Of the conversation before them: some models refuse them behind another.
-    mark: u64,
     pieces: Vec<Piece>,
 }
 
@@ -64,10 +63,10 @@ enum Place {
 }
 
 impl Thoughts {
-    /// Those of an answer of `provider` to a conversation of this `mark`, of which nothing is known yet.
+    /// Those of an answer of `provider`, of which nothing is known yet.
     #[must_use]
-    pub fn new(provider: Format, mark: u64) -> Self {
-        Self { provider, mark, pieces: Vec::new() }
+    pub fn new(provider: Format) -> Self {
+        Self { provider, pieces: Vec::new() }
     }
 
     /// Bytes that they take in memory.
@@ -95,6 +94,12 @@ impl Piece {
     }
 }
 
+/// The name of the answer with this first call, behind a conversation of this `mark`: some models refuse thoughts behind
+/// another.
+fn name_of(mark: u64, call: &str) -> String {
+    format!("{mark:x}/{call}")
+}
+
 /// True for what only its maker could have made.
 fn is_signed(opaque: &[Opaque<'_>]) -> bool {
     opaque.iter().any(|opaque| opaque.kind != OpaqueKind::Unsigned)
@@ -103,6 +108,7 @@ fn is_signed(opaque: &[Opaque<'_>]) -> bool {
 /// Hears an answer and keeps what it thought.
 pub(crate) struct Listener {
     recall: Arc<dyn Recall>,
+    mark: u64,
     thoughts: Thoughts,
     /// Blocks that hold reasoning, and which piece each is.
     blocks: Vec<(u32, usize)>,
@@ -117,7 +123,8 @@ impl Listener {
     pub(crate) fn new(recall: &Arc<dyn Recall>, provider: Format, mark: u64) -> Self {
         Self {
             recall: Arc::clone(recall),
-            thoughts: Thoughts::new(provider, mark),
+            mark,
+            thoughts: Thoughts::new(provider),
             blocks: Vec::new(),
             first_call: None,
             calls: 0,
@@ -134,7 +141,9 @@ impl Listener {
                 self.grow(*block, text.escaped().len(), |piece| piece.words.push_str(text.escaped()));
             }
             Event::Opaque { block, opaque } => {
-                self.grow(*block, opaque.data.escaped().len(), |piece| piece.opaque.push(opaque.clone().into_owned()));
+                self.grow(*block, PIECE + opaque.data.escaped().len(), |piece| {
+                    piece.opaque.push(opaque.clone().into_owned())
+                });
             }
             Event::End => self.ends(),
             _ => {}
@@ -158,29 +167,37 @@ impl Listener {
             Head::ServerTool { .. } => return,
         };
         let place = if self.said { Place::Before(self.calls) } else { Place::First };
-        self.blocks.push((block, self.thoughts.pieces.len()));
-        self.size += PIECE;
-        self.thoughts.pieces.push(Piece { place, kind, words: String::new(), opaque: Vec::new() });
+        if self.has_room(PIECE) {
+            self.blocks.push((block, self.thoughts.pieces.len()));
+            self.thoughts.pieces.push(Piece { place, kind, words: String::new(), opaque: Vec::new() });
+        }
+    }
+
+    /// Takes so many bytes; false once there are more than are kept: then nothing is.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > MOST {
+            (self.blocks, self.thoughts.pieces) = (Vec::new(), Vec::new());
+        }
+        self.size <= MOST
     }
 
     fn grow(&mut self, block: u32, bytes: usize, add: impl FnOnce(&mut Piece)) {
-        let Some((_, piece)) = self.blocks.iter().rfind(|(number, _)| *number == block) else { return };
-        self.size = self.size.saturating_add(bytes);
-        if self.size <= MOST
-            && let Some(piece) = self.thoughts.pieces.get_mut(*piece)
+        let Some((_, piece)) = self.blocks.iter().rfind(|(number, _)| *number == block).copied() else { return };
+        if self.has_room(bytes)
+            && let Some(piece) = self.thoughts.pieces.get_mut(piece)
         {
             add(piece);
         }
     }
 
     fn ends(&mut self) {
-        let rest = Thoughts::new(self.thoughts.provider, self.thoughts.mark);
+        let rest = Thoughts::new(self.thoughts.provider);
         let mut thoughts = std::mem::replace(&mut self.thoughts, rest);
-        if let Some(call) = self.first_call.take().filter(|call| !call.is_empty())
-            && self.size <= MOST
-        {
+        if let Some(call) = self.first_call.take().filter(|call| !call.is_empty()) {
             thoughts.pieces.iter_mut().for_each(|piece| piece.words.shrink_to_fit());
-            self.recall.keep(&call, Some(thoughts).filter(|thoughts| !thoughts.pieces.is_empty()));
+            let thoughts = Some(thoughts).filter(|thoughts| !thoughts.pieces.is_empty());
+            self.recall.keep(&name_of(self.mark, &call), thoughts);
         }
     }
 }
@@ -236,8 +253,8 @@ pub(crate) fn restore(
         });
         if let Some(call) = call
             && !turn.blocks.iter().any(|block| is_signed(&block.opaque))
-            && let Some(thoughts) = recall.recall(&call)
-            && (thoughts.provider, thoughts.mark) == (to, mark)
+            && let Some(thoughts) = recall.recall(&name_of(mark, &call))
+            && thoughts.provider == to
         {
             put_back(turn, &thoughts);
             before.restored(&call);
@@ -449,7 +466,7 @@ mod tests {
         };
         assert_eq!(signed(&seal), [true; 3]);
         assert_eq!(signed(&plain), [false; 3]);
-        memory.0.lock().unwrap().remove("toolu_11");
+        memory.0.lock().unwrap().retain(|name, _| !name.ends_with("/toolu_11"));
         assert_eq!(signed(&seal), [true, false, false], "what followed was said behind other thoughts");
     }
 
@@ -480,7 +497,8 @@ mod tests {
         let kept = |hear: &dyn Fn(&Seal)| {
             let recall = Arc::new(Kept::default());
             hear(&Seal::new([7; 32]).with_recall(Arc::clone(&recall) as Arc<dyn Recall>));
-            recall.recall("toolu_1")
+            let kept = recall.0.lock().unwrap();
+            kept.iter().find(|(name, _)| name.ends_with("/toolu_1")).map(|(_, thoughts)| Arc::clone(thoughts))
         };
         let first = chat(&question());
         let pair = (OpenaiChat, AnthropicMessages);
@@ -529,5 +547,25 @@ mod tests {
         check(10, false, false);
         check(MOST / 2, true, true);
         check(MOST, true, false);
+    }
+
+    #[test]
+    fn pieces_without_end_take_no_room() {
+        let memory: Arc<dyn Recall> = Arc::new(Kept::default());
+        let mut listener = Listener::new(&memory, Format::AnthropicMessages, 0);
+        let empty =
+            || Opaque { kind: OpaqueKind::ThinkingSignature, maker: Format::AnthropicMessages, data: Text::EMPTY };
+        for block in 0..u32::try_from(2 * MOST / PIECE).unwrap() {
+            listener.note(&Event::BlockStart { block, candidate: 0, head: Head::Redacted });
+            listener.note(&Event::Opaque { block, opaque: empty() });
+            assert!(listener.blocks.len().max(listener.thoughts.pieces.len()) <= MOST / PIECE, "{block}");
+        }
+        assert!(listener.blocks.is_empty() && listener.thoughts.pieces.is_empty());
+        let mut listener = Listener::new(&memory, Format::AnthropicMessages, 0);
+        listener.note(&Event::BlockStart { block: 0, candidate: 0, head: Head::Redacted });
+        for _ in 0..2 * MOST / PIECE {
+            listener.note(&Event::Opaque { block: 0, opaque: empty() });
+        }
+        assert!(listener.thoughts.pieces.is_empty());
     }
 }

@@ -61,7 +61,7 @@ enum What {
 #[derive(Debug, Clone)]
 enum Kept {
     Thoughts(Arc<Thoughts>),
-    /// Several answers had one call's id: nobody knows which of them is meant.
+    /// Several answers had one name and were not the same: nobody knows which of them is meant.
     Ambiguous,
     Item(Arc<str>),
 }
@@ -148,20 +148,20 @@ impl Own {
 }
 
 impl Recall for Own {
-    fn keep(&self, call: &str, thoughts: Option<Thoughts>) {
-        let key = self.key(What::Thoughts, &[&self.target, "/", call].concat());
-        if self.find(&key).is_some() {
-            self.put(key, Kept::Ambiguous);
-        } else if let Some(thoughts) = thoughts {
-            self.put(key, Kept::Thoughts(Arc::new(thoughts)));
+    fn keep(&self, answer: &str, thoughts: Option<Thoughts>) {
+        let key = self.key(What::Thoughts, &[&self.target, "/", answer].concat());
+        let before = self.find(&key);
+        match (before, thoughts) {
+            (None, None) => {}
+            (None, Some(thoughts)) => self.put(key, Kept::Thoughts(Arc::new(thoughts))),
+            (Some(Kept::Thoughts(before)), Some(thoughts)) if *before == thoughts => {}
+            (Some(_), _) => self.put(key, Kept::Ambiguous),
         }
     }
 
-    fn recall(&self, call: &str) -> Option<Arc<Thoughts>> {
-        let Kept::Thoughts(thoughts) = self.find(&self.key(What::Thoughts, &[&self.target, "/", call].concat()))?
-        else {
-            return None;
-        };
+    fn recall(&self, answer: &str) -> Option<Arc<Thoughts>> {
+        let key = self.key(What::Thoughts, &[&self.target, "/", answer].concat());
+        let Kept::Thoughts(thoughts) = self.find(&key)? else { return None };
         self.memory.thoughts.fetch_add(1, Ordering::Relaxed);
         Some(thoughts)
     }
@@ -254,7 +254,7 @@ mod tests {
     const MOST: usize = 100 * ENTRY;
 
     fn thoughts() -> Thoughts {
-        Thoughts::new(Format::GeminiGenerate, 0)
+        Thoughts::new(Format::GeminiGenerate)
     }
 
     fn key() -> Key {
@@ -308,18 +308,23 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_several_answers_have_recalls_nothing() {
-        let own = memory(MOST).of(&Arc::from("a"), ("p", "m")).unwrap();
-        for (first, second) in [(true, true), (true, false), (false, true)] {
-            let id = format!("{first}{second}");
-            own.keep(&id, first.then(thoughts));
-            assert_eq!(own.recall(&id).is_some(), first, "{id}");
-            own.keep(&id, second.then(thoughts));
-            // Of an answer without thoughts before nothing is known.
-            assert_eq!(own.recall(&id).is_some(), !first, "{id}");
-        }
-        own.keep("truetrue", Some(thoughts()));
-        assert!(own.recall("truetrue").is_none());
+    fn a_name_that_several_answers_have_recalls_nothing_unless_they_are_the_same() {
+        let other = || Thoughts::new(Format::OpenaiChat);
+        let check = |kept: &[Option<fn() -> Thoughts>], expected: bool| {
+            let own = memory(MOST).of(&Arc::from("a"), ("p", "m")).unwrap();
+            for thoughts in kept {
+                own.keep("x", thoughts.map(|thoughts| thoughts()));
+            }
+            assert_eq!(own.recall("x").is_some(), expected);
+        };
+        check(&[], false);
+        check(&[Some(thoughts)], true);
+        check(&[Some(thoughts), Some(thoughts)], true);
+        // Of an answer without thoughts before nothing is known.
+        check(&[None, Some(thoughts)], true);
+        check(&[Some(thoughts), None], false);
+        check(&[Some(thoughts), Some(other)], false);
+        check(&[Some(thoughts), Some(other), Some(thoughts)], false);
     }
 
     #[test]

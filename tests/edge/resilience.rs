@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::Ask;
 use crate::support::edge::{Conf, Edge};
 use crate::support::formats::Wire;
+use crate::support::gate::Gate;
 use crate::support::provider::Provider;
 use crate::support::script::{End, Reply};
 
@@ -131,6 +132,19 @@ async fn a_time_that_only_the_body_tells_is_believed() {
         let cools =
             upstreams.split("\"cools_ms\":").filter_map(|rest| rest.split([',', '}']).next()?.trim().parse().ok());
         assert!(cools.max().is_some_and(|cools: u64| cools > 20_000), "{upstreams}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_does_not_end_is_not_waited_for() {
+    for status in [429, 503] {
+        let never = Gate::new();
+        let first = Provider::always(Reply::json(status, "{}").wait_before_end(&never)).await;
+        let second = Provider::always(Wire::Chat.reply(false)).await;
+        let conf = Conf::open().provider("one", "openai", &first).provider("two", "openai", &second);
+        let edge = Edge::start(&conf.model("m", "{targets: [one/gpt, two/gpt]}")).await;
+        assert_eq!(Wire::Chat.ask("m", false).send(edge.addr).await.status, 200, "{status}");
+        assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
@@ -21,6 +22,9 @@ use crate::upstream::MediaType;
 const HELD_MOST: usize = 1 << 20;
 /// Most bytes of a refusal that are read to learn its reason.
 const REFUSAL_MOST: usize = 64 << 10;
+
+/// How long a refusal for now is listened to: its status says enough to ask elsewhere.
+const FOR_NOW: Duration = Duration::from_secs(2);
 
 /// Most bytes of a whole answer that are held, which is what may be translated.
 pub const ENTIRE_MOST: usize = 64 << 20;
@@ -197,9 +201,14 @@ impl SeamSession {
     ///
     /// The prompt is too long, or the key is refused.
     pub(super) async fn hear_refusal(&mut self, status: u16) -> Result<()> {
-        let mut body = Vec::new();
+        let (mut body, began) = (Vec::new(), clock::now());
         while body.len() < REFUSAL_MOST {
-            match self.read(self.course.between).await? {
+            let heard = clock::now().duration_since(began);
+            if self.kind.for_now && heard >= FOR_NOW {
+                break;
+            }
+            let wait = if self.kind.for_now { FOR_NOW.saturating_sub(heard) } else { self.course.between };
+            match self.read(wait).await? {
                 Read::Nothing => {}
                 Read::End => break,
                 Read::Piece(piece) => {

@@ -3,6 +3,7 @@
 //! Libraries that leave `store` at its default replay what the model said as `item_reference`s: its maker has it. Of an
 //! answer that another provider gave, only the edge can have it.
 
+use super::strip::text_of;
 use crate::json::{Cursor, JsonError, Kind, Span};
 use crate::recall::Recall;
 
@@ -14,7 +15,7 @@ pub(super) fn may_refer(body: &[u8]) -> bool {
 /// `body` with the items that it refers to and that are known to `recall`; `None` where there is none of them, or where
 /// the whole would be longer than `most` bytes.
 pub(super) fn resolve(body: &[u8], recall: &dyn Recall, most: usize) -> Option<Vec<u8>> {
-    let mut found = Vec::new();
+    let (mut found, mut longer) = (Vec::new(), 0_usize);
     let mut cursor = Cursor::over_bytes(body).ok()?;
     cursor
         .object::<JsonError>(|key, value| {
@@ -22,16 +23,18 @@ pub(super) fn resolve(body: &[u8], recall: &dyn Recall, most: usize) -> Option<V
                 return value.skip();
             }
             // The last of two counts.
-            found.clear();
+            (found, longer) = (Vec::new(), 0);
             value.array::<JsonError>(|_, element| {
                 let from = element.offset();
-                let item = reference(element)?.and_then(|id| recall.item(&id));
-                found.extend(item.map(|item| (from..element.position(), item)));
+                let id = text_of(element, "item_reference", "id")?.map(|(id, _)| id);
+                if let Some(item) = id.filter(|_| longer <= most).and_then(|id| recall.item(&id)) {
+                    longer = longer.saturating_add(item.len());
+                    found.push((from..element.position(), item));
+                }
                 Ok(())
             })
         })
         .ok()?;
-    let longer: usize = found.iter().map(|(_, item)| item.len()).sum();
     if found.is_empty() || body.len().saturating_add(longer) > most {
         return None;
     }
@@ -44,24 +47,6 @@ pub(super) fn resolve(body: &[u8], recall: &dyn Recall, most: usize) -> Option<V
     }
     resolved.extend_from_slice(body.get(at..)?);
     Some(resolved)
-}
-
-/// The id of the item that an element of `input` stands for.
-fn reference(element: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
-    if element.peek()? != Kind::Object {
-        element.skip()?;
-        return Ok(None);
-    }
-    let (mut refers, mut id) = (false, None);
-    element.object::<JsonError>(|key, value| {
-        match key.as_ref() {
-            "type" if value.peek()? == Kind::String => refers = value.string()? == "item_reference",
-            "id" if value.peek()? == Kind::String => id = Some(value.string()?.into_owned()),
-            _ => value.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(id.filter(|_| refers))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn strip(body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec
         value.array::<JsonError>(|_, element| {
             let at = element.offset();
             let raw = element.clone().json()?.as_str().to_owned();
-            match state_of(element)?.map(|(data, span)| (seal.open(&data), span)) {
+            match text_of(element, "reasoning", "encrypted_content")?.map(|(data, span)| (seal.open(&data), span)) {
                 None | Some((Opened::Bare, _)) => items.push(raw),
                 Some((Opened::Ours(opaque), span))
                     if opaque.maker == OWN && opaque.kind == OpaqueKind::EncryptedReasoning =>
@@ -47,25 +47,25 @@ pub(super) fn strip(body: &[u8], seal: &Seal, losses: &mut Losses) -> Result<Vec
     Ok(splice(body, &span, format!("[{}]", items.join(",")).as_bytes()))
 }
 
-/// The sealed state of a reasoning item, and where it stands.
-fn state_of(element: &mut Cursor<'_>) -> Result<Option<(String, Span)>, JsonError> {
+/// The text at `key` of an element of `input` that has this type, and where it stands.
+pub(super) fn text_of(element: &mut Cursor<'_>, kind: &str, key: &str) -> Result<Option<(String, Span)>, JsonError> {
     if element.peek()? != Kind::Object {
         element.skip()?;
         return Ok(None);
     }
-    let (mut reasons, mut state) = (false, None);
-    element.object::<JsonError>(|key, value| {
-        match key.as_ref() {
-            "type" if value.peek()? == Kind::String => reasons = value.string()? == "reasoning",
-            "encrypted_content" if value.peek()? == Kind::String => {
-                let from = value.offset();
-                state = Some((value.string()?.into_owned(), from..value.position()));
-            }
-            _ => value.skip()?,
+    let (mut is_one, mut text) = (false, None);
+    element.object::<JsonError>(|name, value| {
+        if name == "type" && value.peek()? == Kind::String {
+            is_one = value.string()? == kind;
+        } else if name == key && value.peek()? == Kind::String {
+            let from = value.offset();
+            text = Some((value.string()?.into_owned(), from..value.position()));
+        } else {
+            value.skip()?;
         }
         Ok(())
     })?;
-    Ok(state.filter(|_| reasons))
+    Ok(text.filter(|_| is_one))
 }
 
 #[cfg(test)]
