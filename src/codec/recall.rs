@@ -142,7 +142,7 @@ impl Listener {
             }
             Event::Opaque { block, opaque } => {
                 self.grow(*block, PIECE + opaque.data.escaped().len(), |piece| {
-                    piece.opaque.push(opaque.clone().into_owned())
+                    piece.opaque.push(opaque.clone().into_owned());
                 });
             }
             Event::End => self.ends(),
