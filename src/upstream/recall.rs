@@ -309,22 +309,22 @@ mod tests {
 
     #[test]
     fn a_name_that_several_answers_have_recalls_nothing_unless_they_are_the_same() {
-        let other = || Thoughts::new(Format::OpenaiChat);
-        let check = |kept: &[Option<fn() -> Thoughts>], expected: bool| {
+        let (one, other) = (Some(Format::GeminiGenerate), Some(Format::OpenaiChat));
+        let check = |kept: &[Option<Format>], expected: bool| {
             let own = memory(MOST).of(&Arc::from("a"), ("p", "m")).unwrap();
-            for thoughts in kept {
-                own.keep("x", thoughts.map(|thoughts| thoughts()));
+            for format in kept {
+                own.keep("x", format.map(Thoughts::new));
             }
-            assert_eq!(own.recall("x").is_some(), expected);
+            assert_eq!(own.recall("x").is_some(), expected, "{kept:?}");
         };
         check(&[], false);
-        check(&[Some(thoughts)], true);
-        check(&[Some(thoughts), Some(thoughts)], true);
+        check(&[one], true);
+        check(&[one, one], true);
         // Of an answer without thoughts before nothing is known.
-        check(&[None, Some(thoughts)], true);
-        check(&[Some(thoughts), None], false);
-        check(&[Some(thoughts), Some(other)], false);
-        check(&[Some(thoughts), Some(other), Some(thoughts)], false);
+        check(&[None, one], true);
+        check(&[one, None], false);
+        check(&[one, other], false);
+        check(&[one, other, one], false);
     }
 
     #[test]
