@@ -27,6 +27,8 @@ const TAG: usize = 16;
 #[derive(Clone)]
 pub struct Seal {
     key: [u8; 32],
+    /// Keys of before: what they sealed is opened, and nothing is sealed with them any more.
+    former: Arc<[[u8; 32]]>,
     recall: Option<Arc<dyn Recall>>,
     /// What the conversation was until this request, for what is kept of the answer.
     mark: Option<u64>,
@@ -62,13 +64,19 @@ impl Seal {
     /// A seal with `key`; the same on every replica.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self { key, recall: None, mark: None }
+        Self { key, former: Arc::default(), recall: None, mark: None }
+    }
+
+    /// The same seal, that opens besides what was sealed with one of `keys`.
+    #[must_use]
+    pub fn with_former(self, keys: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        Self { former: keys.into_iter().collect(), ..self }
     }
 
     /// The same seal, for a client whose state is kept at `recall` besides.
     #[must_use]
     pub fn with_recall(&self, recall: Arc<dyn Recall>) -> Self {
-        Self { key: self.key, recall: Some(recall), mark: None }
+        Self { key: self.key, former: Arc::clone(&self.former), recall: Some(recall), mark: None }
     }
 
     /// The same seal, for the answer to a conversation of this `mark`.
@@ -151,9 +159,7 @@ impl Seal {
     pub fn read_token(&self, token: &str, bound: &str) -> Option<Vec<String>> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (said, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
-        let mut mac = self.mac();
-        mac.update(&of_token(said, bound));
-        mac.verify_truncated_left(tag).ok()?;
+        self.verify(&of_token(said, bound), tag)?;
         let (mut words, mut rest) = (Vec::new(), std::str::from_utf8(said).ok()?);
         while !rest.is_empty() {
             let (length, behind) = rest.split_once(':')?;
@@ -167,9 +173,7 @@ impl Seal {
     fn open_envelope(&self, encoded: &str) -> Option<(Opaque<'static>, Thought)> {
         let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (signed, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
-        let mut mac = self.mac();
-        mac.update(signed);
-        mac.verify_truncated_left(tag).ok()?;
+        self.verify(signed, tag)?;
         let (head, payload) = signed.split_at_checked(2)?;
         let tag = head.first()?;
         let maker = Format::ALL.into_iter().find(|format| tag.to_ascii_uppercase() == maker_tag(*format))?;
@@ -180,20 +184,25 @@ impl Seal {
         Some((Opaque { kind, maker, data: Text::from_plain(data).into_owned() }, thought))
     }
 
-    fn mac(&self) -> Hmac<Sha256> {
-        // HMAC takes a key of any length, so the error cannot happen; a second key keeps this path free of panics.
-        Hmac::new_from_slice(&self.key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+    /// `Some` if `tag` is that of `signed` under the key or one of before.
+    fn verify(&self, signed: &[u8], tag: &[u8]) -> Option<()> {
+        let made = |key: &[u8; 32]| mac(key).chain_update(signed).verify_truncated_left(tag).is_ok();
+        std::iter::once(&self.key).chain(self.former.iter()).any(made).then_some(())
     }
 
     fn tag(&self, bytes: &[u8]) -> [u8; TAG] {
-        let mut mac = self.mac();
-        mac.update(bytes);
+        let mac = mac(&self.key).chain_update(bytes);
         let mut tag = [0; TAG];
         for (to, from) in tag.iter_mut().zip(mac.finalize().into_bytes()) {
             *to = from;
         }
         tag
     }
+}
+
+fn mac(key: &[u8; 32]) -> Hmac<Sha256> {
+    // HMAC takes a key of any length, so the error cannot happen; a second key keeps this path free of panics.
+    Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
 }
 
 /// Words in a row, each behind its length.
@@ -255,6 +264,19 @@ mod tests {
         for value in ["tg1.", "tg1.AAAA", "tg1.!!!"] {
             assert_eq!(seal.open(value), Opened::Forged);
         }
+    }
+
+    #[test]
+    fn opens_what_keys_of_before_sealed_and_seals_with_the_present_one() {
+        let (old, older) = (Seal::new([7; 32]), Seal::new([6; 32]));
+        let seal = Seal::new([8; 32]).with_former([[7; 32], [6; 32]]);
+        for before in [&old, &older] {
+            assert_eq!(seal.open(&before.wrap(&opaque("EqQB"))), Opened::Ours(opaque("EqQB")));
+            assert_eq!(seal.read_token(&before.token(&["web"], "u"), "u"), Some(vec!["web".to_owned()]));
+        }
+        assert_eq!(seal.open(&Seal::new([5; 32]).wrap(&opaque("EqQB"))), Opened::Forged);
+        assert_eq!(old.open(&seal.wrap(&opaque("EqQB"))), Opened::Forged);
+        assert_eq!(seal.wrap(&opaque("EqQB")), Seal::new([8; 32]).wrap(&opaque("EqQB")));
     }
 
     #[test]

@@ -203,7 +203,7 @@ fn opens(above: &[String]) -> Below {
         (Some("tls"), "key") | (Some("providers" | "models" | "paths" | "rename_fields" | "facts" | "aliases"), _) => {
             Below::Open
         }
-        (Some("headers"), _) | (_, "key" | "key_hash" | "sealing_key") => Below::Secret,
+        (Some("headers"), _) | (_, "key" | "key_hash" | "sealing_key" | "former_sealing_keys") => Below::Secret,
         (_, name) if schema::ALL.iter().any(|section| section.field(name).is_some()) => Below::Open,
         // Perhaps a misspelt name of a secret, or of a map of them.
         _ => Below::Doubtful,
@@ -253,7 +253,7 @@ fn is_secret(above: &[String], scalar: &Scalar) -> bool {
     let parent = above.len().checked_sub(2).and_then(|index| above.get(index)).map(String::as_str);
     match (parent, name.as_str()) {
         (Some("tls"), "key") => false,
-        (Some("headers"), _) | (_, "headers" | "key" | "key_hash" | "sealing_key") => true,
+        (Some("headers"), _) | (_, "headers" | "key" | "key_hash" | "sealing_key" | "former_sealing_keys") => true,
         (_, "key_label") => false,
         // Where a map is wanted, a text can only be what was to stand in it.
         (Some("providers"), _) | (_, "providers" | "clients") => text.len() >= TELLING,
@@ -328,6 +328,7 @@ mod tests {
             assert_eq!(hidden(source).source, expect);
         };
         check("key: abc", "key: ***");
+        check("former_sealing_keys: [abc, de]", "former_sealing_keys: ***** ***");
         check("key: ${A}", "key: ${A}");
         check("key: ${A:-abc}", "key: *********");
         check("key: x${A}", "key: *****");

@@ -176,6 +176,12 @@ pub(super) static SERVER: Section = Section {
             "Seals the opaque state (thinking signatures and the like) that travels through clients. Replicas must agree on it; set it so that a change of a provider's key leaves running conversations alone.",
         ),
         field(
+            "former_sealing_keys",
+            "list of secrets, 16 characters or more",
+            Otherwise("none"),
+            "What these sealed is still opened. To change the key: put the new one here on every replica, then make it `sealing_key` and put the old one here, and take that away when the conversations of before are over.",
+        ),
+        field(
             "max_attempts",
             "count, 1 to 16",
             Default("4"),

@@ -43,6 +43,8 @@ pub struct Settings {
     pub clients: Clients,
     /// Seals the opaque state that travels through clients.
     pub sealing_key: SealingKey,
+    /// Sealed it before: what they sealed is opened.
+    pub former_sealing_keys: Vec<SealingKey>,
     /// Every file that was read: the configuration, secrets, certificates. Their change calls for a reload.
     pub files: Vec<PathBuf>,
 }

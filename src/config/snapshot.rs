@@ -118,7 +118,7 @@ impl Snapshot {
             recall: fleet.recall(settings.server.recall_memory),
             bulkheads: Bulkheads::new(&settings, fleet),
             headers: providers.iter().map(|provider| (Arc::clone(&provider.name), headers(provider))).collect(),
-            seal: Arc::new(Seal::new(*settings.sealing_key.expose())),
+            seal: Arc::new(seal(&settings)),
             facts: facts(&settings),
             settings: Arc::new(settings),
             generation,
@@ -184,6 +184,11 @@ fn facts(settings: &Settings) -> AHashMap<Arc<str>, AHashMap<String, Arc<Model>>
         }
     }
     facts
+}
+
+fn seal(settings: &Settings) -> Seal {
+    let former = settings.former_sealing_keys.iter().map(|key| *key.expose());
+    Seal::new(*settings.sealing_key.expose()).with_former(former)
 }
 
 /// What cannot stand in a header was refused when the config was read, and is left out here.

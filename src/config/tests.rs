@@ -645,6 +645,7 @@ fn faults_of_the_server_are_told() {
     );
     check("server: {threads: two}", "4: `two` is not a number that fits here");
     check("server: {sealing_key: short}", "4: the sealing key is too short");
+    check("server: {former_sealing_keys: [short]}", "4: the sealing key is too short");
     check("server: 8080", "4: a map is wanted here, not `8080`");
     check("serve: {}", "4: unknown key `serve`");
     check(
@@ -936,6 +937,8 @@ fn the_sealing_key_is_shared_by_replicas_and_kept_apart() {
     assert_ne!(least, key(&written));
     assert_eq!(key(&written), key(&written.replace("${KEY}", "another-key")), "the written key alone counts");
     assert_eq!(format!("{least:?}"), "SealingKey(…)");
+    let former = good(&written.replace("sealing_key: 0", "former_sealing_keys: [0").replace("f}", "f]}"), &[]);
+    assert_eq!((former.sealing_key, former.former_sealing_keys), (least, vec![key(&written)]));
 }
 
 #[test]

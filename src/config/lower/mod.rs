@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::provider::Provider;
 use crate::secret::SealingKey;
 
-use super::fields::Fields;
+use super::fields::{Fields, Text};
 use super::problem::Problems;
 use super::schema;
 use super::settings::Settings;
@@ -39,6 +39,9 @@ impl FileList<'_> {
     }
 }
 
+/// What the digest of every sealing key begins with; part of what is signed, so it may never change.
+const SEALING: &[u8] = b"tidegate sealing key 1";
+
 /// The settings that `root` stands for. They hold only if no problem was noted.
 pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problems) -> Settings {
     let fields = Fields::open(&schema::ROOT, root, &super::problem::Place::File, problems);
@@ -48,6 +51,9 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
     let providers = providers::providers(&fields, files);
     let (models, model_limits) = models::models(&fields, &providers);
     let facts = facts::rules(&fields, files);
+    let former_sealing_keys = server_fields.list("former_sealing_keys").unwrap_or_default().iter();
+    let former_sealing_keys =
+        former_sealing_keys.filter_map(|item| Some(written_key(&Text::of(item, problems)?, problems))).collect();
     let sealing_key = sealing_key(&server_fields, providers.built.values().map(AsRef::as_ref));
     Settings {
         server,
@@ -61,30 +67,35 @@ pub(super) fn settings(root: &Node, files: &mut FileList<'_>, problems: &Problem
         operations: operations::operations(&fields, &providers),
         clients: clients::clients(&fields, &providers),
         sealing_key,
+        former_sealing_keys,
         providers: providers.built,
         files: Vec::new(),
     }
 }
 
-/// The key as written, stretched to 32 bytes; without one, what all replicas of this configuration agree on.
+/// The key as written; without one, what all replicas of this configuration agree on.
 fn sealing_key<'a>(server: &Fields<'_>, providers: impl Iterator<Item = &'a Provider>) -> SealingKey {
-    let mut digest = Sha256::new();
-    digest.update(b"tidegate sealing key 1");
     if let Some(key) = server.text("sealing_key") {
-        if key.value.chars().count() < 16 {
-            let hint = "16 characters or more; `openssl rand -base64 32` makes a good one";
-            server.problems().add(key.place, "the sealing key is too short", hint);
-        }
-        digest.update(b"\0written\0");
-        digest.update(key.value);
-    } else {
-        for provider in providers {
-            let key = provider.auth.as_ref().map_or("", |auth| auth.key.expose());
-            for part in [&*provider.name, key] {
-                digest.update((part.len() as u64).to_be_bytes());
-                digest.update(part);
-            }
+        return written_key(&key, server.problems());
+    }
+    let mut digest = Sha256::new();
+    digest.update(SEALING);
+    for provider in providers {
+        let key = provider.auth.as_ref().map_or("", |auth| auth.key.expose());
+        for part in [&*provider.name, key] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
         }
     }
+    SealingKey::new(digest.finalize().into())
+}
+
+/// A sealing key as written, stretched to 32 bytes.
+fn written_key(key: &Text<'_>, problems: &Problems) -> SealingKey {
+    if key.value.chars().count() < 16 {
+        let hint = "16 characters or more; `openssl rand -base64 32` makes a good one";
+        problems.add(key.place, "the sealing key is too short", hint);
+    }
+    let digest = Sha256::new().chain_update(SEALING).chain_update(b"\0written\0").chain_update(key.value);
     SealingKey::new(digest.finalize().into())
 }
