@@ -1,6 +1,12 @@
 //! Values that must never be seen: provider keys, client keys, the sealing key.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use bytes::Bytes;
+
+/// Shortest secret that is one: servers of one's own are often given a word for a key, which their errors hold anyway.
+const LEAST: usize = 12;
 
 /// Text that no log, error or `Debug` shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +23,35 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Makes the secret unreadable where `words` quote it; their length stays, which a head may have told.
+    pub fn hide_in(&self, words: &mut [u8]) {
+        if self.0.len() < LEAST {
+            return;
+        }
+        let places: Vec<_> = memchr::memmem::find_iter(words, &self.0).collect();
+        for at in places {
+            if let Some(place) = words.get_mut(at..at + self.0.len()) {
+                place.fill(b'*');
+            }
+        }
+    }
+
+    /// As [`Self::hide_in`], for a text.
+    pub fn hide_in_text(&self, words: &mut Cow<'_, str>) {
+        if self.0.len() >= LEAST && words.contains(&self.0) {
+            *words = Cow::Owned(words.replace(&self.0, &"*".repeat(self.0.len())));
+        }
+    }
+
+    /// As [`Self::hide_in`], for bytes that may be shared: they are copied only if they quote it.
+    pub fn hide_in_bytes(&self, words: &mut Bytes) {
+        if memchr::memmem::find(words, self.0.as_bytes()).is_some() {
+            let mut own = words.to_vec();
+            self.hide_in(&mut own);
+            *words = Bytes::from(own);
+        }
     }
 }
 
@@ -47,5 +82,33 @@ impl SealingKey {
 impl fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SealingKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_an_error_is_made_unreadable() {
+        let check = |key: &str, error: &str, expected: &str| {
+            let mut bytes = error.as_bytes().to_vec();
+            Secret::new(key).hide_in(&mut bytes);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+            let mut text = Cow::Borrowed(error);
+            Secret::new(key).hide_in_text(&mut text);
+            assert_eq!(text, expected);
+            let mut shared = Bytes::copy_from_slice(error.as_bytes());
+            Secret::new(key).hide_in_bytes(&mut shared);
+            assert_eq!(shared, expected);
+        };
+        check(
+            "sk-123456789",
+            "no sk-123456789 or sk-123456789sk-123456789.",
+            "no ************ or ************************.",
+        );
+        check("sk-123456789", "sk-12345678", "sk-12345678");
+        check("sk-123456789", "", "");
+        check("ollama", "ollama is out of memory", "ollama is out of memory");
     }
 }

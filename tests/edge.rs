@@ -42,6 +42,7 @@ mod edge {
     mod packed;
     mod passthrough;
     mod recall;
+    mod refusals;
     mod reload;
     mod resilience;
     mod responses;

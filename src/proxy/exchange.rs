@@ -163,6 +163,8 @@ pub struct Sending {
     pub retry_after: Option<String>,
     /// How long the provider of the last failed attempt asks to wait, in whichever header it says so.
     pub asked: Option<Duration>,
+    /// It failed because nothing is left in the account there.
+    pub no_credit: bool,
     /// The further attempts that the requests for this model may cause.
     pub budget: Option<Arc<RetryBudget>>,
     /// How long to wait before the next attempt.

@@ -1,5 +1,6 @@
 //! Failures between us and a provider: what is tried next, and what the client is told in the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +123,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
             blame(&attempt, &error);
             sending.asked = asked(&attempt, &error);
         }
+        sending.no_credit = told(&error).is_some_and(|fault| fault.kind == FaultKind::Billing);
         retry::follows(sending, failure_of(&error))
     };
     error.set_retry(another);
@@ -247,16 +249,30 @@ pub(super) async fn to_proxy(session: &mut Session, error: &Error, exchange: &mu
         _ if said.is_some() => said,
         _ => refuse::fault_of(error, failed_status).or_else(|| client_fault(error)),
     };
-    let Some((fault, label)) = told else {
+    let Some((mut fault, label)) = told else {
         exchange.trail.aborted = Some(client_abort(error));
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     };
+    hide_keys(exchange, &mut fault);
     let rejection = Rejection::new(fault).labelled(label).retry_after(retry_after).closing();
     let code = rejection.fault.status;
     if reject(session, exchange, rejection).await.is_err() {
         exchange.trail.aborted = Some(CLIENT_GONE);
     }
     FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+/// Makes the keys unreadable that a provider's words may quote.
+fn hide_keys(exchange: &mut Exchange, fault: &mut Fault<'static>) {
+    let asked: Vec<_> = exchange.trail.attempts.iter().map(|attempt| Arc::clone(&attempt.provider)).collect();
+    let Some(sending) = exchange.sending() else { return };
+    let providers = &sending.admitted.snapshot.settings.providers;
+    for auth in asked.iter().filter_map(|name| providers.get(name)?.auth.as_ref()) {
+        auth.key.hide_in_text(&mut fault.message);
+        for words in fault.code.iter_mut().chain(&mut fault.param) {
+            auth.key.hide_in_text(words);
+        }
+    }
 }
 
 /// A fault of the client's that can still be told: its request was not HTTP.

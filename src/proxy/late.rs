@@ -71,6 +71,10 @@ pub(super) fn answer(exchange: &mut Exchange) -> Option<Bytes> {
         *mode = Mode::Streamed { transcoder, body };
         return Some(out);
     }
+    let mut body = body;
+    if let Some(auth) = &attempt.provider.auth {
+        auth.key.hide_in_bytes(&mut body);
+    }
     let (fault, label) = fault_for(attempt.format, status, &body);
     exchange.trail.error.get_or_insert(label);
     exchange.trail.aborted.get_or_insert(Abort { side: Side::Upstream, reason: label });

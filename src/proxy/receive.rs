@@ -17,6 +17,7 @@ use super::{begun, comeback, hedge, late, names, retry, services};
 use crate::clock;
 use crate::config::Server;
 use crate::routing::Failure;
+use crate::upstream::seam::Refusal;
 use crate::upstream::{MediaType, Packed, framing};
 
 /// Headers of a provider that mean the same behind a translation.
@@ -40,6 +41,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     hedge::settle(exchange);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);
+    sending.no_credit = head.extensions.get::<Refusal>().is_some_and(|said| said.0.kind == FaultKind::Billing);
     sending.asked = if status < 300 { None } else { retry::asked(&head.headers, clock::unix_now()) };
     if !late::stands_in(sending) {
         begun::status(exchange, status);
@@ -264,7 +266,8 @@ fn write_head(
         Mode::Stream(_) | Mode::Streamed { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } => {
             let own = head.status.as_u16();
             let (status, same) = if let Mode::Error { status, same, .. } = mode {
-                (client_status(*status, client, *same), *same)
+                let said = head.extensions.get::<Refusal>();
+                (client_status(*status, client, *same, said), *same)
             } else {
                 (own, false)
             };
@@ -330,12 +333,16 @@ fn translated_head(
     Ok(head)
 }
 
-/// The status that a client of `client` is shown for a provider's `status`.
-fn client_status(status: u16, client: Format, same: bool) -> u16 {
+/// The status that a client of `client` is shown for a provider's `status`, whose body is known to have `said` so.
+fn client_status(status: u16, client: Format, same: bool, said: Option<&Refusal>) -> u16 {
     if same && status >= 400 && !is_our_key(status) {
         return status;
     }
-    wire(client).write_error(&fault_for(client, status, b"").0, None).0
+    let said = said.filter(|_| refuse::operators(status).is_none());
+    match said {
+        Some(Refusal(fault)) => wire(client).write_error(fault, None).0,
+        None => wire(client).write_error(&fault_for(client, status, b"").0, None).0,
+    }
 }
 
 /// What a failed answer says, whatever its body is, and its label.

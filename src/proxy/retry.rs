@@ -31,8 +31,9 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     let mut wait = Duration::ZERO;
     let mut again = false;
     if !sending.plan.has_next(snapshot) {
-        // A rate limit is over when the provider said so, or may be by then, and the model is left alone until then.
-        let limited = failure == Failure::Status(429);
+        // A rate limit is over when the provider said so, or may be by then, and the model is left alone until then. Nobody
+        // puts money into an account within that time.
+        let limited = failure == Failure::Status(429) && !sending.no_credit;
         let attempt = sending.attempt.as_ref().filter(|_| limited);
         let cooldown = || attempt.map(|attempt| attempt.provider.breaker.cooldown);
         let asked = sending.asked.or_else(cooldown);

@@ -168,6 +168,7 @@ fn begin(exchange: &mut Exchange) {
                 attempt: None,
                 retry_after: None,
                 asked: None,
+                no_credit: false,
                 budget,
                 wait: Duration::ZERO,
                 follows: false,

@@ -14,7 +14,7 @@ use tidegate_codec::{Opening, Seen, begins_events, passing_fault, whole_fault, w
 
 use super::reading::Read;
 use super::session::SeamSession;
-use super::{CONTEXT_LENGTH, KEY_REFUSED, STREAM_FAILED, TOO_LONG, Told};
+use super::{CONTEXT_LENGTH, KEY_REFUSED, Refusal, STREAM_FAILED, TOO_LONG, Told};
 use crate::clock;
 use crate::upstream::MediaType;
 
@@ -151,7 +151,7 @@ impl SeamSession {
         let success = status == 200 && self.course.streamed;
         let mut entire = Entire::default();
         loop {
-            match self.read(self.course.between).await? {
+            match self.hear(status, self.course.between).await? {
                 Read::Nothing => {}
                 Read::Piece(piece) => {
                     entire.push(piece);
@@ -187,11 +187,23 @@ impl SeamSession {
         if let Some(fault) = fault {
             return Err(failed(fault));
         }
-        if self.kind.refusal {
-            self.check_refusal(status, &entire)?;
+        if status >= 400 {
+            self.refused(status, &entire)?;
         }
         self.read_ahead(entire);
         Ok(())
+    }
+
+    /// Reads a piece of an answer with `status`. A refusal that breaks off has said enough with it: nothing more comes then.
+    async fn hear(&mut self, status: u16, wait: Duration) -> Result<Read> {
+        let heard = self.read(wait).await;
+        match &heard {
+            Err(error) if status >= 400 && !matches!(error.etype(), ErrorType::Custom(_)) => {
+                (self.over, self.failed) = (true, true);
+                Ok(Read::End)
+            }
+            _ => heard,
+        }
     }
 
     /// Reads a refusal, which goes out as it is unless it is because of the prompt's length or of our key; a wait that only
@@ -208,7 +220,7 @@ impl SeamSession {
                 break;
             }
             let wait = if self.kind.for_now { FOR_NOW.saturating_sub(heard) } else { self.course.between };
-            match self.read(wait).await? {
+            match self.hear(status, wait).await? {
                 Read::Nothing => {}
                 Read::End => break,
                 Read::Piece(piece) => {
@@ -217,28 +229,33 @@ impl SeamSession {
                 }
             }
         }
-        if self.kind.for_now { self.tell_wait(status, &body) } else { self.check_refusal(status, &body) }
+        self.refused(status, &body)
     }
 
-    /// Puts into the head how long the provider wants to be left alone, where its body says so: Google sends no
-    /// `retry-after`, but `google.rpc.RetryInfo` (<https://google.aip.dev/193>).
-    fn tell_wait(&mut self, status: u16, body: &[u8]) -> Result<()> {
-        let fault = wire(self.course.format).read_error(status, body);
-        if let (Some(seconds), Some(head)) = (fault.retry_after_s, self.head()) {
+    /// Takes note of what a refusal says. Its head tells it, for whoever reads only that; and how long the provider wants to
+    /// be left alone where only its body says so: Google sends no `retry-after`, but `google.rpc.RetryInfo`
+    /// (<https://google.aip.dev/193>).
+    ///
+    /// # Errors
+    ///
+    /// It is about what no status says: the prompt's length, or our key.
+    fn refused(&mut self, status: u16, body: &[u8]) -> Result<()> {
+        let fault = wire(self.course.format).read_error(status, body).into_owned();
+        if self.kind.refusal && self.course.context_length && fault.is_context_length() {
+            return Err(told(CONTEXT_LENGTH, fault));
+        }
+        if self.kind.refusal && fault.kind == FaultKind::Authentication {
+            return Err(key_refused());
+        }
+        if let Some(head) = self.head() {
             let mut head = head.clone();
-            head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
+            if let Some(seconds) = fault.retry_after_s.filter(|_| self.kind.for_now) {
+                head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
+            }
+            head.extensions_mut().insert(Refusal(Arc::new(fault)));
             self.told = Some(Box::new(head));
         }
         Ok(())
-    }
-
-    /// What a refusal is about, where that is no status's to say.
-    fn check_refusal(&self, status: u16, body: &[u8]) -> Result<()> {
-        let fault = wire(self.course.format).read_error(status, body).into_owned();
-        if self.course.context_length && fault.is_context_length() {
-            return Err(told(CONTEXT_LENGTH, fault));
-        }
-        if fault.kind == FaultKind::Authentication { Err(key_refused()) } else { Ok(()) }
     }
 
     fn read_ahead(&mut self, piece: Bytes) {

@@ -174,11 +174,16 @@ pub struct Told(pub Arc<Fault<'static>>);
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        // Errors are logged, and what a provider says may quote the prompt, or a key.
+        f.write_str(self.0.kind.label())
     }
 }
 
 impl std::error::Error for Told {}
+
+/// What a refusal's body says, in the extensions of its head: whoever makes another head of it need not wait for the body.
+#[derive(Debug, Clone)]
+pub struct Refusal(pub Arc<Fault<'static>>);
 
 /// What stands for a heartbeat among the pieces of an answer; told from them by where it lies, so never mistaken.
 static HEARTBEAT: [u8; 12] = *b": heartbeat\n";

@@ -1,0 +1,141 @@
+//! What a provider's refusal says: its status and words agree for every client, and it gives no secret away.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::client::{Ask, Response};
+use crate::support::dialect::{DIALECTS, Dialect};
+use crate::support::edge::{Conf, Edge};
+use crate::support::formats::Wire;
+use crate::support::http1::Ended;
+use crate::support::provider::Provider;
+use crate::support::script::{End, Reply};
+
+/// What an edge makes of one `reply` of an `upstream` for a client.
+async fn answer(client: Dialect, upstream: Wire, stream: bool, reply: &Reply) -> (Response, usize) {
+    let provider = Provider::always(reply.clone()).await;
+    let conf = Conf::open().provider("up", upstream.kind(), &provider).model("m", "up/model-1");
+    let edge = Edge::start(&conf).await;
+    let response = client.ask_for("m", stream).send(edge.addr).await;
+    (response, provider.requests().len())
+}
+
+#[tokio::test]
+async fn the_status_of_a_refusal_is_what_its_words_mean() {
+    let chat = |code: &str| json!({"error": {"message": "m", "type": code, "code": code}}).to_string();
+    let messages = |words: &str| Wire::Messages.error_body("invalid_request_error", words);
+    let poor = "Your credit balance is too low to access the Anthropic API.";
+    // The statuses that clients of Chat, Messages, Responses and Gemini know it by.
+    let billing = [429, 402, 429, 429];
+    for (upstream, status, body, expected) in [
+        (Wire::Chat, 429, chat("insufficient_quota"), billing),
+        (Wire::Chat, 400, chat("billing_hard_limit_reached"), billing),
+        (Wire::Messages, 400, messages(poor), billing),
+        (Wire::Messages, 413, messages("prompt is too long: 9 tokens > 8 maximum"), [400; 4]),
+        (Wire::Messages, 400, messages("m"), [400; 4]),
+    ] {
+        // What a provider's status says stays within its format.
+        let translated = DIALECTS.into_iter().zip(expected).filter(|(client, _)| *client != Dialect::Known(upstream));
+        for (client, expected) in translated {
+            for stream in [false, true] {
+                let what = format!("{client:?} from {upstream:?}, {status} {body}, stream={stream}");
+                let reply = Reply::json(status, body.clone()).cut_every(30).paced(Duration::from_millis(5));
+                let (response, asked) = answer(client, upstream, stream, &reply).await;
+                assert_eq!((response.status, &response.ended), (expected, &Ended::Complete), "{what}");
+                assert_eq!(asked, 1, "{what}: it is the same next time");
+                client.error(&what, &response);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_breaks_off_counts_by_its_status() {
+    for (status, gzip) in [(409, false), (404, false), (429, false), (429, true), (503, false)] {
+        for client in [Dialect::Known(Wire::Chat), Dialect::Known(Wire::Messages), Dialect::Gemini] {
+            let what = format!("{client:?}, {status}, gzip={gzip}");
+            let whole = Reply::json(status, Wire::Chat.error_body("x", "some words")).header("retry-after", "9");
+            let whole = if gzip { whole.gzip() } else { whole };
+            let (response, _) = answer(client, Wire::Chat, false, &whole.stop_at(20, End::Fin)).await;
+            assert_eq!((response.status, &response.ended), (status, &Ended::Complete), "{what}: {}", response.text());
+            assert_eq!(response.header("retry-after"), Some("9"), "{what}");
+            client.error(&what, &response);
+        }
+    }
+}
+
+const KEY: &str = "sk-upstream-canary-0123456789";
+
+/// The ways on which a provider's words reach a client.
+fn ways() -> Vec<(&'static str, bool, Reply)> {
+    let words = format!("you sent {KEY} here");
+    let chat = Wire::Chat.error_body("server_error", &words);
+    let event = format!("data: {chat}\n\n");
+    let begun = Wire::Chat.stream().split_inclusive("\n\n").take(3).collect::<String>();
+    vec![
+        ("a refusal", false, Reply::json(404, chat.clone())),
+        ("a failure", true, Reply::json(500, chat.clone())),
+        ("behind a head of ours", true, Reply::json(404, chat.clone()).paced(Duration::from_millis(10))),
+        ("a success that is none", false, Reply::json(200, chat.clone())),
+        ("a success that is no stream", true, Reply::json(200, chat)),
+        ("the first event", true, Reply::sse(&event)),
+        ("an event in the middle", true, Reply::sse(begun.clone() + &event)),
+        ("an event in two parts", true, Reply::sse(begun + &event).cut_every(40).paced(Duration::from_millis(5))),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_in_the_words_of_a_provider_reaches_nobody() {
+    for early in ["0s", "20ms"] {
+        for (way, stream, reply) in ways() {
+            let provider = Provider::always(reply).await;
+            let url = provider.url();
+            let line = format!(
+                "up: {{kind: openai, url: \"{url}\", key: {KEY}, streams: {{early_head: {early}, heartbeat: 20ms}}}}"
+            );
+            let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", "up/gpt")).await;
+            for client in DIALECTS {
+                let what = format!("{way} to {client:?}, early {early}");
+                let text = client.ask_for("m", stream).send(edge.addr).await.text();
+                assert!(!text.contains(KEY), "{what}: {text}");
+                assert!(text.contains("you sent ***") || text.contains("error"), "{what}: {text}");
+            }
+            assert!(!edge.log().contains(KEY), "{way}: {}", edge.log());
+        }
+    }
+    let refusal = Reply::json(404, format!("{{\"error\": \"you sent {KEY} here\"}}"));
+    let provider = Provider::always(refusal).await;
+    let line = format!("up: {{kind: openai, url: \"{}\", key: {KEY}}}", provider.url());
+    let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", "up/gpt")).await;
+    let body = json!({"model": "m", "input": "words"}).to_string();
+    let response = Ask::post("/v1/embeddings", body).send(edge.addr).await;
+    assert_eq!((response.status, response.text().contains("you sent ****")), (404, true), "{}", response.text());
+}
+
+#[tokio::test]
+async fn the_words_of_answers_are_in_no_log() {
+    const WORDS: &str = "PRIVATE-WORDS";
+    let failed = json!({"candidates": [{
+        "finishReason": "MALFORMED_FUNCTION_CALL",
+        "finishMessage": format!("Malformed function call: print({WORDS})"),
+    }]});
+    let refused = Wire::Chat.error_body("server_error", WORDS);
+    for (kind, stream, reply) in [
+        ("gemini", false, Reply::json(200, failed.to_string())),
+        ("gemini", true, Reply::sse(format!("data: {failed}\n\n"))),
+        ("openai", true, Reply::sse(format!("data: {refused}\n\n"))),
+        ("openai", false, Reply::json(200, refused.clone())),
+        ("openai", false, Reply::json(200, format!("{{\"choices\": \"{WORDS}\"}}"))),
+        ("openai", false, Reply::json(500, refused)),
+    ] {
+        let provider = Provider::always(reply).await;
+        let edge = Edge::start(&Conf::open().provider("up", kind, &provider).model("m", "up/model-1")).await;
+        for client in DIALECTS {
+            let response = client.ask_for("m", stream).send(edge.addr).await;
+            let request = response.header("x-request-id").unwrap_or_default().to_owned();
+            edge.log_line("the request's line", |line| line.contains(&request)).await;
+        }
+        assert!(!edge.log().contains(WORDS), "{kind}, {stream}: {}", edge.log());
+    }
+}
