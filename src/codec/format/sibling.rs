@@ -35,6 +35,18 @@ pub(super) fn moderation(extra: &Extra<'_>, from: Format, to: Format) -> Option<
     String::from_utf8(out).ok().map(Json::from_valid)
 }
 
+/// The tiers that their types know.
+const TIERS: [&str; 6] = ["auto", "default", "flex", "scale", "priority", "fast"];
+
+/// What the tier that a provider of `maker` calls `tier` is called in `client`, one of the two, if it has a word.
+pub(super) fn tier_word<'t>(tier: &'t Text<'_>, maker: Format, client: Format) -> Option<Text<'t>> {
+    match tier.escaped() {
+        "standard" => Some(Text::from_escaped("default")),
+        word if maker == client || TIERS.contains(&word) => Some(tier.by_ref()),
+        _ => None,
+    }
+}
+
 /// The member `key` of an object.
 fn member<'a>(object: &'a Json<'_>, key: &str) -> Result<Option<Json<'a>>, JsonError> {
     let mut found = None;

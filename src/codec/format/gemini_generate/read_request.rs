@@ -180,7 +180,8 @@ fn place_key(block: &Block<'_>) -> Option<(usize, String)> {
 }
 
 /// Gives reasoning that came with words, without words of its own, those that a call has with the same state: a client
-/// that moves a thought's signature to the part behind it may keep no words. Notes what had none there either.
+/// that moves a thought's signature to the part behind it may keep no words. Each goes to one place: many parts may bear
+/// one state. Notes what had none there either.
 fn give_words(turns: &mut [Turn<'_>], places: &mut Places) {
     let is_call = |block: &&Block<'_>| matches!(block.kind, BlockKind::ToolCall { .. });
     let calls: BTreeSet<usize> =
@@ -194,9 +195,10 @@ fn give_words(turns: &mut [Turn<'_>], places: &mut Places) {
     }
     let wordless = |block: &&mut Block<'_>| is_wordless(block) && !calls.contains(&block.at);
     for block in turns.iter_mut().flat_map(|turn| &mut turn.blocks).filter(wordless) {
-        let found = came(block).and_then(|(_, data)| at_calls.get(&data));
-        if let (BlockKind::Thinking { text, .. }, Some(words)) = (&mut block.kind, found) {
-            *text = words.clone();
+        let Some((_, data)) = came(block) else { continue };
+        let has_words = at_calls.get(&data).is_some_and(|words| !words.is_empty());
+        if let (BlockKind::Thinking { text, .. }, true) = (&mut block.kind, has_words) {
+            *text = at_calls.remove(&data).unwrap_or_default();
         }
     }
     at_calls.retain(|_, words| words.is_empty());
@@ -374,5 +376,39 @@ fn link(turns: &mut [Turn<'_>]) {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+    use crate::hub::{Flavor, Opaque, OpaqueKind, ThinkingKind};
+    use crate::json::{Json, Text};
+
+    #[test]
+    fn words_are_given_once_however_many_parts_bear_one_state() {
+        let thought = |words: &'static str, at: usize| {
+            let kind = BlockKind::Thinking { text: Text::from_plain(words), kind: ThinkingKind::Summary };
+            let state = Opaque {
+                kind: OpaqueKind::ThinkingSignature,
+                maker: Format::AnthropicMessages,
+                data: Text::from_plain("EqQB"),
+            };
+            Block { opaque: vec![state], ..Block::new(kind, at) }
+        };
+        let call = |at: usize| {
+            let arguments = Json::from_valid("{}".to_owned());
+            let (id, name) = (Cow::Borrowed("c"), Cow::Borrowed("f"));
+            Block::new(BlockKind::ToolCall { id, name, arguments, flavor: Flavor::Function }, at)
+        };
+        let mut blocks: Vec<_> = (0..9).map(|at| thought("", at)).collect();
+        blocks.extend([thought("many words", 9), call(9)]);
+        let mut turns = [Turn::new(Role::Assistant, blocks, 0)];
+        let mut places = Places::default();
+        places.behind = (0..10).map(|at| ((at, "EqQB".to_owned()), 0)).collect();
+        give_words(&mut turns, &mut places);
+        let worded = turns[0].blocks.iter().filter(|block| !is_wordless(block)).count();
+        assert_eq!((worded, places.silent.len()), (3, 0), "one beside the call's own and the call");
     }
 }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::details::{self, Words};
-use super::wire::{is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
-use super::write_response::{tier_word, write_annotation};
+use super::wire::{OWN, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
+use super::write_response::write_annotation;
 use super::{error, usage};
 use crate::Format;
+use crate::format::sibling::tier_word;
 use crate::format::told::is_usual_tier;
 use crate::format::{ReasoningWish, Reply, StreamWriter};
 use crate::hub::ids::Distinct;
@@ -163,7 +164,7 @@ impl Writer {
     /// The chunks that follow say by which tier they are served.
     fn tier(&mut self, tier: &Text<'_>, maker: Format, lost: &mut dyn FnMut(Field)) {
         self.head.truncate(self.tier_at);
-        match tier_word(tier, maker) {
+        match tier_word(tier, maker, OWN) {
             Some(word) => {
                 self.head.extend_from_slice(b",\"service_tier\":\"");
                 write::push_escaped(word.escaped(), &mut self.head);

@@ -4,7 +4,7 @@ use super::details::{self, Words};
 use super::usage;
 use super::wire::{OWN, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
 use crate::Format;
-use crate::format::sibling::moderation;
+use crate::format::sibling::{moderation, tier_word};
 use crate::format::told::is_usual_tier;
 use crate::format::{ReasoningWish, Reply, stop_place};
 use crate::hub::ids::Distinct;
@@ -57,7 +57,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
 
 fn tier(response: &Response<'_>, losses: &mut Losses, w: &mut Writer<'_>) {
     let Some(tier) = &response.tier else { return };
-    match tier_word(tier, response.format) {
+    match tier_word(tier, response.format, OWN) {
         Some(word) => {
             w.key("service_tier").text(&word);
         }
@@ -68,18 +68,6 @@ fn tier(response: &Response<'_>, losses: &mut Losses, w: &mut Writer<'_>) {
         }
     }
 }
-
-/// What the tier that a provider of `maker` calls `tier` is called here, if it has a word.
-pub(super) fn tier_word<'t>(tier: &'t Text<'_>, maker: Format) -> Option<Text<'t>> {
-    match tier.escaped() {
-        "standard" => Some(Text::from_escaped("default")),
-        word if maker == OWN || TIERS.contains(&word) => Some(tier.by_ref()),
-        _ => None,
-    }
-}
-
-/// The tiers that the format's types know.
-const TIERS: [&str; 6] = ["auto", "default", "flex", "scale", "priority", "fast"];
 
 /// URL, title and span of a source.
 type Annotation<'r> = (&'r Text<'r>, Option<&'r Text<'r>>, (u64, u64));

@@ -14,7 +14,7 @@ use crate::json::{Text, Writer};
 pub(super) enum State<'s> {
     /// It has begun.
     InProgress,
-    /// It ended; what it cost, and by which tier it was served.
+    /// It ended; what it cost, and by which tier it was served in the format's own word.
     Ended(Said, Option<&'s Usage>, Option<&'s Text<'s>>),
     /// It broke.
     Failed(&'s Fault<'s>),
@@ -77,18 +77,6 @@ pub(super) fn write(identity: &Identity, reply: &Reply, state: State<'_>, output
     said("user", "null", w);
     said("metadata", "{}", w);
     if let State::Ended(_, _, Some(tier)) = state {
-        write_tier(tier, w);
-    }
-}
-
-fn write_tier(tier: &Text<'_>, w: &mut Writer<'_>) {
-    match tier.escaped() {
-        "standard" => {
-            w.key("service_tier").plain("default");
-        }
-        "batch" => {}
-        _ => {
-            w.key("service_tier").text(tier);
-        }
+        w.key("service_tier").text(tier);
     }
 }

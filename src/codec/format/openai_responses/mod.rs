@@ -213,6 +213,7 @@ static SPEC: Spec = Spec {
         (Field::Logprobs, "whole, where the words end"),
         (Field::StopReason, "`pause_turn` and the like are `max_output_tokens`"),
         (Field::UsageDetail, "sound is not told apart"),
+        (Field::Tier, "a tier that the format has no word for is dropped"),
         (Field::Audio, "sound of another format is dropped"),
         (Field::Image, "dropped"),
         (Field::Document, "dropped"),

@@ -12,6 +12,8 @@ use super::stop::{Said, is_coarser};
 use super::stream_out::{Out, Place};
 use super::wire::OWN;
 use super::{error, usage};
+use crate::format::sibling::tier_word;
+use crate::format::told::is_usual_tier;
 use crate::format::{Reply, StreamWriter};
 use crate::hub::ids::Distinct;
 use crate::hub::{Citation, Event, Fault, FaultKind, Field, Flavor, Head, Opaque, Stop, ThinkingKind, Usage};
@@ -103,7 +105,7 @@ impl StreamWriter for Writer {
             Event::BlockStop { block } => self.block_stop(*block, out, lost),
             Event::Stop { candidate: 0, stop } => self.stop = stop.clone().into_owned(),
             Event::Usage(usage) => self.usage = Some(usage.clone()),
-            Event::Tier { word, .. } => self.tier = Some(word.clone().into_owned()),
+            Event::Tier { word, format } => self.tier = tier_word(word, *format, OWN).map(Text::into_owned),
             Event::Ping => out.extend_from_slice(b": keepalive\n\n"),
             Event::Fault(fault) => self.say(fault, out),
             Event::End => {
@@ -132,6 +134,9 @@ fn unsayable(event: &Event<'_>) -> Option<Field> {
         Event::Citation { citation, .. } if citation.format != OWN && citation.url.is_none() => Some(Field::Citations),
         Event::Stop { candidate: 0, stop } if is_coarser(stop) => Some(Field::StopReason),
         Event::Usage(usage) if usage::tells_more(usage) => Some(Field::UsageDetail),
+        Event::Tier { word, format } if tier_word(word, *format, OWN).is_none() && !is_usual_tier(word.escaped()) => {
+            Some(Field::Tier)
+        }
         _ => None,
     }
 }

@@ -1,11 +1,14 @@
 //! A whole answer for a client, written.
 
+use std::borrow::Cow;
+
 use super::envelope::{self, State};
 use super::output::{self, Body, Identity, Item, Part};
 use super::stop::{Said, is_coarser};
 use super::usage;
 use super::wire::OWN;
-use crate::format::sibling::moderation;
+use crate::format::sibling::{moderation, tier_word};
+use crate::format::told::is_usual_tier;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
@@ -51,13 +54,15 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
     let mut out = Vec::with_capacity(listed.len() + 1024);
     let mut w = Writer::new(&mut out);
     w.open_object();
-    envelope::write(
-        &identity,
-        reply,
-        State::Ended(said, response.usage.as_ref(), response.tier.as_ref()),
-        &listed,
-        &mut w,
-    );
+    let tier = response.tier.as_ref();
+    let word = tier.and_then(|tier| tier_word(tier, response.format, OWN));
+    if let (Some(tier), None) = (tier, &word)
+        && !is_usual_tier(tier.escaped())
+    {
+        let place = Place::Pointer(Cow::Borrowed("/service_tier"));
+        losses.add(Field::Tier, Action::Dropped, place, "the format has no word for this tier");
+    }
+    envelope::write(&identity, reply, State::Ended(said, response.usage.as_ref(), word.as_ref()), &listed, &mut w);
     for extra in &response.extras {
         if response.format == OWN {
             w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);

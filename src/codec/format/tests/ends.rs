@@ -366,16 +366,25 @@ fn a_call_in_a_namespace_goes_by_a_name_that_a_client_can_say() {
 
 #[test]
 fn a_tier_is_told_in_words_that_the_client_knows() {
-    for (tier, told, lost) in [
-        ("default", json!("default"), false),
-        ("priority", json!("priority"), false),
-        ("ultrafast", Value::Null, true),
-        ("auto", json!("auto"), false),
+    for (from, to, tier, told, lost) in [
+        (R, C, "default", json!("default"), false),
+        (R, C, "priority", json!("priority"), false),
+        (R, C, "ultrafast", Value::Null, true),
+        (R, C, "auto", json!("auto"), false),
+        (C, R, "flex", json!("flex"), false),
+        (C, R, "on_demand", Value::Null, false),
+        (C, R, "ultrafast", Value::Null, true),
+        (G, R, "STANDARD", Value::Null, false),
+        (G, R, "PRIORITY_LANE", Value::Null, true),
+        (A, R, "standard", json!("default"), false),
+        (A, R, "batch", Value::Null, true),
     ] {
-        let message = json!({"type": "message", "id": "m", "content": [{"type": "output_text", "text": "a"}]});
-        let body = json!({"id": "r", "status": "completed", "output": [message], "service_tier": tier});
-        let (answer, losses) = whole((R, C), &body).unwrap();
-        assert_eq!((&answer["service_tier"], losses.contains(&Field::Tier)), (&told, lost), "{tier}");
+        let (stream, body) = served(from, tier);
+        let (answer, losses) = whole((from, to), &body).unwrap();
+        let (events, outcome) = streamed((from, to), &stream);
+        let (in_whole, in_stream) = tier_in(to, &answer, &events);
+        assert_eq!((&in_whole, losses.contains(&Field::Tier)), (&told, lost), "{from:?} {to:?} {tier}");
+        assert_eq!((&in_stream, outcome.dropped.contains(&Field::Tier)), (&told, lost), "{from:?} {to:?} {tier}");
     }
 }
 
