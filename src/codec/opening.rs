@@ -9,6 +9,7 @@ use crate::document::Document;
 use crate::format::{ERROR_WORD, StreamReader, wire};
 use crate::frame::sse::{EVENT_LIMIT, Framer};
 use crate::hub::{Event, Fault, FaultKind, Head, Saying, Stop};
+use crate::json::Cursor;
 use crate::sayings::Sayings;
 use crate::translate::read_whole;
 
@@ -54,17 +55,26 @@ pub fn whole_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
 /// What is wrong with `body`, a success of a provider of the client's own format that would pass as it is; `None` for what
 /// is an answer, or may be one that only the client understands.
 ///
-/// Most answers are told by a look at their ends and for the words that each of them has; only what lacks them is read.
+/// Most answers are told by a look at their ends and for the words that each of them has; only what lacks them is read, and
+/// what may be cut, as nothing but the end of a connection is its end (`unframed`).
 #[must_use]
-pub fn passing_fault(provider: Format, body: &[u8]) -> Option<Fault<'static>> {
+pub fn passing_fault(provider: Format, body: &[u8], unframed: bool) -> Option<Fault<'static>> {
     let trimmed = body.trim_ascii();
     let has = |word: &Finder<'_>| word.find(trimmed).is_some();
     let (_, finders) = WORDS.iter().find(|(format, _)| *format == provider)?;
     let plausible = trimmed.first() == Some(&b'{')
         && trimmed.last() == Some(&b'}')
         && finders.iter().all(has)
-        && (wire(provider).spec().answer_words.contains(&ERROR_WORD) || !may_say_error(trimmed));
+        && (wire(provider).spec().answer_words.contains(&ERROR_WORD) || !may_say_error(trimmed))
+        && (!unframed || is_one_value(trimmed));
     if plausible { None } else { whole_fault(provider, body) }
+}
+
+/// True for one JSON value from its beginning to its end.
+fn is_one_value(body: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(body) else { return false };
+    let mut cursor = Cursor::over(text);
+    cursor.skip().and_then(|()| cursor.finish()).is_ok()
 }
 
 /// Whether anything in `body` is called an error and is not null: some servers put one beside the empty shape of an answer.
@@ -318,7 +328,11 @@ mod tests {
             (G, r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#, Some(503)),
             (G, r#"{"usageMetadata":{"promptTokenCount":1}}"#, Some(502)),
         ] {
-            assert_eq!(passing_fault(format, body.as_bytes()).map(|fault| fault.status), fault, "{format:?} {body}");
+            assert_eq!(
+                passing_fault(format, body.as_bytes(), false).map(|fault| fault.status),
+                fault,
+                "{format:?} {body}"
+            );
         }
     }
 }

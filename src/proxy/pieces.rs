@@ -16,6 +16,7 @@ use tidegate_codec::{
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail};
 use super::receive::fault_for;
 use super::refuse::is_our_key;
+use super::tail::Tail;
 use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
 use crate::observe::{Abort, Side};
@@ -66,12 +67,7 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         // An error, if there is one to tell.
         Mode::PassBlind if trail.error.is_some() => hide_key(sending, body),
         Mode::PassBlind => {}
-        Mode::PassTail(tail) => {
-            tail.push(body.as_deref().unwrap_or_default());
-            if end {
-                trail.outcome = Some(tail.outcome());
-            }
-        }
+        Mode::PassTail(tail) => pass_tail(trail, tail, body.as_deref().unwrap_or_default(), end)?,
         Mode::PassWhole { kept, overflow } => {
             keep(kept, overflow, body.as_ref());
             if end {
@@ -276,6 +272,17 @@ fn name_whole(
     let came = Bytes::from(came);
     trail.outcome = Some(pass_outcome(sending, &mut vec![came.clone()], false));
     made(body, named.map_or(came, Bytes::from)).filter(|_| !*waited)
+}
+
+fn pass_tail(trail: &mut Trail, tail: &mut Tail, piece: &[u8], end: bool) -> pingora::Result<()> {
+    tail.push(piece);
+    if end {
+        trail.outcome = Some(tail.outcome());
+    }
+    if end && tail.is_cut() {
+        return Err(Error::explain(ErrorType::ConnectionClosed, "the answer broke off").into_up());
+    }
+    Ok(())
 }
 
 fn pass_stream(watch: &mut Watch, body: &mut Option<Bytes>, end: bool) {

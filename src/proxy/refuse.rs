@@ -166,8 +166,7 @@ pub(super) async fn answer(
         session.set_keepalive(None);
     }
     exchange.give_back();
-    session.write_response_header(Box::new(header), false).await?;
-    session.write_response_body(Some(Bytes::from(body)), true).await
+    write(session, header, body).await
 }
 
 /// The request's id, in the header that everybody knows and in the one where the format's SDKs look.
@@ -177,6 +176,16 @@ fn write_request_id(header: &mut ResponseHeader, format: Format, id: &str) -> pi
         header.insert_header(name, id)?;
     }
     Ok(())
+}
+
+/// Writes a whole answer of ours.
+///
+/// # Errors
+///
+/// The client is gone: it is nobody else's, whatever was to be written.
+async fn write(session: &mut Session, head: ResponseHeader, body: Vec<u8>) -> pingora::Result<()> {
+    session.write_response_header(Box::new(head), false).await.map_err(Error::into_down)?;
+    session.write_response_body(Some(Bytes::from(body)), true).await.map_err(Error::into_down)
 }
 
 /// Writes `body` as a whole JSON answer with status 200.
@@ -191,8 +200,7 @@ pub(super) async fn answer_json(session: &mut Session, exchange: &mut Exchange, 
     let format = exchange.trail.format.unwrap_or(Format::DEFAULT);
     write_request_id(&mut header, format, &exchange.trail.request_id)?;
     exchange.give_back();
-    session.write_response_header(Box::new(header), false).await?;
-    session.write_response_body(Some(Bytes::from(body)), true).await
+    write(session, header, body).await
 }
 
 /// What the client is told of a failure between us and a provider; `None` when it is the client that failed.

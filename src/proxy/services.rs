@@ -27,7 +27,7 @@ use crate::provider::Provider;
 use crate::provider::services::{self, ModelAt, Service};
 use crate::provider::uploads;
 use crate::routing::{Ask, Needs, On, OnLoss, Retries, Route, Target, hash_key};
-use crate::upstream::MediaType;
+use crate::upstream::{MediaType, framing};
 
 /// What a client asks for, by its path.
 pub(super) enum Asked {
@@ -389,7 +389,11 @@ pub(super) fn answer_mode(head: &ResponseHeader, call: &Call) -> Mode {
             let usage = call.service.and_then(|service| service.usage);
             let streams = MediaType::of(&head.headers) == MediaType::Events;
             let last = call.service.and_then(|service| service.last).filter(|_| streams);
-            usage.map_or(Mode::PassBlind, |format| Mode::PassTail(Tail::new(format, last)))
+            let tail = Tail::new(usage, last);
+            if MediaType::of(&head.headers) == MediaType::Json && framing::is_unframed(head) {
+                return Mode::PassTail(tail.unframed());
+            }
+            if usage.is_some() { Mode::PassTail(tail) } else { Mode::PassBlind }
         }
         _ => Mode::PassBlind,
     }

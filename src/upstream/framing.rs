@@ -4,7 +4,7 @@
 //! provider wrote would be another user's. So an answer whose framing can be read in two ways is none (RFC 9112 section
 //! 6.3), though its status be a success.
 
-use http::header;
+use http::{Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
@@ -32,6 +32,13 @@ pub fn check(head: &ResponseHeader) -> Result<()> {
         return Ok(());
     };
     Err(Error::explain(ErrorType::InvalidHTTPHeader, wrong).into_up())
+}
+
+/// True if nothing but the end of its connection is the end of an answer with a body: whether it was cut does not show.
+#[must_use]
+pub fn is_unframed(head: &ResponseHeader) -> bool {
+    let framed = [header::TRANSFER_ENCODING, header::CONTENT_LENGTH].iter().any(|name| head.headers.contains_key(name));
+    head.version < Version::HTTP_2 && !framed
 }
 
 /// True if what a provider sent was no HTTP, rather than that it ended the answer or its connection.

@@ -265,3 +265,17 @@ async fn a_request_with_two_ends_is_one_request_or_none() {
     }
     assert!(chat.requests().is_empty());
 }
+
+#[tokio::test]
+async fn a_client_that_takes_its_upload_back_is_no_fault_of_a_providers() {
+    let (chat, messages, edge) = house("").await;
+    for model in ["same", "other"] {
+        let client = H2Client::connect(edge.addr).await;
+        client.leave(&Wire::Chat.ask_bytes(format!("{{\"model\": \"{model}\", "))).await;
+    }
+    edge.metric_reaches("gateway_errors_total", &["error_type=\"body_broken\""], 2.0).await;
+    let line = edge.log_line("who has left", |line| line.contains("\"status\":0")).await;
+    assert!(line.contains("body_broken") && line.contains("\"aborted_by\":\"client\""), "{line}");
+    assert_eq!(chat.requests().len() + messages.requests().len(), 0);
+    assert!(!edge.log().contains("upstream_broken"), "{}", edge.log());
+}

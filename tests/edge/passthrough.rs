@@ -7,7 +7,7 @@ use crate::support::formats::Wire;
 use crate::support::gate::Gate;
 use crate::support::http1::{self, Ended};
 use crate::support::provider::Provider;
-use crate::support::script::{Framed, Piece, Reply};
+use crate::support::script::{End, Framed, Piece, Reply};
 use crate::support::show;
 
 /// An edge with one provider for each format; `chat` and `messages` are names that stand for other ones.
@@ -279,4 +279,42 @@ async fn errors_under_a_name_pass_as_they_came() {
     let edge = Edge::start(&conf).await;
     let response = Wire::Chat.ask("own", false).send(edge.addr).await;
     assert_eq!((response.status, response.text().as_str()), (400, error));
+}
+
+/// Without a length and chunks the end of a connection is all that ends an answer, and may be anywhere.
+#[tokio::test]
+async fn an_answer_without_a_frame_is_whole_only_where_its_json_is() {
+    let vectors = r#"{"object": "list", "data": [{"embedding": [1, 2]}], "usage": {"prompt_tokens": 1}}"#;
+    for (wire, path, whole) in [
+        (Wire::Chat, "/v1/chat/completions", Wire::Chat.answer()),
+        (Wire::Messages, "/v1/messages", Wire::Messages.answer()),
+        (Wire::Chat, "/v1/embeddings", vectors),
+        (Wire::Chat, "/v1/moderations", vectors),
+    ] {
+        let whole = whole.trim_end();
+        let cuts: Vec<usize> =
+            (0..whole.len()).filter(|at| whole.as_bytes()[..*at].ends_with(b"}") || at % 40 == 7).collect();
+        let ends = cuts.clone();
+        let provider = Provider::start(move |request| {
+            let reply = Reply::json(200, whole).framed(Framed::Close);
+            ends.get(request.number).map_or(reply.clone(), |at| reply.stop_at(*at, End::Fin))
+        })
+        .await;
+        let model = "{targets: [up/m], retries: {rounds: 0}}";
+        let line =
+            format!("up: {{kind: {}, url: \"{}\", key: k, breaker: {{failures: 1000}}}}", wire.kind(), provider.url());
+        let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", model)).await;
+        let ask = || {
+            let ask = wire.ask("m", false);
+            Ask { path: path.to_owned(), ..ask }
+        };
+        for at in &cuts {
+            let response = ask().send(edge.addr).await;
+            let whole = response.status == 200 && response.ended == Ended::Complete;
+            assert!(!whole, "{path} cut at {at}: {}", response.text());
+        }
+        let response = ask().send(edge.addr).await;
+        assert_eq!((response.status, &response.ended), (200, &Ended::Complete), "{path}");
+        assert_eq!(response.text(), whole, "{path}");
+    }
 }

@@ -67,6 +67,15 @@ impl H2Client {
         read(head).await.expect("it is whole")
     }
 
+    /// Sends the beginning of a request and takes it back.
+    pub async fn leave(&self, ask: &Ask) {
+        let mut send = self.send.clone().ready().await.expect("the connection takes streams");
+        let (_, mut out) = send.send_request(request(ask), false).expect("it takes the request");
+        out.send_data(Bytes::from(ask.body.clone()), false).expect("it takes a piece");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        out.send_reset(h2::Reason::CANCEL);
+    }
+
     /// Sends a request whose body ends with trailers, and reads the whole answer.
     pub async fn ask_trailed(&self, ask: &Ask) -> Response {
         let mut send = self.send.clone().ready().await.expect("the connection takes streams");

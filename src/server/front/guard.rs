@@ -179,6 +179,7 @@ impl Guard {
         match read {
             Ok((body, used)) => {
                 self.body = body;
+                head::level(&mut self.ahead);
                 Next::Request(self.take(length + used))
             }
             Err(fault) => Next::Faulty(fault),

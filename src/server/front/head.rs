@@ -153,6 +153,25 @@ pub(super) fn read(head: &[u8]) -> Result<Framing, Fault> {
     fields.framing(line.old)
 }
 
+/// Writes the host of a target in absolute form in the letters of the `Host` header. Large and small ones are the same there
+/// (RFC 9110 section 4.2.3), but the parser behind this one compares bytes, and refuses without a word.
+pub(super) fn level(head: &mut [u8]) {
+    let target = memchr::memchr(b' ', head).map_or(0, |space| space + 1);
+    if head.get(target) == Some(&b'/') {
+        return;
+    }
+    let named =
+        |line: &[u8]| field(line).ok().filter(|(name, _)| name.eq_ignore_ascii_case(b"host"))?.1.to_vec().into();
+    let host: Option<Vec<u8>> = lines(head).skip(1).find_map(named);
+    let authority = memchr::memmem::find(head, b"://").map_or(0, |scheme_end| scheme_end + 3);
+    if let Some(host) = host
+        && let Some(place) = head.get_mut(authority..authority + host.len())
+        && place.eq_ignore_ascii_case(&host)
+    {
+        place.copy_from_slice(&host);
+    }
+}
+
 /// The target of a request whose head may be faulty or incomplete, to tell where it was to go.
 pub(super) fn target(head: &[u8]) -> Option<&str> {
     let line = lines(head).next()?;
@@ -553,6 +572,26 @@ mod tests {
             assert_eq!(target_authority(b"GET", target.as_bytes()).err().map(|fault| fault.status), status);
             assert_eq!(taken(target.as_bytes()), status.is_none());
         }
+    }
+
+    #[test]
+    fn a_host_is_written_in_one_way() {
+        let check = |head: &str, expected: &str| {
+            let mut bytes = head.as_bytes().to_vec();
+            level(&mut bytes);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        };
+        let same = |head: &str| check(head, head);
+        check(
+            "GET http://LOCAL:80/A HTTP/1.1\r\nx: y\r\nHOST: local:80\r\n\r\n",
+            "GET http://local:80/A HTTP/1.1\r\nx: y\r\nHOST: local:80\r\n\r\n",
+        );
+        check("GET HTTP://a?B HTTP/1.1\r\nhost: A\r\n\r\n", "GET HTTP://A?B HTTP/1.1\r\nhost: A\r\n\r\n");
+        same("GET /x://A HTTP/1.1\r\nhost: a\r\n\r\n");
+        same("GET http://b/ HTTP/1.1\r\nhost: A\r\n\r\n");
+        same("OPTIONS * HTTP/1.1\r\nhost: A\r\n\r\n");
+        same("GET http://a/ HTTP/1.0\r\n\r\n");
+        same("");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::reading::Read;
 use super::session::SeamSession;
 use super::{CONTEXT_LENGTH, KEY_REFUSED, Refusal, STREAM_FAILED, TOO_LONG, Told};
 use crate::clock;
-use crate::upstream::MediaType;
+use crate::upstream::{MediaType, framing};
 
 /// Most bytes of a stream that are held; lifecycle frames of a provider that echoes the prompt may be long.
 const HELD_MOST: usize = 1 << 20;
@@ -44,6 +44,8 @@ pub(super) struct Kind {
     pub(super) stream: bool,
     /// It is not packed.
     pub(super) plain: bool,
+    /// Its end is that of its connection.
+    pub(super) unframed: bool,
     /// A refusal that may be because of the prompt's length, or of our key.
     pub(super) refusal: bool,
     /// A refusal for now whose head does not say until when; its body may.
@@ -58,6 +60,7 @@ impl Kind {
         Self {
             events,
             plain,
+            unframed: framing::is_unframed(head),
             stream: plain && head.status == 200 && events,
             refusal: plain && matches!(head.status.as_u16(), 400 | 413 | 422),
             for_now: plain
@@ -180,7 +183,7 @@ impl SeamSession {
         let fault = match status {
             200 if success => whole_fault(self.course.format, &entire),
             200 if self.course.passes && self.course.answers && self.kind.plain && !self.kind.events => {
-                passing_fault(self.course.format, &entire)
+                passing_fault(self.course.format, &entire, self.kind.unframed)
             }
             _ => None,
         };

@@ -405,8 +405,8 @@ mod tests {
         let mut blocks: Vec<_> = (0..9).map(|at| thought("", at)).collect();
         blocks.extend([thought("many words", 9), call(9)]);
         let mut turns = [Turn::new(Role::Assistant, blocks, 0)];
-        let mut places = Places::default();
-        places.behind = (0..10).map(|at| ((at, "EqQB".to_owned()), 0)).collect();
+        let behind = (0..10).map(|at| ((at, "EqQB".to_owned()), 0)).collect();
+        let mut places = Places { behind, ..Places::default() };
         give_words(&mut turns, &mut places);
         let worded = turns[0].blocks.iter().filter(|block| !is_wordless(block)).count();
         assert_eq!((worded, places.silent.len()), (3, 0), "one beside the call's own and the call");

@@ -3,7 +3,6 @@
 use super::details::{self, Words};
 use super::usage;
 use super::wire::{OWN, is_call_signature, is_carried_signature, is_inexact, write_call_signature, write_stop};
-use crate::Format;
 use crate::format::sibling::{moderation, tier_word};
 use crate::format::told::is_usual_tier;
 use crate::format::{ReasoningWish, Reply, stop_place};
