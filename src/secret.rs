@@ -25,9 +25,15 @@ impl Secret {
         &self.0
     }
 
+    /// True if `words` quote the secret.
+    #[must_use]
+    pub fn is_in(&self, words: &[u8]) -> bool {
+        self.0.len() >= LEAST && memchr::memmem::find(words, self.0.as_bytes()).is_some()
+    }
+
     /// Makes the secret unreadable where `words` quote it; their length stays, which a head may have told.
     pub fn hide_in(&self, words: &mut [u8]) {
-        if self.0.len() < LEAST {
+        if !self.is_in(words) {
             return;
         }
         let places: Vec<_> = memchr::memmem::find_iter(words, &self.0).collect();
@@ -40,14 +46,14 @@ impl Secret {
 
     /// As [`Self::hide_in`], for a text.
     pub fn hide_in_text(&self, words: &mut Cow<'_, str>) {
-        if self.0.len() >= LEAST && words.contains(&self.0) {
+        if self.is_in(words.as_bytes()) {
             *words = Cow::Owned(words.replace(&self.0, &"*".repeat(self.0.len())));
         }
     }
 
     /// As [`Self::hide_in`], for bytes that may be shared: they are copied only if they quote it.
     pub fn hide_in_bytes(&self, words: &mut Bytes) {
-        if memchr::memmem::find(words, self.0.as_bytes()).is_some() {
+        if self.is_in(words) {
             let mut own = words.to_vec();
             self.hide_in(&mut own);
             *words = Bytes::from(own);

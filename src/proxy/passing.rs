@@ -6,6 +6,7 @@ use pingora::http::ResponseHeader;
 
 use super::names;
 use crate::config::Server;
+use crate::secret::Secret;
 
 /// Headers of a provider that pass within its format whatever the config says: what the answer is, and when to ask again.
 const PASSED: [HeaderName; 16] = [
@@ -40,6 +41,15 @@ const OF_A_CONNECTION: [HeaderName; 6] = [
 /// What a provider may not say to a client: what is about its own connection, and what only the edge says.
 fn never_passes(name: &HeaderName) -> bool {
     OF_A_CONNECTION.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") || names::is_own(name)
+}
+
+/// Takes out what quotes the provider's `key`.
+pub(super) fn hide_key(head: &mut ResponseHeader, key: &Secret) {
+    let quotes = head.headers.iter().filter(|(_, value)| key.is_in(value.as_bytes()));
+    let quotes: Vec<_> = quotes.map(|(name, _)| name.clone()).collect();
+    for name in &quotes {
+        head.remove_header(name);
+    }
 }
 
 /// Takes out what is not known to be for clients, such as what speaks of the provider's own connection or host.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
@@ -11,7 +10,7 @@ use tidegate_codec::{Format, Framing, Gatherer, Operation, Transcoder, Undo, Wat
 
 use super::begun::Shown;
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
-use super::passing::strip;
+use super::passing::{hide_key, strip};
 use super::refuse::{self, is_our_key};
 use super::{begun, comeback, hedge, late, names, retry, services};
 use crate::clock;
@@ -80,6 +79,9 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     }
     let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
     let snapshot = Arc::clone(&admitted.snapshot);
+    if let (400.., Some(auth)) = (status, &attempt.provider.auth) {
+        hide_key(head, &auth.key);
+    }
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
     write_head(head, &mode, (format, framing), &snapshot.settings.server)?;
@@ -110,12 +112,13 @@ fn go_on(exchange: &mut Exchange, receiving: impl FnOnce(Sending) -> Receiving) 
     };
 }
 
-/// The status; one of no class is to be taken for a failure of its server (RFC 9110 section 15).
+/// The status, of a class.
 fn of_a_class(head: &mut ResponseHeader) -> pingora::Result<u16> {
-    if head.status.as_u16() >= 600 {
-        head.set_status(StatusCode::BAD_GATEWAY)?;
+    let (came, status) = (head.status.as_u16(), framing::of_a_class(head.status.as_u16()));
+    if came != status {
+        head.set_status(status)?;
     }
-    Ok(head.status.as_u16())
+    Ok(status)
 }
 
 /// One more interim answer. Each makes the provider's deadline begin anew, so they cannot go on for ever.

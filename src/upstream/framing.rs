@@ -34,6 +34,12 @@ pub fn check(head: &ResponseHeader) -> Result<()> {
     Err(Error::explain(ErrorType::InvalidHTTPHeader, wrong).into_up())
 }
 
+/// An answer's status; one of no class is to be taken for a failure of its server (RFC 9110 section 15).
+#[must_use]
+pub fn of_a_class(status: u16) -> u16 {
+    if status >= 600 { 502 } else { status }
+}
+
 /// True if nothing but the end of its connection is the end of an answer with a body: whether it was cut does not show.
 #[must_use]
 pub fn is_unframed(head: &ResponseHeader) -> bool {

@@ -76,6 +76,8 @@ fn ways() -> Vec<(&'static str, bool, Reply)> {
     vec![
         ("a refusal", false, Reply::json(404, chat.clone())),
         ("a failure", true, Reply::json(500, chat.clone())),
+        ("a header", false, Reply::json(404, chat.clone()).header("openai-organization", KEY)),
+        ("no head", false, Reply::raw(format!("HTTP/1.1 200 OK\r\nbad header {KEY}\r\n\r\n"), End::Fin)),
         ("behind a head of ours", true, Reply::json(404, chat.clone()).paced(Duration::from_millis(10))),
         ("a success that is none", false, Reply::json(200, chat.clone())),
         ("a success that is no stream", true, Reply::json(200, chat)),
@@ -97,7 +99,8 @@ async fn a_key_in_the_words_of_a_provider_reaches_nobody() {
             let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", "up/gpt")).await;
             for client in DIALECTS {
                 let what = format!("{way} to {client:?}, early {early}");
-                let text = client.ask_for("m", stream).send(edge.addr).await.text();
+                let response = client.ask_for("m", stream).send(edge.addr).await;
+                let text = format!("{:?} {}", response.headers, response.text());
                 assert!(!text.contains(KEY), "{what}: {text}");
                 assert!(text.contains("you sent ***") || text.contains("error"), "{what}: {text}");
             }

@@ -243,7 +243,7 @@ impl SeamSession {
     ///
     /// It is about what no status says: the prompt's length, or our key.
     fn refused(&mut self, status: u16, body: &[u8]) -> Result<()> {
-        let fault = wire(self.course.format).read_error(status, body).into_owned();
+        let fault = wire(self.course.format).read_error(framing::of_a_class(status), body).into_owned();
         if self.kind.refusal && self.course.context_length && fault.is_context_length() {
             return Err(told(CONTEXT_LENGTH, fault));
         }

@@ -190,7 +190,13 @@ impl SeamSession {
     pub(super) async fn open(&mut self) -> Result<u16> {
         if let Err(error) = self.read_head().await {
             self.note(&error);
-            return Err(error);
+            return Err(match error.etype() {
+                // What Pingora says of it quotes all of it, and errors are logged.
+                ErrorType::InvalidHTTPHeader => {
+                    Error::explain(ErrorType::InvalidHTTPHeader, "the head of the answer is not valid HTTP").into_up()
+                }
+                _ => error,
+            });
         }
         if self.early.is_some() {
             return Ok(200);
