@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 
 use super::Spec;
-use crate::json::{Cursor, JsonError, Kind, Span};
+use crate::json::{Cursor, JsonError, Kind};
 
 /// Where the parts of a request stand that its prompt begins with.
 #[derive(Debug)]
@@ -31,17 +31,6 @@ impl Spec {
     /// How the request `body` begins; of a body that cannot be read, as far as it can.
     #[must_use]
     pub fn beginning(&self, body: &[u8]) -> Beginning {
-        self.found(body).beginning()
-    }
-
-    /// The same, and where the turns stand, without the brackets around them; `None` where there is no list of them.
-    #[must_use]
-    pub(crate) fn turns(&self, body: &[u8]) -> Option<(Beginning, Span)> {
-        let mut found = self.found(body);
-        Some((found.beginning(), found.list.take()?))
-    }
-
-    fn found(&self, body: &[u8]) -> Found {
         let mut found = Found::default();
         if let Ok(mut cursor) = Cursor::over_bytes(body) {
             // What stands before the fault counts.
@@ -55,7 +44,8 @@ impl Spec {
                 Ok(())
             });
         }
-        found
+        let prefix = mix(found.before, found.early);
+        Beginning { prefix, conversation: mix(prefix, found.first) }
     }
 }
 
@@ -67,23 +57,15 @@ struct Found {
     early: u64,
     /// The user's first turn.
     first: u64,
-    /// What stands in the list of turns.
-    list: Option<Span>,
 }
 
 impl Found {
-    fn beginning(&self) -> Beginning {
-        let prefix = mix(self.before, self.early);
-        Beginning { prefix, conversation: mix(prefix, self.first) }
-    }
-
     fn turns(&mut self, value: &mut Cursor<'_>) -> Result<(), JsonError> {
         if value.peek()? != Kind::Array {
             self.first = hash(1, value.json()?.as_str());
             return Ok(());
         }
         let mut flow = ControlFlow::Continue(());
-        let start = value.offset() + 1;
         value.array::<JsonError>(|_, turn| {
             if flow.is_break() {
                 return turn.skip();
@@ -97,9 +79,7 @@ impl Found {
                 self.early = hash(self.early, text.as_str());
             }
             Ok(())
-        })?;
-        self.list = Some(start..value.position().saturating_sub(1));
-        Ok(())
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The conversation in the order that the format demands: user first, in turns, and the results of all calls of a turn
 //! in the turn behind it, in the order of the calls.
 
-use super::pieces::{assistant, fits, is_media};
+use super::pieces::{assistant, fits, has_own_thoughts, is_media};
 use super::report::Report;
 use crate::hub::ids::Distinct;
 use crate::hub::waiting::Waiting;
@@ -80,6 +80,7 @@ fn content<'r>(turn: &'r Turn<'r>, report: &mut Report<'_>) -> Option<Content<'r
     let extras = if report.is_own() { turn.extras.iter().collect() } else { Vec::new() };
     let is_operator = matches!(turn.role, Role::System | Role::Developer);
     let is_model = turn.role == Role::Assistant;
+    let thoughts = has_own_thoughts(turn, report);
     let mut pieces = Vec::with_capacity(turn.blocks.len());
     for block in &turn.blocks {
         if block.cache.is_some() {
@@ -89,7 +90,7 @@ fn content<'r>(turn: &'r Turn<'r>, report: &mut Report<'_>) -> Option<Content<'r
             BlockKind::Text { text, .. } | BlockKind::Refusal { text } if is_operator && text.is_blank() => {}
             BlockKind::Text { .. } | BlockKind::Refusal { .. } if is_operator => pieces.push(Piece::Operator(block)),
             _ if is_operator => report.dropped(Field::Instructions, block.at, "instructions are words only"),
-            _ if fits(block, is_model, report) => pieces.push(Piece::Block(block)),
+            _ if fits(block, (is_model, thoughts), report) => pieces.push(Piece::Block(block)),
             _ => {}
         }
     }

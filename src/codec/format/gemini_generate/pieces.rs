@@ -3,21 +3,22 @@
 use super::arrange::Piece;
 use super::report::Report;
 use super::wire::{OWN, is_own};
-use crate::hub::{Action, Block, BlockKind, Field, Opaque, Place};
+use crate::hub::{Action, Block, BlockKind, Field, Opaque, Place, Turn};
 use crate::json::Text;
 
 /// What the vendor takes in place of a signature that is lost.
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
-/// True when the block can stand in a content; reports it if not.
-pub(super) fn fits(block: &Block<'_>, is_model: bool, report: &mut Report<'_>) -> bool {
+/// True when the block can stand in a content; reports it if not. `thoughts` are this provider's own also where they are
+/// not signed.
+pub(super) fn fits(block: &Block<'_>, (is_model, thoughts): (bool, bool), report: &mut Report<'_>) -> bool {
     let own = report.is_own();
     let (fits, field, reason) = match &block.kind {
         BlockKind::Text { text, .. } | BlockKind::Refusal { text } if text.is_empty() => {
             return is_model && has_own(block);
         }
         BlockKind::Thinking { .. } => (
-            is_model && (has_own(block) || (own && block.opaque.is_empty())),
+            is_model && (has_own(block) || (thoughts && block.opaque.is_empty())),
             Field::Thinking,
             "thinking without a signature of this provider is left out",
         ),
@@ -45,6 +46,12 @@ pub(super) fn fits(block: &Block<'_>, is_model: bool, report: &mut Report<'_>) -
 /// True for what a tool's result holds beside words.
 pub(super) fn is_media(kind: &BlockKind<'_>) -> bool {
     matches!(kind, BlockKind::Image { .. } | BlockKind::Document { .. } | BlockKind::Audio { .. })
+}
+
+/// True where the thoughts of a model's turn are this provider's own: it signs one part of a step, and that seldom is the
+/// thought itself.
+pub(super) fn has_own_thoughts(turn: &Turn<'_>, report: &Report<'_>) -> bool {
+    report.is_own() || turn.blocks.iter().any(has_own)
 }
 
 fn has_own(block: &Block<'_>) -> bool {

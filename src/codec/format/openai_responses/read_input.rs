@@ -51,7 +51,7 @@ impl<'a> History<'_, 'a> {
         let at = value.offset();
         if value.peek()? == Kind::String {
             let text = value.text()?;
-            self.add(Role::User, Block::text(text, at));
+            self.add(Role::User, Block::text(text, at), at);
             return Ok(());
         }
         let mut item = Item::read(value)?;
@@ -78,7 +78,7 @@ impl<'a> History<'_, 'a> {
                     self.request.state.asked.push(asked);
                 }
                 let block = item.kept();
-                self.add(Role::Assistant, block);
+                self.add(Role::Assistant, block, at);
                 Ok(())
             }
         }
@@ -142,19 +142,18 @@ impl<'a> History<'_, 'a> {
                 let item = format!(r#"{{"type":"message","role":"assistant","content":[{}]}}"#, raw.as_str());
                 *raw = Json::from_valid(item);
             }
-            self.add(Role::Assistant, block);
+            self.add(Role::Assistant, block, item.at);
         }
     }
 
-    /// Adds a block to the assistant's turn that goes on, or to a new turn.
-    fn add(&mut self, role: Role, block: Block<'a>) {
+    /// Adds a block of the item at `at` to the assistant's turn that goes on, or to a new turn.
+    fn add(&mut self, role: Role, block: Block<'a>, at: usize) {
         self.leading = false;
         match self.drafts.last_mut() {
             Some(last) if role == Role::Assistant && last.turn.role == role && last.results.is_empty() => {
                 last.turn.blocks.push(block);
             }
             _ => {
-                let at = block.at;
                 self.drafts.push(Draft { turn: Turn::new(role, vec![block], at), results: Vec::new() });
             }
         }
@@ -164,13 +163,14 @@ impl<'a> History<'_, 'a> {
         if item.name.is_none() {
             return Err(Refusal::at(item.at, "a tool call needs `name`"));
         }
-        let seed = format!("history/{}", item.at);
+        let at = item.at;
+        let seed = format!("history/{at}");
         let block = item.call(&seed);
         let id = match &block.kind {
             BlockKind::ToolCall { id, .. } => id.clone().into_owned(),
             _ => String::new(),
         };
-        self.add(Role::Assistant, block);
+        self.add(Role::Assistant, block, at);
         self.calls.insert(id, self.drafts.len().saturating_sub(1));
         Ok(())
     }
@@ -211,7 +211,7 @@ impl<'a> History<'_, 'a> {
         };
         let blocks = item.thoughts(state)?;
         for block in blocks {
-            self.add(Role::Assistant, block);
+            self.add(Role::Assistant, block, at);
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl<'a> History<'_, 'a> {
         let key = Cow::Borrowed("item_reference");
         self.request.state.kept.push(Extra { field: Field::Store, key, value: raw.clone(), at: item.at });
         let block = Block::new(BlockKind::Reference { raw }, item.at);
-        self.add(Role::Assistant, block);
+        self.add(Role::Assistant, block, item.at);
         Ok(())
     }
 
