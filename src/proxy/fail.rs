@@ -17,7 +17,7 @@ use super::{hedge, pieces, retry};
 use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
-use crate::upstream::seam::{DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
+use crate::upstream::seam::{self, DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
 use crate::upstream::{ConnectionId, framing};
 
 /// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
@@ -31,6 +31,9 @@ const CLIENT_SLOW: Abort = Abort { side: Side::Client, reason: "slow" };
 
 /// How the client failed that `error` is of.
 pub(super) fn client_abort(error: &Error) -> Abort {
+    if seam::heed().is_err() {
+        return Abort { side: Side::Edge, reason: DRAINED };
+    }
     if *error.etype() == ErrorType::WriteTimedout { CLIENT_SLOW } else { CLIENT_GONE }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     hedge::settle(exchange);
     let Some(sending) = exchange.sending() else { return Ok(()) };
     sending.retry_after = text(head, header::RETRY_AFTER);
-    sending.no_credit = head.extensions.get::<Refusal>().is_some_and(|said| said.0.kind == FaultKind::Billing);
+    sending.no_credit = head.extensions.get::<Refusal>().is_some_and(|said| said.fault.kind == FaultKind::Billing);
     sending.asked = if status < 300 { None } else { retry::asked(&head.headers, clock::unix_now()) };
     if !late::stands_in(sending) {
         begun::status(exchange, status);
@@ -270,7 +270,9 @@ fn write_head(
             let own = head.status.as_u16();
             let (status, same) = if let Mode::Error { status, same, .. } = mode {
                 let said = head.extensions.get::<Refusal>();
-                (client_status(*status, client, *same, said), *same)
+                // What is not in the format is said anew in it, status and all.
+                let same = *same && said.is_none_or(|said| said.in_format);
+                (client_status(*status, client, same, said), same)
             } else {
                 (own, false)
             };
@@ -343,7 +345,7 @@ fn client_status(status: u16, client: Format, same: bool, said: Option<&Refusal>
     }
     let said = said.filter(|_| refuse::operators(status).is_none());
     match said {
-        Some(Refusal(fault)) => wire(client).write_error(fault, None).0,
+        Some(said) => wire(client).write_error(&said.fault, None).0,
         None => wire(client).write_error(&fault_for(client, status, b"").0, None).0,
     }
 }

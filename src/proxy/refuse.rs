@@ -273,7 +273,8 @@ fn coded(
     message: impl Into<Cow<'static, str>>,
     code: &'static str,
 ) -> (Fault<'static>, &'static str) {
-    (Fault { status, ..Fault::new(kind, message).with_code(code) }, code)
+    let retry_after_s = (code == DRAINED).then_some(1);
+    (Fault { status, retry_after_s, ..Fault::new(kind, message).with_code(code) }, code)
 }
 
 /// What the client is told when all that is known of a failure is the provider's status.

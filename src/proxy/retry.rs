@@ -120,7 +120,8 @@ pub(super) fn nothing_left(sending: &mut Sending, untried: bool) -> Rejection {
         Some(status) => refuse::told_status(status),
         None => {
             let message = "No endpoint of the model's providers can be reached at the moment.";
-            (Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint"), "no_endpoint")
+            let fault = Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint");
+            (Fault { retry_after_s: Some(1), ..fault }, "no_endpoint")
         }
     };
     Rejection::new(fault).labelled(label).retry_after(sending.retry_after.clone())

@@ -385,7 +385,7 @@ pub(super) fn answer_mode(head: &ResponseHeader, call: &Call) -> Mode {
         _ if refuse::is_our_key(status) => Mode::Error { status, same: true, body: Collected::default() },
         304 => Mode::PassBlind,
         300..=399 => no_answer(status),
-        200 => {
+        _ if framing::is_full(status) => {
             let usage = call.service.and_then(|service| service.usage);
             let streams = MediaType::of(&head.headers) == MediaType::Events;
             let last = call.service.and_then(|service| service.last).filter(|_| streams);

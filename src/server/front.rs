@@ -18,6 +18,7 @@ use pingora::server::ShutdownWatch;
 use self::frames::{Frames, PREFACE};
 use self::guard::{Guard, Next, Patience};
 use self::head::{Bounds, Fault};
+pub(super) use self::leave::leave_all;
 use super::listen::Serve;
 use crate::admin::App;
 use crate::config::{Live, Server};
@@ -28,6 +29,7 @@ mod body;
 mod frames;
 mod guard;
 mod head;
+mod leave;
 
 /// Hands clients' connections to `app`.
 pub(super) struct Front<A> {

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use super::control::Control;
+use super::front::leave_all;
 use super::handover::{self, Giver, Inherited};
 use crate::clock;
 use crate::upstream::seam;
@@ -237,13 +238,18 @@ impl Ending {
     /// Ends the answers that are under way, and waits for at most `patience` until their clients know.
     async fn tell(&self, patience: Duration) {
         seam::last_call();
-        let told = async {
-            while self.underway() > 0 {
-                // What the last one said is on its way meanwhile.
-                tokio::time::sleep(GLANCE).await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, told).await;
+        // What the last one said is on its way meanwhile.
+        if tokio::time::timeout(patience, self.last_of_all()).await.is_err() {
+            // They hang in a write: its failure is what they end by.
+            leave_all();
+            let _ = tokio::time::timeout(INSTANT, self.last_of_all()).await;
+        }
+    }
+
+    async fn last_of_all(&self) {
+        while self.underway() > 0 {
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 
     async fn last_request(&self) {

@@ -40,6 +40,12 @@ pub fn of_a_class(status: u16) -> u16 {
     if status >= 600 { 502 } else { status }
 }
 
+/// True for a success that a body comes with: all that are read as 200 is (RFC 9110 section 15).
+#[must_use]
+pub fn is_full(status: u16) -> bool {
+    matches!(status, 200..=299) && !matches!(status, 204..=206)
+}
+
 /// True if nothing but the end of its connection is the end of an answer with a body: whether it was cut does not show.
 #[must_use]
 pub fn is_unframed(head: &ResponseHeader) -> bool {

@@ -142,3 +142,48 @@ async fn the_words_of_answers_are_in_no_log() {
         assert!(!edge.log().contains(WORDS), "{kind}, {stream}: {}", edge.log());
     }
 }
+
+#[tokio::test]
+async fn a_success_of_another_number_is_looked_at_as_200_is() {
+    let error = Wire::Chat.error_body("server_error", "m");
+    let begun = Wire::Chat.stream().split_inclusive("\n\n").take(1).collect::<String>();
+    let whole = Wire::Chat.answer();
+    for status in [200, 201, 203, 226] {
+        let events = |body: &str| Reply::typed(status, "text/event-stream", body);
+        for (what, stream, reply) in [
+            ("an error", false, Reply::json(status, error.clone())),
+            ("half an answer", false, Reply::json(status, &whole[..whole.len() / 2])),
+            ("an error for a stream", true, Reply::json(status, error.clone())),
+            ("a stream that says nothing", true, events(&begun)),
+        ] {
+            let first = Provider::always(reply).await;
+            let second = Provider::always(Wire::Chat.reply(stream)).await;
+            let conf = Conf::open().provider("one", "openai", &first).provider("two", "openai", &second);
+            let edge = Edge::start(&conf.model("m", "{targets: [one/gpt, two/gpt]}")).await;
+            for client in [Dialect::Known(Wire::Chat), Dialect::Known(Wire::Messages)] {
+                let response = client.ask_for("m", stream).send(edge.addr).await;
+                assert_eq!(response.status, 200, "{status}, {what}, {client:?}: {}", response.text());
+            }
+            assert_eq!((first.requests().len(), second.requests().len()), (2, 2), "{status}, {what}");
+        }
+    }
+}
+
+/// One that is not of its format is told in it anew, and its number with it.
+#[tokio::test]
+async fn the_code_in_a_refusal_is_its_status() {
+    for status in [402, 408, 500, 501, 529] {
+        for reply in [Reply::typed(status, "text/html", "<html>no</html>"), Reply::json(status, r#"{"detail":"no"}"#)] {
+            let provider = Provider::always(reply).await;
+            let conf = Conf::open().provider("up", "gemini", &provider);
+            let edge = Edge::start(&conf.model("m", "{targets: [up/gemini-3-pro], retries: {rounds: 0}}")).await;
+            for client in DIALECTS {
+                for stream in [false, true] {
+                    let response = client.ask_for("m", stream).send(edge.addr).await;
+                    // Looks at the number of Gemini's errors.
+                    client.error(&format!("{status} for {client:?}"), &response);
+                }
+            }
+        }
+    }
+}

@@ -153,6 +153,25 @@ async fn streams_that_the_drain_does_not_wait_for_are_told_and_logged() {
     assert_eq!(told.count(), 2, "{log}");
 }
 
+#[tokio::test]
+async fn streams_whose_clients_take_nothing_are_in_the_log_too() {
+    let words = chatty().body().repeat(250);
+    let provider = Provider::always(Reply::typed(200, "text/event-stream", words)).await;
+    let conf = Conf::open().server("drain_deadline: 0s").provider("p", "openai", &provider);
+    let mut edge = Edge::start(&conf.model("m", "p/model-1")).await;
+    let ask = Wire::Chat.ask("m", true);
+    // Each stops to read behind the head.
+    let client = H2Client::connect(edge.addr).await;
+    let _held = client.head(&ask).await;
+    let mut plain = ask.open(edge.addr).await;
+    let _ = within(PATIENCE, "the head", plain.head()).await;
+    edge.signal("TERM");
+    assert!(edge.ended_within(Duration::from_secs(8)).await, "the deadline is kept, but for the time to say so");
+    let log = edge.log();
+    let told = log.lines().filter(|line| line.contains("\"aborted_by\":\"edge\"") && line.contains("\"draining\""));
+    assert_eq!(told.count(), 2, "{log}");
+}
+
 /// A stream that says a word every few milliseconds for a long time.
 fn chatty() -> Reply {
     let word = |delta: &str| {

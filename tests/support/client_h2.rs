@@ -67,6 +67,14 @@ impl H2Client {
         read(head).await.expect("it is whole")
     }
 
+    /// Sends a request and reads the head of its answer; the rest comes only as far as nobody has to read.
+    pub async fn head(&self, ask: &Ask) -> http::Response<h2::RecvStream> {
+        let mut send = self.send.clone().ready().await.expect("the connection takes streams");
+        let (response, mut out) = send.send_request(request(ask), false).expect("it takes the request");
+        out.send_data(Bytes::from(ask.body.clone()), true).expect("it takes the body");
+        within(PATIENCE, "the head of an answer", response).await.expect("an answer")
+    }
+
     /// Sends the beginning of a request and takes it back.
     pub async fn leave(&self, ask: &Ask) {
         let mut send = self.send.clone().ready().await.expect("the connection takes streams");

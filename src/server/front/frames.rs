@@ -19,6 +19,8 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::leave::Leave;
+
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -119,6 +121,8 @@ pub(super) struct Frames {
     ledger: Ledger,
     /// Told when the client floods.
     flooded: Box<dyn Fn() + Send + Sync>,
+    /// A client that takes nothing grants no more either.
+    leave: Leave,
 }
 
 impl std::fmt::Debug for Frames {
@@ -130,7 +134,7 @@ impl std::fmt::Debug for Frames {
 impl Frames {
     /// A connection of which `ahead` was read already; `flooded` is called if it sends too many frames for nothing.
     pub(super) fn new(io: Stream, ahead: BytesMut, flooded: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { io, ahead, ledger: Ledger::new(), flooded }
+        Self { io, ahead, ledger: Ledger::new(), flooded, leave: Leave::default() }
     }
 }
 
@@ -139,7 +143,8 @@ impl AsyncRead for Frames {
         let this = &mut *self;
         let before = buffer.filled().len();
         if this.ahead.is_empty() {
-            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+            let read = Pin::new(&mut this.io).poll_read(cx, buffer);
+            ready!(this.leave.unless(cx, read))?;
         } else {
             let count = this.ahead.len().min(buffer.remaining());
             buffer.put_slice(this.ahead.get(..count).unwrap_or_default());

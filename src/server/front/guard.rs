@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::body::Body;
 use super::head::{self, Bounds, Fault, Framing, Scan};
+use super::leave::Leave;
 use crate::clock;
 
 /// Room for what a client sends, at first.
@@ -81,6 +82,8 @@ pub(super) struct Guard {
     begun: Option<Instant>,
     /// The client sends no more.
     ended: bool,
+    /// Where it takes nothing.
+    leave: Leave,
 }
 
 impl std::fmt::Debug for Guard {
@@ -92,7 +95,15 @@ impl std::fmt::Debug for Guard {
 impl Guard {
     pub(super) fn new(io: Stream) -> Self {
         let body = Body::new(Framing::Length(0));
-        Self { io: Some(io), ahead: BytesMut::new(), body, fault: None, begun: None, ended: false }
+        Self {
+            io: Some(io),
+            ahead: BytesMut::new(),
+            body,
+            fault: None,
+            begun: None,
+            ended: false,
+            leave: Leave::default(),
+        }
     }
 
     /// Waits until what came is `text` or begins otherwise; true if it is `text`.
@@ -333,6 +344,19 @@ impl AsyncRead for Guard {
     }
 }
 
+impl Guard {
+    /// Writes by `write`, for as long as clients that take nothing are waited for.
+    fn wait_for_client<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(io) = self.io.as_mut() else { return gone() };
+        let written = write(Pin::new(io), cx);
+        self.leave.unless(cx, written)
+    }
+}
+
 /// The connection is given away only when the guard is dropped.
 fn gone<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
@@ -340,11 +364,11 @@ fn gone<T>() -> Poll<io::Result<T>> {
 
 impl AsyncWrite for Guard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_write(cx, bytes))
+        self.wait_for_client(cx, |io, cx| io.poll_write(cx, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_flush(cx))
+        self.wait_for_client(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -356,7 +380,7 @@ impl AsyncWrite for Guard {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io.as_mut().map_or_else(gone, |io| Pin::new(io).poll_write_vectored(cx, parts))
+        self.wait_for_client(cx, |io, cx| io.poll_write_vectored(cx, parts))
     }
 
     fn is_write_vectored(&self) -> bool {

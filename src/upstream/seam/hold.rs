@@ -61,7 +61,7 @@ impl Kind {
             events,
             plain,
             unframed: framing::is_unframed(head),
-            stream: plain && head.status == 200 && events,
+            stream: plain && framing::is_full(head.status.as_u16()) && events,
             refusal: plain && matches!(head.status.as_u16(), 400 | 413 | 422),
             for_now: plain
                 && matches!(head.status.as_u16(), 429 | 503)
@@ -151,7 +151,8 @@ impl SeamSession {
     /// The connection broke, a deadline passed, or it is too long; or a stream was asked for, and this is not even an
     /// answer.
     pub(super) async fn hold_entire(&mut self, status: u16) -> Result<()> {
-        let success = status == 200 && self.course.streamed;
+        let full = framing::is_full(status);
+        let success = full && self.course.streamed;
         let mut entire = Entire::default();
         loop {
             match self.hear(status, self.course.between).await? {
@@ -180,12 +181,13 @@ impl SeamSession {
             return Ok(());
         }
         let entire = entire.one();
-        let fault = match status {
-            200 if success => whole_fault(self.course.format, &entire),
-            200 if self.course.passes && self.course.answers && self.kind.plain && !self.kind.events => {
-                passing_fault(self.course.format, &entire, self.kind.unframed)
-            }
-            _ => None,
+        let passes = full && self.course.passes && self.course.answers && self.kind.plain && !self.kind.events;
+        let fault = if success {
+            whole_fault(self.course.format, &entire)
+        } else if passes {
+            passing_fault(self.course.format, &entire, self.kind.unframed)
+        } else {
+            None
         };
         if let Some(fault) = fault {
             return Err(failed(fault));
@@ -255,7 +257,8 @@ impl SeamSession {
             if let Some(seconds) = fault.retry_after_s.filter(|_| self.kind.for_now) {
                 head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
             }
-            head.extensions_mut().insert(Refusal(Arc::new(fault)));
+            let in_format = wire(self.course.format).is_error(body);
+            head.extensions_mut().insert(Refusal { fault: Arc::new(fault), in_format });
             self.told = Some(Box::new(head));
         }
         Ok(())

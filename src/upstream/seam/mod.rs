@@ -183,7 +183,12 @@ impl std::error::Error for Told {}
 
 /// What a refusal's body says, in the extensions of its head: whoever makes another head of it need not wait for the body.
 #[derive(Debug, Clone)]
-pub struct Refusal(pub Arc<Fault<'static>>);
+pub struct Refusal {
+    /// What it says.
+    pub fault: Arc<Fault<'static>>,
+    /// It says so as its format says it.
+    pub in_format: bool,
+}
 
 /// What stands for a heartbeat among the pieces of an answer; told from them by where it lies, so never mistaken.
 static HEARTBEAT: [u8; 12] = *b": heartbeat\n";
