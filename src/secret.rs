@@ -44,6 +44,14 @@ impl Secret {
         }
     }
 
+    /// How many bytes at the end of `words` may be the beginning of the secret.
+    #[must_use]
+    pub fn begun_in(&self, words: &[u8]) -> usize {
+        let most = words.len().min(self.0.len().saturating_sub(1));
+        let begins = |length: &usize| self.0.as_bytes().get(..*length).is_some_and(|begin| words.ends_with(begin));
+        if self.0.len() < LEAST { 0 } else { (1..=most).rev().find(begins).unwrap_or(0) }
+    }
+
     /// As [`Self::hide_in`], for a text.
     pub fn hide_in_text(&self, words: &mut Cow<'_, str>) {
         if self.is_in(words.as_bytes()) {
@@ -116,5 +124,15 @@ mod tests {
         check("sk-123456789", "sk-12345678", "sk-12345678");
         check("sk-123456789", "", "");
         check("ollama", "ollama is out of memory", "ollama is out of memory");
+    }
+
+    #[test]
+    fn a_key_that_goes_on_in_the_next_piece_is_seen_coming() {
+        let key = Secret::new("sk-sk-123456789");
+        for (words, begun) in [("", 0), ("no", 0), ("no s", 1), ("no sk-", 3), ("no sk-sk-", 6), ("sk-sk-123456789", 0)]
+        {
+            assert_eq!(key.begun_in(words.as_bytes()), begun, "{words}");
+        }
+        assert_eq!(Secret::new("short").begun_in(b"shor"), 0);
     }
 }

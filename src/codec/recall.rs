@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Format;
+use crate::hub::ids::portable;
 use crate::hub::{
     Block, BlockKind, Event, Field, Head, Losses, Opaque, OpaqueKind, Place as Spot, Request, Role, ThinkingKind, Turn,
 };
@@ -157,7 +158,8 @@ impl Listener {
             Head::Thinking(kind) => Some(*kind),
             Head::Redacted => None,
             Head::ToolCall { id, .. } => {
-                self.first_call.get_or_insert_with(|| id.as_ref().to_owned());
+                // As its client is told it.
+                self.first_call.get_or_insert_with(|| portable(id).into_owned());
                 self.calls += 1;
                 self.said = true;
                 return;
@@ -215,6 +217,7 @@ pub(crate) fn restore(
 ) -> Restored {
     let mut restored = Restored::default();
     let mut mark = Mark::of(from, body, to);
+    mark.instructed(&request.instructions);
     for turn in &mut request.turns {
         let before = mark.number();
         mark.said(turn);
@@ -236,7 +239,7 @@ pub(crate) fn restore(
 /// The id of the first call in an answer.
 fn first_call(turn: &Turn<'_>) -> Option<String> {
     let id = |block: &Block<'_>| match &block.kind {
-        BlockKind::ToolCall { id, .. } => Some(id.as_ref().to_owned()),
+        BlockKind::ToolCall { id, .. } => Some(portable(id).into_owned()),
         _ => None,
     };
     turn.blocks.iter().find_map(id).filter(|_| turn.role == Role::Assistant)
@@ -266,6 +269,9 @@ impl Restored {
 fn put_back(turn: &mut Turn<'_>, thoughts: &Thoughts) {
     let is_thought = |block: &Block<'_>| matches!(block.kind, BlockKind::Thinking { .. } | BlockKind::Redacted);
     if !thoughts.is_signed() && turn.blocks.iter().any(is_thought) {
+        // They are its own: where it has no use for them, nothing is lost.
+        let at = turn.at;
+        turn.blocks.iter_mut().filter(|block| is_thought(block)).for_each(|block| block.at = at);
         return;
     }
     // Words that the client did keep are those of what was signed.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::{Place, Problems, suggest};
-use super::schema::{Absent, Section};
+use super::schema::{self, Absent, Section};
 use super::tree::{Entry, Node, Scalar, Value};
 use super::units;
 
@@ -38,7 +38,8 @@ impl<'a> Fields<'a> {
         };
         for entry in entries {
             if section.field(&entry.key).is_none() {
-                let hint = suggest(&entry.key, section.fields.iter().map(|field| field.name));
+                let hint = elsewhere(&entry.key)
+                    .unwrap_or_else(|| suggest(&entry.key, section.fields.iter().map(|field| field.name)));
                 problems.add(&entry.place, format!("unknown key `{}`", entry.key), hint);
                 unclear = true;
             }
@@ -209,6 +210,13 @@ impl<'a> Fields<'a> {
         let empty = Fields { section, entries: &[], owner: self.owner, unclear: false, problems: self.problems };
         self.section(name, section).unwrap_or(empty)
     }
+}
+
+/// Where a key belongs that is known at other places than it was written; `None` where it is known in too many to say.
+fn elsewhere(key: &str) -> Option<String> {
+    let homes = schema::ALL.iter().filter(|section| section.field(key).is_some());
+    let homes: Vec<_> = homes.map(|home| home.place()).collect();
+    (1..=3).contains(&homes.len()).then(|| format!("it belongs {}", homes.join(", or ")))
 }
 
 /// A text that is not empty, and where it stands.

@@ -24,6 +24,11 @@ pub(super) struct Section {
 }
 
 impl Section {
+    /// Where its keys stand, in words.
+    pub(super) fn place(&self) -> String {
+        if self.path.is_empty() { "at the top of the file".to_owned() } else { format!("under `{}`", self.path) }
+    }
+
     /// The key of that name.
     pub(super) fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)

@@ -218,6 +218,12 @@ fn check_hint(source: &str, expect: &str) {
     assert_eq!(hints, [expect], "{source}");
 }
 
+#[test]
+fn a_key_that_belongs_elsewhere_is_told_where() {
+    check_hint(&format!("{}body_limit: 1MiB\n", with_provider("{kind: ollama}")), "it belongs under `server`");
+    check_hint(&with_provider("{kind: ollama, access_log: {}}"), "it belongs at the top of the file");
+}
+
 /// The least configuration with a provider written as `provider`.
 fn with_provider(provider: &str) -> String {
     format!("auth: off\nmodels: {{m: p/m}}\nproviders:\n  p: {provider}\n")

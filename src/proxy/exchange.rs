@@ -22,6 +22,7 @@ use tidegate_codec::{Format, Framing, Gatherer, Naming, Operation, Outcome, Repl
 use super::begun::Shown;
 use super::body::Reservation;
 use super::hedge::Backup;
+use super::open::Open;
 use super::overload::Places;
 use super::plan::Plan;
 use super::stopwatch::Stopwatch;
@@ -165,6 +166,8 @@ pub struct Sending {
     pub asked: Option<Duration>,
     /// It failed because nothing is left in the account there.
     pub no_credit: bool,
+    /// The shortest time after which a target of this round takes requests again that was asked too much.
+    pub limited: Option<Duration>,
     /// The further attempts that the requests for this model may cause.
     pub budget: Option<Arc<RetryBudget>>,
     /// How long to wait before the next attempt.
@@ -242,6 +245,10 @@ pub struct Receiving {
     pub packed: Option<Box<Packed>>,
     /// Looks for ids of what the answer shows; `None` where it shows nothing that is stored, or all was looked at.
     pub(super) shown: Option<Shown>,
+    /// What of its JSON is open, where nothing but the end of the connection says that it was all.
+    pub(super) open: Option<Open>,
+    /// The end of the last piece of an error, which may be the beginning of a key.
+    pub held: Vec<u8>,
     /// Since when pieces come of which nothing goes on to the client: reasoning that it does not see.
     pub quiet: Option<Instant>,
 }

@@ -48,6 +48,7 @@ mod length;
 mod method;
 mod models;
 mod names;
+mod open;
 mod overload;
 mod passing;
 mod pieces;

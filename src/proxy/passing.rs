@@ -6,7 +6,6 @@ use pingora::http::ResponseHeader;
 
 use super::names;
 use crate::config::Server;
-use crate::secret::Secret;
 
 /// Headers of a provider that pass within its format whatever the config says: what the answer is, and when to ask again.
 const PASSED: [HeaderName; 16] = [
@@ -43,11 +42,11 @@ fn never_passes(name: &HeaderName) -> bool {
     OF_A_CONNECTION.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") || names::is_own(name)
 }
 
-/// Takes out what quotes the provider's `key`.
-pub(super) fn hide_key(head: &mut ResponseHeader, key: &Secret) {
-    let quotes = head.headers.iter().filter(|(_, value)| key.is_in(value.as_bytes()));
-    let quotes: Vec<_> = quotes.map(|(name, _)| name.clone()).collect();
-    for name in &quotes {
+/// Takes out what `quotes` the provider's key.
+pub(super) fn hide_key(head: &mut ResponseHeader, quotes: impl Fn(&[u8]) -> bool) {
+    let quoting = head.headers.iter().filter(|(_, value)| quotes(value.as_bytes()));
+    let quoting: Vec<_> = quoting.map(|(name, _)| name.clone()).collect();
+    for name in &quoting {
         head.remove_header(name);
     }
 }

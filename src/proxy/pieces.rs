@@ -14,6 +14,7 @@ use tidegate_codec::{
 };
 
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail};
+use super::open::Open;
 use super::receive::fault_for;
 use super::refuse::is_our_key;
 use super::tail::Tail;
@@ -53,7 +54,8 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
         return Ok(None);
     }
     let Exchange { trail, phase: Phase::Receiving(receiving), .. } = exchange else { return Ok(None) };
-    let Receiving { sending, mode, left, shown, .. } = receiving.as_mut();
+    let Receiving { sending, mode, left, shown, open, held, .. } = receiving.as_mut();
+    look_if_cut(open, body.as_ref(), end)?;
     let came = body.as_ref().map_or(0, Bytes::len);
     *left = left.map(|left| left.saturating_sub(came));
     let all = end || *left == Some(0);
@@ -65,9 +67,9 @@ pub(super) fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool)
     }
     match mode {
         // An error, if there is one to tell.
-        Mode::PassBlind if trail.error.is_some() => hide_key(sending, body),
+        Mode::PassBlind if trail.error.is_some() => hide_key_in_pieces(sending, held, body, all),
         Mode::PassBlind => {}
-        Mode::PassTail(tail) => pass_tail(trail, tail, body.as_deref().unwrap_or_default(), end)?,
+        Mode::PassTail(tail) => pass_tail(trail, tail, body.as_deref().unwrap_or_default(), end),
         Mode::PassWhole { kept, overflow } => {
             keep(kept, overflow, body.as_ref());
             if end {
@@ -119,6 +121,33 @@ fn has_failed(mode: &Mode) -> bool {
         | Mode::PassTail(_)
         | Mode::PassBlind => false,
     }
+}
+
+/// Looks whether JSON without a frame is whole where it ends.
+///
+/// # Errors
+///
+/// It is not: the connection must break for the client, too.
+fn look_if_cut(open: &mut Option<Open>, piece: Option<&Bytes>, end: bool) -> pingora::Result<()> {
+    let Some(open) = open else { return Ok(()) };
+    open.push(piece.map(Bytes::as_ref).unwrap_or_default());
+    if end && !open.is_closed() {
+        return Err(Error::explain(ErrorType::ConnectionClosed, "the answer broke off").into_up());
+    }
+    Ok(())
+}
+
+/// Makes the provider's key unreadable in an error that passes as it comes, also where two pieces hold it.
+fn hide_key_in_pieces(sending: &Sending, held: &mut Vec<u8>, body: &mut Option<Bytes>, all: bool) {
+    let Some(auth) = sending.attempt.as_ref().and_then(|attempt| attempt.provider.auth.as_ref()) else { return };
+    let piece = body.take().unwrap_or_default();
+    let mut words = std::mem::take(held);
+    words.extend_from_slice(&piece);
+    auth.key.hide_in(&mut words);
+    if !all {
+        *held = words.split_off(words.len() - auth.key.begun_in(&words));
+    }
+    *body = (!words.is_empty()).then(|| Bytes::from(words));
 }
 
 /// Makes the provider's key unreadable where its error quotes it.
@@ -274,15 +303,11 @@ fn name_whole(
     made(body, named.map_or(came, Bytes::from)).filter(|_| !*waited)
 }
 
-fn pass_tail(trail: &mut Trail, tail: &mut Tail, piece: &[u8], end: bool) -> pingora::Result<()> {
+fn pass_tail(trail: &mut Trail, tail: &mut Tail, piece: &[u8], end: bool) {
     tail.push(piece);
     if end {
         trail.outcome = Some(tail.outcome());
     }
-    if end && tail.is_cut() {
-        return Err(Error::explain(ErrorType::ConnectionClosed, "the answer broke off").into_up());
-    }
-    Ok(())
 }
 
 fn pass_stream(watch: &mut Watch, body: &mut Option<Bytes>, end: bool) {

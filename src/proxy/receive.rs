@@ -10,6 +10,7 @@ use tidegate_codec::{Format, Framing, Gatherer, Operation, Transcoder, Undo, Wat
 
 use super::begun::Shown;
 use super::exchange::{Admitted, Attempt, Collected, Exchange, Mode, Phase, Receiving, Sending, Task};
+use super::open::Open;
 use super::passing::{hide_key, strip};
 use super::refuse::{self, is_our_key};
 use super::{begun, comeback, hedge, late, names, retry, services};
@@ -66,6 +67,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if matches!(mode, Mode::Error { status: ..300, .. }) {
         return Err(Error::explain(ErrorType::Custom(refuse::NO_ANSWER), "no answer of a model").into_up());
     }
+    let open = (may_be_cut(head, &mode) && !services::asks_for_head(admitted)).then(Open::default);
     let left = text(head, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if status >= 400 && matches!(mode, Mode::PassBlind) {
         exchange.trail.error = Some(FaultKind::from_status(status).label());
@@ -77,17 +79,24 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     if status < 300 {
         begun::tie(admitted, attempt);
     }
-    let (format, framing) = (admitted.format, admitted.stream.unwrap_or_default());
+    let client = (admitted.format, admitted.stream.unwrap_or_default());
     let snapshot = Arc::clone(&admitted.snapshot);
     if let (400.., Some(auth)) = (status, &attempt.provider.auth) {
-        hide_key(head, &auth.key);
+        hide_key(head, |words| auth.key.is_in(words));
     }
     let loss = attempt.loss_header.take();
     let request_id = exchange.trail.request_id.clone();
-    write_head(head, &mode, (format, framing), &snapshot.settings.server)?;
+    write_head(head, &mode, client, &snapshot.settings.server)?;
     add_ours(head, &request_id, loss, told)?;
-    go_on(exchange, |sending| Receiving { sending, mode, left, packed, shown, quiet: None });
+    go_on(exchange, |sending| Receiving { sending, mode, left, packed, shown, open, held: Vec::new(), quiet: None });
     Ok(())
+}
+
+/// True for JSON that passes as it comes, and may end where its connection did.
+fn may_be_cut(head: &ResponseHeader, mode: &Mode) -> bool {
+    let passes = matches!(mode, Mode::PassWhole { .. } | Mode::Named { .. } | Mode::PassTail(_) | Mode::PassBlind);
+    let plain = !head.headers.contains_key(header::CONTENT_ENCODING);
+    passes && plain && framing::is_unframed(head) && MediaType::of(&head.headers) == MediaType::Json
 }
 
 /// Adds what the edge says itself, and what it says in the provider's place.

@@ -13,7 +13,7 @@ use super::body::BodyError;
 use super::exchange::Exchange;
 use super::upload::REFUSED;
 use crate::config::AuthFailure;
-use crate::upstream::seam::{CONTEXT_LENGTH, DRAINED, KEY_REFUSED, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
+use crate::upstream::seam::{self, CONTEXT_LENGTH, DRAINED, KEY_REFUSED, STREAM_FAILED, STREAM_TOO_LONG, TOO_LONG};
 use crate::upstream::{BADLY_PACKED, framing};
 
 /// The error of an answer without the body that it must have.
@@ -26,6 +26,9 @@ pub(super) const UPLOAD_ASTRAY: &str = "upstream_upload";
 
 /// The error of an answer that leads elsewhere.
 const REDIRECTED: &str = "upstream_redirect";
+
+/// What is said to whoever the process does not wait for.
+const ENDS: &str = "This server is about to end and waits no longer. Ask again.";
 
 /// An answer that is ours.
 #[derive(Debug)]
@@ -122,6 +125,7 @@ impl From<BodyError> for Rejection {
                 let message = "The chunks or trailers of the request's body are not valid HTTP.".to_owned();
                 (FaultKind::InvalidRequest, 400, message, "bad_framing")
             }
+            BodyError::Broken(_) if seam::heed().is_err() => (FaultKind::Overloaded, 503, ENDS.to_owned(), DRAINED),
             BodyError::Broken(_) => {
                 (FaultKind::InvalidRequest, 400, "The request body broke off.".to_owned(), "body_broken")
             }
@@ -241,9 +245,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
         ErrorType::Custom(STREAM_TOO_LONG) => {
             (FaultKind::Timeout, 504, "The answer took longer than it may here.", STREAM_TOO_LONG)
         }
-        ErrorType::Custom(DRAINED) => {
-            (FaultKind::Overloaded, 503, "This server is about to end and waits no longer. Ask again.", DRAINED)
-        }
+        ErrorType::Custom(DRAINED) => (FaultKind::Overloaded, 503, ENDS, DRAINED),
         ErrorType::Custom(CONTEXT_LENGTH) => {
             (FaultKind::InvalidRequest, 400, "The prompt is longer than the model takes.", CONTEXT_LENGTH)
         }

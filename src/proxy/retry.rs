@@ -28,16 +28,18 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
         // The same model takes no more elsewhere.
         sending.plan.leave_target();
     }
+    // A rate limit is over when the provider said so, or may be by then, and the model is left alone until then. Nobody
+    // puts money into an account within that time.
+    if failure == Failure::Status(429) && !sending.no_credit {
+        let cooldown = || sending.attempt.as_ref().map(|attempt| attempt.provider.breaker.cooldown);
+        let asked = sending.asked.or_else(cooldown);
+        sending.limited = [sending.limited, asked].into_iter().flatten().min();
+    }
     let mut wait = Duration::ZERO;
     let mut again = false;
     if !sending.plan.has_next(snapshot) {
-        // A rate limit is over when the provider said so, or may be by then, and the model is left alone until then. Nobody
-        // puts money into an account within that time.
-        let limited = failure == Failure::Status(429) && !sending.no_credit;
-        let attempt = sending.attempt.as_ref().filter(|_| limited);
-        let cooldown = || attempt.map(|attempt| attempt.provider.breaker.cooldown);
-        let asked = sending.asked.or_else(cooldown);
-        let limited = limited && asked.is_some();
+        let over = sending.limited.take().filter(|_| failure == Failure::Status(429));
+        let (asked, limited) = (over.or(sending.asked), over.is_some());
         // What cannot be translated, and a prompt that is too long, will be the same next time.
         let hopeless = failure == Failure::ContextLength || sending.verdict.is_some();
         if hopeless || !sending.plan.may_begin_again(snapshot, limited) {

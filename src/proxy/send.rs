@@ -169,6 +169,7 @@ fn begin(exchange: &mut Exchange) {
                 retry_after: None,
                 asked: None,
                 no_credit: false,
+                limited: None,
                 budget,
                 wait: Duration::ZERO,
                 follows: false,

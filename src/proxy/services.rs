@@ -389,11 +389,7 @@ pub(super) fn answer_mode(head: &ResponseHeader, call: &Call) -> Mode {
             let usage = call.service.and_then(|service| service.usage);
             let streams = MediaType::of(&head.headers) == MediaType::Events;
             let last = call.service.and_then(|service| service.last).filter(|_| streams);
-            let tail = Tail::new(usage, last);
-            if MediaType::of(&head.headers) == MediaType::Json && framing::is_unframed(head) {
-                return Mode::PassTail(tail.unframed());
-            }
-            if usage.is_some() { Mode::PassTail(tail) } else { Mode::PassBlind }
+            usage.map_or(Mode::PassBlind, |format| Mode::PassTail(Tail::new(format, last)))
         }
         _ => Mode::PassBlind,
     }

@@ -318,3 +318,26 @@ async fn an_answer_without_a_frame_is_whole_only_where_its_json_is() {
         assert_eq!(response.text(), whole, "{path}");
     }
 }
+
+/// What is too long to be held, and what begins with a sign of life, passes as it comes.
+#[tokio::test]
+async fn an_answer_without_a_frame_that_is_not_held_breaks_where_it_is_cut() {
+    let long = Wire::Chat.answer().trim_end().replace("Hello, ", &"many words ".repeat(500_000));
+    let alive = format!("\n{}", Wire::Chat.answer().trim_end());
+    for (what, whole) in [("long", long), ("alive", alive)] {
+        for name in ["m", "other"] {
+            for (cut, ended) in [(0, true), (30, false)] {
+                let reply = Reply::json(200, whole.clone()).framed(Framed::Close);
+                let reply = reply.cut_every(60_000).paced(std::time::Duration::from_millis(1));
+                let provider = Provider::always(reply.stop_at(whole.len() - cut, End::Fin)).await;
+                let conf = Conf::open()
+                    .provider("up", "openai", &provider)
+                    .model(name, "{targets: [up/m], retries: {rounds: 0}}");
+                let edge = Edge::start(&conf).await;
+                let response = Wire::Chat.ask(name, false).send(edge.addr).await;
+                let complete = response.status == 200 && response.ended == Ended::Complete;
+                assert_eq!(complete, ended, "{what} {name} {cut}: {} {:?}", response.status, response.ended);
+            }
+        }
+    }
+}

@@ -108,7 +108,7 @@ async fn a_key_in_the_words_of_a_provider_reaches_nobody() {
         }
     }
     let refusal = Reply::json(404, format!("{{\"error\": \"you sent {KEY} here\"}}"));
-    let provider = Provider::always(refusal).await;
+    let provider = Provider::always(refusal.cut_every(25).paced(Duration::from_millis(10))).await;
     let line = format!("up: {{kind: openai, url: \"{}\", key: {KEY}}}", provider.url());
     let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", "up/gpt")).await;
     let body = json!({"model": "m", "input": "words"}).to_string();

@@ -165,11 +165,19 @@ async fn streams_whose_clients_take_nothing_are_in_the_log_too() {
     let _held = client.head(&ask).await;
     let mut plain = ask.open(edge.addr).await;
     let _ = within(PATIENCE, "the head", plain.head()).await;
+    // And one sends nothing more of its request.
+    let mut stalled = Client::connect(edge.addr).await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\ncontent-length: 1000\r\n\r\n{";
+    stalled.raw(head.as_bytes()).await.expect("sent");
+    edge.metric_reaches("gateway_requests_in_flight", &[], 3.0).await;
     edge.signal("TERM");
+    let refused = within(PATIENCE, "an answer", stalled.response()).await;
+    assert!(refused.status == 503 && refused.text().contains("about to end"), "{}", refused.text());
     assert!(edge.ended_within(Duration::from_secs(8)).await, "the deadline is kept, but for the time to say so");
     let log = edge.log();
     let told = log.lines().filter(|line| line.contains("\"aborted_by\":\"edge\"") && line.contains("\"draining\""));
     assert_eq!(told.count(), 2, "{log}");
+    assert!(log.lines().any(|line| line.contains("\"status\":503") && line.contains("\"draining\"")), "{log}");
 }
 
 /// A stream that says a word every few milliseconds for a long time.

@@ -15,15 +15,19 @@ use crate::json::{Json, Text};
 pub(super) struct Mark(DefaultHasher);
 
 impl Mark {
-    /// Of the conversation in `body`, in `from`'s format, before its first turn. Claude's newest models refuse thoughts
-    /// behind other instructions or tools than they were thought behind; for a provider of another format than `to` is
-    /// theirs a conversation is its turns.
+    /// Of the conversation in `body`, in `from`'s format, before anything is said. Claude's newest models refuse thoughts
+    /// behind other tools than they were thought behind; of other providers a conversation is what is said in it.
     pub(super) fn of(from: Format, body: &[u8], to: Format) -> Self {
         let mut hasher = DefaultHasher::new();
         if to == Format::AnthropicMessages {
             wire(from).spec().beginning(body).prefix.hash(&mut hasher);
         }
         Self(hasher)
+    }
+
+    /// Goes on by what the operator says first: users of one client often begin with the same words.
+    pub(super) fn instructed(&mut self, instructions: &[Block<'_>]) {
+        self.blocks(instructions);
     }
 
     /// A number for all so far.

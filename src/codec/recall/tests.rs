@@ -361,12 +361,47 @@ fn thoughts_that_the_client_brings_and_thoughts_that_are_put_back_are_one_conver
 
 #[test]
 fn a_providers_own_thoughts_are_no_loss_to_it() {
-    let seal = Seal::new([7; 32]);
-    let whole = answered((Format::OpenaiChat, Format::GeminiGenerate), &chat(&question()), GEMINI, &seal);
-    let messages = after(&question(), &whole["choices"][0]["message"]);
-    let sent = translated(Format::OpenaiChat, Format::GeminiGenerate, &chat(&messages), &seal).outgoing;
-    let lost: Vec<_> = sent.losses.iter().map(|loss| (loss.field, loss.reason.clone())).collect();
-    assert!(!lost.iter().any(|(field, _)| matches!(field, Field::Thinking | Field::OpaqueState)), "{lost:?}");
-    let body = String::from_utf8(sent.body).unwrap();
-    assert!(body.contains(r#"{"thought":true,"text":"hm"}"#) && body.contains("U0lH"), "{body}");
+    let again = |answer: &str, seal: &Seal| {
+        let whole = answered((Format::OpenaiChat, Format::GeminiGenerate), &chat(&question()), answer, seal);
+        let messages = after(&question(), &whole["choices"][0]["message"]);
+        let sent = translated(Format::OpenaiChat, Format::GeminiGenerate, &chat(&messages), seal).outgoing;
+        let is_lost = |field: Field| matches!(field, Field::Thinking | Field::OpaqueState);
+        (sent.losses.iter().any(|loss| is_lost(loss.field)), String::from_utf8(sent.body).unwrap())
+    };
+    let plain = Seal::new([7; 32]);
+    let (lost, body) = again(GEMINI, &plain);
+    assert!(!lost && body.contains(r#"{"thought":true,"text":"hm"}"#) && body.contains("U0lH"), "{body}");
+    // Older models sign nothing: only who remembers them knows whose they are.
+    let unsigned = GEMINI.replace(r#","thoughtSignature":"U0lH""#, "");
+    assert_ne!(unsigned, GEMINI);
+    assert!(again(&unsigned, &plain).0, "they could be anyone's");
+    let (lost, body) = again(&unsigned, &plain.with_recall(Arc::new(Kept::default())));
+    assert!(!lost && !body.contains("\"hm\""), "{body}");
+}
+
+#[test]
+fn what_was_thought_for_one_is_not_told_to_another_who_begins_alike() {
+    use Format::{AnthropicMessages, OpenaiChat};
+    let tools = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+    let begins = |whom: &str, messages: &[Value]| {
+        let messages: Vec<_> = question().iter().chain(messages).cloned().collect();
+        json!({"model": "m", "max_tokens": 30_000, "system": format!("You serve {whom}."), "tools": tools,
+            "messages": messages,
+            "thinking": {"type": "enabled", "budget_tokens": 2000}})
+    };
+    // Some servers begin to count anew with each answer, and some use what not all take for an id.
+    for id in ["call_0", "functions.f:0"] {
+        let seal = Seal::new([7; 32]).with_recall(Arc::new(Kept::default()));
+        let answer = CHAT.replace("call_1", id);
+        let content =
+            answered((AnthropicMessages, OpenaiChat), &begins("Alice", &[]), &answer, &seal)["content"].clone();
+        let call = content.as_array().unwrap().iter().find(|block| block["type"] == "tool_use").unwrap();
+        let result = json!({"type": "tool_result", "tool_use_id": call["id"], "content": "r"});
+        let messages = [json!({"role": "assistant", "content": [call]}), json!({"role": "user", "content": [result]})];
+        let told = |whom: &str| {
+            requested(AnthropicMessages, OpenaiChat, &begins(whom, &messages), &seal)
+                .contains(r#""reasoning_content":"hm""#)
+        };
+        assert_eq!((told("Alice"), told("Bob")), (true, false), "{id}");
+    }
 }

@@ -84,6 +84,8 @@ pub(super) struct Guard {
     ended: bool,
     /// Where it takes nothing.
     leave: Leave,
+    /// Where it sends nothing.
+    silent: Leave,
 }
 
 impl std::fmt::Debug for Guard {
@@ -103,6 +105,7 @@ impl Guard {
             begun: None,
             ended: false,
             leave: Leave::default(),
+            silent: Leave::default(),
         }
     }
 
@@ -340,7 +343,8 @@ impl AsyncRead for Guard {
         if self.ended {
             return Poll::Ready(Ok(()));
         }
-        if self.body.is_over() { self.poll_quiet(cx) } else { self.poll_body(cx, buffer) }
+        let read = if self.body.is_over() { self.poll_quiet(cx) } else { self.poll_body(cx, buffer) };
+        self.silent.unless(cx, read)
     }
 }
 

@@ -206,7 +206,7 @@ impl SeamSession {
             }
             return Ok(false);
         }
-        let status = self.inner.response_header().map_or(0, |head| head.status.as_u16());
+        let status = self.inner.response_header().map_or(0, |head| framing::of_a_class(head.status.as_u16()));
         if let Some(early) = &self.course.early {
             early.late.status.store(status, Ordering::Release);
         }

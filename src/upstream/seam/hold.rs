@@ -193,7 +193,7 @@ impl SeamSession {
             return Err(failed(fault));
         }
         if status >= 400 {
-            self.refused(status, &entire)?;
+            self.refused(status, &entire, entire.len() <= ERROR_MOST)?;
         }
         self.read_ahead(entire);
         Ok(())
@@ -218,7 +218,7 @@ impl SeamSession {
     ///
     /// The prompt is too long, or the key is refused.
     pub(super) async fn hear_refusal(&mut self, status: u16) -> Result<()> {
-        let (mut body, began) = (Vec::new(), clock::now());
+        let (mut body, began, mut whole) = (Vec::new(), clock::now(), false);
         while body.len() < REFUSAL_MOST {
             let heard = clock::now().duration_since(began);
             if self.kind.for_now && heard >= FOR_NOW {
@@ -227,24 +227,31 @@ impl SeamSession {
             let wait = if self.kind.for_now { FOR_NOW.saturating_sub(heard) } else { self.course.between };
             match self.hear(status, wait).await? {
                 Read::Nothing => {}
-                Read::End => break,
+                Read::End => {
+                    whole = true;
+                    break;
+                }
                 Read::Piece(piece) => {
                     body.extend_from_slice(&piece);
                     self.read_ahead(piece);
+                    whole = self.is_done();
+                    if whole {
+                        break;
+                    }
                 }
             }
         }
-        self.refused(status, &body)
+        self.refused(status, &body, whole)
     }
 
-    /// Takes note of what a refusal says. Its head tells it, for whoever reads only that; and how long the provider wants to
+    /// Takes note of what a refusal says. Its head tells it, for whoever reads only that, if it was heard as a `whole`; and how long the provider wants to
     /// be left alone where only its body says so: Google sends no `retry-after`, but `google.rpc.RetryInfo`
     /// (<https://google.aip.dev/193>).
     ///
     /// # Errors
     ///
     /// It is about what no status says: the prompt's length, or our key.
-    fn refused(&mut self, status: u16, body: &[u8]) -> Result<()> {
+    fn refused(&mut self, status: u16, body: &[u8], whole: bool) -> Result<()> {
         let fault = wire(self.course.format).read_error(framing::of_a_class(status), body).into_owned();
         if self.kind.refusal && self.course.context_length && fault.is_context_length() {
             return Err(told(CONTEXT_LENGTH, fault));
@@ -257,8 +264,10 @@ impl SeamSession {
             if let Some(seconds) = fault.retry_after_s.filter(|_| self.kind.for_now) {
                 head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
             }
-            let in_format = wire(self.course.format).is_error(body);
-            head.extensions_mut().insert(Refusal { fault: Arc::new(fault), in_format });
+            if whole {
+                let in_format = wire(self.course.format).is_error(body);
+                head.extensions_mut().insert(Refusal { fault: Arc::new(fault), in_format });
+            }
             self.told = Some(Box::new(head));
         }
         Ok(())
