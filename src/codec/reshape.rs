@@ -100,7 +100,7 @@ fn words(block: u32, text: &Text<'_>, sink: &mut dyn FnMut(Event<'_>)) {
 fn said<'a>(arguments: &'a Json<'_>) -> Text<'a> {
     match arguments.kind() {
         Kind::String => arguments.cursor().text().unwrap_or_default().into_owned(),
-        _ => Text::from_plain(arguments.as_str()),
+        _ => Text::from_json(arguments.as_str()),
     }
 }
 

@@ -171,7 +171,7 @@ impl<'a> Top<'a> {
         let referred = self.members.iter().filter(|(key, _)| key == "$ref");
         let choices = referred.chain(&self.choices).map(|(key, value)| format!("\"{key}\":{}", value.as_str()));
         let choices = format!("Must be valid by {{{}}}", choices.collect::<Vec<_>>().join(","));
-        format!("\"{}{between}{}\"", said.escaped(), Text::from_plain(&choices).escaped())
+        format!("\"{}{between}{}\"", said.escaped(), Text::from_json(&choices).escaped())
     }
 }
 

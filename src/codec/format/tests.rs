@@ -10,6 +10,7 @@ use crate::hub::{Fault, FaultKind, Field, Losses};
 mod answers;
 mod asked;
 mod calls;
+mod characters;
 mod counts;
 mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]

@@ -54,6 +54,16 @@ impl<'a> Text<'a> {
         Self(Cow::Borrowed(plain))
     }
 
+    /// The text of JSON, or words with such text in them, as the contents of a string. What is read there are the JSON's own
+    /// escapes, by a model, to which `\u5317` is more tokens than the character and says less: see [`legible`].
+    #[must_use]
+    pub fn from_json(json: &'a str) -> Self {
+        match legible(json) {
+            Cow::Borrowed(json) => Self::from_plain(json),
+            Cow::Owned(json) => Text::from_plain(&json).into_owned(),
+        }
+    }
+
     /// The contents, escaped.
     #[must_use]
     pub fn escaped(&self) -> &str {
@@ -306,6 +316,37 @@ fn unescape_one(text: &str) -> (char, usize) {
     }
 }
 
+/// JSON text that means the same, with characters instead of `\uXXXX`; numbers, white space and the order stay.
+///
+/// Controls, quotes and backslashes cannot stand in a string as they are, the line ends U+2028 and U+2029 some readers break
+/// at, and half of a surrogate pair is no character.
+pub(super) fn legible(json: &str) -> Cow<'_, str> {
+    if memchr::memmem::find(json.as_bytes(), b"\\u").is_none() {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        let (before, escaped) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        out.push_str(before);
+        let (decoded, used) = unescape_one(escaped);
+        let (escape, behind) = escaped.split_at_checked(used).unwrap_or((escaped, ""));
+        if escape.starts_with("\\u") && is_legible(decoded) {
+            out.push(decoded);
+        } else {
+            out.push_str(escape);
+        }
+        rest = behind;
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// False also for what a lone surrogate is decoded to.
+fn is_legible(decoded: char) -> bool {
+    !decoded.is_control() && !matches!(decoded, '"' | '\\' | '\u{2028}' | '\u{2029}' | char::REPLACEMENT_CHARACTER)
+}
+
 fn hex4(text: &str, at: usize) -> Option<u32> {
     u32::from_str_radix(text.get(at..at + 4)?, 16).ok()
 }
@@ -350,6 +391,25 @@ mod tests {
     fn plain_text_survives_escaping() {
         for plain in ["", "x", "a\"b", "line\nline", "\u{1}", "北\u{2028}"] {
             assert_eq!(Text::from_plain(plain).plain(), plain);
+        }
+    }
+
+    #[test]
+    fn json_in_a_string_is_said_in_characters() {
+        for (json, expected) in [
+            (r#"{ "n": 1.0e-7, "\u5317" :"20\u00b0\ud83d\uDE00" }"#, r#"{ "n": 1.0e-7, "北" :"20°😀" }"#),
+            (r#""\u0041\/\t\u003c\u200d""#, "\"A\\/\\t<\u{200d}\""),
+            // What is no escape of a character, or none that may stand as it is.
+            (r#""\\u5317\\\u5317""#, r#""\\u5317\\北""#),
+            (r#""\u0022\u005c\u000a\u001b\u007f\u0085\u2028\u2029\ufffd""#, ""),
+            (r#""\ud83d\u0041\ude00 \ud83d""#, r#""\ud83dA\ude00 \ud83d""#),
+            ("{\"a\":\"北\\n\"}", ""),
+            (r#""\u53"#, ""),
+            (r#""\u5317 \u北京\"#, r#""北 \u北京\"#),
+        ] {
+            let expected = if expected.is_empty() { json } else { expected };
+            assert_eq!(Text::from_json(json).plain(), expected);
+            assert_eq!(legible(expected), expected, "it is said once and for all");
         }
     }
 

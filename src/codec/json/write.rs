@@ -109,9 +109,9 @@ impl<'o> Writer<'o> {
         self
     }
 
-    /// A value's text as a *string*: what `arguments` of a function call wants.
+    /// A value's text as a *string*, in characters where it has escapes of them: what `arguments` of a function call wants.
     pub fn json_as_string(&mut self, json: &Json<'_>) -> &mut Self {
-        self.plain(json.as_str())
+        self.plain(&super::text::legible(json.as_str()))
     }
 
     /// An unsigned number.

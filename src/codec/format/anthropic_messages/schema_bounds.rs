@@ -209,7 +209,7 @@ impl Bounds {
         if !self.told.is_empty() {
             let told = format!("Must be valid by {{{}}}.", std::mem::take(&mut self.told).join(","));
             self.words.push_str(if self.words.is_empty() { "" } else { " " });
-            self.words.push_str(Text::from_plain(&told).escaped());
+            self.words.push_str(Text::from_json(&told).escaped());
         }
     }
 }

@@ -354,7 +354,7 @@ fn close(open: Open, sink: Sink<'_>) {
         let fragment = match early.kind() {
             // Text that is no object, as it came.
             crate::json::Kind::String => early.cursor().text().unwrap_or_default(),
-            _ => Text::from_plain(early.as_str()),
+            _ => Text::from_json(early.as_str()),
         };
         sink(Event::ArgumentsDelta { block: open.block, fragment });
     }

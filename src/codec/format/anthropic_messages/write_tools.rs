@@ -131,7 +131,7 @@ impl Pen<'_, '_> {
         let apart = if words.is_empty() { "" } else { "\n\n" };
         let hint =
             grammar.map(|format| format!("{apart}The text of `input` must follow this format: {}", format.as_str()));
-        let hint = hint.as_deref().map_or(Text::EMPTY, Text::from_plain);
+        let hint = hint.as_deref().map_or(Text::EMPTY, Text::from_json);
         if !words.is_empty() || !hint.is_empty() {
             self.json.key("description").texts(&[&words, &hint]);
         }

@@ -307,6 +307,6 @@ fn read_response<'a>(value: &mut Cursor<'a>) -> Result<Said<'a>, JsonError> {
 fn words(json: &Json<'_>) -> Text<'static> {
     match json.cursor().text() {
         Ok(text) => text.into_owned(),
-        Err(_) => Text::from_plain(json.as_str()).into_owned(),
+        Err(_) => Text::from_json(json.as_str()).into_owned(),
     }
 }

@@ -192,7 +192,7 @@ impl Talk {
         let id = if id.is_empty() { Cow::Owned(call_id(&self.seed, self.calls)) } else { id };
         self.calls += 1;
         let block = self.begin(Head::ToolCall { id, name, flavor: Flavor::Function }, next, sink);
-        sink(Event::ArgumentsDelta { block, fragment: Text::from_plain(arguments) });
+        sink(Event::ArgumentsDelta { block, fragment: Text::from_json(arguments) });
         sink(Event::BlockStop { block });
     }
 

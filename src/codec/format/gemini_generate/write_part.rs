@@ -158,7 +158,7 @@ impl Pen<'_, '_> {
     /// A search result in words: no format but its own has a place for it.
     fn found<'j>(&mut self, raw: &'j Json<'_>, at: usize) -> Text<'j> {
         self.report.converted(Field::SearchResult, at, "a search result is given as the text of its JSON");
-        Text::from_plain(raw.as_str())
+        Text::from_json(raw.as_str())
     }
 
     pub(super) fn uncited(&mut self, citations: &[Citation<'_>], at: usize) {

@@ -268,7 +268,7 @@ fn input<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
         Kind::Null => value.skip().map(|()| None),
         Kind::Object | Kind::Array | Kind::Number | Kind::Bool => {
             let json = value.json()?;
-            Ok(Some(Text::from_plain(json.as_str()).into_owned()))
+            Ok(Some(Text::from_json(json.as_str()).into_owned()))
         }
     }
 }

@@ -77,7 +77,7 @@ fn part(block: &Block<'_>, marks: &mut Marks, report: &mut Report<'_>, w: &mut W
         }
         BlockKind::SearchResult { raw } => {
             report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
-            w.open_object().key("type").plain("text").key("text").plain(raw.as_str());
+            w.open_object().key("type").plain("text").key("text").json_as_string(raw);
         }
         _ => {
             without_place(block, report);
@@ -269,7 +269,7 @@ pub(super) fn spoken<'b>(block: &'b Block<'b>, report: &mut Report<'_>) -> Vec<T
         }
         BlockKind::SearchResult { raw } => {
             report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
-            vec![Text::from_plain(raw.as_str())]
+            vec![Text::from_json(raw.as_str())]
         }
         BlockKind::Document { source, name, title, context, citations } => {
             if *citations == Some(true) {

@@ -166,7 +166,7 @@ fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>
             words.push(&Text::from_escaped("\\n\\n"));
         }
         words.push(&Text::from_escaped("The input must follow this format: "));
-        words.push(&Text::from_plain(format.as_str()));
+        words.push(&Text::from_json(format.as_str()));
     }
     w.open_object().key("type").plain("function").key("function").open_object().key("name").plain(name);
     w.key("description").text(&words);

@@ -189,7 +189,7 @@ fn either<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
 fn input<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, JsonError> {
     match value.peek()? {
         Kind::String => value.text().map(Some),
-        Kind::Object => Ok(Some(Text::from_plain(value.json()?.as_str()).into_owned())),
+        Kind::Object => Ok(Some(Text::from_json(value.json()?.as_str()).into_owned())),
         _ => value.skip().map(|()| None),
     }
 }

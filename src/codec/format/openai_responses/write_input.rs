@@ -382,5 +382,5 @@ fn text_of<'j>(arguments: &'j Json<'j>) -> Json<'j> {
     if arguments.kind() == Kind::String {
         return arguments.by_ref();
     }
-    Json::from_valid(format!("\"{}\"", Text::from_plain(arguments.as_str()).escaped()))
+    Json::from_valid(format!("\"{}\"", Text::from_json(arguments.as_str()).escaped()))
 }

@@ -72,7 +72,7 @@ fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Write
         }
         BlockKind::SearchResult { raw } => {
             report.converted(Field::SearchResult, block.at, "a search result is given as the text of its JSON");
-            w.open_object().key("type").plain("input_text").key("text").plain(raw.as_str());
+            w.open_object().key("type").plain("input_text").key("text").json_as_string(raw);
         }
         _ => {
             without_place(block, report);

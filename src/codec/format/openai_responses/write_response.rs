@@ -213,5 +213,5 @@ fn input_of(arguments: &Json<'_>, flavor: Flavor) -> String {
     if flavor == Flavor::Function && arguments.kind() != Kind::Object {
         return "{}".to_owned();
     }
-    Text::from_plain(arguments.as_str()).escaped().to_owned()
+    Text::from_json(arguments.as_str()).escaped().to_owned()
 }

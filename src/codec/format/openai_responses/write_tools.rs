@@ -278,7 +278,7 @@ fn wrapped(name: &str, description: Option<&Text<'_>>, format: Option<&Json<'_>>
     let mut words = description.cloned().unwrap_or_default().into_owned();
     if let Some(format) = restricts(format) {
         words.push(&Text::from_escaped("\\n\\nThe input must follow this format: "));
-        words.push(&Text::from_plain(format.as_str()));
+        words.push(&Text::from_json(format.as_str()));
     }
     w.open_object().key("type").plain("function").key("name").plain(name).key("description").text(&words);
     w.key("parameters").verbatim(
