@@ -123,7 +123,10 @@ const SPEC: Spec = Spec {
         (Field::Store, "answers are not stored"),
         (Field::TurnName, "messages name no speaker"),
         (Field::Verbosity, "no such field"),
-        (Field::CacheMark, "four at most, for five minutes or an hour; none on thinking and on what is left out"),
+        (
+            Field::CacheMark,
+            "four at most, the latest, for five minutes or an hour, and as long as one behind it; none on thinking and on what is left out",
+        ),
         (Field::Citations, "sources of another format are dropped"),
         (Field::Document, "PDF and plain text; by foreign file id: refused"),
         (Field::Identity, "one id: a safety identifier stands for the user, a long one as a hash"),

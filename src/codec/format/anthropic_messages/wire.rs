@@ -14,7 +14,7 @@ const STRICT_SINCE: &str = "2026-10-21";
 
 /// The two times to live that the format can ask for, in seconds.
 const SHORT_S: u32 = 300;
-const LONG_S: u32 = 3600;
+pub(super) const LONG_S: u32 = 3600;
 
 /// True for versions of the API from 2026-10-21 on; clouds put their name before the date.
 pub(super) fn is_strict(version: Option<&str>) -> bool {
@@ -87,11 +87,16 @@ fn seconds(ttl: &str) -> Option<u32> {
 /// Writes `cache_control`, with what `extras` hold of it.
 pub(super) fn write_cache(mark: CacheMark, extras: &[Extra<'_>], json: &mut Writer<'_>) {
     json.key("cache_control").open_object().key("type").plain("ephemeral");
-    if let Some(ttl_s) = mark.ttl_s {
-        json.key("ttl").plain(if ttl_s <= SHORT_S { "5m" } else { "1h" });
+    if mark.ttl_s.is_some() {
+        json.key("ttl").plain(if is_long(mark) { "1h" } else { "5m" });
     }
     write_sub_extras("cache_control.", extras, json);
     json.close_object();
+}
+
+/// True for a mark that is said to last an hour.
+pub(super) fn is_long(mark: CacheMark) -> bool {
+    mark.ttl_s.is_some_and(|ttl_s| ttl_s > SHORT_S)
 }
 
 /// True when the mark's time to live is one that the format can say.

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use super::arrange::{Message, Piece, has_own};
 use super::core_fields;
-use super::marks::Marks;
+use super::marks::{Marks, Part, carries_mark};
 use super::report::Report;
-use super::wire::{OWN, is_exact, write_cache, write_extras, write_sub_extras};
+use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
 use crate::format::FieldSet;
 use crate::hub::{
-    Block, BlockKind, Citation, Extra, Field, Flavor, OpaqueKind, Refusal, Role, Source, media, why_no_object,
+    Block, BlockKind, CacheMark, Citation, Extra, Field, Flavor, OpaqueKind, Refusal, Role, Source, media,
+    why_no_object,
 };
 use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
@@ -57,7 +58,8 @@ impl Pen<'_, '_> {
     /// Writes one block of the instructions.
     pub(super) fn instruction(&mut self, block: &Block<'_>) {
         if let BlockKind::Text { text, citations } = &block.kind {
-            let mark = block.cache.filter(|mark| self.marks.take_stable(*mark, block.at, self.report));
+            let mark = block.cache;
+            let mark = mark.and_then(|mark| self.marks.take(Part::Instructions, mark, block.at, self.report));
             self.json.open_object().key("type").plain("text").key("text").text(text);
             let citations = self.of_request(citations, block);
             self.sources(citations, block);
@@ -354,8 +356,7 @@ impl Pen<'_, '_> {
     fn raw(&mut self, raw: &Json<'_>, block: &Block<'_>) {
         let trimmed = self.trimmed(raw, false, block.at);
         let raw = trimmed.as_ref().unwrap_or(raw);
-        let keeps = block.cache.is_none() || self.marks.take_message(block.at, self.report);
-        if keeps {
+        if block.cache.is_none() || self.mark(block).is_some() {
             self.json.json(raw);
             return;
         }
@@ -374,18 +375,8 @@ impl Pen<'_, '_> {
 
     /// Ends a block: its cache mark, its own fields, and reports of what it could not say.
     fn end(&mut self, block: &Block<'_>) {
-        let marked = block.cache.filter(|_| self.marks.take_message(block.at, self.report));
-        match (marked, &block.kind) {
-            (Some(_), BlockKind::Thinking { .. } | BlockKind::Redacted) => {
-                self.report.dropped(Field::CacheMark, block.at, "thinking carries no cache mark");
-            }
-            (Some(mark), _) => {
-                if !is_exact(mark) {
-                    self.report.converted(Field::CacheMark, block.at, "a cache is kept for 5 minutes or an hour");
-                }
-                write_cache(mark, self.own(&block.extras), &mut self.json);
-            }
-            (None, _) => {}
+        if let Some(mark) = self.mark(block) {
+            write_cache(mark, self.own(&block.extras), &mut self.json);
         }
         write_extras(self.own(&block.extras), &mut self.json);
         self.json.close_object();
@@ -398,6 +389,16 @@ impl Pen<'_, '_> {
         if block.opaque.len() > usize::from(carried) {
             self.report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
         }
+    }
+
+    /// The mark of a block of the conversation, as it is to be said.
+    fn mark(&mut self, block: &Block<'_>) -> Option<CacheMark> {
+        let mark = block.cache?;
+        if !carries_mark(&block.kind) {
+            self.report.dropped(Field::CacheMark, block.at, "thinking carries no cache mark");
+            return None;
+        }
+        self.marks.take(Part::Messages, mark, block.at, self.report)
     }
 
     fn own<'e, 'x>(&self, extras: &'e [Extra<'x>]) -> &'e [Extra<'x>] {

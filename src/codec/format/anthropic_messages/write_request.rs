@@ -57,7 +57,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     if report.is_own() && !betas.is_empty() {
         headers.push(("anthropic-beta", betas.join(",")));
     }
-    let marks = Marks::count(request, &messages, facts.fields);
+    let marks = Marks::count(request, &messages, facts.fields, report.is_own());
     let mut pen = Pen { json: Writer::new(body), report: &mut report, marks, strict };
     pen.json.open_object().key("model").plain(target.model).key("max_tokens").number(plan.max_tokens);
     if request.stream.is_some() {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::marks::mark_of_tool;
+use super::marks::{Part, mark_of_tool};
 use super::schema::{RESPELLED, TOLD, fitted};
 use super::schema_cycle::is_recursive;
 use super::wire::{OWN, write_cache, write_extras, write_sub_extras};
@@ -61,7 +61,7 @@ impl Pen<'_, '_> {
 
     fn tool(&mut self, tool: &Tool<'_>, undo: &mut Undo) -> Result<(), Refusal> {
         let mark = mark_of_tool(tool);
-        let mark = mark.filter(|mark| self.marks.take_stable(*mark, tool.at(), self.report));
+        let mark = mark.and_then(|mark| self.marks.take(Part::Tools, mark, tool.at(), self.report));
         match tool {
             Tool::Function { name, description, schema, strict, extras, .. } => {
                 self.json.open_object().key("name").plain(&sent_name(name));

@@ -581,6 +581,58 @@ fn traps_e8_e9_marks() {
     assert_eq!(losses(&out), ["dropped:cache_mark"]);
 }
 
+/// The lifetimes that are written, in the order in which a cache holds what they mark; `-` where none stands.
+fn lifetimes(body: &Value) -> String {
+    let of = |block: &Value| match block.get("cache_control") {
+        Some(mark) => mark.get("ttl").map_or("5m", |ttl| ttl.as_str().unwrap()).to_owned(),
+        None => "-".to_owned(),
+    };
+    let lists = [&body["tools"], &body["system"], &body["messages"][0]["content"]];
+    let said = lists.map(|list| list.as_array().unwrap().iter().map(of).collect::<Vec<_>>().join(" "));
+    said.join(", ")
+}
+
+#[test]
+fn of_too_many_marks_those_stay_that_serve_the_next_request() {
+    // Marks of tools, instructions and the conversation, in seconds, and of the whole.
+    for (marks, whole, expected, lost) in [
+        ([&[0, 0, 0][..], &[0, 0], &[0; 7]], None, "- - 5m, - 5m, - - - - - 5m 5m", "8 0"),
+        ([&[0, 0, 0], &[0, 0], &[0; 7]], Some(0), "- - 5m, - 5m, - - - - - - 5m", "9 0"),
+        ([&[0, 0], &[0], &[0, 0]], None, "- 5m, 5m, 5m 5m", "1 0"),
+        ([&[0], &[0, 0, 0], &[0]], None, "5m, - 5m 5m, 5m", "1 0"),
+        ([&[0], &[3600], &[0, 300]], None, "1h, 1h, 5m 5m", "0 1"),
+        ([&[0], &[300], &[0, 1800]], None, "1h, 1h, 1h 1h", "0 4"),
+        ([&[3600], &[3600], &[0, 0]], None, "1h, 1h, 5m 5m", "0 0"),
+        ([&[0], &[0], &[0]], Some(3600), "1h, 1h, 1h", "0 3"),
+        // One that does not stand makes no other longer.
+        ([&[3600, 0], &[0], &[3600, 0, 0]], None, "- 5m, 5m, - 5m 5m", "2 0"),
+    ] {
+        let mark = |ttl_s: &u32| Some(CacheMark { ttl_s: Some(*ttl_s).filter(|ttl_s| *ttl_s > 0) });
+        let blocks =
+            |marks: &[u32]| marks.iter().map(|one| Block { cache: mark(one), ..said("a") }).collect::<Vec<_>>();
+        let change = |request: &mut hub::Request<'_>| {
+            let [tools, instructions, conversation] = marks;
+            let tool = |(at, cache): (usize, &u32)| Tool::Function {
+                name: format!("f{at}").into(),
+                description: None,
+                schema: None,
+                strict: None,
+                cache: mark(cache),
+                extras: Vec::new(),
+                at,
+            };
+            request.tools = tools.iter().enumerate().map(tool).collect();
+            request.instructions = blocks(instructions);
+            request.turns = vec![turn(Role::User, blocks(conversation))];
+            request.cache.auto = whole.as_ref().and_then(mark);
+        };
+        let (body, out) = Way::default().go(HI, change).unwrap();
+        let count = |action: Action| out.losses.iter().filter(|loss| loss.action == action).count();
+        let told = format!("{} {}", count(Action::Dropped), count(Action::Converted));
+        assert_eq!((lifetimes(&body).as_str(), told.as_str()), (expected, lost), "{marks:?} {whole:?}");
+    }
+}
+
 #[test]
 fn trap_e10_times_to_live_are_kept() {
     for (ttl_s, written, exact) in [

@@ -252,7 +252,7 @@ fn trap_e8_instructions_keep_their_parts_and_marks() {
     ]);
     let sent = to_messages(&chat(json!([{"role": "system", "content": parts}, user("q")])), as_it_is).body;
     let expected = json!([
-        {"type": "text", "text": "one", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "one", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
         {"type": "text", "text": "two", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
     ]);
     assert_eq!(sent["system"], expected);
