@@ -15,6 +15,7 @@ mod counts;
 mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod ends;
+mod marks;
 mod schemas;
 mod siblings;
 mod spelling;

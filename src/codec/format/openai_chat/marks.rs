@@ -99,16 +99,21 @@ impl Marks {
             by_itself(at, report);
             return None;
         }
-        let number = self.met;
+        let stands = self.stands();
         self.met += 1;
-        let stands = match number.checked_sub(self.instructions) {
-            None => number >= self.skip_instructions,
-            Some(number) => number >= self.skip_messages,
-        };
         if !stands {
             report.dropped(Field::CacheMark, at, "a request has at most 4 cache marks; the latest stay");
         }
         stands.then_some(mark)
+    }
+
+    /// True if the next mark may stand.
+    pub(super) fn stands(&self) -> bool {
+        self.spelling != Spelling::None
+            && match self.met.checked_sub(self.instructions) {
+                None => self.met >= self.skip_instructions,
+                Some(number) => number >= self.skip_messages,
+            }
     }
 
     /// Writes `mark` as a field of the part that is open.

@@ -14,10 +14,12 @@ pub(super) fn content(
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
-    if let [Block { kind: BlockKind::Text { text, citations }, cache: None, extras, .. }] = blocks
-        && citations.is_empty()
-        && extras.is_empty()
+    if let [block] = blocks
+        && let Some(text) = words_alone(block, marks, report)
     {
+        // It stays behind, and is told.
+        marks.next(block.cache, block.at, report);
+        report.extras(&block.extras);
         w.text(text);
         return Ok(());
     }
@@ -25,6 +27,15 @@ pub(super) fn content(
     parts(blocks, marks, report, w)?;
     w.close_array();
     Ok(())
+}
+
+/// The words of a block of which nothing else is written. A mark that stays behind must not show in the form: it moves on
+/// with each turn, and the same message would be another one then.
+fn words_alone<'b>(block: &'b Block<'_>, marks: &Marks, report: &Report<'_>) -> Option<&'b Text<'b>> {
+    let BlockKind::Text { text, citations } = &block.kind else { return None };
+    let is_marked = block.cache.is_some() && marks.stands();
+    let has_more = report.is_own() && block.extras.iter().any(|extra| extra.field != Field::CacheMark);
+    (!is_marked && !has_more && citations.is_empty()).then_some(text)
 }
 
 /// Writes blocks as parts of a list that is open.

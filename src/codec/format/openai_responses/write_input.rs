@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::report::Report;
 use super::wire::OWN;
-use super::write_parts::{content, has_place, without_place};
+use super::write_parts::{CACHES_ITSELF, content, has_place, unmarked, without_place, words_alone};
 use super::write_tools::{sent_name, write_call_name};
 use crate::format::Facts;
 use crate::hub::ids::{Distinct, derived};
@@ -179,7 +179,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
                 _ => {}
             }
             if block.cache.is_some() {
-                self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+                self.report.converted(Field::CacheMark, block.at, CACHES_ITSELF);
             }
             let (phase, other): (Vec<_>, Vec<_>) = block.extras.iter().cloned().partition(|extra| extra.key == "phase");
             self.report.extras(&phase);
@@ -294,7 +294,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
         self.flavors.insert(id, *flavor);
         self.foreign_state(block);
         if block.cache.is_some() {
-            self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+            self.report.converted(Field::CacheMark, block.at, CACHES_ITSELF);
         }
         let custom = *flavor == Flavor::Custom && self.facts.custom_tools;
         self.w.open_object().key("type").plain(if custom { "custom_tool_call" } else { "function_call" });
@@ -333,7 +333,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
         let said = self.placed(blocks.iter());
         self.output(&said, *is_error == Some(true), &prefix)?;
         if block.cache.is_some() {
-            self.report.converted(Field::CacheMark, block.at, "the provider caches prompts by itself");
+            self.report.converted(Field::CacheMark, block.at, CACHES_ITSELF);
         }
         if self.report.is_own() {
             for extra in &block.extras {
@@ -356,19 +356,13 @@ impl<'r> Pen<'_, '_, '_, 'r> {
             blocks.insert(0, prefix);
             self.report.converted(Field::ToolError, prefix.at, "the result's text says that the tool failed");
         }
-        let words: Option<Vec<&Text<'_>>> = blocks
-            .iter()
-            .map(|block| match &block.kind {
-                BlockKind::Text { text, citations }
-                    if block.cache.is_none() && citations.is_empty() && block.extras.is_empty() =>
-                {
-                    Some(text)
-                }
-                _ => None,
-            })
-            .collect();
+        let words: Option<Vec<&Text<'_>>> =
+            blocks.iter().map(|block| words_alone(block, self.facts, self.report)).collect();
         match words {
             Some(words) if words.len() <= 1 || (failed && words.len() == 2) => {
+                for block in &blocks {
+                    unmarked(block, self.report);
+                }
                 self.w.texts(&words);
                 Ok(())
             }

@@ -7,6 +7,9 @@ use crate::hub::media::{effective, encode_text, name_of_type};
 use crate::hub::{Block, BlockKind, CacheMark, Field, Refusal, Source};
 use crate::json::{Text, Writer};
 
+/// What becomes of a mark that is not said, because it changes nothing.
+pub(super) const CACHES_ITSELF: &str = "the provider caches prompts by itself";
+
 /// Writes blocks as `content`: a string where that says everything, else a list of parts.
 pub(super) fn content(
     blocks: &[&Block<'_>],
@@ -14,10 +17,10 @@ pub(super) fn content(
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Result<(), Refusal> {
-    if let [Block { kind: BlockKind::Text { text, citations }, cache: None, extras, .. }] = blocks
-        && citations.is_empty()
-        && extras.is_empty()
+    if let [block] = blocks
+        && let Some(text) = words_alone(block, facts, report)
     {
+        unmarked(block, report);
         w.text(text);
         return Ok(());
     }
@@ -27,6 +30,23 @@ pub(super) fn content(
     }
     w.close_array();
     Ok(())
+}
+
+/// The words of a block of which nothing else is written. A mark that stays behind must not show in the form: it moves on
+/// with each turn, and the same message would be another one then.
+pub(super) fn words_alone<'b>(block: &'b Block<'_>, facts: &Facts, report: &Report<'_>) -> Option<&'b Text<'b>> {
+    let BlockKind::Text { text, citations } = &block.kind else { return None };
+    let is_marked = block.cache.is_some() && facts.cache_breakpoints;
+    let has_more = report.is_own() && block.extras.iter().any(|extra| extra.field != Field::CacheMark);
+    (!is_marked && !has_more && citations.is_empty()).then_some(text)
+}
+
+/// Reports what stays behind of such a block.
+pub(super) fn unmarked(block: &Block<'_>, report: &mut Report<'_>) {
+    if block.cache.is_some() {
+        report.converted(Field::CacheMark, block.at, CACHES_ITSELF);
+    }
+    report.extras(&block.extras);
 }
 
 fn part(block: &Block<'_>, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) -> Result<(), Refusal> {
@@ -209,7 +229,7 @@ fn plain(name: &Text<'_>, base64: &str, w: &mut Writer<'_>) {
 fn mark(cache: Option<CacheMark>, at: usize, facts: &Facts, report: &mut Report<'_>, w: &mut Writer<'_>) {
     let Some(mark) = cache else { return };
     if !facts.cache_breakpoints {
-        return report.converted(Field::CacheMark, at, "the provider caches prompts by itself");
+        return report.converted(Field::CacheMark, at, CACHES_ITSELF);
     }
     w.key("prompt_cache_breakpoint").open_object().key("mode").plain("explicit");
     if let Some(ttl) = mark.ttl_s {

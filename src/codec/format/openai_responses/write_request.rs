@@ -7,6 +7,7 @@ use super::read_input::OF_INSTRUCTIONS;
 use super::read_tools::{CHOICE, CUSTOM, NAMESPACE, TOOL_SEARCH};
 use super::report::Report;
 use super::wire::OWN;
+use super::write_parts::CACHES_ITSELF;
 use super::{write_input, write_tools};
 use crate::format::sibling::are_alike;
 use crate::format::told::betas_elsewhere;
@@ -41,7 +42,7 @@ pub(super) fn write(request: &Request<'_>, target: &Target<'_>, out: &mut Outgoi
     own_fields(request, &mut report, &mut w);
     write_tools::write(request, target.facts, &mut out.undo, &mut report, &mut w)?;
     let marked = write_tools::marked(request, target.facts);
-    let instructions = instructions(request, marked.as_ref(), &mut report, &mut w);
+    let instructions = instructions(request, marked.as_ref(), target.facts, &mut report, &mut w);
     w.key("input").open_array();
     write_input::write(request, &instructions, target.facts, &mut report, &mut w)?;
     w.close_array().close_object();
@@ -281,7 +282,7 @@ fn circumstances(request: &Request<'_>, facts: &Facts, report: &mut Report<'_>, 
         w.key("prompt_cache_key").text(key);
     }
     if request.cache.auto.is_some() {
-        report.field(Field::Cache, Action::Converted, "the provider caches prompts by itself");
+        report.field(Field::Cache, Action::Converted, CACHES_ITSELF);
     }
     for alike in [&request.moderation, &request.cache.options] {
         if !are_alike(report.origin, OWN, facts) {
@@ -333,6 +334,7 @@ fn is_plain(extra: &Extra<'_>) -> bool {
 fn instructions<'r>(
     request: &'r Request<'r>,
     marked: Option<&'r Block<'r>>,
+    facts: &Facts,
     report: &mut Report<'_>,
     w: &mut Writer<'_>,
 ) -> Vec<&'r Block<'r>> {
@@ -344,11 +346,15 @@ fn instructions<'r>(
     // JSON is looked for in the input alone.
     let json = *request.output.elsewhere() == OutputSpec::JsonObject;
     let within = (request.turns.is_empty() || json) && !report.is_own();
-    if let ([Block { kind: BlockKind::Text { text, citations }, cache: None, extras, at, .. }], false) =
+    if let ([Block { kind: BlockKind::Text { text, citations }, cache, extras, at, .. }], false) =
         (said.as_slice(), within)
+        && !(cache.is_some() && facts.cache_breakpoints)
     {
         w.key("instructions").text(text);
         report.unwritten(extras);
+        if cache.is_some() {
+            report.converted(Field::CacheMark, *at, CACHES_ITSELF);
+        }
         if !citations.is_empty() {
             report.dropped(Field::Citations, *at, "instructions carry no sources");
         }
