@@ -98,7 +98,10 @@ static SPEC: Spec = Spec {
         ),
         (Field::Cache, "prompts are cached by the provider itself"),
         (Field::Reasoning, "a budget becomes an effort that the model knows; dropped where it does not think"),
-        (Field::Thinking, "earlier reasoning is dropped, but for servers with the extension"),
+        (
+            Field::Thinking,
+            "earlier reasoning is dropped, but for servers with the extension; where a model refuses calls without theirs, `(not recorded)` stands in",
+        ),
         (Field::OpaqueState, "state of another provider is dropped"),
         (Field::Citations, "dropped"),
         (Field::Document, "text is given inline; by URL or foreign file id: refused"),

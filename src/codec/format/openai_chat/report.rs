@@ -46,6 +46,11 @@ impl Report<'_> {
         self.losses.converted(field, at, reason);
     }
 
+    /// Something that was absent at byte `at` and is needed.
+    pub(super) fn defaulted(&mut self, field: Field, at: usize, reason: &'static str) {
+        self.losses.add(field, Action::Defaulted, Place::Offset(at), reason);
+    }
+
     /// Fields without a place in the hub: gone unless they are this format's own.
     pub(super) fn extras(&mut self, extras: &[Extra<'_>]) {
         for extra in extras.iter().filter(|extra| extra.tells()) {

@@ -311,10 +311,11 @@ impl Pen<'_, '_, '_> {
     fn stand_in(&mut self, said: &Said<'_>) {
         let thought = |block: &&Block<'_>| matches!(&block.kind, BlockKind::Thinking { text, .. } if !text.is_empty());
         if self.facts.wants_thoughts
-            && !said.calls.is_empty()
+            && let Some((call, _)) = said.calls.first()
             && !said.thoughts.iter().any(thought)
             && let Some(field) = self.thoughts_field()
         {
+            self.report.defaulted(Field::Thinking, call.at, "the model refuses calls without the thoughts before them");
             self.w.key(field).plain(NO_THOUGHTS);
         }
     }

@@ -392,6 +392,8 @@ fn calls_without_reasoning_get_a_word_where_the_model_refuses_none() {
         let body = call(reasoning);
         let sent = send(CHAT, CHAT, &body, change).unwrap();
         assert_eq!(sent.body["messages"][1]["reasoning_content"].as_str(), expected);
+        let told = if expected == Some("(not recorded)") { "defaulted:/messages/1/tool_calls/0" } else { "" };
+        assert_eq!(sent.header, told);
         let rewritten = wire(CHAT).must_be_rewritten(body.to_string().as_bytes(), &facts(wants));
         assert_eq!(rewritten, wants && reasoning.is_none());
     }
@@ -400,6 +402,10 @@ fn calls_without_reasoning_get_a_word_where_the_model_refuses_none() {
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]}]});
     let sent = send(MESSAGES, CHAT, &other, |facts| *facts = self::facts(true)).unwrap();
     assert_eq!(sent.body["messages"][1]["reasoning_content"], "(not recorded)");
+    assert_eq!(
+        (sent.losses, sent.header.as_str()),
+        (vec!["defaulted:thinking".to_owned()], "defaulted:/messages/1/content/0")
+    );
 }
 
 fn facts(wants_thoughts: bool) -> Facts {
