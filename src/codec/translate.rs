@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Format;
 use crate::fit::fit;
 use crate::format::{
-    Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, spelling, trim, wire,
+    Outgoing, ReasoningWish, Reply, RequestHead, Target, Undo, WireFormat, counts, sealed, spelling, trim, wire,
 };
 use crate::hub::{
     Block, BlockKind, Candidate, Effort, Extra, Fault, FaultKind, Field, Flavor, Losses, OutputSpec, Reasoning,
@@ -63,6 +63,7 @@ pub fn translate_request(
     outgoing.body = trimmed.unwrap_or(outgoing.body);
     respell(from, &request, &mut outgoing.losses);
     spelling::respell(wire(from), body, &mut outgoing.losses);
+    sealed::name(wire(from), body, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, body, head, restored.mark), outgoing })
 }

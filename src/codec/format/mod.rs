@@ -26,6 +26,7 @@ mod loose;
 pub mod openai_chat;
 mod openai_error;
 pub mod openai_responses;
+pub(crate) mod sealed;
 mod settings;
 mod sibling;
 pub(crate) mod spelling;

@@ -35,6 +35,9 @@ pub struct StateFields {
     pub named: &'static [Holder],
     /// Members that hold what its maker sealed: without it the answer may be the worse.
     pub sealed: &'static [Holder],
+    /// Members that hold state beside what is sent without it, so that its loss is named by them. What is nothing but state,
+    /// as encrypted reasoning, is lost as a whole, with all that it says besides.
+    pub bearing: &'static [&'static str],
     /// Members with data of clients, in which any name may stand.
     pub foreign: &'static [&'static str],
     /// Answers are kept, and later requests name them by their ids.

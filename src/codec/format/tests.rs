@@ -17,6 +17,7 @@ mod crossings;
 mod ends;
 mod marks;
 mod schemas;
+mod sealed;
 mod siblings;
 mod spelling;
 mod taken;

@@ -119,6 +119,15 @@ impl Losses {
         }
     }
 
+    /// Moves those at a byte offset to where `to` says, if it does.
+    pub(crate) fn relocate(&mut self, to: impl Fn(&Loss, usize) -> Option<usize>) {
+        for loss in &mut self.list {
+            if let Place::Offset(at) = loss.place {
+                loss.place = Place::Offset(to(loss, at).unwrap_or(at));
+            }
+        }
+    }
+
     /// Names the place `known` by `said` instead, where the client said a field in other words.
     pub fn respell(&mut self, known: &str, said: &str) {
         for loss in &mut self.list {

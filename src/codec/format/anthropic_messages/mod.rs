@@ -88,6 +88,7 @@ const SPEC: Spec = Spec {
             Holder::any("signature"),
             Holder { key: "type", mark: "redacted_thinking", name: "redacted_thinking" },
         ],
+        bearing: &["signature"],
         foreign: &["input", "input_schema", "schema", "metadata"],
         answers: false,
         made: false,

@@ -118,6 +118,7 @@ const SPEC: Spec = Spec {
             Holder::any("file_search_store_names"),
         ],
         sealed: &[Holder::any("thoughtSignature"), Holder::any("thought_signature")],
+        bearing: &["thoughtSignature", "thought_signature"],
         foreign: &[
             "args",
             "response",

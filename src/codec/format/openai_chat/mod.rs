@@ -64,6 +64,7 @@ static SPEC: Spec = Spec {
     state: StateFields {
         named: &[Holder::any("file_id"), Holder::any("audio")],
         sealed: &[],
+        bearing: &["thought_signature"],
         foreign: &["parameters", "schema", "metadata"],
         answers: false,
         made: false,

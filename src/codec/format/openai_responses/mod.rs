@@ -116,6 +116,7 @@ static SPEC: Spec = Spec {
             Holder::any("prompt"),
         ],
         sealed: &[Holder::any("encrypted_content")],
+        bearing: &[],
         foreign: &["parameters", "schema", "metadata", "variables"],
         answers: true,
         made: false,

@@ -1,0 +1,64 @@
+//! State that only its maker can read: where its loss is told of.
+
+use serde_json::{Value, json};
+
+use super::crossings::sent;
+use crate::Format;
+use crate::format::Facts;
+
+use Format::{AnthropicMessages as A, GeminiGenerate as G, OpenaiChat as C, OpenaiResponses as R};
+
+/// What is told of a model's turn, by a client of each format, that is `said` by another one's provider.
+fn told(way: (Format, Format), said: &Value) -> String {
+    let [mut turn, result] = match way.0 {
+        A => [
+            json!([{"type": "tool_use", "id": "a", "name": "f", "input": {"signature": "s"}}]),
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "r"}]}),
+        ],
+        G => {
+            [json!([]), json!({"parts": [{"functionResponse": {"id": "a", "name": "f", "response": {"output": "r"}}}]})]
+        }
+        C => [json!([]), json!({"role": "tool", "tool_call_id": "a", "content": "r"})],
+        R => [
+            json!([{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}]),
+            json!({"type": "function_call_output", "call_id": "a", "output": "r"}),
+        ],
+    };
+    turn.as_array_mut().unwrap().insert(0, said.clone());
+    let body = match way.0 {
+        A => json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": turn}, result]}),
+        G => {
+            json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": turn}, result]})
+        }
+        C => json!({"model": "m", "messages": [{"role": "user", "content": "q"}, said, result]}),
+        R => json!({"model": "m", "input": [{"role": "user", "content": "q"}, turn[0], turn[1], result]}),
+    };
+    let facts = Facts { compatible_extensions: true, ..Facts::default() };
+    let (_, lost) = sent(way, &body, &facts).unwrap();
+    lost.split(", ").filter(|loss| !loss.starts_with("defaulted:")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_loss_of_state_names_the_state() {
+    let call = |key: &str| json!({"functionCall": {"id": "a", "name": "f", "args": {"thoughtSignature": "s"}}, key: "CiQB0e2Kb"});
+    for (from, to, said, expected) in [
+        (G, A, call("thoughtSignature"), "/contents/1/parts/0/thoughtSignature"),
+        (G, C, call("thought_signature"), "/contents/1/parts/0/thought_signature"),
+        (G, R, call("thoughtSignature"), "/contents/1/parts/0/thoughtSignature"),
+        (
+            C,
+            G,
+            json!({"role": "assistant", "tool_calls": [{"id": "a", "type": "function",
+                "function": {"name": "f", "arguments": "{}"}, "extra_content": {"google": {"thought_signature": "CiQB"}}}]}),
+            "/messages/1/tool_calls/0/extra_content/google/thought_signature",
+        ),
+        (A, C, json!({"type": "thinking", "thinking": "hm", "signature": "EqQB"}), "/messages/1/content/0/signature"),
+        (A, G, json!({"type": "redacted_thinking", "data": "EqQB"}), "/messages/1/content/0"),
+        (A, R, json!({"type": "redacted_thinking", "data": "EqQB"}), "/messages/1/content/0"),
+        (R, C, json!({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}), "/input/1"),
+        (R, G, json!({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}), "/input/1"),
+    ] {
+        assert_eq!(told((from, to), &said), format!("dropped:{expected}"), "{from:?} {to:?} {said}");
+    }
+}
