@@ -58,13 +58,15 @@ pub struct Block<'a> {
     pub apart: bool,
     /// Byte offset of the block in the body that it was read from.
     pub at: usize,
+    /// Byte offset of its words, where they stood apart from its state.
+    pub words_at: Option<usize>,
 }
 
 impl<'a> Block<'a> {
     /// A block that is only its kind.
     #[must_use]
     pub fn new(kind: BlockKind<'a>, at: usize) -> Self {
-        Self { kind, cache: None, opaque: Vec::new(), extras: Vec::new(), apart: false, at }
+        Self { kind, cache: None, opaque: Vec::new(), extras: Vec::new(), apart: false, at, words_at: None }
     }
 
     /// A plain text block.

@@ -156,7 +156,11 @@ fn fits(block: &Block<'_>, role: Role, allowed: Allowed, report: &mut Report<'_>
         BlockKind::Unknown { format, .. } => (*format == OWN, Field::Unknown, "a block that no rule knows"),
     };
     if !fits {
-        report.dropped(field, block.at, reason);
+        report.dropped(field, block.words_at.unwrap_or(block.at), reason);
+        // State that stood apart from its words is lost at a place of its own.
+        if field == Field::Thinking && block.words_at.is_some() {
+            report.dropped(Field::OpaqueState, block.at, "only its maker can read this state");
+        }
     }
     fits
 }

@@ -155,11 +155,11 @@ impl<'a> Fields<'a> {
             Some((Signed::Bare, data, _)) => {
                 block.opaque.push(Opaque { kind: signature, maker: OWN, data });
             }
-            Some((Signed::Ours(states), ..)) => {
+            Some((Signed::Ours(states), _, signed_at)) => {
                 for carried in states.into_iter().filter(|carried| carried.opaque.kind != OpaqueKind::Unsigned) {
                     if is_passenger(&block.kind, &carried.opaque) {
                         let behind = carried.thought.behind;
-                        before.push((alone(carried, at), behind));
+                        before.push((Block { words_at: Some(signed_at), ..alone(carried, at) }, behind));
                     } else {
                         block.opaque.push(carried.opaque);
                     }

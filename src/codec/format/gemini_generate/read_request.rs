@@ -306,10 +306,16 @@ fn join<'a>(blocks: &mut Vec<Block<'a>>, mut block: Block<'a>) {
             Block { kind: BlockKind::Text { text, .. }, opaque, extras, .. },
         ) if opaque.is_empty() && extras.is_empty() => before.push(text),
         (
-            Some(Block { kind: BlockKind::Thinking { text: before, .. }, opaque: signatures, .. }),
-            Block { kind: BlockKind::Thinking { text, .. }, opaque, extras, .. },
+            Some(Block {
+                kind: BlockKind::Thinking { text: before, .. }, opaque: signatures, at: state, words_at, ..
+            }),
+            Block { kind: BlockKind::Thinking { text, .. }, opaque, extras, at, .. },
         ) if extras.is_empty() => {
             before.push(text);
+            if !opaque.is_empty() {
+                words_at.get_or_insert(*state);
+                *state = *at;
+            }
             signatures.append(opaque);
         }
         _ => blocks.push(block),

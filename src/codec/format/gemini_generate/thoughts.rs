@@ -79,7 +79,7 @@ pub(super) fn put_back<'a>(blocks: &mut Vec<Block<'a>>, mut passengers: Vec<(Blo
     let is_alone = passengers.len() == 1;
     // What came later stands there.
     let mut limit = blocks.len();
-    while let Some((block, behind)) = passengers.pop() {
+    while let Some((mut block, behind)) = passengers.pop() {
         // Of equal ones the first came back themselves.
         let equal = passengers.iter().filter(|(before, _)| before.opaque == block.opaque).count();
         let came = blocks.get(begin..limit).unwrap_or_default().iter().enumerate();
@@ -96,22 +96,24 @@ pub(super) fn put_back<'a>(blocks: &mut Vec<Block<'a>>, mut passengers: Vec<(Blo
             settle(blocks, thought + 1, block);
             return;
         }
-        limit = at - usize::from(take_words(blocks, at, &block));
+        limit = at - usize::from(take_words(blocks, at, &mut block));
         blocks.insert(limit, block);
     }
 }
 
 /// Puts `thought` in at `at`, in the place of what the client kept of it directly before; returns where it stands. A
 /// signature alone is that of the words there: some clients move a thought's signature to the part behind it.
-pub(super) fn settle<'a>(blocks: &mut Vec<Block<'a>>, at: usize, thought: Block<'a>) -> usize {
+pub(super) fn settle<'a>(blocks: &mut Vec<Block<'a>>, at: usize, mut thought: Block<'a>) -> usize {
     if is_wordless(&thought)
         && let Some(before) = at.checked_sub(1)
         && let Some(kept) = blocks.get_mut(before).filter(|kept| is_unsigned(kept))
     {
         kept.opaque.extend(thought.opaque);
+        kept.words_at = Some(kept.at);
+        kept.at = thought.at;
         return before;
     }
-    let at = at - usize::from(take_words(blocks, at, &thought));
+    let at = at - usize::from(take_words(blocks, at, &mut thought));
     blocks.insert(at, thought);
     at
 }
@@ -166,14 +168,17 @@ fn part(blocks: &mut Vec<Block<'_>>, at: usize, points: u64) {
 
 /// Takes the words of `thought` from what the client kept of it before `at`, without its state; true where that was all
 /// of its block, which is gone.
-fn take_words(blocks: &mut Vec<Block<'_>>, at: usize, thought: &Block<'_>) -> bool {
+fn take_words(blocks: &mut Vec<Block<'_>>, at: usize, thought: &mut Block<'_>) -> bool {
     let BlockKind::Thinking { text: words, .. } = &thought.kind else { return false };
     let before = at.checked_sub(1).and_then(|before| blocks.get_mut(before)).filter(|block| block.opaque.is_empty());
-    let Some(Block { kind: BlockKind::Thinking { text, .. }, .. }) = before else { return false };
+    let Some(Block { kind: BlockKind::Thinking { text, .. }, at: said_at, .. }) = before else { return false };
     if words.is_empty() {
         return false;
     }
     let rest = text.plain().strip_suffix(words.plain().as_ref()).map(|rest| Text::from_plain(rest).into_owned());
+    if rest.is_some() {
+        thought.words_at = Some(*said_at);
+    }
     let is_all = rest.as_ref().is_some_and(Text::is_empty);
     if is_all {
         blocks.remove(at - 1);

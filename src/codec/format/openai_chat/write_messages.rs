@@ -343,7 +343,8 @@ impl Pen<'_, '_, '_> {
                 _ => None,
             };
             if text.is_some_and(|text| !text.is_empty()) && !takes {
-                self.report.dropped(Field::Thinking, block.at, "the provider takes no reasoning of earlier turns");
+                let at = block.words_at.unwrap_or(block.at);
+                self.report.dropped(Field::Thinking, at, "the provider takes no reasoning of earlier turns");
             }
             // A call's own signature goes with the call.
             let marked = |opaque: &&Opaque<'_>| opaque.kind != OpaqueKind::Unsigned && !is_call_signature(opaque);

@@ -243,7 +243,7 @@ impl<'r> Pen<'_, '_, '_, 'r> {
         for block in before {
             if matches!(&block.kind, BlockKind::Thinking { text, .. } if !text.is_empty()) {
                 let reason = "reasoning without the state that its provider gave with it cannot be sent back";
-                self.report.dropped(Field::Thinking, block.at, reason);
+                self.report.dropped(Field::Thinking, block.words_at.unwrap_or(block.at), reason);
             }
         }
     }

@@ -609,7 +609,7 @@ fn tools_that_the_client_searches_are_offered_from_the_start() {
 }
 
 /// What a Gemini client is given of a message with these blocks: its parts, whole and as a stream.
-fn parts_of(blocks: &Value) -> [Vec<Value>; 2] {
+pub(super) fn parts_of(blocks: &Value) -> [Vec<Value>; 2] {
     let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": blocks,
         "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}});
     let whole = translate_response(A, G, message.to_string().as_bytes(), &reply(), &Undo::default()).unwrap();

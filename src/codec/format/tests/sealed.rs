@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::crossings::sent;
+use super::crossings::{parts_of, sent};
 use crate::Format;
 use crate::format::Facts;
 
@@ -60,5 +60,47 @@ fn the_loss_of_state_names_the_state() {
         (R, G, json!({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}), "/input/1"),
     ] {
         assert_eq!(told((from, to), &said), format!("dropped:{expected}"), "{from:?} {to:?} {said}");
+    }
+}
+
+#[test]
+fn the_words_of_a_thought_that_is_lost_are_named_where_they_stood() {
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": "EqQB"});
+    let call = json!({"type": "tool_use", "id": "a", "name": "f", "input": {}});
+    let result = json!({"functionResponse": {"id": "a", "name": "f", "response": {"output": "r"}}});
+    for parts in parts_of(&json!([thought, call])) {
+        let words = parts.iter().position(|part| part["thought"] == true).unwrap();
+        let state = parts.iter().rposition(|part| part.get("thoughtSignature").is_some()).unwrap();
+        for keeps_words in [true, false] {
+            let kept = parts.iter().enumerate().filter(|(at, _)| keeps_words || *at != words);
+            let kept: Vec<&Value> = kept.map(|(_, part)| part).collect();
+            let state = format!("/contents/1/parts/{}/thoughtSignature", if keeps_words { state } else { state - 1 });
+            // Words that the client did not keep are in the envelope of the state.
+            let words = if keeps_words { format!("/contents/1/parts/{words}") } else { state.clone() };
+            let body = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]},
+                {"role": "model", "parts": kept}, {"role": "user", "parts": [result]}]});
+            for to in [C, R] {
+                let (_, lost) = sent((G, to), &body, &Facts::default()).unwrap();
+                let mut lost: Vec<&str> = lost.split(", ").collect();
+                let mut expected = [format!("dropped:{words}"), format!("dropped:{state}")];
+                lost.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(lost, expected, "{to:?} {body}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signature_behind_its_thought_is_named_beside_the_words() {
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "q"}]},
+        {"role": "model", "parts": [{"thought": true, "text": "h"}, {"thought": true, "text": "m"},
+            {"thought": true, "text": "", "thoughtSignature": "CiQB0e2Kb"}, {"text": "a"}]},
+        {"role": "user", "parts": [{"text": "b"}]}], "generationConfig": {"maxOutputTokens": 100}});
+    for to in [A, C, R] {
+        let (_, lost) = sent((G, to), &body, &Facts::default()).unwrap();
+        let mut lost: Vec<&str> = lost.split(", ").collect();
+        lost.sort_unstable();
+        assert_eq!(lost, ["dropped:/contents/1/parts/0", "dropped:/contents/1/parts/2/thoughtSignature"], "{to:?}");
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn said(origin: Format) -> Vec<Said> {
             extras = vec![extra(Field::Unknown, "mark_7316")],
             apart = true,
             at = HERE,
+            words_at = Some(HERE),
         ) {
             said.push((name, before.clone(), with(origin, Role::Assistant, block)));
         }

@@ -34,6 +34,7 @@ const UNSAID: &[(&str, &[Format], &str)] = &[
     ("BlockKind.Audio.format", &[G], "the source's media type says it"),
     ("Block.apart", ALL, "tells words from words, where there are any before"),
     ("Block.at", ALL, PLACE),
+    ("Block.words_at", ALL, PLACE),
     ("Turn.at", ALL, PLACE),
     ("Tool.Function.at", ALL, PLACE),
     ("Tool.Custom.at", &[C, R], PLACE),
