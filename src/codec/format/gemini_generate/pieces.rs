@@ -38,7 +38,7 @@ pub(super) fn fits(block: &Block<'_>, (is_model, thoughts): (bool, bool), report
         BlockKind::Unknown { format, .. } => (*format == OWN, Field::Unknown, "a block that no rule knows"),
     };
     if !fits {
-        report.dropped(field, block.at, reason);
+        report.dropped(field, block.words_at.unwrap_or(block.at), reason);
     }
     fits
 }
