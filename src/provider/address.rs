@@ -1,5 +1,6 @@
 //! Addresses of providers: what a URL says, and which hosts are never called.
 
+use super::layout::is_version;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A URL of a provider, taken apart.
@@ -145,7 +146,9 @@ fn is_near(ip: IpAddr) -> bool {
 /// The path that stands before the format's own.
 fn base_path(path: &str) -> Result<String, String> {
     let path = path.trim_end_matches('/');
-    let path = path.strip_suffix("/v1").unwrap_or(path);
+    // Beside another version it is needed to tell which of them is the format's own.
+    let is_one = |rest: &&str| !rest.split('/').any(is_version);
+    let path = path.strip_suffix("/v1").filter(is_one).unwrap_or(path);
     let odd = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
     if path.split('/').skip(1).any(odd) || path.contains(['%', '\\']) {
         return Err("write the path plainly: no `//`, `..` or `%`".to_owned());
@@ -178,6 +181,7 @@ mod tests {
         check("https://API.groq.com/openai/v1", "true api.groq.com 443 \"/openai\"");
         check("https://h/v1beta/openai/", "true h 443 \"/v1beta/openai\"");
         check("https://h/api/paas/v4", "true h 443 \"/api/paas/v4\"");
+        check("https://h/client/v4/accounts/A/ai/v1", "true h 443 \"/client/v4/accounts/A/ai/v1\"");
         check("http://localhost", "false localhost 80 \"\"");
         check("api.openai.com", "write an address that begins with `https://` or `http://`");
         check("ftp://h", "write an address that begins with `https://` or `http://`");

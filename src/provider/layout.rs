@@ -177,14 +177,15 @@ fn apart(own: &str) -> (&str, &str) {
     path.split_once('/').filter(|(first, _)| is_version(first)).unwrap_or(("", path))
 }
 
-fn is_version(segment: &str) -> bool {
+/// True for a segment such as `v1` or `v1beta`.
+pub(super) fn is_version(segment: &str) -> bool {
     segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The path to ask an endpoint for, of one of a format's own such as `/v1/chat/completions`. Where the base path names
 /// the API's version itself, as `/v1beta/openai` does, the format's own `/v1` or `/v1beta` is left out.
 fn request_path(base_path: &str, path: &str) -> String {
-    if !base_path.is_empty() && base_path.split('/').any(is_version) {
+    if base_path.split('/').any(is_version) {
         let (own, rest) = apart(path);
         if !own.is_empty() {
             return [base_path, "/", rest].concat();
@@ -232,6 +233,8 @@ mod tests {
         check("/v1beta/openai", "/v1/chat/completions", "/v1beta/openai/chat/completions");
         check("/v1beta", "/v1beta/models/g:generateContent?alt=sse", "/v1beta/models/g:generateContent?alt=sse");
         check("/api/paas/v4", "/v1/chat/completions", "/api/paas/v4/chat/completions");
+        check("/v1/acc/gw/anthropic/v1", "/v1/messages", "/v1/acc/gw/anthropic/v1/messages");
+        check("/client/v4/accounts/a/ai/v1", "/v1/embeddings", "/client/v4/accounts/a/ai/v1/embeddings");
         check("/x", "/v1/files?limit=2", "/x/v1/files?limit=2");
         for (base, expect) in [
             ("", "/upload/v1beta/files?a=/v1/b"),

@@ -55,7 +55,7 @@ impl<'a> Text<'a> {
     }
 
     /// The text of JSON, or words with such text in them, as the contents of a string. What is read there are the JSON's own
-    /// escapes, by a model, to which `\u5317` is more tokens than the character and says less: see [`legible`].
+    /// escapes, by a model, to which `\u5317` is more tokens than the character and says less.
     #[must_use]
     pub fn from_json(json: &'a str) -> Self {
         match legible(json) {

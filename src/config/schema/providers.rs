@@ -23,7 +23,7 @@ pub(in crate::config) static PROVIDER: Section = Section {
             "url",
             "URL",
             Otherwise("by kind"),
-            "Its one address. A path before the format's own is kept; a `/v1` at its end may stand or not. `http://` only toward loopback and private networks.",
+            "Its one address. A path before the format's own is kept; a `/v1` at its end may stand or not, unless another version stands before it (`/v4/…/ai/v1`): then it must. `http://` only toward loopback and private networks.",
         ),
         field(
             "endpoints",

@@ -18,7 +18,7 @@ pub(super) struct Fitted {
     pub schema: Json<'static>,
     /// Objects were closed to other properties.
     pub closed: bool,
-    /// Among them are such as say that they are open.
+    /// Among them are such as are open for more than they name: what is valid is other than what the schema says.
     pub was_open: bool,
     /// Bounds and other keywords that the format refuses are told in descriptions.
     pub told: bool,
@@ -32,7 +32,7 @@ pub(super) struct Fitted {
 pub(super) fn fitted(schema: &Json<'_>) -> Option<Fitted> {
     let mut pen = Pen { out: String::with_capacity(schema.as_str().len() + 64), ..Pen::default() };
     pen.schema(&mut schema.cursor()).ok()?;
-    let Pen { out, closed, was_open, told, respelled, changed } = pen;
+    let Pen { out, closed, was_open, told, respelled, changed, .. } = pen;
     (closed || told || was_open || respelled || changed).then(|| Fitted {
         schema: Json::from_valid(out),
         closed,
@@ -51,16 +51,39 @@ struct Pen {
     respelled: bool,
     /// Keywords are left out or sent as others.
     changed: bool,
+    /// Objects so far.
+    objects: usize,
 }
 
 /// What was seen of one schema.
 struct Seen {
     is_object: bool,
     is_closed: bool,
+    /// It names properties.
+    names: bool,
+    /// Several objects in `allOf`: each holds some of the properties.
+    spread: bool,
+    /// Objects in a list of schemas: those properties are not its own.
+    chooses: bool,
     is_described: bool,
     refers: bool,
     /// No member is written yet.
     first: bool,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            is_object: false,
+            is_closed: false,
+            names: false,
+            spread: false,
+            chooses: false,
+            is_described: false,
+            refers: false,
+            first: true,
+        }
+    }
 }
 
 impl Pen {
@@ -72,13 +95,14 @@ impl Pen {
         self.told |= bounds.tells();
         self.changed |= !bounds.keys.is_empty() || bounds.choice.is_some();
         self.respelled |= bounds.is_respelled;
-        let mut seen = Seen { is_object: false, is_closed: false, is_described: false, refers: false, first: true };
+        let mut seen = Seen::new();
         self.out.push('{');
         cursor.object::<JsonError>(|key, value| self.member(&key, value, &bounds, &mut seen))?;
         if !seen.is_described && !bounds.words.is_empty() {
             self.key("description", &mut seen.first);
             self.out.extend(["\"", &bounds.words, "\""]);
         }
+        self.was_open |= seen.spread || (seen.chooses && seen.is_object);
         if seen.is_object {
             self.close(&bounds, &mut seen);
         }
@@ -112,9 +136,18 @@ impl Pen {
             }
             "properties" | "$defs" | "definitions" if value.peek()? == Kind::Object => {
                 seen.is_object |= key == "properties";
-                self.named(value)
+                let length = self.out.len();
+                self.named(value)?;
+                seen.names |= key == "properties" && self.out.len() > length + "{}".len();
+                Ok(())
             }
-            "anyOf" | "oneOf" | "allOf" if value.peek()? == Kind::Array => self.list(value),
+            "anyOf" | "oneOf" | "allOf" if value.peek()? == Kind::Array => {
+                let objects = self.objects;
+                let branches = self.list(value)?;
+                seen.chooses |= self.objects > objects;
+                seen.spread |= self.objects > objects && key == "allOf" && branches > 1;
+                Ok(())
+            }
             "items" => self.schema(value),
             _ => self.copy(value),
         }
@@ -122,8 +155,10 @@ impl Pen {
 
     /// Closes an object to properties that it does not name.
     fn close(&mut self, bounds: &Bounds, seen: &mut Seen) {
-        // What it refers to, and what is told in words, has properties that are shut out.
-        self.was_open |= bounds.has_patterns || (!seen.is_closed && (seen.refers || bounds.names_more));
+        self.objects += 1;
+        // What it refers to, and what is told in words, has properties that are shut out; and who names none means any.
+        let any = !seen.names && !seen.chooses && !seen.spread;
+        self.was_open |= bounds.has_patterns || (!seen.is_closed && (seen.refers || bounds.names_more || any));
         if !seen.is_closed && !seen.refers {
             self.closed = true;
             self.key("additionalProperties", &mut seen.first);
@@ -150,16 +185,19 @@ impl Pen {
         Ok(())
     }
 
-    fn list(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    /// Writes a list of schemas; how many there are.
+    fn list(&mut self, cursor: &mut Cursor<'_>) -> Result<usize, JsonError> {
+        let mut count = 0;
         self.out.push('[');
         cursor.array::<JsonError>(|index, element| {
             if index > 0 {
                 self.out.push(',');
             }
+            count = index + 1;
             self.schema(element)
         })?;
         self.out.push(']');
-        Ok(())
+        Ok(count)
     }
 
     fn key(&mut self, key: &str, first: &mut bool) {
@@ -308,11 +346,34 @@ mod tests {
                 r##"{"type":"object","allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}],"additionalProperties":false}"##,
                 false,
             ),
-            (r#"{"type":"object","not":{"required":["a"]}}"#, false),
+            (r#"{"type":"object","properties":{"a":{}},"not":{"required":["a"]}}"#, false),
+            (r#"{"type":"object","not":{"required":["a"]}}"#, true),
         ] {
             let fitted = fitted(&Json::from_valid(schema)).unwrap();
             assert_eq!((fitted.was_open, fitted.told), (shut, true), "{schema}");
             assert!(fitted.schema.as_str().contains(r#""additionalProperties":false"#), "{schema}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_means_more_than_it_names_is_told_from_one_that_does_not() {
+        let one = r#"{"type":"object","properties":{"a":{}}}"#;
+        for (schema, open) in [
+            (r#"{"type":"object"}"#.to_owned(), true),
+            (r#"{"type":"object","properties":{}}"#.to_owned(), true),
+            (r#"{"type":"array","items":{"type":"object"}}"#.to_owned(), true),
+            (one.to_owned(), false),
+            (format!(r#"{{"allOf":[{one},{one}]}}"#), true),
+            (format!(r#"{{"properties":{{"b":{{}}}},"allOf":[{one}]}}"#), true),
+            (format!(r#"{{"allOf":[{one}]}}"#), false),
+            (r#"{"properties":{"b":{}},"anyOf":[{"required":["a"]},{"required":["b"]}]}"#.to_owned(), false),
+            (format!(r#"{{"properties":{{"b":{{}}}},"anyOf":[{one}]}}"#), true),
+            (format!(r#"{{"type":"object","anyOf":[{one}]}}"#), true),
+            (format!(r#"{{"anyOf":[{one},{{"type":"null"}}]}}"#), false),
+            (format!(r#"{{"properties":{{"b":{{"anyOf":[{one},{one}]}}}}}}"#), false),
+        ] {
+            let found = fitted(&Json::from_valid(schema.clone()));
+            assert_eq!(found.is_some_and(|fitted| fitted.was_open), open, "{schema}");
         }
     }
 

@@ -149,6 +149,10 @@ impl<'r> Output<'r> {
             return Ok(Self::unheld(schema, takes_tool, report));
         }
         let fitted = if report.is_own() { None } else { schema::fitted(schema) };
+        if fitted.as_ref().is_some_and(|fitted| fitted.was_open) {
+            // What the format would hold the model to is something else, and often nothing at all.
+            return Ok(Self::unheld(schema, takes_tool, report));
+        }
         tell_fitting(fitted.as_ref(), name.is_some(), report);
         Ok(Self::Schema(fitted.map_or_else(|| schema.by_ref(), |fitted| fitted.schema)))
     }
@@ -181,10 +185,7 @@ fn tell_fitting(fitted: Option<&Fitted>, is_named: bool, report: &mut Report<'_>
     if is(|fitted| fitted.respelled) {
         report.field(Field::Output, Action::Converted, schema::RESPELLED);
     }
-    if is(|fitted| fitted.was_open) {
-        let reason = "an answer's objects hold no properties but those that its schema names";
-        report.field(Field::Output, Action::Dropped, reason);
-    } else if is(|fitted| fitted.closed) {
+    if is(|fitted| fitted.closed) {
         report.field(Field::Output, Action::Converted, "objects are closed to other properties; no name is sent");
     } else if is_named {
         report.field(Field::Output, Action::Converted, "the schema is sent without its name");
