@@ -96,7 +96,8 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
 fn may_be_cut(head: &ResponseHeader, mode: &Mode) -> bool {
     let passes = matches!(mode, Mode::PassWhole { .. } | Mode::Named { .. } | Mode::PassTail(_) | Mode::PassBlind);
     let plain = !head.headers.contains_key(header::CONTENT_ENCODING);
-    passes && plain && framing::is_unframed(head) && MediaType::of(&head.headers) == MediaType::Json
+    let has_body = !matches!(head.status.as_u16(), 204 | 205 | 304);
+    passes && plain && has_body && framing::is_unframed(head) && MediaType::of(&head.headers) == MediaType::Json
 }
 
 /// Adds what the edge says itself, and what it says in the provider's place.

@@ -341,3 +341,16 @@ async fn an_answer_without_a_frame_that_is_not_held_breaks_where_it_is_cut() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_has_no_body_is_whole_without_one() {
+    for (status, whole) in [("204 No Content", true), ("304 Not Modified", true), ("200 OK", false)] {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\r\n");
+        let provider = Provider::always(Reply::raw(head, End::Fin)).await;
+        let conf = Conf::open().provider("up", "openai", &provider);
+        let edge = Edge::start(&conf.model("m", "{targets: [up/m], retries: {rounds: 0}}")).await;
+        let response = Ask::post("/v1/embeddings", r#"{"model":"m","input":"a"}"#).send(edge.addr).await;
+        let complete = response.ended == Ended::Complete && status.starts_with(&response.status.to_string());
+        assert_eq!(complete, whole, "{status}: {} {:?}", response.status, response.ended);
+    }
+}
