@@ -20,7 +20,7 @@ pub struct Unserved {
 /// Whether something here may be asked by `method`.
 #[must_use]
 pub fn is_served(method: &[u8]) -> bool {
-    SERVED.split(", ").any(|served| served.as_bytes() == method)
+    matches!(method, b"POST" | b"GET" | b"HEAD" | b"PUT" | b"PATCH" | b"DELETE" | b"OPTIONS")
 }
 
 /// Why `method` is served nowhere; `None` where it may be.
@@ -31,4 +31,21 @@ pub fn unserved(method: &[u8]) -> Option<Unserved> {
     }
     let unknown = Unserved { status: 501, label: "method_unknown", message: "This method is not known here." };
     (!is_served(method)).then_some(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_what_clients_are_told() {
+        for served in SERVED.split(", ") {
+            assert_eq!(unserved(served.as_bytes()), None, "{served}");
+        }
+        for (method, status) in
+            [("CONNECT", 405), ("TRACE", 405), ("TRACK", 405), ("get", 501), ("BREW", 501), ("", 501)]
+        {
+            assert_eq!(unserved(method.as_bytes()).map(|unserved| unserved.status), Some(status), "{method}");
+        }
+    }
 }

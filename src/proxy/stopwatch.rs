@@ -12,23 +12,26 @@ pub struct Stopwatch {
     counted: Duration,
     /// Since when it counts on; `None` while it stands.
     since: Option<Instant>,
+    /// When it stood last.
+    stood: Instant,
 }
 
 impl Stopwatch {
     /// One that counts from `now` on.
     pub(super) fn started(now: Instant) -> Self {
-        Self { counted: Duration::ZERO, since: Some(now) }
+        Self { counted: Duration::ZERO, since: Some(now), stood: now }
     }
 
-    /// Counts on.
+    /// Counts on, from when this turn of the task began: what has led here since then is the edge's work, too.
     pub(super) fn go_on(&mut self) {
-        self.since.get_or_insert_with(clock::now);
+        self.since.get_or_insert_with(|| clock::now().max(self.stood));
     }
 
     /// Stands, until it is told to go on; returns what it has counted.
     pub(super) fn stop(&mut self) -> Duration {
         if let Some(since) = self.since.take() {
-            self.counted += clock::now().saturating_duration_since(since);
+            self.stood = clock::exact();
+            self.counted += self.stood.saturating_duration_since(since);
         }
         self.counted
     }

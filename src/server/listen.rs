@@ -196,7 +196,7 @@ impl<S: Serve> Door<S> {
                 Err(reason) => return self.serve.refused(client, reason),
             },
         };
-        Arc::clone(&self.serve).serve(io, client, shutdown).await;
+        clock::turns(Arc::clone(&self.serve).serve(io, client, shutdown)).await;
     }
 
     /// Agrees with the client on TLS.
