@@ -29,8 +29,15 @@ pub struct Plan {
     /// An attempt was made; and whether one was before the last.
     begun: bool,
     before: bool,
+    /// The current target is asked although it takes no requests.
+    forced: bool,
     /// Steers consistent hashing.
     key: u64,
+}
+
+/// Whether a pool may well serve a request although it takes none.
+fn answers(pool: &Pool, target: &Target, tried: &[EndpointId]) -> bool {
+    pool.answers(&target.model, tried)
 }
 
 /// What is tried next.
@@ -61,6 +68,7 @@ impl Plan {
             round: 0,
             begun: false,
             before: false,
+            forced: false,
             key,
         }
     }
@@ -72,6 +80,9 @@ impl Plan {
         if self.left == 0 {
             return None;
         }
+        if std::mem::take(&mut self.forced) {
+            return self.step(snapshot, self.at, None);
+        }
         // What is lost to another request between the look and the grip is not there at the next look.
         for _ in 0..=self.route.targets.len() {
             let Some(at) = self.usable(snapshot) else { break };
@@ -82,7 +93,9 @@ impl Plan {
         if self.begun || self.worth_a_wait(snapshot).is_some() {
             return None;
         }
-        self.places().find_map(|at| self.step(snapshot, at, None))
+        // What answers, though not this model or not well, before what fails.
+        let answering: Vec<usize> = self.places().filter(|at| self.is_at(snapshot, *at, answers)).collect();
+        answering.into_iter().chain(self.places()).find_map(|at| self.step(snapshot, at, None))
     }
 
     /// The places of the targets that are still to come; of all that can be told the request, while none was asked: what
@@ -167,6 +180,33 @@ impl Plan {
         })
     }
 
+    /// Goes on to the first target that was not asked and may well serve the request although it takes none, as one at its
+    /// limit may; `false` if there is none.
+    pub fn leave_for_one_that_answers(&mut self, snapshot: &Snapshot) -> bool {
+        let from = if self.tried.is_empty() { self.at } else { self.at + 1 };
+        let found = (from..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, answers));
+        if let (Some(at), true) = (found, self.left > 0) {
+            self.at = at;
+            self.tried.clear();
+            self.forced = true;
+        }
+        self.forced
+    }
+
+    /// Goes on to the first target, behind the current one, at which nothing has failed of late; `false` if there is none.
+    pub fn leave_for_a_sound_one(&mut self, snapshot: &Snapshot) -> bool {
+        let sound = |pool: &Pool, target: &Target, tried: &[EndpointId]| {
+            pool.is_usable(&target.model, tried) && pool.is_sound(&target.model, tried)
+        };
+        let found = (self.at + 1..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, sound));
+        if let (Some(at), true) = (found, self.left > 0) {
+            self.at = at;
+            self.tried.clear();
+            return true;
+        }
+        false
+    }
+
     /// Times that it began again.
     pub fn round(&self) -> u32 {
         self.round
@@ -211,13 +251,28 @@ impl Plan {
         self.route.targets.get(position)
     }
 
-    /// The first target, from the current one on, with an untried endpoint that takes requests.
+    /// The first target, from the current one on, with an untried endpoint that takes requests: one that is well, or, where
+    /// none is, one that is used for want of others. The last attempt belongs to a target that was not asked.
     fn usable(&self, snapshot: &Snapshot) -> Option<usize> {
-        (self.at..self.route.targets.len()).find(|at| {
-            let Some(target) = self.target(*at).filter(|_| !self.unable.contains(at)) else { return false };
-            let pool = snapshot.pools.get(&target.provider);
-            pool.is_some_and(|pool| pool.is_usable(&target.model, self.tried(*at)))
+        let mut well = (self.at..self.route.targets.len())
+            .filter(|at| self.is_at(snapshot, *at, |pool, target, tried| pool.is_well(&target.model, tried)));
+        let first = well.next();
+        if let (Some(first), 1) = (first, self.left)
+            && !self.tried(first).is_empty()
+            && let Some(other) = well.next()
+        {
+            return Some(other);
+        }
+        first.or_else(|| {
+            (self.at..self.route.targets.len())
+                .find(|at| self.is_at(snapshot, *at, |pool, target, tried| pool.is_usable(&target.model, tried)))
         })
+    }
+
+    /// Whether the pool of the target at `at`, which can be told the request, is as `wanted`.
+    fn is_at(&self, snapshot: &Snapshot, at: usize, wanted: impl Fn(&Pool, &Target, &[EndpointId]) -> bool) -> bool {
+        let Some(target) = self.target(at).filter(|_| !self.unable.contains(&at)) else { return false };
+        snapshot.pools.get(&target.provider).is_some_and(|pool| wanted(pool, target, self.tried(at)))
     }
 
     /// Endpoints of the target at `at` that were tried.

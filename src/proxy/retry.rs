@@ -38,18 +38,27 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     let mut wait = Duration::ZERO;
     let mut again = false;
     if !sending.plan.has_next(snapshot) {
-        let over = sending.limited.take().filter(|_| failure == Failure::Status(429));
+        let limit = sending.limited.take();
+        // While something takes requests, that is not kept waiting for what is at its limit.
+        let over = limit.filter(|_| failure == Failure::Status(429) || !sending.plan.may_begin_again(snapshot, false));
         let (asked, limited) = (over.or(sending.asked), over.is_some());
-        // What cannot be translated, and a prompt that is too long, will be the same next time.
-        let hopeless = failure == Failure::ContextLength || sending.verdict.is_some();
-        if hopeless || !sending.plan.may_begin_again(snapshot, limited) {
+        if sending.verdict.is_some() {
+            // What cannot be translated will be the same next time.
             return false;
         }
-        let Some(patience) = retries.wait(sending.plan.round(), asked, random()) else { return false };
-        (wait, again) = (patience, true);
+        // As will a prompt that is too long.
+        let may_begin_again = failure != Failure::ContextLength && sending.plan.may_begin_again(snapshot, limited);
+        let patience = retries.wait(sending.plan.round(), asked, random()).filter(|_| may_begin_again);
+        match patience {
+            Some(patience) => (wait, again) = (patience, true),
+            None if sending.plan.leave_for_one_that_answers(snapshot) => {}
+            None => return false,
+        }
     }
     let sound = !again && sending.plan.next_is_sound(snapshot);
-    if !sending.budget.as_ref().is_none_or(|budget| budget.take(sound)) {
+    let takes = |sound| sending.budget.as_ref().is_none_or(|budget| budget.take(sound));
+    // What there is no attempt for at what fails, there may be for what does not.
+    if !takes(sound) && (again || sound || !sending.plan.leave_for_a_sound_one(snapshot) || !takes(true)) {
         return false;
     }
     sending.paid = true;

@@ -171,14 +171,29 @@ impl State {
         self.hold.gate(&now).max(self.models.gate(model, &now))
     }
 
+    /// The same for who has somewhere else to go, who heeds the checks, too.
+    pub(super) fn gate_of_choosy(&self, model: &str, now: impl Fn() -> u64) -> Gate {
+        if !self.health.healthy() {
+            return Gate::Held;
+        }
+        self.hold.gate_of_choosy(&now).max(self.models.gate_of_choosy(model, &now))
+    }
+
     /// Nothing is held against it, nor against `model` at it, and no other model failed there of late.
     pub(super) fn is_sound(&self, model: &str) -> bool {
         self.hold.is_sound() && self.models.are_sound(model, || self.now())
     }
 
-    /// It works: what was held against it is forgiven.
-    pub(super) fn passed(&self) {
-        if self.hold.passed() {
+    /// What began then worked: what was held against it before is forgiven.
+    pub(super) fn passed(&self, began: u64) {
+        if self.hold.passed(began) {
+            self.came_back();
+        }
+    }
+
+    /// The same of `model` at it.
+    pub(super) fn model_passed(&self, model: &str, began: u64) {
+        if self.models.passed(model, began, || self.now()) {
             self.came_back();
         }
     }

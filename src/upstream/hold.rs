@@ -23,6 +23,10 @@ use crate::provider::Breaker;
 pub(super) struct Hold {
     /// The end of the hold; 0 while open.
     until: AtomicU64,
+    /// When the hold began.
+    since: AtomicU64,
+    /// Too many others are held: it is left alone only by who has somewhere else to go.
+    spared: AtomicBool,
     /// Whether anything is to be forgotten when a connection succeeds.
     troubled: AtomicBool,
     last_failed: AtomicU64,
@@ -88,6 +92,11 @@ impl Hold {
 
     /// What may be done now. `now` is asked only when something is held.
     pub(super) fn gate(&self, now: impl FnOnce() -> u64) -> Gate {
+        if self.spared.load(Ordering::Acquire) { Gate::Open } else { self.gate_of_choosy(now) }
+    }
+
+    /// What may be done by who has somewhere else to go.
+    pub(super) fn gate_of_choosy(&self, now: impl FnOnce() -> u64) -> Gate {
         match self.until.load(Ordering::Acquire) {
             0 => Gate::Open,
             until if until <= now() => Gate::Due,
@@ -121,7 +130,7 @@ impl Hold {
         }
     }
 
-    /// It failed. `true` when this begins a hold; a first one wants `leave`.
+    /// It failed. `true` when this begins a hold that is for all; without `leave` it is for who has somewhere else to go.
     pub(super) fn failed(&self, now: u64, breaker: &Breaker, leave: impl FnOnce() -> bool) -> bool {
         let mut streak = self.streak();
         self.troubled.store(true, Ordering::Release);
@@ -129,29 +138,39 @@ impl Hold {
         streak.failures = streak.failures.saturating_add(1);
         let until = self.until.load(Ordering::Acquire);
         // While held, the failures of requests that were under way already say nothing new.
-        let begins = if until == 0 {
-            streak.failures >= breaker.failures && leave()
-        } else {
-            streak.trial.is_some() || until <= now
+        let begins = match until {
+            0 => streak.failures >= breaker.failures,
+            until => streak.trial.is_some() || until <= now,
         };
+        let (first, spared) = (until == 0, self.spared.load(Ordering::Acquire));
+        let leaves = if spared || (first && begins) { leave() } else { begins };
+        if spared || begins {
+            self.spared.store(!leaves, Ordering::Release);
+        }
         if begins {
-            let (first, longest) = (millis(breaker.open), millis(breaker.open_max));
-            let length = first.saturating_mul(1 << streak.holds.min(16)).min(longest);
+            let (shortest, longest) = (millis(breaker.open), millis(breaker.open_max));
+            let length = shortest.saturating_mul(1 << streak.holds.min(16)).min(longest);
             streak.holds = streak.holds.saturating_add(1);
             streak.trial = None;
+            self.since.store(now, Ordering::Release);
             self.until.store(now.saturating_add(length).max(1), Ordering::Release);
         }
-        begins
+        leaves
     }
 
-    /// It worked: all is forgiven. `true` when this ends a hold.
-    pub(super) fn passed(&self) -> bool {
+    /// What `began` then worked: all is forgiven, but a hold that began later, of which it knows nothing. `true` when this
+    /// ends a hold.
+    pub(super) fn passed(&self, began: u64) -> bool {
         if !self.troubled.load(Ordering::Acquire) {
             return false;
         }
         let mut streak = self.streak();
+        if self.until.load(Ordering::Acquire) != 0 && began < self.since.load(Ordering::Acquire) {
+            return false;
+        }
         *streak = Streak::default();
         self.troubled.store(false, Ordering::Release);
+        self.spared.store(false, Ordering::Release);
         self.until.swap(0, Ordering::AcqRel) != 0
     }
 
@@ -206,7 +225,7 @@ mod tests {
         let hold = Hold::default();
         fail_times(&hold, 10, FAILURES - 1);
         assert_eq!(gate(&hold, 10), Gate::Open);
-        hold.passed();
+        hold.passed(u64::MAX);
         fail_times(&hold, 10, FAILURES - 1);
         assert_eq!(gate(&hold, 10), Gate::Open);
         assert!(failed(&hold, 10));
@@ -265,7 +284,7 @@ mod tests {
         failed(&hold, FIRST_MS + 40);
         hold.abandon(second, FIRST_MS + 50);
         assert_eq!(gate(&hold, FIRST_MS + 50), Gate::Held, "it was decided");
-        hold.passed();
+        hold.passed(u64::MAX);
         assert_eq!(hold.claim(FIRST_MS + 60, 5_000), Ok(None));
     }
 
@@ -275,7 +294,7 @@ mod tests {
         fail_times(&hold, 0, FAILURES);
         assert!(hold.claim(FIRST_MS, 5_000).is_ok());
         failed(&hold, FIRST_MS);
-        hold.passed();
+        hold.passed(u64::MAX);
         assert_eq!(gate(&hold, FIRST_MS), Gate::Open);
         fail_times(&hold, 9_000, FAILURES);
         assert_eq!(gate(&hold, 9_000 + FIRST_MS), Gate::Due, "back to the first length");
@@ -288,7 +307,20 @@ mod tests {
             assert!(!hold.failed(1, &Breaker::default(), || false));
         }
         assert_eq!((gate(&hold, 1), hold.stage(1)), (Gate::Open, Stage::Closed));
+        assert_eq!(hold.gate_of_choosy(|| 1), Gate::Held, "but for who has somewhere else to go");
+        assert_eq!(hold.gate_of_choosy(|| 1 + FIRST_MS), Gate::Due);
         assert!(failed(&hold, 2));
+        assert_eq!(gate(&hold, 2), Gate::Held);
+    }
+
+    #[test]
+    fn what_began_before_a_hold_does_not_end_it() {
+        let hold = Hold::default();
+        fail_times(&hold, 10, FAILURES);
+        assert!(!hold.passed(9));
+        assert_eq!(gate(&hold, 10), Gate::Held);
+        assert!(hold.passed(10), "what was let through all the same");
+        assert_eq!(gate(&hold, 10), Gate::Open);
     }
 
     #[test]
@@ -302,7 +334,7 @@ mod tests {
         assert_eq!(hold.stage(FIRST_MS + 1), Stage::HalfOpen);
         failed(&hold, FIRST_MS + 2);
         assert_eq!(hold.stage(FIRST_MS + 3), Stage::Open);
-        assert!(hold.passed() && !hold.passed());
+        assert!(hold.passed(u64::MAX) && !hold.passed(u64::MAX));
         assert_eq!(hold.stage(FIRST_MS + 4), Stage::Closed);
     }
 }

@@ -116,6 +116,28 @@ impl Pool {
         !self.fellows.bulkhead.is_full() && self.is_open(model, tried, |endpoint| endpoint.room() > 0)
     }
 
+    /// Whether who has somewhere else to go does well to come here: an endpoint is left that has room and does not fail again
+    /// and again, however few others do not; or, if none was `tried`, one that may be tried again.
+    pub fn is_well(&self, model: &str, tried: &[EndpointId]) -> bool {
+        self.fellows.make_room();
+        let now = elapsed_ms(self.fellows.began);
+        let worst = if tried.is_empty() { Gate::Due } else { Gate::Open };
+        let left = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.state.id) && endpoint.room() > 0;
+        !self.fellows.bulkhead.is_full()
+            && self.endpoints().iter().filter(left).any(|one| one.state.gate_of_choosy(model, || now) <= worst)
+    }
+
+    /// Whether an endpoint is left that does not fail, with `model` or at all, though its checks do, or `model` is at its
+    /// limit there.
+    pub fn answers(&self, model: &str, tried: &[EndpointId]) -> bool {
+        let now = elapsed_ms(self.fellows.began);
+        let answers = |endpoint: &Endpoint| {
+            let state = &endpoint.state;
+            endpoint.room() > 0 && state.hold.gate_of_choosy(|| now) == Gate::Open && !state.models.fails(model, || now)
+        };
+        self.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.state.id) && answers(endpoint))
+    }
+
     /// Whether an endpoint is left that takes requests for `model`, though there may be no room now.
     pub fn is_worth_a_wait(&self, model: &str, tried: &[EndpointId]) -> bool {
         self.is_open(model, tried, |_| true)
@@ -217,10 +239,16 @@ impl Fellows {
 
     fn pick_at(self: &Arc<Self>, wish: &Wish<'_>, now: impl Fn() -> u64) -> Option<Lease> {
         let believed = self.checks_are_believed();
-        let usable =
-            |endpoint: &Endpoint| gate(endpoint, believed, wish.model, &now) != Gate::Held && endpoint.room() > 0;
+        let well = |endpoint: &Endpoint| endpoint.state.gate_of_choosy(wish.model, &now);
+        let any = |gate| self.left(wish).any(|endpoint| endpoint.room() > 0 && well(endpoint) == gate);
         // Each lost claim is another request's win and takes that endpoint out, so this ends.
         for _ in 0..=self.endpoints.len() {
+            // Where all fail again and again, what may be tried anew goes before those that are used for want of others.
+            let anew = !any(Gate::Open) && any(Gate::Due);
+            let usable = |endpoint: &Endpoint| {
+                let gate = if anew { well(endpoint) } else { gate(endpoint, believed, wish.model, &now) };
+                gate != Gate::Held && endpoint.room() > 0
+            };
             let chance = random() % 1_000;
             let ready =
                 |endpoint: &Endpoint| usable(endpoint) && chance < endpoint.state.ramp(endpoint.slow_start(), &now);
@@ -228,8 +256,8 @@ impl Fellows {
                 return self.fail_open(wish, believed, &now);
             };
             // A lost race for its last place is lost to another request, too.
-            if let Some(mut lease) = Lease::new(endpoint, self)
-                && lease.claim(wish.model, &now)
+            if let Some(mut lease) = Lease::new(endpoint, self, now())
+                && lease.claim(wish.model, anew, &now)
             {
                 return Some(lease);
             }
@@ -247,10 +275,15 @@ impl Fellows {
         // requests comes after it.
         let answering = |endpoint: &Endpoint| endpoint.state.hold.gate(now) == Gate::Open && endpoint.room() > 0;
         let endpoint = self.choose(wish, answering).or_else(|| {
-            let left = |endpoint: &&Arc<Endpoint>| !wish.tried.contains(&endpoint.state.id) && endpoint.room() > 0;
-            self.endpoints.iter().filter(left).min_by_key(|endpoint| endpoint.state.last_failed())
+            let room = |endpoint: &&Arc<Endpoint>| endpoint.room() > 0;
+            self.left(wish).filter(room).min_by_key(|endpoint| endpoint.state.last_failed())
         });
-        endpoint.and_then(|endpoint| Lease::new(endpoint, self))
+        endpoint.and_then(|endpoint| Lease::new(endpoint, self, at))
+    }
+
+    /// The endpoints that were not tried.
+    fn left(&self, wish: &Wish<'_>) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter().filter(|endpoint| !wish.tried.contains(&endpoint.state.id))
     }
 
     fn choose(&self, wish: &Wish<'_>, usable: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
@@ -329,6 +362,8 @@ pub struct Lease {
     counted: bool,
     /// The trials that it is.
     trials: Trials,
+    /// When it was given.
+    began: u64,
 }
 
 /// What an attempt tries after a hold: the endpoint, or the model at it.
@@ -340,7 +375,7 @@ struct Trials {
 
 impl Lease {
     /// A hold on `endpoint`, where it takes one more attempt.
-    fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>) -> Option<Self> {
+    fn new(endpoint: &Arc<Endpoint>, fellows: &Arc<Fellows>, began: u64) -> Option<Self> {
         let (one, others) = (Arc::clone(endpoint), Arc::clone(fellows));
         let lease = || Self {
             endpoint: one,
@@ -349,22 +384,25 @@ impl Lease {
             permit: None,
             counted: true,
             trials: Trials::default(),
+            began,
         };
         endpoint.take().then(lease)
     }
 
-    /// Takes the trials that stand between the attempt and the endpoint; `false` when another was faster.
-    fn claim(&mut self, model: &str, now: &impl Fn() -> u64) -> bool {
+    /// Takes the trials that stand between the attempt and the endpoint, if `anew` also those that others are spared;
+    /// `false` when another was faster.
+    fn claim(&mut self, model: &str, anew: bool, now: &impl Fn() -> u64) -> bool {
         let (state, window) = (&self.endpoint.state, trial_ms(&self.endpoint));
+        let gate = |hold: &Hold| if anew { hold.gate_of_choosy(now) } else { hold.gate(now) };
         if let Some(trouble) = state.models.find(model)
-            && trouble.hold.gate(now) != Gate::Open
+            && gate(&trouble.hold) != Gate::Open
         {
             match trouble.hold.claim(now(), window) {
                 Ok(trial) => self.trials.model = trial.map(|trial| (trouble, trial)),
                 Err(()) => return false,
             }
         }
-        if state.hold.gate(now) != Gate::Open {
+        if gate(&state.hold) != Gate::Open {
             match state.hold.claim(now(), window) {
                 Ok(trial) => self.trials.endpoint = trial,
                 Err(()) => return false,
@@ -464,7 +502,7 @@ impl Lease {
     /// the client's says nothing.
     pub fn answered(&self, model: &str, status: u16, retry_after: Option<Duration>) {
         let (state, breaker) = (&self.endpoint.state, &self.endpoint.breaker);
-        state.passed();
+        state.passed(self.began);
         if matches!(status, 429 | 503 | 529) {
             self.fellows.bulkhead.overloaded();
         }
@@ -496,8 +534,7 @@ impl Lease {
 
     /// Says that an answer for `model` came to its end.
     pub fn completed(&self, model: &str) {
-        let state = &self.endpoint.state;
-        state.models.passed(model, || state.now());
+        self.endpoint.state.model_passed(model, self.began);
     }
 
     /// Says that an answer for `model` turned out to be none, or broke off.

@@ -35,8 +35,14 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    pub(super) fn gate(&self, now: u64) -> Gate {
-        if self.cools_until.load(Ordering::Acquire) > now { Gate::Held } else { self.hold.gate(|| now) }
+    fn gate(&self, now: u64, choosy: bool) -> Gate {
+        if self.cools_until.load(Ordering::Acquire) > now {
+            Gate::Held
+        } else if choosy {
+            self.hold.gate_of_choosy(|| now)
+        } else {
+            self.hold.gate(|| now)
+        }
     }
 
     /// Until when it matters: the end of what it is held for, or its last failure.
@@ -59,7 +65,17 @@ pub struct ModelView {
 impl Troubles {
     /// What may be done with `model` now.
     pub(super) fn gate(&self, model: &str, now: impl FnOnce() -> u64) -> Gate {
-        self.find(model).map_or(Gate::Open, |trouble| trouble.gate(now()))
+        self.find(model).map_or(Gate::Open, |trouble| trouble.gate(now(), false))
+    }
+
+    /// What may be done with `model` by who has somewhere else to go.
+    pub(super) fn gate_of_choosy(&self, model: &str, now: impl FnOnce() -> u64) -> Gate {
+        self.find(model).map_or(Gate::Open, |trouble| trouble.gate(now(), true))
+    }
+
+    /// Whether `model` fails again and again; that it is at its limit is no failure.
+    pub(super) fn fails(&self, model: &str, now: impl FnOnce() -> u64) -> bool {
+        self.find(model).is_some_and(|trouble| trouble.hold.gate_of_choosy(now) != Gate::Open)
     }
 
     /// Nothing failed with `model` since it last worked, and nothing with any other of late.
@@ -98,16 +114,18 @@ impl Troubles {
         self.of(model, now).cools_until.fetch_max(until, Ordering::AcqRel);
     }
 
-    /// `model` answered: its troubles are over, but for a rate limit, which an answer on its way before knows nothing of.
-    pub(super) fn passed(&self, model: &str, now: impl FnOnce() -> u64) {
-        let Some(trouble) = self.find(model) else { return };
-        trouble.hold.passed();
-        if trouble.cools_until.load(Ordering::Acquire) > now() {
-            return;
+    /// What `began` then at `model` was answered: its troubles are over, but for a rate limit or a hold, which an answer on
+    /// its way before knows nothing of. `true` when this ends a hold.
+    pub(super) fn passed(&self, model: &str, began: u64, now: impl FnOnce() -> u64) -> bool {
+        let Some(trouble) = self.find(model) else { return false };
+        let back = trouble.hold.passed(began);
+        if !trouble.hold.is_sound() || trouble.cools_until.load(Ordering::Acquire) > now() {
+            return back;
         }
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         models.remove(model);
         self.count.store(models.len(), Ordering::Release);
+        back
     }
 
     /// Those that are held or cool down, by name.
@@ -147,9 +165,9 @@ mod tests {
     fn an_answer_ends_all_but_a_rate_limit() {
         let troubles = Troubles::default();
         troubles.cool("m", 500, 1);
-        troubles.passed("m", || 499);
+        troubles.passed("m", u64::MAX, || 499);
         assert_eq!(troubles.gate("m", || 499), Gate::Held);
-        troubles.passed("m", || 500);
+        troubles.passed("m", u64::MAX, || 500);
         assert_eq!(troubles.count.load(Ordering::Relaxed), 0);
     }
 
@@ -161,7 +179,7 @@ mod tests {
         troubles.of("m", 0);
         assert!(!sound("m", 0) && !sound("other", SETTLES_MS));
         assert!(!sound("m", SETTLES_MS + 2) && sound("other", SETTLES_MS + 2));
-        troubles.passed("m", || 0);
+        troubles.passed("m", u64::MAX, || 0);
         assert!(!sound("m", SETTLES_MS) && sound("m", SETTLES_MS + 2));
     }
 

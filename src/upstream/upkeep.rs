@@ -144,7 +144,7 @@ async fn check(state: &State, care: &Care, spec: &HealthSpec, prober: &Prober) {
         return;
     }
     match &result {
-        Ok(()) => state.passed(),
+        Ok(()) => state.passed(u64::MAX),
         Err(_) => {
             if let Some(address) = state.resolver.current() {
                 state.resolver.rotate(address);
