@@ -283,16 +283,16 @@ impl Snapshot {
     }
 
     /// The order in which the targets of `route` are tried for a request of `bytes` bytes, as positions; `None` for the
-    /// written one. `key` leads it where others with the same key went.
+    /// written one. `key` leads it where others with the same key went; whether it is a `stream` tells which times count.
     #[must_use]
-    pub fn order(&self, route: &Route, key: u64, bytes: usize) -> Option<Box<[usize]>> {
-        self.order_at(route, (key, bytes), Lineup::turn)
+    pub fn order(&self, route: &Route, key: u64, (bytes, stream): (usize, bool)) -> Option<Box<[usize]>> {
+        self.order_at(route, (key, bytes, stream), Lineup::turn)
     }
 
     fn order_at(
         &self,
         route: &Route,
-        (key, bytes): (u64, usize),
+        (key, bytes, stream): (u64, usize, bool),
         turn: impl FnOnce(&Lineup) -> u64,
     ) -> Option<Box<[usize]>> {
         if route.targets.len() < 2 || route.strategy == Strategy::Priority {
@@ -302,7 +302,7 @@ impl Snapshot {
         let draw = Draw { turn: turn(lineup), key, chance: random(), bytes };
         routing::order(route.strategy, &route.targets, draw, |at| {
             let known = route.targets.get(at).and_then(|target| lineup.target(target.place));
-            known.map(|known| sight(known)).unwrap_or_default()
+            known.map(|known| sight(known, stream)).unwrap_or_default()
         })
     }
 
@@ -361,7 +361,7 @@ impl Snapshot {
     fn in_order(&self, (route, served): (&Route, &Route), question: &Question, key: u64) -> Vec<Candidate> {
         let mut candidates = self.candidates(route, question);
         let tie = Tie { state: question.state, conversation: None };
-        let order = self.order_at(served, (key, question.bytes), Lineup::next_turn);
+        let order = self.order_at(served, (key, question.bytes, question.stream), Lineup::next_turn);
         let order = self.tied(served, &question.client, tie, order);
         let order = order.unwrap_or_else(|| (0..served.targets.len()).collect());
         let place = |at: &usize| {
@@ -402,7 +402,7 @@ impl Snapshot {
     }
 
     /// Why such a request is not given to `target` now.
-    fn passed_over(&self, target: &routing::Target, question: &Question) -> Option<String> {
+    fn passed_over(&self, route: &Route, target: &routing::Target, question: &Question) -> Option<String> {
         let provider = self.settings.providers.get(&target.provider);
         let serves = |provider: &Arc<Provider>| provider.serves(question.operation(), Format::DEFAULT).is_some();
         if question.count && !provider.is_some_and(serves) {
@@ -415,7 +415,11 @@ impl Snapshot {
         }
         let Some(pool) = self.pools.get(&target.provider) else { return Some("its provider is not there".to_owned()) };
         if pool.is_usable(&target.model, &[]) {
-            return None;
+            let well = |target: &routing::Target| {
+                self.pools.get(&target.provider).is_some_and(|pool| pool.is_well(&target.model, &[]))
+            };
+            let spared = !well(target) && route.targets.iter().any(well);
+            return spared.then(|| "all its endpoints fail; it is asked where no other target is well".to_owned());
         }
         let mut whys: Vec<&str> = pool.obstacles(&target.model).into_iter().filter_map(|(_, why)| why).collect();
         whys.dedup();
@@ -426,15 +430,17 @@ impl Snapshot {
     fn candidates(&self, route: &Route, question: &Question) -> Vec<Candidate> {
         let lineup = self.lineups.get(&route.name);
         let candidate = |target: &routing::Target| {
-            let known =
-                lineup.and_then(|lineup| lineup.target(target.place)).map(|known| sight(known)).unwrap_or_default();
+            let known = lineup
+                .and_then(|lineup| lineup.target(target.place))
+                .map(|known| sight(known, question.stream))
+                .unwrap_or_default();
             Candidate {
                 provider: Arc::clone(&target.provider),
                 model: target.model.clone(),
                 format: self.settings.providers.get(&target.provider).map(|provider| provider.format),
                 weight: target.weight,
                 price: target.price.map(|price| (price.input, price.output)),
-                skipped: self.passed_over(target, question),
+                skipped: self.passed_over(route, target, question),
                 endpoints: self
                     .pools
                     .get(&target.provider)
@@ -471,8 +477,8 @@ pub fn needs(format: Format, body: &[u8], versions: (Option<&str>, Option<&str>)
     }
 }
 
-fn sight(known: &Standing) -> Sight {
-    Sight { in_flight: known.in_flight(), first_token: known.first_token() }
+fn sight(known: &Standing, stream: bool) -> Sight {
+    Sight { in_flight: known.in_flight(), first_token: known.first_token(stream), refuses: known.refuses() }
 }
 
 #[cfg(test)]
@@ -552,7 +558,7 @@ auth: off
         for turn in 0..6 {
             let found = explained("model=rr&count=true");
             let told: Vec<_> = found.candidates.iter().map(|at| &*at.provider).collect();
-            let order = snapshot.order(&counting, 0, 0).unwrap();
+            let order = snapshot.order(&counting, 0, (0, false)).unwrap();
             let met: Vec<_> = order.iter().map(|at| &*counting.targets[*at].provider).chain(["b"]).collect();
             assert_eq!(told, met, "turn {turn}");
             assert_eq!(found.candidates[2].skipped.as_deref(), Some("it counts no tokens"));

@@ -19,7 +19,15 @@ pub(super) fn status(exchange: &mut Exchange, status: u16) {
     if let Some(sending) = exchange.sending()
         && let Some(attempt) = &sending.attempt
     {
-        attempt.lease.answered(&attempt.model, status, sending.asked);
+        attempt.lease.answered(attempt.subject(), status, sending.asked);
+        refused(attempt, status);
+    }
+}
+
+/// Notes it where a target answered with a refusal of the request.
+pub(super) fn refused(attempt: &Attempt, status: u16) {
+    if let (400.., Some(busy)) = (status, &attempt.busy) {
+        busy.refused(status);
     }
 }
 
@@ -40,12 +48,9 @@ pub(super) fn note(sending: &mut Sending) {
         return;
     }
     let took = clock::now().duration_since(attempt.started);
-    attempt.lease.began(&attempt.model, (admitted.stream.is_some(), admitted.body.len()), took);
+    attempt.lease.began(attempt.subject(), (admitted.stream.is_some(), admitted.body.len()), took);
     if let Some(busy) = &attempt.busy {
-        busy.standing().answered(took);
-        if admitted.stream.is_some() {
-            busy.standing().stream_began(took);
-        }
+        busy.answered(took);
     }
 }
 

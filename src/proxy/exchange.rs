@@ -204,6 +204,8 @@ pub struct Attempt {
     pub busy: Option<Busy>,
     /// The provider's name of the model.
     pub model: String,
+    /// What its endpoints know it by, where that is not the model.
+    pub subject: Option<Box<str>>,
     /// The body for it.
     pub body: Bytes,
     /// The body was read and written, not passed on.
@@ -230,6 +232,13 @@ pub struct Attempt {
     pub last_word: Option<Arc<AtomicBool>>,
     /// What comes behind a head of ours; `None` where none may stand in.
     pub late: Option<Arc<Late>>,
+}
+
+impl Attempt {
+    /// What its endpoint is told of under this name: the model, or an operation of it that has limits of its own.
+    pub fn subject(&self) -> &str {
+        self.subject.as_deref().unwrap_or(&self.model)
+    }
 }
 
 /// A request whose answer is coming.

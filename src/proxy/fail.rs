@@ -95,7 +95,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
         if let (false, Some(attempt)) =
             (by_client || ours, exchange.sending().and_then(|sending| sending.attempt.as_ref()))
         {
-            attempt.lease.model_failed(&attempt.model);
+            attempt.lease.model_failed(attempt.subject());
         }
         error.set_retry(false);
         return error;
@@ -191,11 +191,11 @@ pub(super) fn blame(attempt: &Attempt, error: &Error) {
     match failure_of(error) {
         Failure::Reset if framing::ends_connection(error) => attempt.lease.ended_with(attempt.connection),
         Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(),
-        Failure::BadAnswer => attempt.lease.model_failed(&attempt.model),
+        Failure::BadAnswer => attempt.lease.model_failed(attempt.subject()),
         Failure::Status(status) => {
             // Any other status came as the head of an answer, which has said so.
             if let Some(fault) = told(error) {
-                attempt.lease.answered(&attempt.model, status, fault.retry_after_s.map(Duration::from_secs));
+                attempt.lease.answered(attempt.subject(), status, fault.retry_after_s.map(Duration::from_secs));
             }
         }
         Failure::ContextLength => {}

@@ -18,7 +18,7 @@ use super::head::{self, PASSED};
 use super::pieces::tell_last_word;
 use super::plan::Plan;
 use super::send::{self, Prepared};
-use super::{fail, refuse, retry};
+use super::{begun, fail, refuse, retry};
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::upstream::RetryBudget;
@@ -248,7 +248,7 @@ fn take_over((trail, sending): (&mut Trail, &mut Sending), made: Made, fate: Fat
     if let (Some(first), Some(record)) = (first, trail.attempts.last_mut()) {
         if let (Fate::Cancelled, Some(busy)) = (&fate, &first.busy) {
             // It took at least so long: without it the slowest would not be in the measure.
-            busy.standing().stream_began(clock::now().duration_since(first.started));
+            busy.gave_up(clock::now().duration_since(first.started));
         }
         close(&first, record, fate);
     }
@@ -269,7 +269,8 @@ fn close(attempt: &Attempt, record: &mut Record, fate: Fate) {
         Fate::Refused(head) => {
             let status = head.status.as_u16();
             record.status = Some(status);
-            attempt.lease.answered(&attempt.model, status, retry::asked(&head.headers, clock::unix_now()));
+            attempt.lease.answered(attempt.subject(), status, retry::asked(&head.headers, clock::unix_now()));
+            begun::refused(attempt, status);
         }
     }
 }

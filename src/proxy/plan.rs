@@ -1,12 +1,36 @@
 //! Which target and endpoint comes next. Knows nothing of the network: it asks pools.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::Snapshot;
 use crate::limits::Permit;
 use crate::provider::Provider;
 use crate::routing::{Route, Target};
-use crate::upstream::{Busy, EndpointId, Lease, Pool, Standing};
+use crate::upstream::{Busy, EndpointId, Lease, Pool};
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Leads it where others with the same key went.
+    pub key: u64,
+    /// A stream.
+    pub stream: bool,
+    /// The number of its tokens, and no answer.
+    pub counts: bool,
+}
+
+impl Wanted {
+    /// What the endpoints of `target` know it by: a provider counts tokens within limits of their own, and may well do so
+    /// while it makes none.
+    fn subject<'a>(&self, target: &'a Target) -> Cow<'a, str> {
+        if self.counts {
+            Cow::Owned(format!("{} (tokens counted)", target.model))
+        } else {
+            Cow::Borrowed(&target.model)
+        }
+    }
+}
 
 /// The targets of one request, in order, and what was tried.
 #[derive(Debug, Clone)]
@@ -31,13 +55,7 @@ pub struct Plan {
     before: bool,
     /// The current target is asked although it takes no requests.
     forced: bool,
-    /// Steers consistent hashing.
-    key: u64,
-}
-
-/// Whether a pool may well serve a request although it takes none.
-fn answers(pool: &Pool, target: &Target, tried: &[EndpointId]) -> bool {
-    pool.answers(&target.model, tried)
+    wanted: Wanted,
 }
 
 /// What is tried next.
@@ -49,14 +67,15 @@ pub struct Step {
     pub lease: Lease,
     /// The provider's name of the model.
     pub model: String,
+    /// What the endpoint knows it by, where that is not the model.
+    pub subject: Option<Box<str>>,
     /// Counts the attempt at the target.
     pub busy: Option<Busy>,
 }
 
 impl Plan {
-    /// A plan of `route` with at most `attempts` attempts, in the order of these positions (`None` for the written one);
-    /// `key` leads it where others with the same key went.
-    pub fn new(route: Arc<Route>, order: Option<Box<[usize]>>, attempts: usize, key: u64) -> Self {
+    /// A plan of `route` with at most `attempts` attempts, in the order of these positions (`None` for the written one).
+    pub fn new(route: Arc<Route>, order: Option<Box<[usize]>>, attempts: usize, wanted: Wanted) -> Self {
         Self {
             route,
             order,
@@ -69,7 +88,7 @@ impl Plan {
             begun: false,
             before: false,
             forced: false,
-            key,
+            wanted,
         }
     }
 
@@ -94,7 +113,7 @@ impl Plan {
             return None;
         }
         // What answers, though not this model or not well, before what fails.
-        let answering: Vec<usize> = self.places().filter(|at| self.is_at(snapshot, *at, answers)).collect();
+        let answering: Vec<usize> = self.places().filter(|at| self.is_at(snapshot, *at, Pool::answers)).collect();
         answering.into_iter().chain(self.places()).find_map(|at| self.step(snapshot, at, None))
     }
 
@@ -108,13 +127,13 @@ impl Plan {
 
     /// The first target that would take the request if it were not full: its place, and where to wait for it.
     fn worth_a_wait(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
-        self.find_pool(snapshot, |pool, target, tried| pool.is_worth_a_wait(&target.model, tried))
+        self.find_pool(snapshot, |pool, subject, tried| pool.is_worth_a_wait(subject, tried))
     }
 
     /// Where to wait for a place: at the first target that would take the request, or, where nothing does and no attempt was
     /// made, at the first that is full, as [`Self::next`] would make an attempt there if it were not.
     pub fn wait_at(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
-        let full = |pool: &Pool, _: &Target, tried: &[EndpointId]| pool.is_full(tried);
+        let full = |pool: &Pool, _: &str, tried: &[EndpointId]| pool.is_full(tried);
         self.worth_a_wait(snapshot).or_else(|| if self.begun { None } else { self.find_pool(snapshot, full) })
     }
 
@@ -122,12 +141,12 @@ impl Plan {
     fn find_pool(
         &self,
         snapshot: &Snapshot,
-        wanted: impl Fn(&Pool, &Target, &[EndpointId]) -> bool,
+        wanted: impl Fn(&Pool, &str, &[EndpointId]) -> bool,
     ) -> Option<(usize, Arc<Pool>)> {
         self.places().filter(|_| self.left > 0).find_map(|at| {
             let target = self.target(at)?;
             let pool = snapshot.pools.get(&target.provider)?;
-            wanted(pool, target, self.tried(at)).then(|| (at, Arc::clone(pool)))
+            wanted(pool, &self.wanted.subject(target), self.tried(at)).then(|| (at, Arc::clone(pool)))
         })
     }
 
@@ -175,8 +194,9 @@ impl Plan {
     pub fn next_is_sound(&self, snapshot: &Snapshot) -> bool {
         self.usable(snapshot).is_some_and(|at| {
             let tried: &[EndpointId] = if at == self.at { &self.tried } else { &[] };
-            let pool = |target: &Target| snapshot.pools.get(&target.provider).map(|p| p.is_sound(&target.model, tried));
-            self.target(at).and_then(pool).unwrap_or(false)
+            let Some(target) = self.target(at) else { return false };
+            let pool = snapshot.pools.get(&target.provider);
+            pool.is_some_and(|pool| pool.is_sound(&self.wanted.subject(target), tried))
         })
     }
 
@@ -184,7 +204,7 @@ impl Plan {
     /// limit may; `false` if there is none.
     pub fn leave_for_one_that_answers(&mut self, snapshot: &Snapshot) -> bool {
         let from = if self.tried.is_empty() { self.at } else { self.at + 1 };
-        let found = (from..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, answers));
+        let found = (from..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, Pool::answers));
         if let (Some(at), true) = (found, self.left > 0) {
             self.at = at;
             self.tried.clear();
@@ -195,8 +215,8 @@ impl Plan {
 
     /// Goes on to the first target, behind the current one, at which nothing has failed of late; `false` if there is none.
     pub fn leave_for_a_sound_one(&mut self, snapshot: &Snapshot) -> bool {
-        let sound = |pool: &Pool, target: &Target, tried: &[EndpointId]| {
-            pool.is_usable(&target.model, tried) && pool.is_sound(&target.model, tried)
+        let sound = |pool: &Pool, subject: &str, tried: &[EndpointId]| {
+            pool.is_usable(subject, tried) && pool.is_sound(subject, tried)
         };
         let found = (self.at + 1..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, sound));
         if let (Some(at), true) = (found, self.left > 0) {
@@ -214,8 +234,9 @@ impl Plan {
 
     /// Whether the targets may be gone through once more: something takes requests, or will once its limit is over.
     pub fn may_begin_again(&self, snapshot: &Snapshot, limited: bool) -> bool {
-        let open =
-            |target: &Target| snapshot.pools.get(&target.provider).is_some_and(|p| p.is_usable(&target.model, &[]));
+        let open = |target: &Target| {
+            snapshot.pools.get(&target.provider).is_some_and(|p| p.is_usable(&self.wanted.subject(target), &[]))
+        };
         self.left > 0 && self.round < self.route.retries.rounds && (limited || self.route.targets.iter().any(open))
     }
 
@@ -254,8 +275,7 @@ impl Plan {
     /// The first target, from the current one on, with an untried endpoint that takes requests: one that is well, or, where
     /// none is, one that is used for want of others. The last attempt belongs to a target that was not asked.
     fn usable(&self, snapshot: &Snapshot) -> Option<usize> {
-        let mut well = (self.at..self.route.targets.len())
-            .filter(|at| self.is_at(snapshot, *at, |pool, target, tried| pool.is_well(&target.model, tried)));
+        let mut well = (self.at..self.route.targets.len()).filter(|at| self.is_at(snapshot, *at, Pool::is_well));
         let first = well.next();
         if let (Some(first), 1) = (first, self.left)
             && !self.tried(first).is_empty()
@@ -263,16 +283,16 @@ impl Plan {
         {
             return Some(other);
         }
-        first.or_else(|| {
-            (self.at..self.route.targets.len())
-                .find(|at| self.is_at(snapshot, *at, |pool, target, tried| pool.is_usable(&target.model, tried)))
-        })
+        first.or_else(|| (self.at..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, Pool::is_usable)))
     }
 
     /// Whether the pool of the target at `at`, which can be told the request, is as `wanted`.
-    fn is_at(&self, snapshot: &Snapshot, at: usize, wanted: impl Fn(&Pool, &Target, &[EndpointId]) -> bool) -> bool {
+    fn is_at(&self, snapshot: &Snapshot, at: usize, wanted: impl Fn(&Pool, &str, &[EndpointId]) -> bool) -> bool {
         let Some(target) = self.target(at).filter(|_| !self.unable.contains(&at)) else { return false };
-        snapshot.pools.get(&target.provider).is_some_and(|pool| wanted(pool, target, self.tried(at)))
+        snapshot
+            .pools
+            .get(&target.provider)
+            .is_some_and(|pool| wanted(pool, &self.wanted.subject(target), self.tried(at)))
     }
 
     /// Endpoints of the target at `at` that were tried.
@@ -283,13 +303,19 @@ impl Plan {
     fn step(&mut self, snapshot: &Snapshot, at: usize, permit: Option<Permit>) -> Option<Step> {
         let target = self.target(at)?;
         let (pool, tried) = (snapshot.pools.get(&target.provider)?, self.tried(at));
+        let subject = self.wanted.subject(target);
         let lease = match permit {
-            Some(permit) => pool.pick_with(permit, self.key, &target.model, tried),
-            None => pool.pick(self.key, &target.model, tried),
+            Some(permit) => pool.pick_with(permit, self.wanted.key, &subject, tried),
+            None => pool.pick(self.wanted.key, &subject, tried),
         }?;
         let standing = snapshot.lineups.get(&self.route.name).and_then(|lineup| lineup.target(target.place));
-        let busy = standing.map(Standing::begin);
-        let step = Step { provider: Arc::clone(lease.provider()), lease, model: target.model.clone(), busy };
+        let busy = standing.map(|standing| standing.begin(self.wanted.stream));
+        let subject = match subject {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(subject) => Some(subject.into_boxed_str()),
+        };
+        let (provider, model) = (Arc::clone(lease.provider()), target.model.clone());
+        let step = Step { provider, lease, model, subject, busy };
         if at != self.at {
             self.at = at;
             self.tried.clear();
@@ -322,7 +348,7 @@ models: {m: {targets: [one/x, two/y]}}
     fn each_address_of_a_name_is_tried_once_and_counts_as_one_attempt() {
         let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
         let route = snapshot.settings.models.resolve("m").unwrap();
-        let mut plan = Plan::new(route, None, 2, 0);
+        let mut plan = Plan::new(route, None, 2, Wanted::default());
         for addresses_left in [true, true, false] {
             let step = plan.next(&snapshot).unwrap();
             assert_eq!(&**step.lease.label(), "127.0.0.1:1");
@@ -335,7 +361,7 @@ models: {m: {targets: [one/x, two/y]}}
     #[test]
     fn what_alone_can_serve_a_request_is_asked_although_it_is_left_alone() {
         let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
-        let plan = || Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, 0);
+        let plan = || Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, Wanted::default());
         while let Some(step) = plan().next(&snapshot).filter(|step| &**step.lease.label() == "127.0.0.1:1") {
             step.lease.failed();
         }
@@ -345,5 +371,69 @@ models: {m: {targets: [one/x, two/y]}}
         assert_eq!(label(plan.next(&snapshot)).as_deref(), Some("127.0.0.1:1"));
         plan.pass_over(false);
         assert_eq!(label(plan.next(&snapshot)), None, "neither can be told it");
+    }
+
+    const FLEET: &str = "
+auth: off
+providers:
+  fleet: {kind: openai-compatible, endpoints: [{url: 'http://127.0.0.1:1'}, {url: 'http://127.0.0.1:2'}, {url: 'http://127.0.0.1:3'},
+    {url: 'http://127.0.0.1:4'}, {url: 'http://127.0.0.1:5'}, {url: 'http://127.0.0.1:6'}]}
+  cloud: {kind: openai-compatible, url: 'http://127.0.0.1:9'}
+models: {m: {targets: [fleet/x, cloud/y]}, alone: fleet/x}
+";
+
+    /// The endpoints that a request for `model` meets until the cloud serves it, all others failing it.
+    fn met(snapshot: &Snapshot, model: &str) -> Vec<String> {
+        let mut plan = Plan::new(snapshot.settings.models.resolve(model).unwrap(), None, 4, Wanted::default());
+        let mut met = Vec::new();
+        while let Some(step) = plan.next(snapshot) {
+            met.push(step.lease.label().to_string());
+            if step.model == "y" {
+                break;
+            }
+            step.lease.answered("x", 200, None);
+            step.lease.model_failed("x");
+        }
+        met
+    }
+
+    #[test]
+    fn a_fleet_that_is_down_leaves_an_attempt_to_the_next_target_and_soon_all() {
+        let snapshot = Snapshot::at_rest(parse(FLEET, "test", Path::new(""), &Environment::new()).unwrap());
+        let requests: Vec<_> = (0..40).map(|_| met(&snapshot, "m")).collect();
+        assert_eq!(requests[0].len(), 4, "{:?}", requests[0]);
+        for met in &requests {
+            assert_eq!(met.last().map(String::as_str), Some("127.0.0.1:9"), "{met:?}");
+        }
+        // Six endpoints with five failures each, at most three of them a request.
+        let quiet = requests.iter().position(|met| met.len() == 1).unwrap();
+        assert!((10..20).contains(&quiet), "{requests:?}");
+        assert!(requests[quiet..].iter().all(|met| met.len() == 1), "{requests:?}");
+        assert!(!met(&snapshot, "alone").is_empty(), "but it serves where nothing else does");
+    }
+
+    #[test]
+    fn what_is_at_its_limit_goes_before_what_fails() {
+        let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
+        let plan = || Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, Wanted::default());
+        while let Some(step) = plan().next(&snapshot).filter(|step| step.model == "x") {
+            step.lease.answered("x", 500, None);
+        }
+        plan().next(&snapshot).unwrap().lease.answered("y", 429, None);
+        assert_eq!(label(plan().next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
+        let mut late = plan();
+        assert!(late.leave_for_one_that_answers(&snapshot), "nor is it refused to who was failed elsewhere");
+        assert_eq!(label(late.next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
+    }
+
+    #[test]
+    fn counting_tokens_has_limits_of_its_own() {
+        let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
+        let wanted = |counts| Wanted { counts, ..Wanted::default() };
+        let plan = |counts| Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, wanted(counts));
+        let step = plan(true).next(&snapshot).unwrap();
+        step.lease.answered(step.subject.as_deref().unwrap(), 429, None);
+        assert_eq!(label(plan(true).next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(label(plan(false).next(&snapshot)).as_deref(), Some("127.0.0.1:1"));
     }
 }

@@ -24,7 +24,7 @@ use super::late;
 use super::names;
 use super::overload;
 use super::pieces::tell_last_word;
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, Wanted};
 use super::refuse::Rejection;
 use super::{form, head, retry};
 use crate::clock;
@@ -150,16 +150,16 @@ fn begin(exchange: &mut Exchange) {
         Phase::Admitted(admitted) => {
             let attempts = admitted.snapshot.settings.server.max_attempts;
             let (route, key) = (&admitted.route, admitted.affinity);
-            let order = admitted.snapshot.order(route, key, admitted.body.len());
+            let stream = admitted.stream.is_some();
+            let order = admitted.snapshot.order(route, key, (admitted.body.len(), stream));
             let order = admitted.snapshot.tied(route, admitted.caller.name(), admitted.tie, order);
-            let plan = Plan::new(Arc::clone(route), order, attempts, key);
+            let counts = matches!(admitted.task, Task::Format(Operation::Count));
+            let plan = Plan::new(Arc::clone(route), order, attempts, Wanted { key, stream, counts });
             let budget = admitted.snapshot.budgets.get(&admitted.route.name).map(Arc::clone);
             if let Some(budget) = &budget {
                 budget.pay_in();
             }
-            if admitted.stream.is_some()
-                && let Some(budget) = admitted.snapshot.hedges.get(&admitted.route.name)
-            {
+            if stream && let Some(budget) = admitted.snapshot.hedges.get(&admitted.route.name) {
                 budget.pay_in();
             }
             Phase::Sending(Box::new(Sending {
@@ -476,6 +476,7 @@ fn attempt(step: Step, format: Format, body: Bytes, reply: Reply) -> Attempt {
         format,
         busy: step.busy,
         model: step.model,
+        subject: step.subject,
         body,
         translated: false,
         headers: Vec::new(),

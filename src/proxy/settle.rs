@@ -131,9 +131,9 @@ fn credit(error: Option<&Error>, exchange: &Exchange) {
         return;
     }
     match outcome.and_then(|outcome| outcome.fault.as_ref()) {
-        Some((kind, _)) if kind.status() >= 500 && error.is_none() => attempt.lease.model_failed(&attempt.model),
+        Some((kind, _)) if kind.status() >= 500 && error.is_none() => attempt.lease.model_failed(attempt.subject()),
         None if error.is_none() && outcome.is_some_and(|outcome| outcome.complete) => {
-            attempt.lease.completed(&attempt.model);
+            attempt.lease.completed(attempt.subject());
         }
         _ => {}
     }

@@ -73,6 +73,8 @@ pub struct Sight {
     pub in_flight: u32,
     /// Its usual time to the first token; `None` where it was not measured yet.
     pub first_token: Option<Duration>,
+    /// The last that it said was that it does not serve such requests.
+    pub refuses: bool,
 }
 
 /// What tells one request from another.
@@ -106,7 +108,8 @@ pub fn order(
         Strategy::Weighted => by(&mut order, |at| lot(draw.chance, at as u64) / weight(at)),
         Strategy::RoundRobin => {
             let first = in_turn(targets, draw.turn);
-            order.rotate_left(first);
+            // What one cannot take, all others share.
+            by(&mut order, |at| if at == first { -1.0 } else { lot(draw.chance, at as u64) / weight(at) });
         }
         Strategy::LeastBusy => {
             by(&mut order, |at| f64::from(look(at).in_flight) / weight(at));
@@ -115,7 +118,8 @@ pub fn order(
         Strategy::Fastest => {
             by(&mut order, |at| expected(look(at)));
             if draw.chance.is_multiple_of(EXPLORE) {
-                let other = usize::try_from(draw.chance / EXPLORE).unwrap_or(0) % order.len();
+                let others = order.len() as u64 - 1;
+                let other = 1 + usize::try_from(draw.chance / EXPLORE % others).unwrap_or(0);
                 order.get_mut(..=other).unwrap_or_default().rotate_right(1);
             }
         }
@@ -202,9 +206,11 @@ fn two_choices(order: &mut [usize], chance: u64, load: impl Fn(usize) -> f64) {
     order.get_mut(..=best).unwrap_or_default().rotate_right(1);
 }
 
-/// The time to expect, in seconds. What was never measured is tried at once, but by one request at a time.
+/// The time to expect, in seconds. What was never measured is tried at once, but by one request at a time; and nothing is
+/// expected of what refuses.
 fn expected(sight: Sight) -> f64 {
     match sight.first_token {
+        _ if sight.refuses => f64::MAX,
         Some(time) => time.as_secs_f64(),
         None if sight.in_flight == 0 => 0.0,
         None => f64::MAX,
@@ -313,16 +319,19 @@ mod tests {
 
     #[test]
     fn the_fastest_is_chosen_and_the_others_are_not_forgotten() {
-        let takes = |ms| Sight { first_token: Some(Duration::from_millis(ms)), in_flight: 3 };
+        let takes = |ms| Sight { first_token: Some(Duration::from_millis(ms)), in_flight: 3, refuses: false };
         let counts = firsts(Strategy::Fastest, &[1, 1, 1], random, &[takes(300), takes(100), takes(200)]);
-        near(&counts, &[100, 5_800, 100]);
+        near(&counts, &[150, 5_700, 150]);
         assert!(counts[0] > 50 && counts[2] > 50, "{counts:?}");
+        let refuses = Sight { refuses: true, ..takes(1) };
+        let counts = firsts(Strategy::Fastest, &[1, 1], random, &[refuses, takes(200)]);
+        near(&counts, &[300, 5_700]);
         let unknown = Sight::default();
         let counts = firsts(Strategy::Fastest, &[1, 1], random, &[takes(1), unknown]);
-        assert!(counts[1] > 5_700, "what was never measured is tried: {counts:?}");
+        assert!(counts[1] > 5_500, "what was never measured is tried: {counts:?}");
         let learning = Sight { in_flight: 1, ..unknown };
         let counts = firsts(Strategy::Fastest, &[1, 1], random, &[takes(900), learning]);
-        assert!(counts[0] > 5_700, "but by one request at a time: {counts:?}");
+        assert!(counts[0] > 5_500, "but by one request at a time: {counts:?}");
     }
 
     #[test]

@@ -365,10 +365,10 @@ mod tests {
             fleet.lineups([(name, targets.iter().map(ToString::to_string).collect())].into_iter())
         };
         let old = lineups(&name, &["a/x", "b/y"]);
-        old[&name].target(1).unwrap().answered(Duration::from_secs(1));
+        old[&name].target(1).unwrap().begin(true).answered(Duration::from_secs(1));
         let new = lineups(&other, &["b/y", "c/z"]);
         drop(old);
-        assert_eq!(new[&other].target(0).unwrap().first_token(), Some(Duration::from_secs(1)));
+        assert_eq!(new[&other].target(0).unwrap().first_token(true), Some(Duration::from_secs(1)));
         assert_eq!(fleet.known().standings.len(), 3, "swept at the next reload");
         let _newest = lineups(&other, &["c/z"]);
         drop(new);
