@@ -460,11 +460,12 @@ fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), col
         auth.key.hide_in(&mut bytes);
     }
     let (mut fault, label) = fault_for(attempt.format, status, &bytes);
+    let ours = is_our_key(status, Some(fault.kind));
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
     trail.answer_retry_after = fault.retry_after_s;
     trail.error = Some(label);
-    if same && status >= 400 && !is_our_key(status) && wire(attempt.format).is_error(&bytes) {
+    if same && status >= 400 && !ours && wire(attempt.format).is_error(&bytes) {
         return Bytes::from(bytes);
     }
     let (_, body) = wire(sending.admitted.format).write_error(&fault, Some(&trail.request_id));

@@ -278,6 +278,7 @@ fn write_head(
         }
         Mode::Stream(_) | Mode::Streamed { .. } | Mode::Whole(_) | Mode::Gathered(_) | Mode::Error { .. } => {
             let own = head.status.as_u16();
+            let words = head.extensions.get::<Refusal>().map(|said| said.fault.kind);
             let (status, same) = if let Mode::Error { status, same, .. } = mode {
                 let said = head.extensions.get::<Refusal>();
                 // What is not in the format is said anew in it, status and all.
@@ -286,7 +287,7 @@ fn write_head(
             } else {
                 (own, false)
             };
-            if same && own >= 400 && !is_our_key(own) && MediaType::of(&head.headers) == MediaType::Json {
+            if same && own >= 400 && !is_our_key(own, words) && MediaType::of(&head.headers) == MediaType::Json {
                 // The body will most likely pass as it is, and its headers mean the same.
                 strip(head, server);
                 return kept_head(head, upstream_id);
@@ -350,10 +351,11 @@ fn translated_head(
 
 /// The status that a client of `client` is shown for a provider's `status`, whose body is known to have `said` so.
 fn client_status(status: u16, client: Format, same: bool, said: Option<&Refusal>) -> u16 {
-    if same && status >= 400 && !is_our_key(status) {
+    let words = said.map(|said| said.fault.kind);
+    if same && status >= 400 && !is_our_key(status, words) {
         return status;
     }
-    let said = said.filter(|_| refuse::operators(status).is_none());
+    let said = said.filter(|_| refuse::operators(status, words).is_none());
     match said {
         Some(said) => wire(client).write_error(&said.fault, None).0,
         None => wire(client).write_error(&fault_for(client, status, b"").0, None).0,
@@ -362,8 +364,9 @@ fn client_status(status: u16, client: Format, same: bool, said: Option<&Refusal>
 
 /// What a failed answer says, whatever its body is, and its label.
 pub(super) fn fault_for(provider: Format, status: u16, body: &[u8]) -> (Fault<'static>, &'static str) {
-    refuse::operators(status).unwrap_or_else(|| {
-        let fault = wire(provider).read_error(status, body).into_owned();
+    let said = || wire(provider).read_error(status, body);
+    refuse::operators(status, (status == 403).then(|| said().kind)).unwrap_or_else(|| {
+        let fault = said().into_owned();
         let label = fault.kind.label();
         (fault, label)
     })

@@ -281,7 +281,7 @@ fn coded(
 
 /// What the client is told when all that is known of a failure is the provider's status.
 pub(super) fn told_status(status: u16) -> (Fault<'static>, &'static str) {
-    if let Some(told) = operators(status) {
+    if let Some(told) = operators(status, None) {
         return told;
     }
     let kind = FaultKind::from_status(status);
@@ -290,19 +290,20 @@ pub(super) fn told_status(status: u16) -> (Fault<'static>, &'static str) {
     (fault, kind.label())
 }
 
-/// What the client is told of a status that only the operator can do something about, whatever its body says; `None` for
-/// any other.
-pub(super) fn operators(status: u16) -> Option<(Fault<'static>, &'static str)> {
+/// What the client is told of a status that only the operator can do something about, where its body is known to have
+/// `said` so; `None` for any other.
+pub(super) fn operators(status: u16, said: Option<FaultKind>) -> Option<(Fault<'static>, &'static str)> {
     match status {
         300..=399 => Some((redirect_fault(status), REDIRECTED)),
-        _ if is_our_key(status) => Some((Fault::key_refused(Some(status)), KEY_REFUSED)),
+        _ if is_our_key(status, said) => Some((Fault::key_refused(Some(status)), KEY_REFUSED)),
         _ => None,
     }
 }
 
-/// True for a status with which a provider refuses *our* key: the client's own is not at fault and must not be told so.
-pub(super) fn is_our_key(status: u16) -> bool {
-    matches!(status, 401 | 403)
+/// True for a status with which a provider refuses *our* key: the client's own is not at fault and must not be told so. A
+/// 403 that is known to have `said` that a filter took the prompt is the client's (OpenRouter, xAI).
+pub(super) fn is_our_key(status: u16, said: Option<FaultKind>) -> bool {
+    status == 401 || (status == 403 && said != Some(FaultKind::ContentFilter))
 }
 
 /// A provider whose `url` is not its own last word: a redirect would take the credentials along to wherever it leads.

@@ -382,7 +382,7 @@ pub(super) fn check_denied(sending: &mut Sending, status: u16) -> pingora::Resul
 pub(super) fn answer_mode(head: &ResponseHeader, call: &Call) -> Mode {
     let status = head.status.as_u16();
     match status {
-        _ if refuse::is_our_key(status) => Mode::Error { status, same: true, body: Collected::default() },
+        _ if refuse::is_our_key(status, None) => Mode::Error { status, same: true, body: Collected::default() },
         304 => Mode::PassBlind,
         300..=399 => no_answer(status),
         _ if framing::is_full(status) => {

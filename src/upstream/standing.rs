@@ -11,8 +11,8 @@ use crate::clock::{self, Instant};
 
 /// Each time counts this much of the average at least.
 const LEAST_WEIGHT: f64 = 0.2;
-/// An average fades as if with this half-life, or nearly, in seconds: what was seen rarely of late counts the more.
-const FADES: f64 = 10.0;
+/// In so many seconds most of an average fades: what was seen rarely of late counts the more.
+const FADES: f64 = 3.0;
 
 /// What is known of one target.
 #[derive(Debug, Default)]

@@ -51,6 +51,20 @@ async fn the_status_of_a_refusal_is_what_its_words_mean() {
 }
 
 #[tokio::test]
+async fn a_filter_is_not_our_key() {
+    let body = json!({"error": {"code": 403, "message": "Your input was flagged", "metadata": {"flagged_input": "x"}}});
+    for (client, expected) in DIALECTS.into_iter().zip([403, 400, 400, 400]) {
+        for stream in [false, true] {
+            let what = format!("{client:?}, stream={stream}");
+            let (response, asked) = answer(client, Wire::Chat, stream, &Reply::json(403, body.to_string())).await;
+            assert_eq!((response.status, asked), (expected, 1), "{what}: {}", response.text());
+            assert!(response.text().contains("Your input was flagged"), "{what}: {}", response.text());
+            client.error(&what, &response);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_that_breaks_off_counts_by_its_status() {
     for (status, gzip) in [(409, false), (404, false), (429, false), (429, true), (503, false)] {
         for client in [Dialect::Known(Wire::Chat), Dialect::Known(Wire::Messages), Dialect::Gemini] {

@@ -66,7 +66,8 @@ pub(super) fn tells_in_stream(body: &[u8]) -> bool {
     let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();
     let fine = match (said.code.as_deref(), said.kind.as_deref()) {
         (Some(code), _) => code.parse::<u16>().is_ok_and(|code| matches!(code, 0 | 200..300)),
-        (None, Some(kind)) => kind_of_word(kind).is_none(),
+        // What is wrong with a field is wrong, whatever its name is.
+        (None, Some(kind)) => kind_of_word(kind).is_none() && said.param.is_none(),
         (None, None) => false,
     };
     !fine && tells(body)
@@ -74,6 +75,9 @@ pub(super) fn tells_in_stream(body: &[u8]) -> bool {
 
 /// How OpenAI says that a key is none; xAI says so with a 400 and no code of its own.
 const BAD_KEY: &str = "Incorrect API key provided";
+
+/// How xAI says, with a 403 and the code of a key without rights, that its filter took the prompt.
+const FILTERED: &str = "Content violates usage guidelines";
 
 /// Reads an error in a stream (an event, the `error` of one, or of a response that failed), whose status is told by its
 /// contents alone.
@@ -160,6 +164,11 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
         "param" => said.param = plain(value)?.or(said.param.take()),
         "loc" if value.peek()? == Kind::Array => said.place = place(value)?,
         "base_resp" if value.peek()? == Kind::Object => minimax(value, said)?,
+        // Of RFC 9457.
+        "status" if value.peek()? == Kind::Number => {
+            let status = Cow::Owned(value.number()?.as_str().to_owned());
+            said.code = said.code.take().or(Some(status));
+        }
         "code" | "error_code" if value.peek()? == Kind::Number => {
             said.code = Some(Cow::Owned(value.number()?.as_str().to_owned()));
         }
@@ -175,6 +184,11 @@ fn field<'a>(key: &str, value: &mut Cursor<'a>, said: &mut Said<'a>) -> Result<(
             match (key.as_ref(), value.peek()?) {
                 ("raw", Kind::Object | Kind::Array) => said.raw = Some(Cow::Owned(value.json()?.as_str().to_owned())),
                 ("raw", _) => said.raw = loose_text(value)?.map(Text::into_plain),
+                // OpenRouter's moderation. <https://openrouter.ai/docs/api-reference/errors>
+                ("flagged_input", _) => {
+                    said.filtered = true;
+                    value.skip()?;
+                }
                 _ => value.skip()?,
             }
             Ok(())
@@ -223,7 +237,7 @@ fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
         Some(status) if status >= 400 => Some(status),
         _ => told.or(is_quota.then_some(429)),
     };
-    let kind = if said.filtered {
+    let kind = if said.filtered || said.message.as_deref().is_some_and(|words| words.starts_with(FILTERED)) {
         FaultKind::ContentFilter
     } else if said.message.as_deref().is_some_and(|words| words.starts_with(BAD_KEY)) {
         FaultKind::Authentication
@@ -403,6 +417,10 @@ mod tests {
         check(404, r#"{"error":{"message":"m","code":"model_not_found"}}"#, NotFound, Some("model_not_found"), "m");
         let azure = r#"{"error":{"code":"content_filter","message":"filtered","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#;
         check(400, azure, ContentFilter, Some("content_filter"), "filtered");
+        let moderated = r#"{"error":{"code":403,"message":"flagged","metadata":{"reasons":["x"],"flagged_input":"y","provider_name":"z"}}}"#;
+        check(403, moderated, ContentFilter, None, "flagged");
+        let xai = r#"{"code":"permission-denied","error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}"#;
+        check(403, xai, ContentFilter, Some("permission-denied"), "Failed check");
         let router = r#"{"error":{"code":429,"message":"Provider returned error","metadata":{"raw":"slow down"}}}"#;
         check(429, router, RateLimit, None, "Provider returned error: slow down");
         check(

@@ -240,6 +240,10 @@ impl Framer {
                     self.joined.push('\n');
                     self.joined.push_str(value);
                 }
+                // llama.cpp tells its errors in a field of that name, other servers in a line of bare JSON. A whole answer in
+                // a stream's place begins with one.
+                ("error", None) if value.starts_with('{') => (event, data) = (Some("error"), Some(value)),
+                (_, None) if !fresh && line.starts_with("{\"") => data = Some(line),
                 // Comments, `id`, `retry` and unknown fields say nothing about an answer.
                 _ => {}
             }

@@ -27,6 +27,8 @@ type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 pub(super) struct Reader {
     started: bool,
     over: bool,
+    /// An object came that is no piece of an answer and nothing known beside one.
+    odd: bool,
     /// The provider's id, from which missing ids of calls derive.
     id: String,
     /// Number of the next block.
@@ -250,7 +252,7 @@ impl<'a> Piece<'a> {
 impl Reader {
     /// A chunk of a stream that has begun, in one pass: nothing of it depends on what stands further behind.
     fn next_chunk(&mut self, data: &str, sink: Sink<'_>) -> Result<(), Fault<'static>> {
-        let (mut late, mut error, mut unread, mut answers) = (None, None, Vec::new(), false);
+        let (mut late, mut error, mut unread, mut answers, mut odd) = (None, None, Vec::new(), false, false);
         let mut cursor = Cursor::over(data);
         let start = cursor.clone();
         let read = cursor
@@ -269,11 +271,15 @@ impl Reader {
                             error = Some(start.clone());
                         }
                     }
-                    key => aside(key, value, &mut unread)?,
+                    key => {
+                        odd |= !matches!(key, "id" | "model" | "created");
+                        aside(key, value, &mut unread)?;
+                    }
                 }
                 Ok(())
             })
             .and_then(|()| cursor.finish());
+        let counted = late.is_some();
         read.map_err(|error| malformed(&error))?;
         let error = error.or_else(|| (!answers && openai_error::tells_in_stream(data.as_bytes())).then_some(start));
         self.told.all(unread, sink);
@@ -284,6 +290,7 @@ impl Reader {
             self.over = true;
             sink(Event::Fault(error::read_in_stream(&mut error)));
         }
+        self.odd |= !answers && !counted && odd;
         Ok(())
     }
 
@@ -379,7 +386,9 @@ impl Reader {
             Some(Stop::Failed(word)) => Some(Stop::gave_up(word)),
             _ => None,
         });
-        if let Some(fault) = failed {
+        // Something came that nobody knows, and no reason to stop: the provider may have said why it goes no further.
+        let unsaid = || self.odd && self.choices.iter().any(|choice| choice.finish.is_none());
+        if let Some(fault) = failed.or_else(|| unsaid().then(incomplete)) {
             // What is open stays open: a call that was closed would look complete.
             return sink(Event::Fault(fault));
         }
