@@ -7,7 +7,6 @@
     clippy::panic,
     clippy::string_slice,
     clippy::disallowed_methods,
-    clippy::print_stderr,
     reason = "a test fails by panicking"
 )]
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod corpus;
 pub(crate) mod fold;
+pub(crate) mod recorded;
 
 use std::sync::Arc;
 

@@ -1,31 +1,21 @@
 //! Recorded answers: what a reader makes of them agrees with what was recorded, however the bytes are cut, and what a
 //! writer makes of that reads the same.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::AnthropicMessages;
 use super::{Folded, fold, frames, read_stream, reply};
 use crate::format::WireFormat as _;
+use crate::format::tests::recorded;
 use crate::hub::{BlockKind, Losses, Response};
 
 /// Most places at which one stream is cut.
 const CUTS: usize = 60;
 
-fn corpus() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/anthropic_messages");
-    if root.is_dir() {
-        return Some(root);
-    }
-    assert!(option_env!("TIDEGATE_CORPUS_REQUIRED").is_none(), "{} is absent", root.display());
-    eprintln!("SKIPPED: the corpus of recorded answers is absent ({})", root.display());
-    None
-}
-
 fn cases(file: &str) -> Vec<(String, Vec<u8>, serde_json::Value)> {
-    let Some(root) = corpus() else { return Vec::new() };
+    let Some(root) = recorded::folder() else { return Vec::new() };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(root).unwrap() {
+    for entry in std::fs::read_dir(root.join("anthropic_messages")).unwrap() {
         let folder = entry.unwrap().path();
         let (Ok(body), Ok(digest)) = (std::fs::read(folder.join(file)), std::fs::read(folder.join("digest.json")))
         else {

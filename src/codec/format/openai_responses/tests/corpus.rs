@@ -1,13 +1,13 @@
 //! Recorded answers: what a reader makes of them agrees with what was recorded, however the bytes are cut, and what a
 //! writer makes of that reads the same.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{Folded, OpenaiResponses, fold, frames, read_stream, reply};
 use crate::format::WireFormat as _;
+use crate::format::tests::recorded;
 use crate::hub::{BlockKind, Losses, Response};
 
 /// Most places at which one stream is cut.
@@ -17,12 +17,7 @@ const CUTS: usize = 60;
 const EDITED: &str = "gpt-5.2-servertool-stream-13cf4b71";
 
 fn cases(file: &str) -> Vec<(String, Vec<u8>, Value)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    if !root.is_dir() {
-        assert!(option_env!("TIDEGATE_CORPUS_REQUIRED").is_none(), "{} is absent", root.display());
-        eprintln!("SKIPPED: the corpus of recorded answers is absent ({})", root.display());
-        return Vec::new();
-    }
+    let Some(root) = recorded::folder() else { return Vec::new() };
     let mut found = Vec::new();
     for group in ["openai_responses", "azure_responses"] {
         for entry in std::fs::read_dir(root.join(group)).unwrap() {
