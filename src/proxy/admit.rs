@@ -468,6 +468,19 @@ mod tests {
     }
 
     #[test]
+    fn every_path_of_a_format_has_a_label() {
+        for format in Format::ALL {
+            let spec = wire(format).spec();
+            let same = (0..spec.same_format_paths.len()).map(Operation::SameFormat);
+            for operation in [Operation::Generate, Operation::Count].into_iter().chain(same) {
+                let Some(path) = spec.path_of(operation) else { continue };
+                let endpoint = endpoint_of(&Place::Api(format, operation, Line::default()));
+                assert_eq!(endpoint.path(), path, "`observe::Endpoint` has no row for it");
+            }
+        }
+    }
+
+    #[test]
     fn decodes_model_names_in_paths() {
         for (path, name) in [("a", "a"), ("a%2Fb", "a/b"), ("%", "%"), ("%zz", "%zz"), ("a%20b%", "a b%")] {
             assert_eq!(percent_decode(path), name.as_bytes());
