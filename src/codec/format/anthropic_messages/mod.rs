@@ -16,10 +16,8 @@ use crate::hub::{Fault, Field, Losses, Refusal, Request, Response, Stop, Usage};
 use crate::json::JsonError;
 
 mod arrange;
-mod block_write;
 mod core_fields;
 mod error;
-mod frame_read;
 pub mod grammar;
 mod marks;
 mod models;
@@ -32,6 +30,8 @@ mod schema;
 mod schema_bounds;
 mod schema_cycle;
 mod stop;
+mod stream_block;
+mod stream_event;
 mod stream_read;
 mod stream_write;
 mod tail;
@@ -293,7 +293,7 @@ impl WireFormat for AnthropicMessages {
     }
 
     fn is_telling(&self, frame: &Frame<'_>) -> bool {
-        frame_read::is_telling(frame)
+        stream_event::is_telling(frame)
     }
 
     fn words(&self) -> &'static [&'static str] {

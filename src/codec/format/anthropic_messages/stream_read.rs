@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 
 use super::error;
-use super::frame_read::{BlockBegin, Delta, Event as Wire, Parts};
 use super::read_response::{call_id, class_of};
 use super::stop::Ending;
+use super::stream_event::{BlockBegin, Delta, Event as Wire, Parts};
 use super::usage::Counts;
 use super::wire::OWN;
 use crate::format::StreamReader;

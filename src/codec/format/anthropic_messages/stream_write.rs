@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::block_write::{Block, Shape};
+use super::stream_block::{Block, Shape};
 use super::tail::Tail;
 use super::wire::OWN;
 use super::{error, stop, usage};

@@ -1,6 +1,6 @@
 //! A whole answer for a client, written.
 
-use super::block_write::unsigned;
+use super::stream_block::unsigned;
 use super::wire::{OWN, write_extras};
 use super::{stop, tail, usage};
 use crate::Format;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::part_write;
+use super::part;
 use super::thoughts::Carried;
 use super::wire::is_own;
 use crate::hub::{Flavor, Opaque};
@@ -55,7 +55,7 @@ impl Call {
                 Json::parse(plain.into_owned()).ok()?
             }
         };
-        part_write::arguments(&json, self.flavor).map(Json::into_owned)
+        part::arguments(&json, self.flavor).map(Json::into_owned)
     }
 }
 

@@ -23,7 +23,7 @@ pub mod grammar;
 mod grounding;
 mod logprobs;
 mod models;
-mod part_write;
+mod part;
 mod partial;
 mod pieces;
 mod read_config;

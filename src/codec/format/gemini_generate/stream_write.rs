@@ -278,8 +278,7 @@ impl Writer {
                     let signed = waiting.value(&self.reply.seal);
                     choice.note_state(waiting);
                     choice.note(text);
-                    return self
-                        .part(at_choice, out, |json| super::part_write::words(text, false, Some(&signed), json));
+                    return self.part(at_choice, out, |json| super::part::words(text, false, Some(&signed), json));
                 }
                 choice.note(text);
             }
@@ -344,7 +343,7 @@ impl Writer {
                 self.flush_signature(choice, out);
                 let value = signature(&opaque, &self.reply.seal).into_owned();
                 let thought = kind == Kind::Thinking;
-                self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, thought, Some(&value), json));
+                self.part(choice, out, |json| super::part::words(&Text::EMPTY, thought, Some(&value), json));
             }
             Kind::Hidden => {}
         }
@@ -371,7 +370,7 @@ impl Writer {
         let Some(waiting) = at.signature.take() else { return };
         let (foreign, value) = (waiting.is_foreign(), waiting.value(&self.reply.seal));
         at.note_state(waiting);
-        self.part(choice, out, |json| super::part_write::words(&Text::EMPTY, foreign, Some(&value), json));
+        self.part(choice, out, |json| super::part::words(&Text::EMPTY, foreign, Some(&value), json));
     }
 
     fn block_stop(&mut self, block: u32, out: &mut Vec<u8>, lost: &mut dyn FnMut(Field)) {
@@ -400,7 +399,7 @@ impl Writer {
             let mark = || call.first.then(|| unsigned(&self.reply.seal));
             let signature = signatures(&call.states, &self.reply.seal).or_else(mark);
             self.part(choice, out, |json| {
-                super::part_write::call((&call.id, &call.name), &arguments, signature.as_ref(), json);
+                super::part::call((&call.id, &call.name), &arguments, signature.as_ref(), json);
             });
         }
     }

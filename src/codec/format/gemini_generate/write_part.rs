@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::arrange::{Content, Piece};
-use super::part_write;
+use super::part;
 use super::pieces::{is_media, own_signature};
 use super::read_media::{is_stored, is_video};
 use super::report::Report;
@@ -49,8 +49,8 @@ impl Pen<'_, '_> {
 
     fn piece(&mut self, piece: &Piece<'_>) -> Result<(), Refusal> {
         match piece {
-            Piece::Fixed(words) => part_write::words(&Text::from_escaped(*words), false, None, &mut self.json),
-            Piece::Signature(value) => part_write::words(&Text::EMPTY, false, Some(value), &mut self.json),
+            Piece::Fixed(words) => part::words(&Text::from_escaped(*words), false, None, &mut self.json),
+            Piece::Signature(value) => part::words(&Text::EMPTY, false, Some(value), &mut self.json),
             Piece::Operator(block) => {
                 if let BlockKind::Text { citations, .. } = &block.kind {
                     self.uncited(citations, block.at);
@@ -65,7 +65,7 @@ impl Pen<'_, '_> {
             Piece::Result(block, id, name) => return self.result(block, id, name),
             Piece::Attached(block, id) => {
                 let label = format!("[tool result {id}]");
-                part_write::words(&Text::from_plain(&label), false, None, &mut self.json);
+                part::words(&Text::from_plain(&label), false, None, &mut self.json);
                 return self.block(block);
             }
             Piece::Block(block) => return self.block(block),
@@ -75,10 +75,10 @@ impl Pen<'_, '_> {
 
     fn call(&mut self, block: &Block<'_>, id: &str, signature: Option<&Text<'_>>) -> Result<(), Refusal> {
         let BlockKind::ToolCall { name, arguments, flavor, .. } = &block.kind else { return Ok(()) };
-        let Some(arguments) = part_write::arguments(arguments, *flavor) else {
+        let Some(arguments) = part::arguments(arguments, *flavor) else {
             return Err(Refusal::at(block.at, why_no_object(arguments)));
         };
-        part_write::call((id, &sent_name(name)), &arguments, signature, &mut self.json);
+        part::call((id, &sent_name(name)), &arguments, signature, &mut self.json);
         self.report.unwritten(&block.extras);
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Pen<'_, '_> {
                 }
             }
             BlockKind::Audio { source, format } => {
-                self.media(source, &part_write::audio_type(format), None, block)?;
+                self.media(source, &part::audio_type(format), None, block)?;
             }
             BlockKind::SearchResult { raw } => {
                 let words = self.found(raw, block.at);
@@ -231,7 +231,7 @@ impl Pen<'_, '_> {
             }
         }
         if blocks.is_empty() {
-            part_write::words(&Text::from_escaped("(empty)"), false, None, &mut self.json);
+            part::words(&Text::from_escaped("(empty)"), false, None, &mut self.json);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::choice::write_finish;
 use super::grounding::Sources;
-use super::part_write;
+use super::part;
 use super::thoughts::{Carried, LIMIT, Pending, hides};
 use super::wire::{OWN, is_own, signature, signatures, unsigned, write_extras};
 use super::{logprobs, stop, usage};
@@ -227,7 +227,7 @@ impl<'p> Pen<'p> {
             BlockKind::Redacted => {
                 carried = 1;
                 if let Some(opaque) = first {
-                    part_write::words(&Text::EMPTY, true, Some(&own(opaque)), json);
+                    part::words(&Text::EMPTY, true, Some(&own(opaque)), json);
                 }
             }
             BlockKind::ToolCall { .. } => {
@@ -240,10 +240,10 @@ impl<'p> Pen<'p> {
                 json.json(raw);
             }
             BlockKind::Image { source: Source::Base64 { media_type, data }, .. } => {
-                part_write::inline(media_type, data, json);
+                part::inline(media_type, data, json);
             }
             BlockKind::Audio { source: Source::Base64 { data, .. }, format } => {
-                part_write::inline(&part_write::audio_type(format), data, json);
+                part::inline(&part::audio_type(format), data, json);
             }
             kind => self.losses.dropped(class_of(kind), block.at, "an answer has no place for this block"),
         }
@@ -265,7 +265,7 @@ impl<'p> Pen<'p> {
         let own = own.map(|opaque| signature(opaque, seal).into_owned());
         let value = own.or_else(|| waiting.as_ref().map(|waiting| waiting.value(seal)));
         if !words.is_empty() || value.is_some() {
-            part_write::words(words, false, value.as_ref(), json);
+            part::words(words, false, value.as_ref(), json);
         }
         if let Some(waiting) = waiting {
             self.pending.note(waiting.opaque, &waiting.words, self.said);
@@ -295,7 +295,7 @@ impl<'p> Pen<'p> {
         let words = if self.hides { &Text::EMPTY } else { words };
         if !words.is_empty() || here.is_some() {
             let value = here.map(|opaque| signature(opaque, &self.reply.seal));
-            part_write::words(words, true, value.as_ref(), json);
+            part::words(words, true, value.as_ref(), json);
         }
     }
 
@@ -312,8 +312,8 @@ impl<'p> Pen<'p> {
     fn call(&mut self, block: &Block<'_>, signature: Option<&Text<'_>>, json: &mut Writer<'_>) {
         let BlockKind::ToolCall { id, name, arguments, flavor } = &block.kind else { return };
         let id = self.ids.next(id);
-        match part_write::arguments(arguments, *flavor) {
-            Some(arguments) => part_write::call((&id, name), &arguments, signature, json),
+        match part::arguments(arguments, *flavor) {
+            Some(arguments) => part::call((&id, name), &arguments, signature, json),
             None => {
                 self.malformed = true;
                 self.losses.dropped(Field::ToolCall, block.at, "the arguments of the call are no JSON object");
@@ -347,7 +347,7 @@ impl Waiting<'_> {
     }
 
     fn write(&self, seal: &Seal, json: &mut Writer<'_>) {
-        part_write::words(&Text::EMPTY, self.foreign, Some(&self.value(seal)), json);
+        part::words(&Text::EMPTY, self.foreign, Some(&self.value(seal)), json);
     }
 
     fn value(&self, seal: &Seal) -> Text<'static> {

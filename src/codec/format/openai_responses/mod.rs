@@ -3,12 +3,11 @@
 //! ```text
 //! read_request ── read_input ── item, read_parts; read_tools     write_request ── write_input ── write_parts; write_tools
 //! read_response ── item, stop, usage                             write_response ── output, envelope
-//! stream_read ── event_read, stream_items, stream_done          stream_write ── stream_out ── output, envelope
+//! stream_read ── stream_event, stream_items, stream_done         stream_write ── stream_out ── output, envelope
 //! ```
 
 mod envelope;
 mod error;
-mod event_read;
 pub mod grammar;
 mod item;
 mod models;
@@ -22,6 +21,7 @@ mod references;
 mod report;
 mod stop;
 mod stream_done;
+mod stream_event;
 mod stream_items;
 mod stream_out;
 mod stream_read;

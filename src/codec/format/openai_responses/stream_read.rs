@@ -6,9 +6,9 @@
 //! Items may interleave. Read tolerantly: a server may leave out the beginnings, the deltas or the ends; what an item
 //! says is then taken from where it stands whole.
 
-use super::event_read::Event as Wire;
 use super::read_response::{class_of, is_echo};
 use super::stop::Ending;
+use super::stream_event::Event as Wire;
 use super::stream_items::{Items, Place, Sink, Speech, Step, broken};
 use super::wire::{OWN, loose_count, loose_text, placed};
 use super::{error, usage};

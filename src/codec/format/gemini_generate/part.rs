@@ -1,4 +1,4 @@
-//! Parts of an answer for a client, written.
+//! One part, written: what requests and answers write alike.
 
 use crate::hub::{Flavor, flat_name};
 use crate::json::{Json, Kind, Text, Writer};
