@@ -11,6 +11,28 @@
 //! writes a whole answer as a stream, [`Gatherer`] a stream as a whole answer, both by [`reshape`].
 //!
 //! Start reading at [`WireFormat`], the contract of a format, and [`hub`], the model that all of them share.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `format` | the formats, one folder each, and what they share |
+//! | `hub` | what every format says, in one model |
+//! | `json` | JSON without a tree: a cursor, text that travels undecoded, a writer, spans to splice |
+//! | `frame` | cuts bytes into events, or a form into its fields |
+//! | `translate` | a whole request or answer from one format into another |
+//! | `fit` | cuts a request to what its model and server take, before a writer sees it |
+//! | `transcode` | a stream on its way from provider to client |
+//! | `reading` | the provider's side of it: read event by event, or told by the event before |
+//! | `undo` | takes back what the request's translation did, before the client sees the answer |
+//! | `document` | one JSON document that came under a stream's name |
+//! | `gather` | a stream for a client that asked for a whole answer |
+//! | `reshape` | a whole answer as events, and events as a whole answer |
+//! | `recall` | what a client does not bring back: reasoning, and items that it only refers to |
+//! | `seal` | envelopes for state that travels through a client of another format |
+//! | `opening` | whether a stream's provider has said anything yet |
+//! | `sayings` | what the answers of a stream have said, as far as their ends are concerned |
+//! | `outcome` | what became of an answer, read when it is over |
+//! | `naming` | the model's name in an answer that is otherwise passed on as it came |
+//! | `fuzzing` | what must hold for any bytes |
 
 mod document;
 mod fit;

@@ -1,4 +1,27 @@
 //! The formats, one folder each, and the contract that each fulfils.
+//!
+//! `anthropic_messages`, `gemini_generate`, `openai_chat` and `openai_responses` are the formats. What stands beside them
+//! serves several:
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `line` | request lines: what a path and its query say |
+//! | `beginning` | what tells one conversation, or one family of prompts, from another |
+//! | `facts` | what a model and its server accept, as data |
+//! | `trim` | takes out of a request what its server refuses, and renames what it calls otherwise |
+//! | `count` | requests for the number of tokens of a prompt, and their answers |
+//! | `settings` | what an answer repeats of its request |
+//! | `state` | state in a request that only its maker can read |
+//! | `sealed` | names state that is lost by the member that held it |
+//! | `spelling` | what a client calls the fields of its request, for reports |
+//! | `told` | tells what a stream's reader has no place for, once a class |
+//! | `effort` | how much a model is to think, where a word says it |
+//! | `arguments` | schemas of arguments and of answers as providers want them: an object's |
+//! | `closed` | schemas that both formats of OpenAI can hold a model to (`strict`) |
+//! | `depth` | when the JSON of a call is complete |
+//! | `thought` | a thought whose words and signature come apart |
+//! | `loose` | values of the wrong kind, which are read as none |
+//! | `sibling`, `openai_error` | what both formats of OpenAI say alike |
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -2,6 +2,13 @@
 //!
 //! One format in two dialects: `anthropic-version` 2023-06-01, and 2026-10-21, which refuses sampling parameters,
 //! documents of the assistant and citations of the user.
+//!
+//! ```text
+//! read_request ── read_block, read_tools             write_request ── arrange, marks, write_block, write_tools, write_sampling,
+//!                                                                     write_reasoning; schema, schema_cycle
+//! read_response ── read_block ─┐                     write_response ─┐
+//! stream_read ── stream_event ─┴─ stop, usage        stream_write ───┴─ stream_block, tail, stop, usage
+//! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;

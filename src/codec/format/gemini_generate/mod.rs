@@ -1,6 +1,14 @@
 //! Gemini, `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 //!
 //! Read in camel and in snake case, as the vendor's servers do. The model and the stream stand in the path.
+//!
+//! ```text
+//! read_request ── read_part, read_config, read_tools    write_request ── arrange, write_part, write_config, write_tools
+//!                  read_media, schema_read               pieces, part, schema_*
+//! read_response ─┬─ chunk, grounding, logprobs,         write_response ─┐
+//! stream_read ───┘  stop, usage                         stream_write ───┴─ choice, part, thoughts, logprobs, stop, usage
+//!   └─ talk ── partial                                    └─ calls
+//! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
