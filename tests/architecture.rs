@@ -80,6 +80,13 @@ fn the_map_is_drawn() {
 }
 
 #[test]
+fn files_are_named_where_their_folder_begins() {
+    for path in ["src/proxy/mod.rs", "src/codec/lib.rs", "src/codec/format/mod.rs"] {
+        hold(&unlisted(path, &fs::read_to_string(path).unwrap()));
+    }
+}
+
+#[test]
 fn errors_are_explained_to_operators() {
     let page = fs::read_to_string("docs/operations.md").unwrap();
     hold(&codes::unexplained(&all(), &page));
@@ -225,6 +232,24 @@ fn imagined(page: &str, map: &[(&str, &[&str])]) -> Vec<String> {
         .map(|row| {
             format!("docs/architecture.md: there is no module `{row}`: delete its row, and its place in the drawing")
         })
+        .collect()
+}
+
+/// Modules of the file `path` that its own documentation names neither in backticks nor at the end of an arrow.
+fn unlisted(path: &str, text: &str) -> Vec<String> {
+    let page: String = text.lines().filter(|line| line.starts_with("//!")).flat_map(|line| [line, "\n"]).collect();
+    let named = |module: &str| {
+        page.contains(&format!("`{module}`"))
+            || page.split('▶').any(|rest| rest.split_whitespace().next() == Some(module))
+    };
+    let declared = |line: &str| {
+        let rest = ["pub mod ", "pub(crate) mod ", "mod "].iter().find_map(|start| line.strip_prefix(start))?;
+        rest.strip_suffix(';').filter(|module| *module != "tests").map(str::to_owned)
+    };
+    let modules = text.lines().filter_map(declared);
+    modules
+        .filter(|module| !named(module))
+        .map(|module| format!("{path}: `{module}` is missing in its documentation: say in a line what it is for"))
         .collect()
 }
 
@@ -508,6 +533,14 @@ mod rules_can_fail {
         let table = |row: &str| format!("| module | is for |\n|---|---|\n| `clock` | `time` |\n{row}\n| `else` | |\n");
         assert!(imagined(&table(""), SMALL).is_empty());
         assert!(imagined(&table("| `purse` | money |"), SMALL).join("\n").contains("no module `purse`"));
+    }
+
+    #[test]
+    fn a_folder_that_names_not_all_of_its_files() {
+        let text = |page: &str| format!("{page}\n\nmod one;\npub mod two;\n#[cfg(test)]\nmod tests;\n");
+        assert!(unlisted("x.rs", &text("//! hook ─▶ one    first\n//! | `two` | second |")).is_empty());
+        let said = unlisted("x.rs", &text("//! hook ─▶ once\n//! one, two")).join("\n");
+        assert!(said.contains("x.rs: `one` is missing") && said.contains("`two` is missing"), "{said}");
     }
 
     #[test]

@@ -17,6 +17,32 @@
 //!
 //! One step is a module of Pingora's, behind its filters: `length` tells the length of a translated answer, and what was lost,
 //! in a head that has not left yet.
+//!
+//! The state of one request is an [`Exchange`]. The other files help the stages:
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `exchange` | one request with its answer, phase by phase |
+//! | `connection` | how a client's connection is treated |
+//! | `names` | header names, made once |
+//! | `ids` | request ids |
+//! | `method` | the methods that something here may be asked by |
+//! | `unread` | answers to what was refused before it was a request |
+//! | `models` | the list of models, in the shape that the client expects |
+//! | `body` | a body that is read whole, within bounds |
+//! | `form` | a form with files: looked at up to its model, then streamed through |
+//! | `comeback` | uploads that take several requests |
+//! | `overload` | what is refused because too much runs, and what waits for its turn |
+//! | `plan` | which target and endpoint comes next |
+//! | `head` | the heads of requests to providers |
+//! | `hedge` | a second attempt beside a stream that is slow to begin |
+//! | `retry` | what follows a failed attempt |
+//! | `begun` | what is learnt when an answer begins |
+//! | `passing` | which of a provider's headers a client sees |
+//! | `late` | the head of an answer that comes behind one of ours |
+//! | `open` | whether JSON that passes piece by piece is whole |
+//! | `tail` | the end of an answer that is passed through: its usage, and whether it was all |
+//! | `stopwatch` | how long the edge itself has worked for a request |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
