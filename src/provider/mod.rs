@@ -215,13 +215,13 @@ pub struct HealthSpec {
 pub struct Timeouts {
     /// TCP and TLS together.
     pub connect: Duration,
-    /// The longest silence of a whole answer: before the first byte and between any two.
+    /// The longest silence: before the answer's first byte and between any two. Of a stream `first_byte` and `between` say it.
     pub read: Duration,
     /// From the last byte of the request to the head of a stream.
     pub first_byte: Duration,
     /// Between two pieces of a stream.
     pub between: Duration,
-    /// From the last byte of the request to the end of a stream.
+    /// From the last byte of the request to the end of the answer, streamed or whole.
     pub stream: Duration,
     /// The longest wait for the provider to take more of the request.
     pub write: Duration,
