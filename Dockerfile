@@ -1,4 +1,4 @@
-# Two stages: a static binary, then nothing but that binary and the certificate authorities. About 15 MB, no shell.
+# Two stages: a static binary, then nothing but that binary and the certificate authorities. No shell.
 #
 #   docker build -t tidegate --build-arg TIDEGATE_COMMIT="$(git rev-parse --short=12 HEAD)" .
 #   docker run -p 8080:8080 -v "$PWD/tidegate.yaml:/etc/tidegate/tidegate.yaml:ro" -e OPENAI_API_KEY tidegate
