@@ -216,9 +216,9 @@ pub(super) static SERVER: Section = Section {
             "response_headers",
             "list of names, `*` at the end for any rest",
             Otherwise(
-                "limits, costs and ids that vendors tell of: see `RESPONSE_HEADERS` in `src/config/lower/server.rs`",
+                "`anthropic-*`, `apim-request-id`, `azureml-*`, `cerebras-*`, `cf-ray`, `fireworks-*`, `mistral-*`, `openai-*`, `ratelimit-*`, `server-timing`, `x-amzn-*`, `x-generation-id`, `x-groq-*`, `x-ms-*`, `x-ratelimit-*`, `x-together-*`",
             ),
-            "Headers of a provider that clients see, besides `content-type`, `cache-control`, `retry-after` and the like; all others end here. Behind a translation none of them passes.",
+            "Headers of a provider that clients see (limits, costs, ids), besides `content-type`, `cache-control`, `retry-after` and the like; all others end here. Behind a translation none of them passes.",
         ),
         field("timeouts", "map", Otherwise("its defaults"), "How long the edge waits for a client."),
         field("limits", "map", Otherwise("its defaults"), "How much a client may send or hold."),

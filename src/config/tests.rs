@@ -873,6 +873,13 @@ fn places() -> BTreeMap<&'static str, &'static str> {
     places
 }
 
+#[test]
+fn headers_that_clients_see_are_shown_by_name() {
+    let seen: Vec<_> = good(LEAST, &[]).server.response_headers.iter().map(|name| format!("`{name}`")).collect();
+    let shown = schema::SERVER.field("response_headers").unwrap().absent;
+    assert!(matches!(shown, schema::Absent::Otherwise(words) if words == seen.join(", ")), "{seen:?}");
+}
+
 /// Sets each key of the schema to nonsense: whoever reads it must complain, and so nobody forgot it.
 #[test]
 fn every_key_is_read() {
