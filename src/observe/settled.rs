@@ -65,7 +65,7 @@ pub struct Settled<'a> {
     pub shed: Option<(&'static str, &'static str)>,
     /// Label. What became of a second attempt beside a slow one, from a closed set; `None` where none was due.
     pub hedge: Option<&'static str>,
-    /// Every try, in order.
+    /// Every attempt, in order.
     pub attempts: &'a [Attempt],
     /// Set when another target than the first one answered.
     pub fallback: Option<Fallback<'a>>,
@@ -114,7 +114,7 @@ fn sum(parts: [Option<u64>; 3]) -> Option<u64> {
     parts.into_iter().flatten().reduce(u64::saturating_add)
 }
 
-/// One try at one endpoint.
+/// One attempt at one endpoint.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// Label. Name of the provider.
@@ -125,14 +125,14 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// What went wrong with the connection, from a closed set: `upstream_unreachable`, `upstream_timeout`, …
     pub error: Option<&'static str>,
-    /// From the start of the try to the answer's first byte.
+    /// From the start of the attempt to the answer's first byte.
     pub ttfb: Option<Duration>,
-    /// From the start of the try to its end.
+    /// From the start of the attempt to its end.
     pub duration: Duration,
 }
 
 impl Attempt {
-    /// What was wrong with this try, as a label; `None` when nothing was.
+    /// What was wrong with this attempt, as a label; `None` when nothing was.
     ///
     /// A 4xx other than 401, 403, 408 and 429 is the client's fault, not the endpoint's.
     pub fn fault(&self) -> Option<&'static str> {

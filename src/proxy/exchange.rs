@@ -191,7 +191,7 @@ pub struct Sending {
     pub hedge: Option<Arc<Backup>>,
 }
 
-/// One try at one target.
+/// One attempt at one target.
 #[derive(Debug)]
 pub struct Attempt {
     /// The provider.

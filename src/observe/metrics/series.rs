@@ -1,4 +1,4 @@
-//! The series that one exchange, one try or one loss touches, resolved once per label set.
+//! The series that one exchange, one attempt or one loss touches, resolved once per label set.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -204,7 +204,7 @@ impl ExchangeSeries {
     }
 }
 
-/// Series of tries that share all labels.
+/// Series of attempts that share all labels.
 pub(super) struct AttemptSeries {
     provider: Box<str>,
     upstream: Box<str>,

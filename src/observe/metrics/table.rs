@@ -76,13 +76,13 @@ metrics! {
     UsageMissingTotal: Kind::Counter, "gateway_usage_missing_total", [provider model],
         "Successful answers of a model for which the provider reported no usage.";
     UpstreamRequestsTotal: Kind::Counter, "gateway_upstream_requests_total", [upstream provider status],
-        "Tries at an endpoint; status is error when no status came back.";
+        "Attempts at an endpoint; status is error when no status came back.";
     UpstreamTtfb: Kind::Histogram(&DURATION), "gateway_upstream_ttfb_seconds", [upstream provider],
-        "Time from the start of a try to the first byte of its answer.";
+        "Time from the start of an attempt to the first byte of its answer.";
     UpstreamDuration: Kind::Histogram(&DURATION), "gateway_upstream_duration_seconds", [upstream provider model],
-        "Time from the start of a try to its end.";
+        "Time from the start of an attempt to its end.";
     UpstreamErrorsTotal: Kind::Counter, "gateway_upstream_errors_total", [upstream provider error_type],
-        "Tries that failed through no fault of the client, by reason.";
+        "Attempts that failed through no fault of the client, by reason.";
     UpstreamHealthy: Kind::Gauge, "gateway_upstream_healthy", [upstream provider],
         "1 when the endpoint takes requests, 0 when it is held down.";
     UpstreamCircuit: Kind::Gauge, "gateway_circuit_breaker_state", [upstream provider],
@@ -96,7 +96,7 @@ metrics! {
     RetryBudgetExhaustedTotal: Kind::Counter, "gateway_retry_budget_exhausted_total", [model],
         "Further attempts that the retry budget did not allow.";
     UpstreamInFlight: Kind::Gauge, "gateway_upstream_in_flight", [upstream provider],
-        "Tries that are running now at an endpoint.";
+        "Attempts that are running now at an endpoint.";
     ConcurrencyInUse: Kind::Gauge, "gateway_concurrency_in_use", [scope name],
         "What runs now where there is a limit: requests of a client or for a model, attempts at a provider.";
     ConcurrencyLimit: Kind::Gauge, "gateway_concurrency_limit", [scope name],
@@ -112,7 +112,7 @@ metrics! {
     MemoryLimit: Kind::Gauge, "gateway_memory_limit_bytes", [],
         "Resident memory above which new requests are refused.";
     RetryAttemptsTotal: Kind::Counter, "gateway_retry_attempts_total", [upstream reason],
-        "Tries after the first one, by the endpoint tried and by what was wrong with the try before.";
+        "Attempts after the first one, by the endpoint asked and by what was wrong with the attempt before.";
     HedgesTotal: Kind::Counter, "gateway_hedges_total", [model result],
         "Streams that were slow to begin, by what became of a second attempt: won, lost, failed, left, or the reason for which there was none.";
     FallbacksTotal: Kind::Counter, "gateway_fallbacks_total", [from to reason],
