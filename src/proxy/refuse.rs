@@ -28,7 +28,7 @@ pub(super) const UPLOAD_ASTRAY: &str = "upstream_upload";
 const REDIRECTED: &str = "upstream_redirect";
 
 /// What is said to whoever the process does not wait for.
-const ENDS: &str = "This server is about to end and waits no longer. Ask again.";
+const ENDS: &str = "This server is about to end: send the request again.";
 
 /// An answer that is ours.
 #[derive(Debug)]
@@ -235,7 +235,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "No secure connection to the provider could be made.", "upstream_tls")
         }
         ErrorType::Custom(BADLY_PACKED) => {
-            (FaultKind::Api, 502, "The provider's answer is not packed as its head says.", BADLY_PACKED)
+            (FaultKind::Api, 502, "The provider's answer is not compressed as its content-encoding says.", BADLY_PACKED)
         }
         ErrorType::HTTPStatus(status) => return Some(told_status(*status)),
         ErrorType::Custom(KEY_REFUSED) => return Some((Fault::key_refused(None), KEY_REFUSED)),
@@ -259,7 +259,7 @@ pub(super) fn fault_of(error: &Error, failed_status: Option<u16>) -> Option<(Fau
             (FaultKind::Api, 502, "The provider answered with a success that is no answer of a model.", NO_ANSWER)
         }
         ErrorType::Custom(UPLOAD_ASTRAY) => {
-            (FaultKind::Api, 502, "The provider leads the upload away from where it was asked.", UPLOAD_ASTRAY)
+            (FaultKind::Api, 502, "The provider led the upload to another path than its own.", UPLOAD_ASTRAY)
         }
         ErrorType::Custom(EMPTY_ANSWER) => {
             (FaultKind::Api, 502, "The provider answered with a success that has no body.", EMPTY_ANSWER)
