@@ -23,7 +23,7 @@ use tidegate_codec::fuzzing;
 /// Longest seed: a mutation of a long one says little for its time.
 const LONGEST: usize = 6 << 10;
 
-/// Seeds that exist without recorded traffic: what breaks framers, JSON readers and the two formats.
+/// Seeds that exist without recorded traffic: what breaks framers, JSON readers and the formats.
 const SEEDS: &[&str] = &[
     "\u{feff}event: a\r\ndata: 1\r\rdata:2\n\n: c\n\ndata: x\ndata: y\r\n\r\n",
     r#"{"a":[1,-0.5e+9,true,null,"\ud83d\ude00\u0000\"",{"":[]}],"model":"m","stream":false}"#,
