@@ -83,7 +83,7 @@ pub(in crate::config) static PROVIDER: Section = Section {
             "balance",
             "`round_robin`, `weighted`, `random`, `least_busy` or `consistent_hash`",
             Default("round_robin"),
-            "Which endpoint takes a request, by weight (`weighted` is `round_robin`). `consistent_hash` sends requests that share their model's `affinity` to the same endpoint, as long as it has at most a quarter more than its share in flight (or fewer than four).",
+            "Which endpoint takes a request. `round_robin`, of which `weighted` is another name: in turn, by weight. `random`: at random, by weight. `least_busy`: the one with the fewest requests in flight for its weight; of more than 16 endpoints, of two drawn at random. `consistent_hash`: requests that share their model's `affinity` meet the same endpoint, by weight, as long as it has at most a quarter more than its share in flight (or fewer than four).",
         ),
         field("health", "map", Otherwise("no active checks"), "Active checks of the endpoints."),
         field("timeouts", "map", Otherwise("their defaults"), "Deadlines."),
