@@ -1,4 +1,4 @@
-//! A stream that is none: one JSON document under a stream's name.
+//! One JSON document that came where a stream was announced.
 
 use crate::json::Cursor;
 

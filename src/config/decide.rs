@@ -238,8 +238,8 @@ impl Settings {
         self.lead_by(routing::first(&self.rules, ask), ask)
     }
 
-    /// Where an operation beside answers goes that providers which are `wanted` serve. Only a [rule of names](routing::When::is_of_names)
-    /// that leads to one of them is for it: any other has answers in mind.
+    /// Where an operation beside answers goes that providers which are `wanted` serve. Only a
+    /// [rule of names](routing::When::is_of_names) that leads to one of them is for it: any other has answers in mind.
     #[must_use]
     pub fn lead_to(&self, ask: &Ask<'_>, wanted: impl Fn(&Provider) -> bool) -> Option<Lead> {
         let is_wanted = |target: &routing::Target| self.providers.get(&target.provider).is_some_and(|to| wanted(to));

@@ -215,7 +215,8 @@ pub struct HealthSpec {
 pub struct Timeouts {
     /// TCP and TLS together.
     pub connect: Duration,
-    /// The longest silence: before the answer's first byte and between any two. Of a stream `first_byte` and `between` say it.
+    /// The longest silence: before the answer's first byte and between any two. Of a stream `first_byte` and `between`
+    /// say it.
     pub read: Duration,
     /// From the last byte of the request to the head of a stream.
     pub first_byte: Duration,

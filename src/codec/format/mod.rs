@@ -223,8 +223,8 @@ pub trait StreamReader: Send + Sync {
     fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'static>>;
 
     /// The provider closed the stream: hands on [`Event::End`] if it was complete (with what was still open closed),
-    /// [`Event::Fault`] with [`FaultKind::StreamIncomplete`](crate::hub::FaultKind::StreamIncomplete) if not, nothing if an end or fault
-    /// was handed on before.
+    /// [`Event::Fault`] with [`FaultKind::StreamIncomplete`](crate::hub::FaultKind::StreamIncomplete) if not, nothing if an
+    /// end or fault was handed on before.
     fn end(&mut self, sink: &mut dyn FnMut(Event<'_>));
 
     /// A frame was not handed over, which tells nothing but that there is an answer.

@@ -1,4 +1,4 @@
-//! Which member of a body held the state that is lost.
+//! Names state that is lost by the member of the body that held it.
 
 use super::WireFormat;
 use crate::hub::{Action, Field, Losses};

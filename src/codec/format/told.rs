@@ -1,5 +1,5 @@
-//! What a stream's reader has no place for, told once a class: a report has classes, and events that bring the same
-//! again and again need not be told apart by it.
+//! Reports each class of what a stream's reader leaves out once: events that bring the same again and again need not be
+//! told apart.
 
 use std::borrow::Cow;
 

@@ -26,7 +26,7 @@ pub struct Request<'a> {
     /// What a search among tools found in the course of the conversation. It stands there for who knows such searches;
     /// others are offered it from the start.
     pub found_tools: Vec<Tool<'a>>,
-    /// How free it is to.
+    /// Whether it may, must or must not call them.
     pub tool_policy: ToolPolicy<'a>,
     /// Where it must stop.
     pub limits: Limits<'a>,
@@ -59,7 +59,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request that asks nothing of nobody.
+    /// An empty request of `origin`.
     #[must_use]
     pub fn new(origin: Origin<'a>) -> Self {
         Self {
@@ -128,8 +128,8 @@ impl Request<'_> {
     }
 
     /// Leaves out tools that only providers of another format than `to` run, where the client has tools of its own beside
-    /// them and asks for none of those by name or in a way that the hub has no word for: agents offer such tools with every request, and can do without. The place
-    /// of each goes to `left_out`.
+    /// them and asks for none of those by name or in a way that the hub has no word for: agents offer such tools with every
+    /// request, and can do without. The place of each goes to `left_out`.
     pub fn leave_out_hosted(&mut self, to: Format, left_out: &mut dyn FnMut(usize)) {
         let asks_otherwise = self.extras.iter().any(|extra| extra.field == Field::ToolChoice);
         let goes_on = match &self.tool_policy.mode {

@@ -244,9 +244,9 @@ impl SeamSession {
         self.refused(status, &body, whole)
     }
 
-    /// Takes note of what a refusal says. Its head tells it, for whoever reads only that, if it was heard as a `whole`; and how long the provider wants to
-    /// be left alone where only its body says so: Google sends no `retry-after`, but `google.rpc.RetryInfo`
-    /// (<https://google.aip.dev/193>).
+    /// Takes note of what a refusal says. Its head tells it, for whoever reads only that, if it was heard as a `whole`; and
+    /// how long the provider wants to be left alone where only its body says so: Google sends no `retry-after`, but
+    /// `google.rpc.RetryInfo` (<https://google.aip.dev/193>).
     ///
     /// # Errors
     ///

@@ -4,10 +4,10 @@
 //! documents of the assistant and citations of the user.
 //!
 //! ```text
-//! read_request ── read_block, read_tools             write_request ── arrange, marks, write_block, write_tools, write_sampling,
-//!                                                                     write_reasoning; schema, schema_cycle
-//! read_response ── read_block ─┐                     write_response ─┐
-//! stream_read ── stream_event ─┴─ stop, usage        stream_write ───┴─ stream_block, tail, stop, usage
+//! read_request ── read_block, read_tools        write_request ── arrange, marks, write_block, write_tools,
+//!                                                                write_sampling, write_reasoning; schema, schema_cycle
+//! read_response ── read_block ─┐                write_response ─┐
+//! stream_read ── stream_event ─┴─ stop, usage   stream_write ───┴─ stream_block, tail, stop, usage
 //! ```
 
 use std::borrow::Cow;
