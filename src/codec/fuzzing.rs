@@ -209,8 +209,12 @@ fn read_stream(format: Format, data: &[u8]) {
     }
 }
 
-/// Checks what a writer wrote against the grammar of its format.
-fn well_formed(format: Format, written: &[u8]) {
+/// Checks what a writer wrote against the grammar of its format, to the end.
+///
+/// # Panics
+///
+/// It does not keep to the grammar.
+pub fn well_formed(format: Format, written: &[u8]) {
     let mut anthropic = anthropic_messages::grammar::Grammar::default();
     let mut chat = openai_chat::grammar::Grammar::default();
     let mut gemini = gemini_generate::grammar::Grammar::default();

@@ -23,7 +23,7 @@ use tidegate_codec::hub::{
 };
 use tidegate_codec::json::{Json, Text};
 use tidegate_codec::seal::Opened;
-use tidegate_codec::{Format, format, wire};
+use tidegate_codec::{Format, fuzzing, wire};
 
 /// One step of a made-up answer; a step that may not come now is left out.
 #[derive(Debug, Clone)]
@@ -428,27 +428,6 @@ fn holds_responses(maker: &Maker, written: &str, lost: &[Field]) {
     assert!(!maker.answers[1].begun || lost.contains(&Field::N));
 }
 
-/// Checks `written` against the grammar of `format`, to the end.
-fn hold(format: Format, written: &[u8]) {
-    let mut messages = format::anthropic_messages::grammar::Grammar::default();
-    let mut chat = format::openai_chat::grammar::Grammar::default();
-    let mut gemini = format::gemini_generate::grammar::Grammar::default();
-    let mut responses = format::openai_responses::grammar::Grammar::default();
-    let read = Framer::new(EVENT_LIMIT).push::<FrameError>(written, |frame| {
-        let kept = match format {
-            Format::AnthropicMessages => messages.next(&frame),
-            Format::GeminiGenerate => gemini.next(&frame),
-            Format::OpenaiChat => chat.next(&frame),
-            Format::OpenaiResponses => responses.next(&frame),
-        };
-        kept.unwrap_or_else(|why| panic!("{why} in\n{}", String::from_utf8_lossy(written)));
-        Ok(())
-    });
-    assert_eq!(read, Ok(()));
-    let ended = messages.is_ended() || chat.is_ended() || gemini.is_ended() || responses.is_ended();
-    assert!(ended, "no end in\n{}", String::from_utf8_lossy(written));
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -469,7 +448,7 @@ proptest! {
             for event in &maker.events {
                 writer.event(event, &mut out, &mut |field| lost.push(field));
             }
-            hold(to, &out);
+            fuzzing::well_formed(to, &out);
             let after = fold::stream(to, &out);
             prop_assert_eq!(before.fault.is_some(), after.fault.is_some());
             prop_assert_eq!(before.ended, after.ended);

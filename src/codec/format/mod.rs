@@ -21,7 +21,7 @@
 //! | `depth` | when the JSON of a call is complete |
 //! | `thought` | a thought whose words and signature come apart |
 //! | `loose` | values of the wrong kind, which are read as none |
-//! | `sibling`, `openai_error` | what both formats of OpenAI say alike |
+//! | `sibling`, `openai_error`, `openai_models` | what both formats of OpenAI say alike |
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -48,6 +48,7 @@ mod line;
 mod loose;
 pub mod openai_chat;
 mod openai_error;
+mod openai_models;
 pub mod openai_responses;
 pub(crate) mod sealed;
 mod settings;

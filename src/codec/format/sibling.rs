@@ -1,9 +1,10 @@
 //! What `OpenAI`'s two formats say alike, and no other does.
 
 use super::Facts;
+use super::loose::loose_text;
 use crate::Format;
-use crate::hub::Extra;
-use crate::json::{Json, JsonError, Kind, Text, Writer};
+use crate::hub::{CacheMark, Extra};
+use crate::json::{Cursor, Json, JsonError, Kind, Text, Writer};
 
 /// True where a provider of `to` takes as they came what clients of `origin` say in fields that both formats have. Some
 /// models are asked by the one format for clients of the other; servers of other makers seldom know such a field.
@@ -88,4 +89,44 @@ fn first(results: &Json<'_>) -> Result<Option<Json<'static>>, JsonError> {
         })?;
     }
     Ok(first)
+}
+
+/// Reads `prompt_cache_breakpoint` or `cache_control`.
+pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark>, JsonError> {
+    if value.peek()? != Kind::Object {
+        value.skip()?;
+        return Ok(None);
+    }
+    let mut mark = CacheMark { ttl_s: None };
+    value.object::<JsonError>(|key, value| {
+        if key == "ttl" {
+            mark.ttl_s = loose_text(value)?.and_then(|ttl| seconds(&ttl.plain()));
+        }
+        Ok(())
+    })?;
+    Ok(Some(mark))
+}
+
+/// Reads `ttl` of a cache mark: `30m`, `1h`, `90s`.
+fn seconds(ttl: &str) -> Option<u32> {
+    let (digits, unit) = ttl.split_at_checked(ttl.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    digits.parse::<u32>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times() {
+        for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("5s", Some(5)), ("x", None), ("", None)] {
+            assert_eq!(seconds(ttl), value, "{ttl}");
+        }
+    }
 }

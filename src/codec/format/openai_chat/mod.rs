@@ -12,7 +12,6 @@ mod details;
 mod error;
 pub mod grammar;
 mod marks;
-mod models;
 mod read_extensions;
 mod read_parts;
 mod read_request;
@@ -234,10 +233,10 @@ impl WireFormat for OpenaiChat {
         error::write(fault)
     }
     fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
-        models::write_list(names, out);
+        super::openai_models::write_list(names, out);
     }
     fn write_model(&self, name: &str, out: &mut Vec<u8>) {
-        models::write_one(name, out);
+        super::openai_models::write_one(name, out);
     }
     fn stream_reader(&self) -> Box<dyn StreamReader> {
         Box::new(stream_read::Reader::default())

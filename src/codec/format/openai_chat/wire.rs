@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use crate::Format;
-use crate::hub::{CacheMark, Extra, Fault, Field, Opaque, OpaqueKind, Stop, is_clients};
+use crate::hub::{Extra, Fault, Field, Opaque, OpaqueKind, Stop, is_clients};
 use crate::json::{Cursor, JsonError, Kind, Text, Writer};
 use crate::seal::Seal;
 
 pub(super) use crate::format::loose::{loose_count, loose_text};
+pub(super) use crate::format::sibling::read_cache_mark;
 
 /// The format of this folder.
 pub(super) const OWN: Format = Format::OpenaiChat;
@@ -25,34 +26,6 @@ pub(super) fn keep<'a>(
         extras.push(Extra { field, key, value, at });
     }
     Ok(())
-}
-
-/// Reads `ttl` of a cache mark: `30m`, `1h`, `90s`.
-pub(super) fn seconds(ttl: &str) -> Option<u32> {
-    let (digits, unit) = ttl.split_at_checked(ttl.len().checked_sub(1)?)?;
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    digits.parse::<u32>().ok()?.checked_mul(factor)
-}
-
-/// Reads `prompt_cache_breakpoint` or `cache_control`.
-pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark>, JsonError> {
-    if value.peek()? != Kind::Object {
-        value.skip()?;
-        return Ok(None);
-    }
-    let mut mark = CacheMark { ttl_s: None };
-    value.object::<JsonError>(|key, value| {
-        if key == "ttl" {
-            mark.ttl_s = loose_text(value)?.and_then(|ttl| seconds(&ttl.plain()));
-        }
-        Ok(())
-    })?;
-    Ok(Some(mark))
 }
 
 /// Reads `finish_reason`; `matched` is the stop text that some servers name beside it.
@@ -149,16 +122,4 @@ pub(super) fn write_call_signature(opaque: &Opaque<'_>, seal: Option<&Seal>, w: 
         None => w.text(&opaque.data),
     };
     w.close_object().close_object();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_times() {
-        for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("5s", Some(5)), ("x", None), ("", None)] {
-            assert_eq!(seconds(ttl), value, "{ttl}");
-        }
-    }
 }

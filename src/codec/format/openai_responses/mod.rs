@@ -10,7 +10,6 @@ mod envelope;
 mod error;
 pub mod grammar;
 mod item;
-mod models;
 mod output;
 mod read_input;
 mod read_parts;
@@ -289,10 +288,10 @@ impl WireFormat for OpenaiResponses {
         error::write(fault)
     }
     fn write_models(&self, names: &[&str], out: &mut Vec<u8>) {
-        models::write_list(names, out);
+        super::openai_models::write_list(names, out);
     }
     fn write_model(&self, name: &str, out: &mut Vec<u8>) {
-        models::write_one(name, out);
+        super::openai_models::write_one(name, out);
     }
     fn stream_reader(&self) -> Box<dyn StreamReader> {
         Box::new(stream_read::Reader::default())

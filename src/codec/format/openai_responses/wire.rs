@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use crate::Format;
-use crate::hub::{CacheMark, Citation, Extra, Field};
+use crate::hub::{Citation, Extra, Field};
 use crate::json::{Cursor, JsonError, Kind, Text};
 
 pub(super) use crate::format::loose::{loose_count, loose_text};
+pub(super) use crate::format::sibling::read_cache_mark;
 
 /// This format.
 pub(super) const OWN: Format = Format::OpenaiResponses;
@@ -53,34 +54,6 @@ pub(super) fn word_of<'a>(cursor: &Cursor<'a>, key: &str) -> Result<Cow<'a, str>
     Ok(found)
 }
 
-/// Reads `ttl` of a cache mark: `30m`, `12h`.
-fn seconds(ttl: &str) -> Option<u32> {
-    let (digits, unit) = ttl.split_at_checked(ttl.len().checked_sub(1)?)?;
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    digits.parse::<u32>().ok()?.checked_mul(factor)
-}
-
-/// Reads `prompt_cache_breakpoint`.
-pub(super) fn read_cache_mark(value: &mut Cursor<'_>) -> Result<Option<CacheMark>, JsonError> {
-    if value.peek()? != Kind::Object {
-        value.skip()?;
-        return Ok(None);
-    }
-    let mut mark = CacheMark { ttl_s: None };
-    value.object::<JsonError>(|key, value| {
-        if key == "ttl" {
-            mark.ttl_s = loose_text(value)?.and_then(|ttl| seconds(&ttl.plain()));
-        }
-        Ok(())
-    })?;
-    Ok(Some(mark))
-}
-
 /// Reads one annotation: `url_citation` has its span and URL, the others are known to this format only.
 pub(super) fn read_annotation<'a>(value: &mut Cursor<'a>) -> Result<Option<Citation<'a>>, JsonError> {
     if value.peek()? != Kind::Object {
@@ -110,16 +83,4 @@ pub(super) fn is_server_item(kind: &str) -> bool {
         || kind.ends_with("_output")
         || kind.starts_with("mcp_")
         || matches!(kind, "program" | "tool_search_call")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_times() {
-        for (ttl, value) in [("30m", Some(1800)), ("12h", Some(43_200)), ("x", None), ("", None)] {
-            assert_eq!(seconds(ttl), value, "{ttl}");
-        }
-    }
 }
