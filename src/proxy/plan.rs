@@ -127,7 +127,7 @@ impl Plan {
 
     /// The first target that would take the request if it were not full: its place, and where to wait for it.
     fn worth_a_wait(&self, snapshot: &Snapshot) -> Option<(usize, Arc<Pool>)> {
-        self.find_pool(snapshot, |pool, subject, tried| pool.is_worth_a_wait(subject, tried))
+        self.find_pool(snapshot, Pool::is_worth_a_wait)
     }
 
     /// Where to wait for a place: at the first target that would take the request, or, where nothing does and no attempt was

@@ -230,7 +230,7 @@ pub(in crate::config) static STREAMS: Section = Section {
 
 pub(in crate::config) static BREAKER: Section = Section {
     path: "providers.NAME.breaker",
-    about: "When an endpoint, or a model at one, is left alone because requests failed. Broken connections and missed deadlines count against the endpoint; statuses from 500 on and streams that break off against the model at it; a client's own faults (4xx) against nobody. After a while one request may try; passing active checks take an endpoint back in at once. What is left alone still serves where nothing else is left.",
+    about: "When an endpoint, or a model at one, is left alone because requests failed. Broken connections and missed deadlines count against the endpoint; statuses from 500 on and streams that break off against the model at it; a client's own faults (4xx) against nobody. After a while one request may try; passing active checks take an endpoint back in at once. Counting tokens fails, and is limited, apart from answers. What is left alone still serves where nothing else is left, what is only at its limit first.",
     fields: &[
         field("failures", "count, 1 to 1000", Default("5"), "Failures in a row that take it out."),
         field("open", "duration, 10ms to 1h", Default("1s"), "For how long at first; each further time twice as long."),
@@ -251,13 +251,13 @@ pub(in crate::config) static BREAKER: Section = Section {
             "ejected_max",
             "percent, 0 to 100",
             Default("50"),
-            "Most endpoints of the provider that may be out at a time. The first may always go, unless this is 0.",
+            "Most endpoints of the provider that may be out at a time. The first may always go, unless this is 0. While another target of a model is well, a provider whose endpoints all fail gets none of its requests but one try at a time.",
         ),
         field(
             "panic",
             "percent, 0 to 100",
             Default("50"),
-            "With a smaller share of endpoints passing their active checks the checks are not believed.",
+            "With a smaller share of endpoints passing their active checks the checks are not believed, unless another target of the model is well.",
         ),
         field(
             "slow_start",
