@@ -20,7 +20,9 @@ const FOREVER: f64 = 3.2e9;
 /// Decides what follows the attempt that failed; `true` if there is another one, for which the budget has paid.
 pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     let retries = &sending.admitted.route.retries;
-    if sending.spent || !retries.wants(failure) {
+    // Whoever is sent to see whether an endpoint is well again is not the one to wait in vain for all others.
+    let is_trial = || sending.attempt.as_ref().is_some_and(|attempt| attempt.lease.is_trial());
+    if sending.spent || !(retries.wants(failure) || (failure == Failure::Timeout && is_trial())) {
         return false;
     }
     let snapshot = &sending.admitted.snapshot;

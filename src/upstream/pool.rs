@@ -479,6 +479,11 @@ impl Lease {
         *self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it tries what was left alone for a while.
+    pub fn is_trial(&self) -> bool {
+        self.trials.endpoint.is_some() || self.trials.model.is_some()
+    }
+
     /// Says that the endpoint did not do its part: it broke the connection, or gave no answer in time. A few of these in
     /// a row and it is left alone for a while.
     pub fn failed(&self) {

@@ -52,7 +52,9 @@ async fn the_status_of_a_refusal_is_what_its_words_mean() {
 
 #[tokio::test]
 async fn a_filter_is_not_our_key() {
-    let body = json!({"error": {"code": 403, "message": "Your input was flagged", "metadata": {"flagged_input": "x"}}});
+    let error =
+        json!({"code": 403, "type": "m", "message": "Your input was flagged", "metadata": {"flagged_input": "x"}});
+    let body = json!({"error": error});
     for (client, expected) in DIALECTS.into_iter().zip([403, 400, 400, 400]) {
         for stream in [false, true] {
             let what = format!("{client:?}, stream={stream}");

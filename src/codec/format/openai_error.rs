@@ -53,6 +53,12 @@ pub(super) fn words_of<'a>(value: &mut Cursor<'a>) -> Result<Option<Text<'a>>, J
     Ok(words.map(|words| Text::from_plain(&words).into_owned()))
 }
 
+/// True for a member `error` that says anything: servers that write every member write an empty one where nothing is wrong.
+pub(super) fn is_said(value: &Cursor<'_>) -> bool {
+    let said = |value: &str| !matches!(value, "null" | "false" | "\"\"" | "{}" | "[]");
+    value.clone().json().is_ok_and(|value| said(value.as_str()))
+}
+
 /// True for a body that says what went wrong, in whichever shape.
 pub(super) fn tells(body: &[u8]) -> bool {
     let said = Cursor::over_bytes(body).ok().and_then(|mut cursor| outer(&mut cursor).ok()).unwrap_or_default();

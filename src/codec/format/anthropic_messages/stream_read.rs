@@ -13,8 +13,8 @@ use super::stop::Ending;
 use super::stream_event::{BlockBegin, Delta, Event as Wire, Parts};
 use super::usage::Counts;
 use super::wire::OWN;
-use crate::format::StreamReader;
 use crate::format::told::{Served, Told, unread};
+use crate::format::{StreamReader, openai_error};
 use crate::frame::sse::Frame;
 use crate::hub::{Event, Fault, FaultKind, Field, Head, Opaque, OpaqueKind, Stop, ThinkingKind, Usage};
 use crate::json::{Cursor, Json, JsonError, Text};
@@ -37,6 +37,8 @@ pub(super) struct Reader {
     next: u32,
     /// The provider's blocks below this index have begun.
     seen: u64,
+    /// There is an answer of which not all was handed over.
+    unread: bool,
     counts: Counts,
     told: Told,
     served: Served,
@@ -83,10 +85,16 @@ impl StreamReader for Reader {
             }
             return Ok(());
         }
-        let done = self.json(data, sink).map_err(|error| broken(&format!("an event that cannot be read: {error}")));
+        let done = self
+            .json(data, frame.event == Some("error"), sink)
+            .map_err(|error| broken(&format!("an event that cannot be read: {error}")));
         let done = done.and_then(|step| step);
         self.ended |= done.is_err();
         done
+    }
+
+    fn pass(&mut self) {
+        self.unread = true;
     }
 
     fn end(&mut self, sink: Sink<'_>) {
@@ -106,12 +114,18 @@ impl StreamReader for Reader {
 type Step = Result<(), Fault<'static>>;
 
 impl Reader {
-    fn json(&mut self, data: &str, sink: Sink<'_>) -> Result<Step, JsonError> {
+    fn json(&mut self, data: &str, is_error: bool, sink: Sink<'_>) -> Result<Step, JsonError> {
         let mut cursor = Cursor::over(data);
         let parts = Parts::read(&mut cursor)?;
         if let Some(mut error) = parts.error {
             self.ended = true;
             sink(Event::Fault(error::read_event(&mut error)?));
+            return Ok(Ok(()));
+        }
+        if is_error || (parts.event == Wire::Unknown && openai_error::tells_in_stream(data.as_bytes())) {
+            // In the words of another server than the vendor's.
+            self.ended = true;
+            sink(Event::Fault(openai_error::read_in_stream(&mut Cursor::over(data))));
             return Ok(Ok(()));
         }
         let index = parts.index.unwrap_or(0);
@@ -325,7 +339,7 @@ impl Reader {
 
     /// A server may leave out why it ended, but not that and all the rest: an answer of nothing for no reason is none.
     fn message_stop(&mut self, sink: Sink<'_>) {
-        if self.stop.is_some() || self.seen > 0 {
+        if self.stop.is_some() || (self.open.is_empty() && (self.seen > 0 || self.unread)) {
             self.finish(sink);
         } else {
             self.ended = true;

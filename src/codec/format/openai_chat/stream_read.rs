@@ -175,7 +175,7 @@ impl<'a> Chunk<'a> {
                 "service_tier" => chunk.tier = loose_text(value)?,
                 "usage" => chunk.usage = usage::read(value)?.or(chunk.usage.take()),
                 "x_groq" if value.peek()? == Kind::Object => groq(value, &mut chunk.usage, &mut chunk.error)?,
-                "error" if value.peek()? != Kind::Null => {
+                "error" if openai_error::is_said(value) => {
                     chunk.error = Some(value.clone());
                     value.skip()?;
                 }
@@ -265,7 +265,7 @@ impl Reader {
                     "usage" => late = usage::read(value)?.or(late.take()),
                     "service_tier" => self.served.tell(OWN, loose_text(value)?, sink),
                     "x_groq" if value.peek()? == Kind::Object => groq(value, &mut late, &mut error)?,
-                    "error" if value.peek()? != Kind::Null => error = Some(value.clone()),
+                    "error" if openai_error::is_said(value) => error = Some(value.clone()),
                     "object" => {
                         if loose_text(value)?.is_some_and(|object| object.escaped() == "error") {
                             error = Some(start.clone());

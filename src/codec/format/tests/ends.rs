@@ -274,6 +274,25 @@ fn an_answer_in_place_of_a_stream_is_told_as_one() {
     }
 }
 
+/// What is told from the words alone where the stream is read is not told where it passes.
+#[test]
+fn an_end_without_a_reason_passes_as_it_is() {
+    let event = |data: Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap());
+    let text = [
+        json!({"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "A"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_stop"}),
+    ];
+    let text: String = text.into_iter().map(event).collect();
+    let mut watch = Watch::new(A, Arc::new(reply()));
+    let given = [watch.chunk(Bytes::from(text.clone())), watch.finish()].concat();
+    assert_eq!((String::from_utf8(given).unwrap(), watch.outcome().complete), (text.clone(), true));
+    let (_, outcome) = streamed((A, C), &text);
+    assert!(outcome.complete && outcome.fault.is_none());
+}
+
 #[test]
 fn errors_under_a_success_are_told_in_whichever_shape() {
     for (from, body, words) in [

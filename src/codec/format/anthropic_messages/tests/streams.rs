@@ -393,6 +393,30 @@ fn trap_a9_an_error_event_is_a_fault_of_its_kind() {
 }
 
 #[test]
+fn an_error_in_the_words_of_another_server_is_one() {
+    let block = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    for (event, error, words) in [
+        ("", r#"{"detail":"gone"}"#, "gone"),
+        ("", r#"{"object":"error","message":"busy","code":503}"#, "busy"),
+        ("error", r#"{"message":"lost"}"#, "lost"),
+        ("error", r#"{"what":"this is"}"#, "without saying which"),
+    ] {
+        let mut faults = Vec::new();
+        let name = if event.is_empty() { String::new() } else { format!("event: {event}\n") };
+        let error = format!("{name}data: {error}\n\n");
+        let stream = [up(&[BEGIN, block]), error.clone().into_bytes(), up(&[r#"{"type":"message_stop"}"#])].concat();
+        read_stream(&[&stream], &mut |event| match event {
+            Event::Fault(fault) => faults.push(fault.message.to_string()),
+            Event::End => faults.push("the end".to_owned()),
+            _ => {}
+        });
+        assert!(faults.len() == 1 && faults[0].contains(words), "{error}: {faults:?}");
+    }
+    let folded = fold(&[&up(&[BEGIN, block, r#"{"type":"news","message":"of the server"}"#])]);
+    assert!(folded.fault.is_some_and(|fault| !fault.contains("of the server")));
+}
+
+#[test]
 fn ends_are_told_from_cuts() {
     let block = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
     let words = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#;
@@ -412,6 +436,7 @@ fn ends_are_told_from_cuts() {
         (&[BEGIN, block, words, close, delta, "[DONE]"], true),
         (&[BEGIN, block, words, close], false),
         (&[BEGIN, block, words], false),
+        (&[BEGIN, block, words, end], false),
         (&[BEGIN], false),
         (&[], false),
         (&[BEGIN, end], false),
@@ -448,7 +473,7 @@ fn trap_c1_input_comes_once_however_it_comes() {
             r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"input_json_delta","partial_json":"{json}"}}}}"#
         )
     };
-    let end = r#"{"type":"message_stop"}"#;
+    let (close, end) = (r#"{"type":"content_block_stop","index":0}"#, r#"{"type":"message_stop"}"#);
     for (input, pieces, expected) in [
         ("{}", vec![piece("")], ""),
         ("{}", vec![], ""),
@@ -459,7 +484,7 @@ fn trap_c1_input_comes_once_however_it_comes() {
         let first = begin(input);
         let mut lines = vec![BEGIN, first.as_str()];
         lines.extend(pieces.iter().map(String::as_str));
-        lines.push(end);
+        lines.extend([close, end]);
         let folded = fold(&[&up(&lines)]);
         assert_eq!(folded.calls, [("t".to_owned(), "f".to_owned(), expected.to_owned())], "{lines:?}");
         assert_eq!(folded.stop.as_deref(), Some("tool_use"));

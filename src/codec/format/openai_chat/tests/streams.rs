@@ -169,6 +169,11 @@ fn an_error_in_any_form_is_no_end() {
         let ended = data(&words("a")) + &data(&finish("stop")) + &data(r#"{"type":"news"}"#) + "data: [DONE]\n\n";
         assert_eq!(shape(&stream(CHAT, MESSAGES, &ended)).last().unwrap(), "message_stop", "a reason is an end");
     }
+    for nothing in [r#""""#, "{}", "[]", "false", "null"] {
+        let chunk = words("a").replacen('{', &format!(r#"{{"error":{nothing},"#), 1);
+        let written = stream(CHAT, MESSAGES, &chunks(&[&chunk, &chunk, &finish("stop"), "[DONE]"]));
+        assert_eq!(shape(&written).last().unwrap(), "message_stop", "{nothing}");
+    }
 }
 
 #[test]
