@@ -403,6 +403,27 @@ impl Snapshot {
 
     /// Why such a request is not given to `target` now.
     fn passed_over(&self, route: &Route, target: &routing::Target, question: &Question) -> Option<String> {
+        if let Some(why) = self.cannot_be_told(target, question) {
+            return Some(why);
+        }
+        let Some(pool) = self.pools.get(&target.provider) else { return Some("its provider is not there".to_owned()) };
+        if pool.is_usable(&target.subject(question.count), &[]) {
+            let well = |target: &routing::Target| {
+                let pool = self.pools.get(&target.provider);
+                pool.is_some_and(|pool| pool.is_well(&target.subject(question.count), &[]))
+            };
+            let serves = |target: &&routing::Target| self.cannot_be_told(target, question).is_none();
+            let spared = !well(target) && route.targets.iter().filter(serves).any(well);
+            return spared.then(|| "all its endpoints fail; it is asked where no other target is well".to_owned());
+        }
+        let mut whys: Vec<&str> =
+            pool.obstacles(&target.subject(question.count)).into_iter().filter_map(|(_, why)| why).collect();
+        whys.dedup();
+        Some(if whys.is_empty() { "it has no endpoint now".to_owned() } else { whys.join("; ") })
+    }
+
+    /// Why `target` can never be given such a request.
+    fn cannot_be_told(&self, target: &routing::Target, question: &Question) -> Option<String> {
         let provider = self.settings.providers.get(&target.provider);
         let serves = |provider: &Arc<Provider>| provider.serves(question.operation(), Format::DEFAULT).is_some();
         if question.count && !provider.is_some_and(serves) {
@@ -413,17 +434,7 @@ impl Snapshot {
         {
             return Some(format!("it cannot be given `{}`, which only its maker can read", state.name));
         }
-        let Some(pool) = self.pools.get(&target.provider) else { return Some("its provider is not there".to_owned()) };
-        if pool.is_usable(&target.model, &[]) {
-            let well = |target: &routing::Target| {
-                self.pools.get(&target.provider).is_some_and(|pool| pool.is_well(&target.model, &[]))
-            };
-            let spared = !well(target) && route.targets.iter().any(well);
-            return spared.then(|| "all its endpoints fail; it is asked where no other target is well".to_owned());
-        }
-        let mut whys: Vec<&str> = pool.obstacles(&target.model).into_iter().filter_map(|(_, why)| why).collect();
-        whys.dedup();
-        Some(if whys.is_empty() { "it has no endpoint now".to_owned() } else { whys.join("; ") })
+        None
     }
 
     /// The targets of `route`, as written, with what is known of them for such a request.
@@ -444,7 +455,7 @@ impl Snapshot {
                 endpoints: self
                     .pools
                     .get(&target.provider)
-                    .map(|pool| pool.obstacles(&target.model))
+                    .map(|pool| pool.obstacles(&target.subject(question.count)))
                     .unwrap_or_default(),
                 in_flight: known.in_flight,
                 first_token_ms: known.first_token.map(millis),

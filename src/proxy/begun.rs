@@ -20,11 +20,13 @@ pub(super) fn status(exchange: &mut Exchange, status: u16) {
         && let Some(attempt) = &sending.attempt
     {
         attempt.lease.answered(attempt.subject(), status, sending.asked);
-        refused(attempt, status);
+        if !sending.filtered && matches!(sending.admitted.task, Task::Format(Operation::Generate)) {
+            refused(attempt, status);
+        }
     }
 }
 
-/// Notes it where a target answered with a refusal of the request.
+/// Notes it where a target refused to answer.
 pub(super) fn refused(attempt: &Attempt, status: u16) {
     if let (400.., Some(busy)) = (status, &attempt.busy) {
         busy.refused(status);

@@ -166,6 +166,10 @@ pub struct Sending {
     pub asked: Option<Duration>,
     /// It failed because nothing is left in the account there.
     pub no_credit: bool,
+    /// Its body is known to have said that a filter took the prompt.
+    pub filtered: bool,
+    /// It was the trial of what had been left alone.
+    pub trial: bool,
     /// The shortest time after which a target of this round takes requests again that was asked too much.
     pub limited: Option<Duration>,
     /// The further attempts that the requests for this model may cause.

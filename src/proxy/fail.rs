@@ -125,6 +125,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
         if let Some(attempt) = attempt {
             blame(&attempt, &error);
             sending.asked = asked(&attempt, &error);
+            sending.trial = attempt.lease.is_trial();
         }
         sending.no_credit = told(&error).is_some_and(|fault| fault.kind == FaultKind::Billing);
         retry::follows(sending, failure_of(&error))

@@ -16,7 +16,7 @@ use tidegate_codec::{
 use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Sending, Task, Trail};
 use super::open::Open;
 use super::receive::fault_for;
-use super::refuse::is_our_key;
+use super::refuse::{is_our_key, operators};
 use super::tail::Tail;
 use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
@@ -459,8 +459,11 @@ fn failed(trail: &mut Trail, sending: &Sending, (status, same): (u16, bool), col
     if let Some(auth) = &attempt.provider.auth {
         auth.key.hide_in(&mut bytes);
     }
-    let (mut fault, label) = fault_for(attempt.format, status, &bytes);
-    let ours = is_our_key(status, Some(fault.kind));
+    // By what the head has said already, so that both agree.
+    let words = sending.filtered.then_some(FaultKind::ContentFilter);
+    let ours = is_our_key(status, words);
+    let told = operators(status, words);
+    let (mut fault, label) = told.unwrap_or_else(|| fault_for(attempt.format, status, &bytes));
     let header = sending.retry_after.as_deref().and_then(|after| after.trim().parse().ok());
     fault.retry_after_s = header.or(fault.retry_after_s);
     trail.answer_retry_after = fault.retry_after_s;

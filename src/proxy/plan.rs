@@ -20,18 +20,6 @@ pub struct Wanted {
     pub counts: bool,
 }
 
-impl Wanted {
-    /// What the endpoints of `target` know it by: a provider counts tokens within limits of their own, and may well do so
-    /// while it makes none.
-    fn subject<'a>(&self, target: &'a Target) -> Cow<'a, str> {
-        if self.counts {
-            Cow::Owned(format!("{} (tokens counted)", target.model))
-        } else {
-            Cow::Borrowed(&target.model)
-        }
-    }
-}
-
 /// The targets of one request, in order, and what was tried.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -53,8 +41,11 @@ pub struct Plan {
     /// An attempt was made; and whether one was before the last.
     begun: bool,
     before: bool,
-    /// The current target is asked although it takes no requests.
+    /// The current target is asked although it takes no requests; and was at the last step.
     forced: bool,
+    was_forced: bool,
+    /// The target that was left for the current one, and its endpoints that were tried.
+    left_behind: Option<(usize, Vec<EndpointId>)>,
     wanted: Wanted,
 }
 
@@ -88,6 +79,8 @@ impl Plan {
             begun: false,
             before: false,
             forced: false,
+            was_forced: false,
+            left_behind: None,
             wanted,
         }
     }
@@ -99,7 +92,8 @@ impl Plan {
         if self.left == 0 {
             return None;
         }
-        if std::mem::take(&mut self.forced) {
+        self.was_forced = std::mem::take(&mut self.forced);
+        if self.was_forced {
             return self.step(snapshot, self.at, None);
         }
         // What is lost to another request between the look and the grip is not there at the next look.
@@ -146,7 +140,7 @@ impl Plan {
         self.places().filter(|_| self.left > 0).find_map(|at| {
             let target = self.target(at)?;
             let pool = snapshot.pools.get(&target.provider)?;
-            wanted(pool, &self.wanted.subject(target), self.tried(at)).then(|| (at, Arc::clone(pool)))
+            wanted(pool, &target.subject(self.wanted.counts), self.tried(at)).then(|| (at, Arc::clone(pool)))
         })
     }
 
@@ -167,6 +161,7 @@ impl Plan {
         self.tried.pop();
         self.left += 1;
         self.begun = self.before;
+        self.forced = self.was_forced;
     }
 
     /// Tries the current endpoint once more where its name has `addresses` and not all of them were tried.
@@ -196,7 +191,7 @@ impl Plan {
             let tried: &[EndpointId] = if at == self.at { &self.tried } else { &[] };
             let Some(target) = self.target(at) else { return false };
             let pool = snapshot.pools.get(&target.provider);
-            pool.is_some_and(|pool| pool.is_sound(&self.wanted.subject(target), tried))
+            pool.is_some_and(|pool| pool.is_sound(&target.subject(self.wanted.counts), tried))
         })
     }
 
@@ -206,8 +201,7 @@ impl Plan {
         let from = if self.tried.is_empty() { self.at } else { self.at + 1 };
         let found = (from..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, Pool::answers));
         if let (Some(at), true) = (found, self.left > 0) {
-            self.at = at;
-            self.tried.clear();
+            self.go_to(at);
             self.forced = true;
         }
         self.forced
@@ -220,8 +214,7 @@ impl Plan {
         };
         let found = (self.at + 1..self.route.targets.len()).find(|at| self.is_at(snapshot, *at, sound));
         if let (Some(at), true) = (found, self.left > 0) {
-            self.at = at;
-            self.tried.clear();
+            self.go_to(at);
             return true;
         }
         false
@@ -235,7 +228,7 @@ impl Plan {
     /// Whether the targets may be gone through once more: something takes requests, or will once its limit is over.
     pub fn may_begin_again(&self, snapshot: &Snapshot, limited: bool) -> bool {
         let open = |target: &Target| {
-            snapshot.pools.get(&target.provider).is_some_and(|p| p.is_usable(&self.wanted.subject(target), &[]))
+            snapshot.pools.get(&target.provider).is_some_and(|p| p.is_usable(&target.subject(self.wanted.counts), &[]))
         };
         self.left > 0 && self.round < self.route.retries.rounds && (limited || self.route.targets.iter().any(open))
     }
@@ -244,6 +237,7 @@ impl Plan {
     pub fn leave_target(&mut self) {
         self.at += 1;
         self.tried.clear();
+        self.left_behind = None;
     }
 
     /// The step that was taken leads nowhere: its target cannot be told the request. None of its endpoints is tried, and
@@ -252,7 +246,19 @@ impl Plan {
         self.left += 1;
         self.begun = begun;
         self.unable.push(self.at);
-        self.leave_target();
+        match self.left_behind.take() {
+            // It was left for one that was thought to be better.
+            Some((at, tried)) => (self.at, self.tried) = (at, tried),
+            None => self.leave_target(),
+        }
+    }
+
+    /// Goes on to the target at `at`.
+    fn go_to(&mut self, at: usize) {
+        if at != self.at {
+            self.left_behind = Some((self.at, std::mem::take(&mut self.tried)));
+            self.at = at;
+        }
     }
 
     /// Goes through the targets once more.
@@ -260,6 +266,7 @@ impl Plan {
         self.round += 1;
         self.at = 0;
         self.tried.clear();
+        self.left_behind = None;
         self.begun = false;
     }
 
@@ -292,7 +299,7 @@ impl Plan {
         snapshot
             .pools
             .get(&target.provider)
-            .is_some_and(|pool| wanted(pool, &self.wanted.subject(target), self.tried(at)))
+            .is_some_and(|pool| wanted(pool, &target.subject(self.wanted.counts), self.tried(at)))
     }
 
     /// Endpoints of the target at `at` that were tried.
@@ -303,7 +310,7 @@ impl Plan {
     fn step(&mut self, snapshot: &Snapshot, at: usize, permit: Option<Permit>) -> Option<Step> {
         let target = self.target(at)?;
         let (pool, tried) = (snapshot.pools.get(&target.provider)?, self.tried(at));
-        let subject = self.wanted.subject(target);
+        let subject = target.subject(self.wanted.counts);
         let lease = match permit {
             Some(permit) => pool.pick_with(permit, self.wanted.key, &subject, tried),
             None => pool.pick(self.wanted.key, &subject, tried),
@@ -316,10 +323,7 @@ impl Plan {
         };
         let (provider, model) = (Arc::clone(lease.provider()), target.model.clone());
         let step = Step { provider, lease, model, subject, busy };
-        if at != self.at {
-            self.at = at;
-            self.tried.clear();
-        }
+        self.go_to(at);
         self.tried.push(step.lease.id());
         self.left -= 1;
         self.before = std::mem::replace(&mut self.begun, true);
@@ -435,5 +439,18 @@ models: {m: {targets: [fleet/x, cloud/y]}, alone: fleet/x}
         step.lease.answered(step.subject.as_deref().unwrap(), 429, None);
         assert_eq!(label(plan(true).next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
         assert_eq!(label(plan(false).next(&snapshot)).as_deref(), Some("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn who_left_a_target_for_one_that_cannot_be_told_comes_back() {
+        let snapshot = Snapshot::at_rest(parse(FLEET, "test", Path::new(""), &Environment::new()).unwrap());
+        let mut plan = Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, Wanted::default());
+        let mut tried: Vec<String> = (0..3).filter_map(|_| label(plan.next(&snapshot))).collect();
+        assert_eq!(plan.next(&snapshot).unwrap().model, "y", "the last attempt is another target's");
+        plan.pass_over(true);
+        tried.extend(label(plan.next(&snapshot)));
+        tried.sort();
+        tried.dedup();
+        assert_eq!(tried.len(), 4, "{tried:?}");
     }
 }

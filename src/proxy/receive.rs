@@ -40,9 +40,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     framing::check(head)?;
     hedge::settle(exchange);
     let Some(sending) = exchange.sending() else { return Ok(()) };
-    sending.retry_after = text(head, header::RETRY_AFTER);
-    sending.no_credit = head.extensions.get::<Refusal>().is_some_and(|said| said.fault.kind == FaultKind::Billing);
-    sending.asked = if status < 300 { None } else { retry::asked(&head.headers, clock::unix_now()) };
+    hear(sending, head, status);
     if !late::stands_in(sending) {
         begun::status(exchange, status);
     }
@@ -90,6 +88,15 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
     add_ours(head, &request_id, loss, told)?;
     go_on(exchange, |sending| Receiving { sending, mode, left, packed, shown, open, held: Vec::new(), quiet: None });
     Ok(())
+}
+
+/// What the head says of a failure, and of when to ask again.
+fn hear(sending: &mut Sending, head: &ResponseHeader, status: u16) {
+    let words = head.extensions.get::<Refusal>().map(|said| said.fault.kind);
+    sending.no_credit = words == Some(FaultKind::Billing);
+    sending.filtered = words == Some(FaultKind::ContentFilter);
+    sending.retry_after = text(head, header::RETRY_AFTER);
+    sending.asked = if status < 300 { None } else { retry::asked(&head.headers, clock::unix_now()) };
 }
 
 /// True for JSON that passes as it comes, and may end where its connection did.

@@ -21,8 +21,8 @@ const FOREVER: f64 = 3.2e9;
 pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     let retries = &sending.admitted.route.retries;
     // Whoever is sent to see whether an endpoint is well again is not the one to wait in vain for all others.
-    let is_trial = || sending.attempt.as_ref().is_some_and(|attempt| attempt.lease.is_trial());
-    if sending.spent || !(retries.wants(failure) || (failure == Failure::Timeout && is_trial())) {
+    let moves_on = retries.wants(failure) || (failure == Failure::Timeout && sending.trial);
+    if sending.spent || !moves_on {
         return false;
     }
     let snapshot = &sending.admitted.snapshot;
@@ -49,7 +49,8 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
             return false;
         }
         // As will a prompt that is too long.
-        let may_begin_again = failure != Failure::ContextLength && sending.plan.may_begin_again(snapshot, limited);
+        let wanted = retries.wants(failure) && failure != Failure::ContextLength;
+        let may_begin_again = wanted && sending.plan.may_begin_again(snapshot, limited);
         let patience = retries.wait(sending.plan.round(), asked, random()).filter(|_| may_begin_again);
         match patience {
             Some(patience) => (wait, again) = (patience, true),

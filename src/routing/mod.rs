@@ -10,6 +10,7 @@ mod retry;
 mod rule;
 mod strategy;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -75,6 +76,15 @@ pub struct Target {
     pub price: Option<Price>,
     /// Its place among the model's targets as they are written.
     pub place: usize,
+}
+
+impl Target {
+    /// What its endpoints know requests by: a provider counts tokens within limits of their own, and may well do so while it
+    /// makes none.
+    #[must_use]
+    pub fn subject(&self, counts: bool) -> Cow<'_, str> {
+        if counts { Cow::Owned(format!("{} (tokens counted)", self.model)) } else { Cow::Borrowed(&self.model) }
+    }
 }
 
 /// What happens to a request that a target's format cannot carry in full.

@@ -170,8 +170,9 @@ impl Hold {
         }
         *streak = Streak::default();
         self.troubled.store(false, Ordering::Release);
-        self.spared.store(false, Ordering::Release);
-        self.until.swap(0, Ordering::AcqRel) != 0
+        // What was spared has served all along.
+        let spared = self.spared.swap(false, Ordering::AcqRel);
+        self.until.swap(0, Ordering::AcqRel) != 0 && !spared
     }
 
     /// Nothing has failed since it last worked.
@@ -311,6 +312,11 @@ mod tests {
         assert_eq!(hold.gate_of_choosy(|| 1 + FIRST_MS), Gate::Due);
         assert!(failed(&hold, 2));
         assert_eq!(gate(&hold, 2), Gate::Held);
+        assert!(hold.passed(u64::MAX), "it comes back");
+        assert!(
+            (0..20).all(|_| !hold.failed(3, &Breaker::default(), || false)) && !hold.passed(u64::MAX),
+            "it never left"
+        );
     }
 
     #[test]

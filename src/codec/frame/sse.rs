@@ -221,7 +221,8 @@ impl Framer {
             return Err(FrameError::TooLong { limit: self.limit }.into());
         }
         let mut text = std::str::from_utf8(lines).map_err(|_| FrameError::NotUtf8)?;
-        let fresh = std::mem::take(&mut self.fresh);
+        // Empty lines are signs of life, and not the beginning.
+        let fresh = if lines.is_empty() { self.fresh } else { std::mem::take(&mut self.fresh) };
         if fresh {
             text = text.strip_prefix('\u{feff}').unwrap_or(text);
         }

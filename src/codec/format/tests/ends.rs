@@ -257,7 +257,7 @@ fn an_answer_in_place_of_a_stream_is_told_as_one() {
     let message = json!({"role": "assistant", "content": "A"});
     let body = json!({"id": "c", "choices": [
         {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}]});
-    for text in [body.to_string(), format!("\u{feff}{body}")] {
+    for text in [body.to_string(), format!("\u{feff}{body}"), format!("\n\n{body}\n\n")] {
         for to in [A, G, R] {
             let (events, outcome) = streamed((C, to), &text);
             assert!(outcome.complete && outcome.fault.is_none(), "{to:?}: {events:?}");

@@ -14,6 +14,7 @@ use crate::{Format, Transcoder, translate_request, translate_response};
 
 mod answers;
 mod details;
+mod errors;
 mod marks;
 mod nested;
 mod quirks;
