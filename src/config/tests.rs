@@ -565,6 +565,13 @@ fn faults_of_rules_are_told() {
     check(off, "{name: r, when: {body_over: 9, body_under: 10}, model: m}", "ok");
     check(off, "{name: r, when: {}, model: m}", "5: this rule is for every request");
     check(off, "{name: r, when: {stream: true}, model: n}", "5: no model is named `n`");
+    let patterns = |rule: &str| {
+        let source = "auth: off\nproviders: {p: {kind: ollama}}\nmodels: {'g-*': p/*, 'h-*': p/m}\nrules:\n";
+        messages(&format!("{source}  - {{name: r, when: {{stream: true}}, model: {rule}}}\n"), &[])
+    };
+    assert_eq!(patterns("g-mini"), "ok");
+    assert_eq!(patterns("'h-*'"), "ok", "whatever was asked for, this is asked");
+    assert_eq!(patterns("'g-*'"), "5: `g-*` is a pattern, and no name that a provider knows");
     let never = "5: no body is larger than `body_over` and not larger than `body_under`";
     for bytes in ["body_over: 10, body_under: 10", "body_over: 1kB, body_under: 10"] {
         check(off, &format!("{{name: r, when: {{{bytes}}}, model: m}}"), never);

@@ -484,5 +484,12 @@ mod tests {
         assert_eq!(other.addresses(), 1, "of what fails no request tries them all");
         other.connect_failed();
         assert_eq!(address(&one).await, "10.0.0.2:80", "both failed at the same address: one step");
+        // Of one that can be connected to, but serves nothing.
+        (0..5).for_each(|_| one.model_failed("m"));
+        assert_eq!(
+            address(&other).await,
+            "10.0.0.1:80",
+            "what is left alone is another address when it is tried again"
+        );
     }
 }

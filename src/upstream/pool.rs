@@ -461,7 +461,7 @@ impl Lease {
         self.leave_address();
     }
 
-    /// Says that no connection could be made to the address that [`peer`](Self::peer) gave: the next one may do.
+    /// Says that the address that [`peer`](Self::peer) gave is no good: the next one of its name may do.
     pub fn leave_address(&self) {
         if let Some(way) = self.way() {
             self.endpoint.state.resolver.rotate(way.address);
@@ -568,6 +568,8 @@ impl Lease {
             let state = &self.endpoint.state;
             let ejections = if model.is_some() { &state.model_ejections } else { &state.ejections };
             ejections.fetch_add(1, Ordering::Relaxed);
+            // What its name's other addresses lead to may be well.
+            self.leave_address();
         }
         began
     }

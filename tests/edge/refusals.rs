@@ -52,8 +52,9 @@ async fn the_status_of_a_refusal_is_what_its_words_mean() {
 
 #[tokio::test]
 async fn a_filter_is_not_our_key() {
+    let metadata = json!({"flagged_input": "x"});
     let error =
-        json!({"code": 403, "type": "m", "message": "Your input was flagged", "metadata": {"flagged_input": "x"}});
+        json!({"code": 403, "type": "m", "param": null, "message": "Your input was flagged", "metadata": metadata});
     let body = json!({"error": error});
     for (client, expected) in DIALECTS.into_iter().zip([403, 400, 400, 400]) {
         for stream in [false, true] {

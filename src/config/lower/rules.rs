@@ -34,9 +34,16 @@ fn rule(item: &Node, models: &Models, names: &mut HashSet<String>, problems: &Pr
     if !names.insert(name.value.to_owned()) {
         problems.add(name.place, format!("another rule is named {}", name.shown()), "names tell rules apart");
     }
-    if models.resolve(model.value).is_none() {
-        let known = models.list().map(|route| &*route.name);
-        problems.add(model.place, format!("no model is named {}", model.shown()), suggest(model.value, known));
+    match models.resolve(model.value) {
+        None => {
+            let known = models.list().map(|route| &*route.name);
+            problems.add(model.place, format!("no model is named {}", model.shown()), suggest(model.value, known));
+        }
+        Some(route) if route.targets.iter().any(|target| target.model.contains('*')) => {
+            let problem = format!("{} is a pattern, and no name that a provider knows", model.shown());
+            problems.add(model.place, problem, "name a model that the pattern fits");
+        }
+        Some(_) => {}
     }
     Some(Rule { name: Arc::from(name.value), when, model: model.value.to_owned() })
 }

@@ -29,7 +29,7 @@ pub(in crate::config) static PROVIDER: Section = Section {
             "endpoints",
             "list of URLs or endpoints",
             Otherwise("`url` alone"),
-            "Several addresses instead of `url`. Load is spread over these; of the addresses that one name resolves to one is used until no connection can be made to it, then the next: up to four in one attempt.",
+            "Several addresses instead of `url`. Load is spread over these; of the addresses that one name resolves to one is used until no connection can be made to it, or the endpoint is left alone, then the next: up to four in one attempt.",
         ),
         field(
             "allow_plain",
