@@ -262,6 +262,8 @@ fn fault_of(status: Option<u16>, said: Said<'_>) -> Fault<'_> {
     }
     // A number as code only repeats the status.
     let code = said.code.filter(|code| code.parse::<u64>().is_err()).or(said.kind);
+    // A filter that says 403 speaks of the prompt, as others do with 400; a client without rights is something else.
+    let status = status.filter(|status| kind != FaultKind::ContentFilter || *status != 403);
     Fault {
         kind,
         status: status.unwrap_or_else(|| kind.status()),
@@ -400,6 +402,7 @@ mod tests {
 
     fn check(status: u16, body: &str, kind: FaultKind, code: Option<&str>, words: &str) {
         let fault = read(status, body.as_bytes());
+        let status = if kind == FaultKind::ContentFilter { 400 } else { status };
         assert_eq!((fault.kind, fault.status, fault.code.as_deref()), (kind, status, code), "{body}");
         assert!(fault.message.contains(words), "{body}: {}", fault.message);
     }
