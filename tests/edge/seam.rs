@@ -294,6 +294,30 @@ async fn every_wait_has_its_own_deadline() {
     }
 }
 
+/// A deadline is not tried again, but for whoever was sent to see whether an endpoint is well again.
+#[tokio::test]
+async fn a_trial_that_is_waited_for_in_vain_goes_on_elsewhere() {
+    let (silent, well) =
+        (Provider::always(Reply::no_answer(End::Hang)).await, Provider::always(Wire::Chat.reply(false)).await);
+    let line = format!(
+        "up: {{kind: openai, key: k, endpoints: [{{url: \"{}\"}}, {{url: \"{}\"}}], timeouts: {{read: 200ms}}, \
+         breaker: {{failures: 1, open: 50ms, open_max: 50ms}}}}",
+        silent.url(),
+        well.url(),
+    );
+    let edge = Edge::start(&Conf::open().provider_yaml(&line).model("m", "up/m")).await;
+    let mut failed = Vec::new();
+    // The first finds out; each trial after it is somebody's request.
+    while silent.requests().len() < 3 {
+        let asked = silent.requests().len();
+        let response = Wire::Chat.ask("m", false).send(edge.addr).await;
+        if response.status != 200 {
+            failed.push((asked, response.status));
+        }
+    }
+    assert_eq!(failed, [(0, 504)]);
+}
+
 #[tokio::test]
 async fn a_whole_answer_that_never_ends_has_a_deadline() {
     let whole = Wire::Chat.reply(false);
