@@ -18,7 +18,7 @@ use pingora::server::ShutdownWatch;
 use self::frames::{Frames, PREFACE};
 use self::guard::{Guard, Next, Patience};
 use self::head::{Bounds, Fault};
-pub(super) use self::leave::leave_all;
+pub(super) use self::leave::{leave_all, leave_idle};
 use super::listen::Serve;
 use crate::admin::App;
 use crate::config::{Live, Server};

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use super::control::Control;
-use super::front::leave_all;
+use super::front::{leave_all, leave_idle};
 use super::handover::{self, Giver, Inherited};
 use crate::clock;
 use crate::upstream::seam;
@@ -24,6 +24,10 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long connections without a request stay open once the process drains: clients that are between two requests get
 /// the time to send the next, and to be told that it is the last.
 const FAREWELL: Duration = Duration::from_millis(700);
+
+/// How long those that never sent it get to see their connections closed: a process that ends closes them one by one, and
+/// what comes meanwhile is read by nobody.
+const PARTING: Duration = Duration::from_millis(150);
 
 /// How often a draining process looks whether it may go.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -255,6 +259,12 @@ impl Ending {
     async fn last_request(&self) {
         let began = clock::now();
         while self.underway() > 0 || clock::now().duration_since(began) < FAREWELL {
+            tokio::time::sleep(GLANCE).await;
+        }
+        leave_idle();
+        let parted = clock::now();
+        // Of whom something had come by then is answered.
+        while self.underway() > 0 || (self.control.gate.open() > 0 && clock::now().duration_since(parted) < PARTING) {
             tokio::time::sleep(GLANCE).await;
         }
     }

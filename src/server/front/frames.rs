@@ -19,7 +19,7 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::leave::Leave;
+use super::leave::{Leave, Whom};
 
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -144,7 +144,7 @@ impl AsyncRead for Frames {
         let before = buffer.filled().len();
         if this.ahead.is_empty() {
             let read = Pin::new(&mut this.io).poll_read(cx, buffer);
-            ready!(this.leave.unless(cx, read))?;
+            ready!(this.leave.unless(cx, Whom::All, read))?;
         } else {
             let count = this.ahead.len().min(buffer.remaining());
             buffer.put_slice(this.ahead.get(..count).unwrap_or_default());

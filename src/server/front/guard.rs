@@ -5,6 +5,7 @@
 //! sees a byte of it, and handed over as it lies; its body is followed byte by byte; what comes behind it stays here until
 //! its turn.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use super::body::Body;
 use super::head::{self, Bounds, Fault, Framing, Scan};
-use super::leave::Leave;
+use super::leave::{Leave, Whom};
 use crate::clock;
 
 /// Room for what a client sends, at first.
@@ -112,7 +113,7 @@ impl Guard {
     /// Waits until what came is `text` or begins otherwise; true if it is `text`.
     pub(super) async fn begins_with(&mut self, text: &[u8], patience: Patience) -> bool {
         let differs = |ahead: &[u8]| ahead.iter().zip(text).any(|(came, wanted)| came != wanted);
-        if self.ahead.is_empty() && !matches!(clock::within(patience.idle, pin!(self.fill())).await, Some(Ok(1..))) {
+        if !self.stirs(patience.idle).await {
             return false;
         }
         self.begun = Some(clock::timer());
@@ -145,7 +146,7 @@ impl Guard {
 
     /// The head of the next request, whole and checked.
     pub(super) async fn next(&mut self, bounds: Bounds, patience: Patience) -> Next {
-        if self.ahead.is_empty() && !matches!(clock::within(patience.idle, pin!(self.fill())).await, Some(Ok(1..))) {
+        if !self.stirs(patience.idle).await {
             return Next::Closed;
         }
         let mut scan = Scan::default();
@@ -219,14 +220,31 @@ impl Guard {
         }
     }
 
+    /// True once something of a request is here; false if nothing comes for so long as `idle`, or clients that are idle
+    /// are left.
+    async fn stirs(&mut self, idle: Duration) -> bool {
+        if !self.ahead.is_empty() {
+            return true;
+        }
+        let first = poll_fn(|cx| {
+            let read = self.poll_fill(cx);
+            self.silent.unless(cx, Whom::Idle, read)
+        });
+        matches!(clock::within(idle, pin!(first)).await, Some(Ok(1..)))
+    }
+
     async fn fill(&mut self) -> io::Result<usize> {
-        let Some(io) = &mut self.io else { return Ok(0) };
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
         if self.ahead.capacity() == self.ahead.len() {
             self.ahead.reserve(ROOM);
         }
-        let read = io.read_buf(&mut self.ahead).await?;
+        let read = ready!(pin!(io.read_buf(&mut self.ahead)).poll(cx))?;
         self.ended |= read == 0;
-        Ok(read)
+        Poll::Ready(Ok(read))
     }
 
     /// The first `count` bytes of what is here. Where that is all, as with most requests, its room goes with it.
@@ -344,7 +362,7 @@ impl AsyncRead for Guard {
             return Poll::Ready(Ok(()));
         }
         let read = if self.body.is_over() { self.poll_quiet(cx) } else { self.poll_body(cx, buffer) };
-        self.silent.unless(cx, read)
+        self.silent.unless(cx, Whom::All, read)
     }
 }
 
@@ -357,7 +375,7 @@ impl Guard {
     ) -> Poll<io::Result<T>> {
         let Some(io) = self.io.as_mut() else { return gone() };
         let written = write(Pin::new(io), cx);
-        self.leave.unless(cx, written)
+        self.leave.unless(cx, Whom::All, written)
     }
 }
 
@@ -437,3 +455,50 @@ impl GetSocketDigest for Guard {
 
 #[async_trait]
 impl Peek for Guard {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::leave::Exit;
+    use super::*;
+    use crate::server::socket::Socket;
+
+    const BOUNDS: Bounds = Bounds { size: 4096, count: 16 };
+    const PATIENCE: Patience = Patience { idle: Duration::from_secs(60), head: Duration::from_secs(60) };
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n";
+
+    /// A client's connection of a process that ends by `exit`.
+    async fn connected(exit: &'static Exit) -> (TcpStream, Guard) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (stream, peer) = accepted.unwrap();
+        let mut guard = Guard::new(Box::new(Socket::new(stream, peer)));
+        guard.silent = Leave::by(exit);
+        (client.unwrap(), guard)
+    }
+
+    #[tokio::test]
+    async fn a_client_is_left_only_where_nothing_of_a_request_has_come() {
+        for (sent, later) in [(&b""[..], None), (&HEAD[..9], Some(&HEAD[9..])), (HEAD, None)] {
+            let exit: &'static Exit = Box::leak(Box::new(Exit::new()));
+            let (mut client, mut guard) = connected(exit).await;
+            client.write_all(sent).await.unwrap();
+            if later.is_some() {
+                // The rest comes when the process is known to end.
+                assert!(guard.stirs(PATIENCE.idle).await);
+            }
+            let (next, ()) = tokio::join!(guard.next(BOUNDS, PATIENCE), async {
+                exit.leave(Whom::Idle);
+                client.write_all(later.unwrap_or_default()).await.unwrap();
+            });
+            match next {
+                Next::Request(head) => assert_eq!(head.len(), HEAD.len()),
+                other => assert!(sent.is_empty() && matches!(other, Next::Closed), "{sent:?}: {other:?}"),
+            }
+            drop(guard);
+            // It hears of it in order, not by a reset.
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        }
+    }
+}
