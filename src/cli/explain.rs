@@ -192,7 +192,7 @@ fn person(args: &Args, explained: &Explained) -> Vec<u8> {
     let same = explained.passed;
     out.extend(if same { explained.body.clone() } else { pretty::indent(&explained.body) });
     let mut tail = String::from("\n\n");
-    match (same, explained.losses.iter().count()) {
+    match (same, explained.losses.total()) {
         (true, 0) => tail.push_str("The same format: passed on byte for byte, but for the model's name.\n"),
         (false, 0) => tail.push_str("Nothing is lost.\n"),
         (_, count) => {
@@ -202,6 +202,9 @@ fn person(args: &Args, explained: &Explained) -> Vec<u8> {
     for loss in explained.losses.iter() {
         let place = if pointer(&loss.place).is_empty() { "(the whole)" } else { pointer(&loss.place) };
         let _ = writeln!(tail, "  {:<10} {place}: {} ({})", loss.action.label(), loss.reason, loss.field.label());
+    }
+    for (field, action, count) in explained.losses.tally().filter(|(_, _, count)| *count > Losses::MAX) {
+        let _ = writeln!(tail, "  {:<10} {} more ({})", action.label(), count - Losses::MAX, field.label());
     }
     out.extend_from_slice(tail.as_bytes());
     out

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::line::Line;
 use super::queue::{LineQueue, LogPath};
-use super::settled::{Attempt, Settled, Side, Usage};
+use super::settled::{Attempt, Lost, Settled, Side, Usage};
 use crate::clock;
 
 /// Where the lines of finished exchanges go.
@@ -146,10 +146,10 @@ fn attempts(line: &mut Line<'_>, attempts: &[Attempt]) {
 
 fn outcome(line: &mut Line<'_>, settled: &Settled<'_>) {
     if !settled.losses.is_empty() {
-        line.objects("losses", &each_once(settled.losses), |line, (field, action, count)| {
-            line.text("field", field);
-            line.text("action", action);
-            line.number_if("count", Some(*count).filter(|count| *count > 1));
+        line.objects("losses", &each_once(settled.losses), |line, lost| {
+            line.text("field", lost.field);
+            line.text("action", lost.action);
+            line.number_if("count", Some(lost.count).filter(|count| *count > 1));
         });
     }
     if let Some(fallback) = settled.fallback {
@@ -178,12 +178,12 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// Every loss once, and how often it came: however long a conversation is, the line is not.
-fn each_once(losses: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str, u64)> {
-    let mut counted: Vec<(&str, &str, u64)> = Vec::new();
-    for (field, action) in losses {
-        match counted.iter_mut().find(|(known, done, _)| (known, done) == (field, action)) {
-            Some((_, _, count)) => *count += 1,
-            None => counted.push((field, action, 1)),
+fn each_once(losses: &[Lost]) -> Vec<Lost> {
+    let mut counted: Vec<Lost> = Vec::new();
+    for lost in losses {
+        match counted.iter_mut().find(|known| (known.field, known.action) == (lost.field, lost.action)) {
+            Some(known) => known.count += lost.count,
+            None => counted.push(*lost),
         }
     }
     counted
@@ -252,7 +252,11 @@ mod tests {
             attempts: &attempts,
             fallback: Some(Fallback { from: "a/b", to: "claude/*", reason: "upstream_unreachable" }),
             translation: Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: false }),
-            losses: &[("logit_bias", "dropped"), ("image", "dropped"), ("image", "dropped")],
+            losses: &[("logit_bias", 1), ("image", 1), ("image", 1)].map(|(field, count)| Lost {
+                field,
+                action: "dropped",
+                count,
+            }),
             error_type: None,
             bytes_in: 100,
             bytes_out: 2000,

@@ -19,7 +19,9 @@ use prometheus::IntGauge;
 pub use self::access_log::AccessLog;
 pub use self::metrics::{Alias, KeyLabel, Metrics, MetricsOptions, Scrape, resident};
 pub use self::queue::{LogPath, takes_lines};
-pub use self::settled::{Abort, Attempt, Endpoint, Fallback, Method, Settled, Side, Translation, Usage, UsageSource};
+pub use self::settled::{
+    Abort, Attempt, Endpoint, Fallback, Lost, Method, Settled, Side, Translation, Usage, UsageSource,
+};
 
 /// The one thing that the rest of the process reports to.
 pub struct Observer {

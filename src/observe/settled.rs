@@ -4,6 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What a translation could not carry, of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Label. What it was, from a closed set.
+    pub field: &'static str,
+    /// Label. What became of it, from a closed set.
+    pub action: &'static str,
+    /// How often.
+    pub count: u64,
+}
+
 /// One finished exchange: all that its access-log line and its metrics need.
 ///
 /// It borrows, so that building it costs nothing. Fields marked *label* become label values of metrics: they must come
@@ -71,8 +82,8 @@ pub struct Settled<'a> {
     pub fallback: Option<Fallback<'a>>,
     /// Set when the provider's format is not the client's.
     pub translation: Option<Translation>,
-    /// What could not be carried, of the request and of the answer: field and action, both labels from closed sets.
-    pub losses: &'a [(&'static str, &'static str)],
+    /// What could not be carried, of the request and of the answer.
+    pub losses: &'a [Lost],
     /// Label. Why the exchange failed, from a closed set; `None` for success.
     pub error_type: Option<&'static str>,
     /// Size of the request's body.

@@ -30,7 +30,7 @@ use super::tail::Tail;
 use super::upload::Upload;
 use crate::clock;
 use crate::config::{Caller, Snapshot, Tie};
-use crate::observe::{self, Abort, Attempt as Record, InFlight};
+use crate::observe::{self, Abort, Attempt as Record, InFlight, Lost};
 use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::{AnswerModel, OnLoss, Route};
@@ -372,8 +372,10 @@ pub struct Trail {
     pub first_byte: Option<Duration>,
     /// Signs of life that the client was sent while the provider was silent.
     pub heartbeats: u64,
-    /// What was lost.
-    pub losses: Vec<(&'static str, &'static str)>,
+    /// What was lost of the request.
+    pub losses: Vec<Lost>,
+    /// What a whole answer lost; of a stream its outcome knows.
+    pub answer_losses: Vec<Lost>,
     /// What a whole answer lost, for the header, if anybody wants to know.
     pub answer_loss: Option<String>,
     /// The seconds to wait that a failed answer tells of in its body.
@@ -444,6 +446,7 @@ impl Exchange {
                 first_byte: None,
                 heartbeats: 0,
                 losses: Vec::new(),
+                answer_losses: Vec::new(),
                 answer_loss: None,
                 answer_retry_after: None,
                 outcome: None,

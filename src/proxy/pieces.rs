@@ -17,6 +17,7 @@ use super::exchange::{Collected, Exchange, Mode, PASS_KEPT, Phase, Receiving, Se
 use super::open::Open;
 use super::receive::fault_for;
 use super::refuse::{is_our_key, operators};
+use super::settle::lost;
 use super::tail::Tail;
 use super::{begun, fail, late, names, refuse, silence};
 use crate::clock;
@@ -385,6 +386,7 @@ fn give(
             let losses = translated.losses;
             let told = !losses.is_empty() && sending.admitted.on_loss() != OnLoss::Allow;
             trail.answer_loss = told.then(|| losses.answer_header(names::LOSS_MOST));
+            trail.answer_losses = lost(&losses);
             trail.outcome = Some(translated.outcome);
             Ok(Bytes::from(translated.body))
         }

@@ -26,9 +26,10 @@ use super::overload;
 use super::pieces::tell_last_word;
 use super::plan::{Plan, Step, Wanted};
 use super::refuse::Rejection;
+use super::settle::lost;
 use super::{form, head, retry};
 use crate::clock;
-use crate::observe::Attempt as Record;
+use crate::observe::{Attempt as Record, Lost};
 use crate::provider::Provider;
 use crate::provider::facts::Model;
 use crate::routing::{Failure, OnLoss};
@@ -230,7 +231,7 @@ pub(super) struct Prepared {
     /// The attempt.
     pub attempt: Attempt,
     /// What its request lost.
-    pub losses: Vec<(&'static str, &'static str)>,
+    pub losses: Vec<Lost>,
     /// The formats, where they differ.
     pub translated: Option<(Format, Format)>,
 }
@@ -367,7 +368,7 @@ fn account(admitted: &Admitted, losses: &Losses, prepared: &mut Prepared) -> Res
         return Err(refused_loss(&losses.header(names::LOSS_MOST)));
     }
     let warn = on_loss != OnLoss::Allow && !losses.is_empty();
-    prepared.losses = losses.iter().map(|loss| (loss.field.label(), loss.action.label())).collect();
+    prepared.losses = lost(losses);
     prepared.attempt.loss_header = warn.then(|| losses.header(names::LOSS_MOST));
     Ok(())
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
-use tidegate_codec::{Format, Outcome, hub};
+use tidegate_codec::hub::{self, Action, Field, Losses};
+use tidegate_codec::{Format, Outcome};
 
 use super::Edge;
 use super::exchange::{Exchange, Mode, Phase, Trail};
 use super::{fail, hedge, pieces, refuse};
 use crate::clock;
-use crate::observe::{Abort, Fallback, Method, Settled, Side, Translation, Usage, UsageSource};
+use crate::observe::{Abort, Fallback, Lost, Method, Settled, Side, Translation, Usage, UsageSource};
 use crate::upstream::seam::STREAM_TOO_LONG;
 
 /// Tells the observer what became of the exchange.
@@ -147,10 +148,22 @@ fn close_attempt(exchange: &mut Exchange) {
     }
 }
 
-/// Losses of the request with their actions, and those of the answer, each class once.
-fn all_losses(trail: &Trail, outcome: &Outcome) -> Vec<(&'static str, &'static str)> {
-    let answer = outcome.dropped.iter().map(|field| (field.label(), hub::Action::Dropped.label()));
-    trail.losses.iter().copied().chain(answer).collect()
+/// What was lost, for the log and the metrics.
+pub(super) fn lost(losses: &Losses) -> Vec<Lost> {
+    let one = |(field, action, count): (Field, Action, usize)| Lost {
+        field: field.label(),
+        action: action.label(),
+        count: count.try_into().unwrap_or(u64::MAX),
+    };
+    losses.tally().map(one).collect()
+}
+
+/// Losses of the request and of the answer; of a stream each class once.
+fn all_losses(trail: &Trail, outcome: &Outcome) -> Vec<Lost> {
+    let action = Action::Dropped.label();
+    let streamed = outcome.dropped.iter().map(|field| Lost { field: field.label(), action, count: 1 });
+    let streamed = streamed.filter(|_| trail.answer_losses.is_empty());
+    trail.losses.iter().chain(&trail.answer_losses).copied().chain(streamed).collect()
 }
 
 /// Trace and parent span of a W3C `traceparent`: `00-TRACE-SPAN-FLAGS`.

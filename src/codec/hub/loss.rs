@@ -60,16 +60,33 @@ pub enum Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
     list: Vec<Loss>,
+    /// How many there are of each class and action, in the order of their first.
+    tally: Vec<(Field, Action, usize)>,
 }
 
 impl Losses {
-    /// Most losses that are kept of one translation; a body with more is past reading anyway.
-    pub const MAX: usize = 256;
+    /// Most losses of one class and action that are kept with their place and reason; the others are only counted. A
+    /// bound for bodies that mean harm: no conversation has so many.
+    pub const MAX: usize = 4096;
 
     /// Adds a loss.
     pub fn add(&mut self, field: Field, action: Action, place: Place, reason: impl Into<Cow<'static, str>>) {
-        if self.list.len() < Self::MAX {
+        if self.count(field, action) <= Self::MAX {
             self.list.push(Loss { field, action, place, reason: reason.into() });
+        }
+    }
+
+    /// One more of its kind; returns how many there are.
+    fn count(&mut self, field: Field, action: Action) -> usize {
+        match self.tally.iter_mut().find(|(known, done, _)| (*known, *done) == (field, action)) {
+            Some((_, _, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                self.tally.push((field, action, 1));
+                1
+            }
         }
     }
 
@@ -85,8 +102,13 @@ impl Losses {
 
     /// Adds what another step lost.
     pub fn append(&mut self, other: Self) {
-        let room = Self::MAX.saturating_sub(self.list.len());
-        self.list.extend(other.list.into_iter().take(room));
+        for (field, action, count) in other.tally {
+            match self.tally.iter_mut().find(|(known, done, _)| (*known, *done) == (field, action)) {
+                Some((_, _, known)) => *known += count,
+                None => self.tally.push((field, action, count)),
+            }
+        }
+        self.list.extend(other.list);
     }
 
     /// True when everything was carried.
@@ -95,7 +117,18 @@ impl Losses {
         self.list.is_empty()
     }
 
-    /// The losses, in order.
+    /// How many there are of each class and action, also of those that are not kept.
+    pub fn tally(&self) -> impl Iterator<Item = (Field, Action, usize)> {
+        self.tally.iter().copied()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.tally.iter().map(|(_, _, count)| count).sum()
+    }
+
+    /// Those that are kept, in order; of each class and action at least the first.
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
         self.list.iter()
     }
@@ -103,7 +136,7 @@ impl Losses {
     /// True when something is gone, not only said in another way.
     #[must_use]
     pub fn any_dropped(&self) -> bool {
-        self.list.iter().any(|loss| loss.action == Action::Dropped)
+        self.tally.iter().any(|(_, action, _)| *action == Action::Dropped)
     }
 
     /// Turns every offset into a pointer; `document` is what was translated.
@@ -139,7 +172,17 @@ impl Losses {
 
     /// Leaves out those that are none after all.
     pub fn retain(&mut self, is_one: impl Fn(&Loss) -> bool) {
-        self.list.retain(is_one);
+        let Self { list, tally } = self;
+        list.retain(|loss| {
+            let stays = is_one(loss);
+            if !stays
+                && let Some((_, _, count)) = tally.iter_mut().find(|(f, a, _)| (*f, *a) == (loss.field, loss.action))
+            {
+                *count -= 1;
+            }
+            stays
+        });
+        tally.retain(|(_, _, count)| *count > 0);
     }
 
     /// Puts `place` before every pointer into a document that is the value there of another one.
@@ -153,7 +196,8 @@ impl Losses {
         }
     }
 
-    /// The header's value: `action:pointer` items, at most `limit` bytes, `+n` for those that found no room.
+    /// The header's value: `action:pointer` items, those that are gone first, at most `limit` bytes, `+n` for those that
+    /// found no room.
     ///
     /// Call [`resolve`](Self::resolve) first. Bytes that a header may not hold are percent-encoded.
     #[must_use]
@@ -168,24 +212,32 @@ impl Losses {
     }
 
     fn items(&self, whose: &str, limit: usize) -> String {
-        let mut out = String::new();
-        for (index, loss) in self.list.iter().enumerate() {
-            let mut item = String::from(if index == 0 { "" } else { ", " });
-            let _ = write!(item, "{whose}{}:", loss.action.label());
+        let (mut out, mut left) = (String::new(), self.total());
+        let comma = |out: &str| if out.is_empty() { "" } else { ", " };
+        for loss in
+            Action::ALL.into_iter().flat_map(|action| self.list.iter().filter(move |loss| loss.action == action))
+        {
+            let mut item = format!("{}{whose}{}:", comma(&out), loss.action.label());
             match &loss.place {
                 Place::Pointer(pointer) if !pointer.is_empty() => percent_encode(pointer, &mut item),
                 // Of what has no place of its own the class is told.
                 _ => item.push_str(loss.field.label()),
             }
-            if out.len() + item.len() + 8 > limit {
-                let _ = write!(out, ", +{}", self.list.len() - index);
+            if out.len() + item.len() + COUNT > limit {
                 break;
             }
             out.push_str(&item);
+            left -= 1;
+        }
+        if left > 0 {
+            let _ = write!(out, "{}+{left}", comma(&out));
         }
         out
     }
 }
+
+/// Room for `, +` and a number.
+const COUNT: usize = 12;
 
 fn percent_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
@@ -338,8 +390,28 @@ mod tests {
         losses.converted(Field::Unknown, find("2"), "spelled otherwise");
         losses.dropped(Field::LogitBias, find("{}"), "no bias there");
         losses.resolve(document);
-        assert_eq!(losses.header(1000), "dropped:/seed, converted:/messages/0/x%20y, dropped:/logit_bias");
-        assert_eq!(losses.header(24), "dropped:/seed, +2");
+        assert_eq!(losses.header(1000), "dropped:/seed, dropped:/logit_bias, converted:/messages/0/x%20y");
+        assert_eq!(losses.header(28), "dropped:/seed, +2");
+        assert_eq!(losses.header(14), "+3");
+    }
+
+    #[test]
+    fn what_is_gone_is_told_behind_any_number_of_smaller_losses() {
+        let mut losses = Losses::default();
+        for at in 0..3 * Losses::MAX {
+            losses.converted(Field::Turn, at, "said elsewhere");
+        }
+        losses.dropped(Field::Audio, 7, "no sound there");
+        assert!(losses.any_dropped() && losses.iter().count() == Losses::MAX + 1);
+        let counts = [(Field::Turn, Action::Converted, 3 * Losses::MAX), (Field::Audio, Action::Dropped, 1)];
+        assert_eq!(losses.tally().collect::<Vec<_>>(), counts);
+        assert_eq!(losses.header(35), format!("dropped:audio, +{}", 3 * Losses::MAX));
+        let mut all = Losses::default();
+        all.dropped(Field::Audio, 9, "");
+        all.append(losses);
+        assert_eq!(all.tally().collect::<Vec<_>>(), [(Field::Audio, Action::Dropped, 2), counts[0]]);
+        all.retain(|loss| loss.field != Field::Audio);
+        assert!(!all.any_dropped() && all.total() == 3 * Losses::MAX);
     }
 
     #[test]

@@ -152,10 +152,10 @@ impl Metrics {
         // A server may refuse a part of a request of its own format too.
         let own = || settled.client_format.map(|format| (format, format));
         let formats = settled.translation.map(|translation| (translation.from, translation.to)).or_else(own);
-        for (field, action) in settled.losses {
+        for lost in settled.losses {
             let Some((from, to)) = formats else { break };
-            let key = [from, to, *field, *action];
-            self.losses.get(&key, |loss| loss.is(&key), || LossSeries::new(self, key)).counter.inc();
+            let key = [from, to, lost.field, lost.action];
+            self.losses.get(&key, |loss| loss.is(&key), || LossSeries::new(self, key)).counter.inc_by(lost.count);
         }
         if let Some(translation) = settled.translation.filter(|translation| translation.failed) {
             self.counter(Metric::TranslationErrorsTotal, &[translation.from, translation.to]).inc();

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::observe::{Abort, Attempt, Fallback, Side, Translation, Usage};
+use crate::observe::{Abort, Attempt, Fallback, Lost, Side, Translation, Usage};
 
 /// Samples of an exposition by their name with labels.
 fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
@@ -58,7 +58,7 @@ fn exchange(attempts: &[Attempt]) -> Settled<'_> {
         attempts,
         fallback: Some(Fallback { from: "gpt/x", to: "claude/*", reason: "upstream_unreachable" }),
         translation: Some(Translation { from: "openai_chat", to: "anthropic_messages", failed: false }),
-        losses: &[("seed", "dropped"), ("seed", "dropped")],
+        losses: &[Lost { field: "seed", action: "dropped", count: 2 }],
         ..Settled::default()
     }
 }

@@ -350,7 +350,7 @@ fn a_bound_that_is_no_number_is_left_out_and_told_of() {
     for (to, key) in [(C, "parameters"), (R, "parameters"), (A, "input_schema")] {
         let (function, lost) = tool((G, to), &own, false, &Facts::default());
         assert_eq!(function[key], expected, "{to:?}");
-        assert!(lost.ends_with("dropped:/tools/0/functionDeclarations/0/parameters"), "{to:?} {lost}");
+        assert!(lost.contains("dropped:/tools/0/functionDeclarations/0/parameters"), "{to:?} {lost}");
     }
     let (again, lost) = sent((G, G), &with_tool(G, &own, false), &Facts::default()).unwrap();
     assert_eq!(again["tools"][0]["functionDeclarations"][0], json!({"name": "f", "parametersJsonSchema": expected}));
@@ -359,7 +359,7 @@ fn a_bound_that_is_no_number_is_left_out_and_told_of() {
         "generationConfig": {"responseMimeType": "application/json", "responseSchema": own}});
     let (body, lost) = sent((G, C), &body, &Facts::default()).unwrap();
     assert_eq!(body["response_format"]["json_schema"]["schema"], expected);
-    assert_eq!(lost, "converted:/generationConfig/responseSchema, dropped:/generationConfig/responseSchema");
+    assert_eq!(lost, "dropped:/generationConfig/responseSchema, converted:/generationConfig/responseSchema");
 }
 
 /// A request of `from` for an answer by `schema`; `strict` where its format has a word for it.
