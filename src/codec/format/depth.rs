@@ -1,5 +1,7 @@
 //! When is the JSON text of a tool call complete?
 
+use crate::json::Follower;
+
 /// Follows JSON text that arrives in pieces, each the contents of a JSON string (so: escaped once more).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Depth {
@@ -8,6 +10,7 @@ pub(crate) struct Depth {
     escaped: bool,
     begun: bool,
     beyond: bool,
+    json: Follower,
 }
 
 impl Depth {
@@ -27,7 +30,7 @@ impl Depth {
                 rest = tail;
                 self.character(decoded(hex));
             } else {
-                self.character(if matches!(kind, b'"' | b'\\') { kind } else { b' ' });
+                self.character(unescaped(kind));
             }
         }
     }
@@ -52,8 +55,14 @@ impl Depth {
         self.beyond
     }
 
+    /// True when what came is no JSON, or more than one text.
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.json.is_faulty()
+    }
+
     /// Takes one byte of the JSON text itself.
     fn character(&mut self, byte: u8) {
+        self.json.byte(byte);
         self.beyond |= self.is_complete() && !byte.is_ascii_whitespace();
         match byte {
             _ if self.escaped => self.escaped = false,
@@ -67,6 +76,18 @@ impl Depth {
             b'}' | b']' => self.level = self.level.saturating_sub(1),
             _ => {}
         }
+    }
+}
+
+/// The character of an escape with one letter.
+fn unescaped(kind: u8) -> u8 {
+    match kind {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        itself => itself,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cursor;
 mod edit;
+mod follow;
 mod guard;
 mod pointer;
 mod respell;
@@ -15,6 +16,7 @@ pub mod write;
 
 pub use cursor::{Cursor, JsonError, Kind, MAX_DEPTH, Problem, late_member};
 pub use edit::{Edits, Member, members};
+pub(crate) use follow::Follower;
 pub use guard::{Envelope, guard};
 pub use pointer::{pointer_at, pointers_at};
 pub use respell::{respell, strings_at};

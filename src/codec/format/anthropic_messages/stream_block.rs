@@ -95,7 +95,7 @@ impl Block {
             return false;
         }
         self.depth.feed(piece.escaped());
-        !self.depth.is_beyond()
+        !self.depth.is_faulty()
     }
 
     /// True for a call whose arguments have begun and are not complete.

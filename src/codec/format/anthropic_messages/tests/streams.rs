@@ -48,8 +48,9 @@ fn arguments_that_are_no_object_end_the_stream_as_they_end_a_whole_answer() {
         let last = seen.last().map(|(event, data)| (event.as_str(), data.to_string().contains("not a JSON object")));
         assert_eq!(last, Some(("error", true)), "{fragments:?}");
     }
-    // Those that break off, or go on behind their end, in an answer that says that it is whole.
-    for fragments in [&[r#"{\"a\":"#][..], &["{}", "{}"], &["{}{}"]] {
+    // Those that break off, are no JSON, or go on behind their end, in an answer that says that it is whole.
+    for fragments in [&[r#"{\"a\":"#][..], &["{}", "{}"], &["{}{}"], &["{a:1}"], &["{", "'a':1}"], &[r#"{\"a\":NaN}"#]]
+    {
         for end in [Stop::EndTurn, Stop::ToolUse] {
             let mut events = vec![start(), open(0, tool("a"))];
             events.extend(fragments.iter().map(|fragment| arguments(0, fragment)));
