@@ -306,6 +306,7 @@ pub(crate) fn read_whole<'a>(
         Err(_) if provider.tells_error(body) => return Err(told(provider, body)),
         Err(error) => return Err(unreadable(body, &error)),
     };
+    response.number_apart();
     let failed = response.candidates.first().is_none_or(|first| matches!(first.stop, Stop::Failed(_)));
     if failed && provider.is_error(body) {
         return Err(told(provider, body));

@@ -121,6 +121,8 @@ const FOUND: &[&str] = &[
         "input":{}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":1}}"#,
     r#"{"id":"resp_1","object":"response","created_at":1,"model":"m","status":"completed","output":[{"type":"function_call",
         "id":"fc_1","call_id":"call_1","arguments":"{}","status":"completed"}]}"#,
+    // Two answers of one number, as a document where a stream was due.
+    r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"},{"index":0,"message":{"role":"assistant","content":"b"},"finish_reason":"stop"}]}"#,
 ];
 
 /// What mutations put in: the bytes that mean something to a framer or a reader.

@@ -162,6 +162,7 @@ pub fn name_of_type(media_type: &str) -> &'static str {
         "application/vnd.openxmlformats-officedocument.presentationml.presentation" => "document.pptx",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "document.xlsx",
         other if other.starts_with("text/") => "document.txt",
+        "application/zip" => "document.zip",
         _ => "document.pdf",
     }
 }
@@ -264,6 +265,7 @@ mod tests {
             ("text/x-log", "document.txt", true),
             ("text/rtf", "document.rtf", false),
             ("application/json", "document.json", true),
+            ("application/zip", "document.zip", false),
             ("application/octet-stream", "document.pdf", false),
         ] {
             assert_eq!((name_of_type(media_type), is_words(media_type)), (name, words), "{media_type}");

@@ -1,5 +1,7 @@
 //! An answer.
 
+use std::collections::BTreeSet;
+
 use super::block::{Block, Extra};
 use super::error::{Fault, FaultKind};
 use crate::Format;
@@ -24,6 +26,19 @@ pub struct Response<'a> {
     pub tier: Option<Text<'a>>,
     /// Fields that the hub has no place for.
     pub extras: Vec<Extra<'a>>,
+}
+
+impl Response<'_> {
+    /// Gives each answer a number of its own, where a server gives several the same, or one that no stream can have.
+    pub(crate) fn number_apart(&mut self) {
+        let (mut taken, mut free) = (BTreeSet::new(), 0..=u64::from(u32::MAX));
+        for candidate in &mut self.candidates {
+            if u32::try_from(candidate.index).is_err() || taken.contains(&candidate.index) {
+                candidate.index = free.find(|number| !taken.contains(number)).unwrap_or_default();
+            }
+            taken.insert(candidate.index);
+        }
+    }
 }
 
 /// One of the answers.

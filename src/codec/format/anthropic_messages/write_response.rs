@@ -4,6 +4,7 @@ use super::stream_block::unsigned;
 use super::wire::{OWN, write_extras};
 use super::{stop, tail, usage};
 use crate::Format;
+use crate::format::told::is_usual_tier;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
@@ -72,7 +73,8 @@ fn report(response: &Response<'_>, answer: &Candidate<'_>, losses: &mut Losses) 
     if response.candidates.iter().any(|candidate| candidate.logprobs.is_some()) {
         pointed(Field::Logprobs, Action::Dropped, "", "a message has no log probabilities");
     }
-    if response.tier.as_ref().is_some_and(|tier| usage::tier_word(tier).is_none()) {
+    let untold = |tier: &Text<'_>| usage::tier_word(tier).is_none() && !is_usual_tier(tier.escaped());
+    if response.tier.as_ref().is_some_and(untold) {
         pointed(Field::Tier, Action::Dropped, "/service_tier", "the format has no word for this tier");
     }
     if response.usage.as_ref().is_some_and(|usage| usage.audio_input > 0 || usage.audio_output > 0) {

@@ -132,6 +132,7 @@ impl StreamWriter for Writer {
 /// What of `event` the format has no place for.
 fn unsayable(event: &Event<'_>) -> Option<Field> {
     match event {
+        Event::BlockStart { head: Head::Refusal, .. } => Some(Field::Refusal),
         Event::Stop { stop, .. } if stop::is_coarser(stop) => Some(Field::StopReason),
         Event::Usage(usage) if usage.server_tool_requests > 0 => Some(Field::UsageDetail),
         Event::Tier { word, .. } if !is_usual_tier(word.escaped()) => Some(Field::Tier),

@@ -6,6 +6,7 @@ use super::part;
 use super::thoughts::{Carried, LIMIT, Pending, hides};
 use super::wire::{OWN, is_own, signature, signatures, unsigned, write_extras};
 use super::{logprobs, stop, usage};
+use crate::format::told::is_usual_tier;
 use crate::format::{Reply, stop_place};
 use crate::hub::ids::Distinct;
 use crate::hub::{
@@ -68,7 +69,7 @@ pub(super) fn write(response: &Response<'_>, reply: &Reply, losses: &mut Losses)
 }
 
 fn report_tier(response: &Response<'_>, losses: &mut Losses) {
-    if response.tier.is_some() {
+    if response.tier.as_ref().is_some_and(|tier| !is_usual_tier(tier.escaped())) {
         losses.add(Field::Tier, Action::Dropped, Place::Pointer("/service_tier".into()), "the answer names no tier");
     }
 }

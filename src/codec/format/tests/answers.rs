@@ -459,3 +459,24 @@ fn an_event_is_one_line_whatever_its_provider_wrote() {
         }
     }
 }
+
+#[test]
+fn answers_that_a_server_numbers_alike_are_told_apart() {
+    let choice =
+        |index: u64, words: &str| json!({"index": index, "message": {"content": words}, "finish_reason": "stop"});
+    let choices = [choice(0, "a"), choice(0, "b"), choice(1, "c"), choice(u64::MAX, "d")];
+    let body = json!({"id": "c", "model": "m", "choices": choices});
+    for to in [C, G] {
+        let list = if to == C { "choices" } else { "candidates" };
+        let (answer, _) = whole((C, to), &body).unwrap();
+        let indices: Vec<_> = answer[list].as_array().unwrap().iter().map(|one| one["index"].clone()).collect();
+        assert_eq!(indices, [json!(0), json!(1), json!(2), json!(3)], "{answer}");
+    }
+    let (events, outcome) = streamed((C, C), &body.to_string());
+    assert!(outcome.complete, "{events:?}");
+    let said = |index: u64| {
+        let own = events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
+        own.filter_map(|choice| choice["delta"]["content"].as_str()).collect::<String>()
+    };
+    assert_eq!([0, 1, 2, 3].map(said), ["a", "b", "c", "d"], "{events:?}");
+}

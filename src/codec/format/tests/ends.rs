@@ -384,12 +384,39 @@ fn a_call_in_a_namespace_goes_by_a_name_that_a_client_can_say() {
 }
 
 #[test]
+fn a_refusal_that_is_said_otherwise_is_told_of_a_stream_as_of_a_whole_answer() {
+    let chat = json!({"id": "c", "model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": null, "refusal": "No."}, "finish_reason": "stop"},
+    ]});
+    let choice =
+        |delta: Value, end: Value| json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]});
+    let pieces = data(&[choice(json!({"refusal": "No."}), Value::Null), choice(json!({}), json!("stop"))]);
+    let item =
+        json!({"type": "message", "id": "i", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]});
+    let response = json!({"id": "r", "status": "completed", "output": [item]});
+    let done = named(&[json!({"type": "response.completed", "response": response})]);
+    for (from, body, stream) in [(C, &chat, [pieces.as_str(), "data: [DONE]\n\n"].concat()), (R, &response, done)] {
+        for to in [A, G] {
+            let (_, losses) = whole((from, to), body).unwrap();
+            let (events, outcome) = streamed((from, to), &stream);
+            assert!(
+                losses.contains(&Field::Refusal) && outcome.dropped.contains(&Field::Refusal),
+                "{to:?}: {events:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_tier_is_told_in_words_that_the_client_knows() {
     for (from, to, tier, told, lost) in [
         (R, C, "default", json!("default"), false),
         (R, C, "priority", json!("priority"), false),
         (R, C, "ultrafast", Value::Null, true),
         (R, C, "auto", json!("auto"), false),
+        (R, G, "default", Value::Null, false),
+        (R, G, "priority", Value::Null, true),
+        (R, A, "auto", Value::Null, false),
         (C, R, "flex", json!("flex"), false),
         (C, R, "on_demand", Value::Null, false),
         (C, R, "ultrafast", Value::Null, true),
