@@ -231,30 +231,37 @@ async fn a_whole_answer_is_never_padded() {
 
 #[tokio::test]
 async fn the_hold_ends_in_time_and_can_be_switched_off() {
-    let gate = Gate::new();
-    let mut slow = Reply::sse("");
+    let gates = [Gate::new(), Gate::new()];
     let (begun, stream) = (lifecycle(Wire::Messages), Wire::Messages.stream());
-    slow.pieces = vec![
-        Piece::Data(begun.as_bytes().to_vec()),
-        Piece::Wait(gate.clone()),
-        Piece::Data(stream.as_bytes()[begun.len()..].to_vec()),
-    ];
-    let slow = Provider::always(slow).await;
+    let slow = |gate: &Gate| {
+        let mut slow = Reply::sse("");
+        slow.pieces = vec![
+            Piece::Data(begun.as_bytes().to_vec()),
+            Piece::Wait(gate.clone()),
+            Piece::Data(stream.as_bytes()[begun.len()..].to_vec()),
+        ];
+        Provider::always(slow)
+    };
+    let (slow, due) = (slow(&gates[0]).await, slow(&gates[1]).await);
     let dying = Provider::always(Reply::sse(begun).end(End::Fin)).await;
     let well = Provider::always(Wire::Chat.reply(true)).await;
     let conf = Conf::open()
         .provider_at("slow", "anthropic", &slow.url(), "streams: {hold: 300ms, heartbeat: 100ms}")
         .provider_at("dying", "anthropic", &dying.url(), "streams: {hold: 0s}")
+        .provider_at("due", "anthropic", &due.url(), "streams: {hold: 10m, early_head: 300ms, heartbeat: 100ms}")
         .provider("well", "openai", &well)
         .model("slow", "{targets: [slow/m, well/m]}")
+        .model("due", "{targets: [due/m, well/m]}")
         .model("dying", "{targets: [dying/m, well/m]}");
     let edge = Edge::start(&conf).await;
     let client = Dialect::Known(Wire::Messages);
-    // The head is there although there is no content, and signs of life follow it.
-    let ask = client.ask("slow");
-    let wait = through_silence(&ask, &edge, (client.sign(), 3), &gate);
-    let response = within(PATIENCE, "the head", wait).await;
-    assert_eq!(client.words("slow", &response), WORDS);
+    // The head is there although there is no content, and signs of life follow it; at the latest when a head is due.
+    for (name, gate) in [("slow", &gates[0]), ("due", &gates[1])] {
+        let ask = client.ask(name);
+        let wait = through_silence(&ask, &edge, (client.sign(), 3), gate);
+        let response = within(PATIENCE, "the head", wait).await;
+        assert_eq!(client.words(name, &response), WORDS);
+    }
     let response = client.ask("dying").send(edge.addr).await;
     assert!(matches!(Wire::Messages.fold(&response.events()), Fold::Failed { .. }), "{}", response.text());
     assert!(well.requests().is_empty());

@@ -211,7 +211,7 @@ pub(in crate::config) static STREAMS: Section = Section {
             "hold",
             "duration, 0s to 10m",
             Default("10s"),
-            "The head of a stream is held back until its first content, at most for so long: a stream that fails or ends before that is tried elsewhere, and the client sees one clean stream. `0s` holds nothing.",
+            "The head of a stream is held back until its first content, at most for so long, and no longer than `early_head` lets the client wait: a stream that fails or ends before that is tried elsewhere, and the client sees one clean stream. `0s` holds nothing.",
         ),
         field(
             "heartbeat",

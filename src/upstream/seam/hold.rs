@@ -113,8 +113,11 @@ impl SeamSession {
     async fn hold_until_content(&mut self) -> Result<Held> {
         let mut opening = Opening::new(self.course.format, self.course.passes);
         let (began, mut held) = (clock::now(), 0);
+        // Who waits for a head gets one when it is due, be it that of a stream which has said nothing yet.
+        let early = self.course.early.as_ref().map_or(Duration::MAX, |early| early.after);
+        let most = self.course.hold.min(early.saturating_sub(began.duration_since(self.since)));
         loop {
-            let left = self.course.hold.saturating_sub(clock::now().duration_since(began));
+            let left = most.saturating_sub(clock::now().duration_since(began));
             if left.is_zero() {
                 return Ok(Held::Time);
             }
