@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::lifecycle;
 
@@ -34,6 +35,9 @@ const DRAIN: &[u8] = b"DRAIN 1\n";
 
 /// Most sockets of a process: as many as one message carries, less standard output and error.
 const MOST: usize = 250;
+
+/// Connections that wait to be accepted, as far as the system lets them.
+const BACKLOG: i32 = 4096;
 
 /// The longest wait for the other side where it has nothing to do but to answer.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -80,6 +84,20 @@ impl Inherited {
     pub(super) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let at = self.sockets.iter().position(|(known, _)| *known == address)?;
         Some(self.sockets.swap_remove(at).1)
+    }
+
+    /// A new socket at `address`, although the old process listens on another address of this port, such as `127.0.0.1`
+    /// where `0.0.0.0` is wanted: both agree to share it for as long as this takes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: somebody else may listen there.
+    pub(super) fn beside(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let same_port = || self.sockets.iter().filter(|(known, _)| known.port() == address.port());
+        let agree = |shared| same_port().try_for_each(|(_, socket)| SockRef::from(socket).set_reuse_port(shared));
+        let bound = agree(true).and_then(|()| shared(address));
+        // Nobody else is let in.
+        agree(false).and(bound)
     }
 
     /// Tells the old process to stop accepting: this one serves. Sockets that nobody took are closed.
@@ -213,6 +231,17 @@ pub(super) fn notify(address: Option<&String>, text: &str) {
     }
 }
 
+/// A socket that listens at `address` beside those that agree to it.
+fn shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)?;
+    Ok(socket.into())
+}
+
 fn strange(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
@@ -277,6 +306,23 @@ mod tests {
         std::fs::write(&giver.path, "precious").unwrap();
         assert!(giver.open().is_err(), "what is no socket stays");
         assert_eq!(std::fs::read_to_string(&giver.path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_listener_moves_to_another_address_of_its_port() {
+        for (from, to) in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")] {
+            let socket = TcpListener::bind((from, 0)).unwrap();
+            let old = socket.local_addr().unwrap();
+            let new = SocketAddr::new(to.parse().unwrap(), old.port());
+            assert!(TcpListener::bind(new).is_err(), "{new} is free beside {old}");
+            let inherited = Inherited { sockets: vec![(old, socket)], old: UnixStream::pair().unwrap().0 };
+            let bound = inherited.beside(new).unwrap();
+            assert_eq!(bound.local_addr().unwrap(), new);
+            assert!(TcpListener::bind(new).is_err(), "another process gets {new}");
+            drop(inherited);
+            std::net::TcpStream::connect(("127.0.0.1", old.port())).unwrap();
+            bound.accept().unwrap();
+        }
     }
 
     #[test]
