@@ -148,8 +148,8 @@ pub(super) fn logprobs(raw: &Json<'_>) -> (Option<Logprobs>, bool) {
         match key.as_ref() {
             "content" if value.peek()? == Kind::Array => {
                 let mut list = value.clone();
-                found.part = entries(&mut list, true, true)?;
-                found.event = entries(&mut value.clone(), false, true)?;
+                found.part = entries(&mut list, Some("[]"), true)?;
+                found.event = entries(&mut value.clone(), None, true)?;
             }
             "refusal" => refusal = !value.clone().json()?.is_empty(),
             _ => {}
@@ -159,8 +159,9 @@ pub(super) fn logprobs(raw: &Json<'_>) -> (Option<Logprobs>, bool) {
     (Some(found).filter(|found| read.is_ok() && !found.part.is_empty()), refusal)
 }
 
-/// The entries of a list, between commas; with their bytes if `bytes`, and with what else was likely if `outer`.
-fn entries(tokens: &mut Cursor<'_>, bytes: bool, outer: bool) -> Result<String, JsonError> {
+/// The entries of a list, between commas; with their bytes if `bytes`, which are that where they are not said, and with
+/// what else was likely if `outer`.
+pub(super) fn entries(tokens: &mut Cursor<'_>, bytes: Option<&'static str>, outer: bool) -> Result<String, JsonError> {
     let mut all = Vec::new();
     let mut w = Writer::new(&mut all);
     tokens.array::<JsonError>(|_, value| {
@@ -181,10 +182,10 @@ fn entries(tokens: &mut Cursor<'_>, bytes: bool, outer: bool) -> Result<String, 
             }
             Ok(())
         })?;
-        if bytes {
-            w.key("bytes").json(&own_bytes.unwrap_or(Json::from_valid("[]")));
+        if let Some(none) = bytes {
+            w.key("bytes").json(&own_bytes.unwrap_or(Json::from_valid(none)));
         }
-        if let Some(rivals) = rivals.or((outer && bytes).then(String::new)) {
+        if let Some(rivals) = rivals.or((outer && bytes.is_some()).then(String::new)) {
             list("top_logprobs", &rivals, &mut w);
         }
         w.close_object();

@@ -176,12 +176,10 @@ fn parts<'a>(
     })
 }
 
-/// Lists of probabilities as the hub keeps them: one object with all entries as its `content`.
+/// Lists of probabilities as the hub keeps them: one object with all entries as its `content`. Chat Completions has
+/// `bytes` and `top_logprobs` in each entry; the events of a stream need not.
 pub(super) fn join(lists: &[Json<'_>]) -> Option<Json<'static>> {
-    let inner = |list: &Json<'_>| {
-        let text = list.as_str().trim();
-        text.get(1..text.len().saturating_sub(1)).unwrap_or_default().trim().to_owned()
-    };
+    let inner = |list: &Json<'_>| super::output::entries(&mut list.cursor(), Some("null"), true).unwrap_or_default();
     let entries: Vec<String> = lists.iter().map(inner).filter(|entries| !entries.is_empty()).collect();
     if entries.is_empty() {
         return None;

@@ -384,6 +384,27 @@ fn a_call_in_a_namespace_goes_by_a_name_that_a_client_can_say() {
 }
 
 #[test]
+fn probabilities_have_all_that_clients_of_chat_read() {
+    // As the events of a stream tell them.
+    let probable = json!([{"token": "A", "logprob": -1, "top_logprobs": [{"token": "B", "logprob": -2}]}, {"token": "C", "logprob": -3}]);
+    let expected = json!([
+        {"token": "A", "logprob": -1, "bytes": null, "top_logprobs": [{"token": "B", "logprob": -2, "bytes": null}]},
+        {"token": "C", "logprob": -3, "bytes": null, "top_logprobs": []},
+    ]);
+    let part = json!({"type": "output_text", "text": "AC", "logprobs": probable});
+    let response = json!({"id": "r", "status": "completed", "output": [{"type": "message", "content": [part]}]});
+    let (answer, _) = whole((R, C), &response).unwrap();
+    assert_eq!(answer["choices"][0]["logprobs"]["content"], expected);
+    let stream = named(&[
+        json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "AC", "logprobs": probable}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": []}}),
+    ]);
+    let (events, _) = streamed((R, C), &stream);
+    let told = |event: &Value| event.pointer("/choices/0/logprobs/content").cloned();
+    assert_eq!(events.iter().find_map(told), Some(expected), "{events:?}");
+}
+
+#[test]
 fn a_refusal_that_is_said_otherwise_is_told_of_a_stream_as_of_a_whole_answer() {
     let chat = json!({"id": "c", "model": "m", "choices": [
         {"index": 0, "message": {"role": "assistant", "content": null, "refusal": "No."}, "finish_reason": "stop"},
