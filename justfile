@@ -24,6 +24,10 @@ agents *ARGS:
 ci:
     ./x ci
 
+# the codec with every change that cargo-mutants knows: which ones no test notices
+mutants *ARGS:
+    ./x mutants {{ARGS}}
+
 # benchmarks of the codec
 bench *ARGS:
     ./x bench {{ARGS}}
