@@ -10,6 +10,7 @@ use crate::hub::{Fault, FaultKind, Field, Losses};
 mod answers;
 mod asked;
 mod calls;
+mod carried;
 mod characters;
 mod counts;
 mod crossings;
@@ -19,6 +20,7 @@ mod marks;
 #[path = "../../../tests/codec/support/recorded.rs"]
 #[allow(clippy::disallowed_methods, reason = "tests ask the environment whether recorded traffic must be there")]
 pub(crate) mod recorded;
+mod reported;
 mod schemas;
 mod sealed;
 mod siblings;
