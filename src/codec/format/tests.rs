@@ -25,6 +25,7 @@ mod schemas;
 mod sealed;
 mod siblings;
 mod spelling;
+mod stripped;
 mod taken;
 mod unforgotten;
 mod wishes;
