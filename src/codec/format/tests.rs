@@ -16,6 +16,7 @@ mod counts;
 mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod ends;
+mod faults;
 mod marks;
 #[path = "../../../tests/codec/support/recorded.rs"]
 #[allow(clippy::disallowed_methods, reason = "tests ask the environment whether recorded traffic must be there")]
