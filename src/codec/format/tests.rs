@@ -28,6 +28,7 @@ mod siblings;
 mod spelling;
 mod stripped;
 mod taken;
+mod thinking;
 mod unforgotten;
 mod wishes;
 
