@@ -30,6 +30,7 @@ mod stripped;
 mod taken;
 mod thinking;
 mod unforgotten;
+mod usages;
 mod wishes;
 
 pub(crate) use crossings::blocks_of;
