@@ -17,7 +17,9 @@ mod crossings;
 #[allow(clippy::needless_pass_by_value, reason = "tests take values as `json!` makes them")]
 mod ends;
 mod faults;
+mod lookups;
 mod marks;
+mod passed;
 #[path = "../../../tests/codec/support/recorded.rs"]
 #[allow(clippy::disallowed_methods, reason = "tests ask the environment whether recorded traffic must be there")]
 pub(crate) mod recorded;
