@@ -49,8 +49,8 @@ enum Digits {
     Point,
     Fraction,
     Exponent,
-    ExponentSign,
-    ExponentDigits,
+    Sign,
+    Power,
 }
 
 impl Follower {
@@ -99,12 +99,11 @@ impl Follower {
     fn between(&mut self, at: At, byte: u8) -> Option<At> {
         match (at, byte) {
             (at, b' ' | b'\t' | b'\n' | b'\r') => Some(at),
-            (At::FirstKey, b'}') | (At::First, b']') => self.close(byte),
+            (At::FirstKey, b'}') | (At::First, b']') | (At::Behind, b'}' | b']') => self.close(byte),
             (At::FirstKey | At::Key, b'"') => Some(At::Text { key: true }),
             (At::Colon, b':') => Some(At::Value),
             (At::Value | At::First, byte) => self.value(byte),
             (At::Behind, b',') if self.depth > 0 => Some(if self.is_in_object() { At::Key } else { At::Value }),
-            (At::Behind, b'}' | b']') => self.close(byte),
             _ => None,
         }
     }
@@ -162,14 +161,14 @@ impl Digits {
             (Self::Zero | Self::Whole, b'.') => Some(Self::Point),
             (Self::Point | Self::Fraction, b'0'..=b'9') => Some(Self::Fraction),
             (Self::Zero | Self::Whole | Self::Fraction, b'e' | b'E') => Some(Self::Exponent),
-            (Self::Exponent, b'+' | b'-') => Some(Self::ExponentSign),
-            (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => Some(Self::ExponentDigits),
+            (Self::Exponent, b'+' | b'-') => Some(Self::Sign),
+            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Some(Self::Power),
             _ => None,
         }
     }
 
     fn may_end(self) -> bool {
-        matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::ExponentDigits)
+        matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::Power)
     }
 }
 
@@ -193,63 +192,66 @@ mod tests {
         }
     }
 
+    /// JSON, what begins as JSON, and what nearly is.
+    const TEXTS: &[&str] = &[
+        "{}",
+        "[]",
+        "{a:1}",
+        "{'a':1}",
+        r#"{"a":1,}"#,
+        r#"{"a":NaN}"#,
+        r#"{"a":1}{"#,
+        r#"{"a" 1}"#,
+        r#"{"a":1]"#,
+        "[1}",
+        "[,1]",
+        "[1,]",
+        "[1 2]",
+        r#"{"a"}"#,
+        "{,}",
+        "{1:2}",
+        "tru",
+        "true",
+        "truth",
+        "nul",
+        "falsy",
+        "-",
+        "-1",
+        "01",
+        "-01",
+        "1.",
+        "1.5",
+        ".5",
+        "1e",
+        "1e+",
+        "1e+5",
+        "1E-05x",
+        "0.0e0",
+        "+1",
+        "Infinity",
+        "\"\u{1}\"",
+        "\"\\x\"",
+        r#""\u12g4""#,
+        r#""\u1234""#,
+        r#""\u123"#,
+        r#"{"a\u0022":[{"b":[null,false,-0.5e3]},"x"]}"#,
+        "]",
+        "}",
+        "1]",
+        "",
+        " ",
+        "\"é\"",
+        "é",
+        "{\"a\":\u{a0}1}",
+        "\u{c}1",
+        "{}\n\t\r ",
+        "//",
+        "{\"a\":1 //\n}",
+    ];
+
     #[test]
     fn follows_what_is_json_and_nothing_else() {
-        for text in [
-            "{}",
-            "[]",
-            "{a:1}",
-            "{'a':1}",
-            r#"{"a":1,}"#,
-            r#"{"a":NaN}"#,
-            r#"{"a":1}{"#,
-            r#"{"a" 1}"#,
-            r#"{"a":1]"#,
-            "[1}",
-            "[,1]",
-            "[1,]",
-            "[1 2]",
-            r#"{"a"}"#,
-            r#"{,}"#,
-            "{1:2}",
-            "tru",
-            "true",
-            "truth",
-            "nul",
-            "falsy",
-            "-",
-            "-1",
-            "01",
-            "-01",
-            "1.",
-            "1.5",
-            ".5",
-            "1e",
-            "1e+",
-            "1e+5",
-            "1E-05x",
-            "0.0e0",
-            "+1",
-            "Infinity",
-            "\"\u{1}\"",
-            "\"\\x\"",
-            r#""\u12g4""#,
-            r#""\u1234""#,
-            r#""\u123"#,
-            r#"{"a\u0022":[{"b":[null,false,-0.5e3]},"x"]}"#,
-            "]",
-            "}",
-            "1]",
-            "",
-            " ",
-            "\"é\"",
-            "é",
-            "{\"a\":\u{a0}1}",
-            "\u{c}1",
-            "{}\n\t\r ",
-            "//",
-            "{\"a\":1 //\n}",
-        ] {
+        for text in TEXTS {
             check(text);
         }
         for depth in [MAX_DEPTH as usize, MAX_DEPTH as usize + 1] {
