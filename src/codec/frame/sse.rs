@@ -390,4 +390,48 @@ mod tests {
             assert!(failed, "cut in {chunk}");
         }
     }
+
+    #[test]
+    fn the_longest_event_is_taken_however_it_is_cut_and_the_next_longer_is_not() {
+        for end in ["\n\n", "\r\n\r\n", "\r\r"] {
+            for (words, taken) in [(57, true), (58, true), (59, false), (60, false)] {
+                let stream = format!("data: {}{end}data: b\n\n", "x".repeat(words));
+                for chunk in 1..stream.len() {
+                    let mut framer = Framer::new(64);
+                    let read = stream.as_bytes().chunks(chunk);
+                    let read = read.map(|part| framer.push::<FrameError>(part, |_| Ok(())));
+                    let read = read.collect::<Result<Vec<()>, _>>();
+                    assert_eq!(read.is_ok(), taken, "{words} {end:?} cut in {chunk}: {read:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_that_never_ends_is_not_waited_for() {
+        for chunk in [1, 7, 1000] {
+            let mut framer = Framer::new(64);
+            let line = "x".repeat(100);
+            let failed =
+                line.as_bytes().chunks(chunk).position(|part| framer.push::<FrameError>(part, |_| Ok(())).is_err());
+            assert!(failed.is_some(), "cut in {chunk}");
+            assert!(framer.pending() <= 100, "{}", framer.pending());
+        }
+    }
+
+    #[test]
+    fn what_is_pending_is_counted() {
+        let mut framer = Framer::new(EVENT_LIMIT);
+        for (chunk, pending) in [("", 0), ("data", 4), (": a\n", 8), ("\ndata: b", 7), ("\n\n", 0)] {
+            framer.push::<FrameError>(chunk.as_bytes(), |_| Ok(())).unwrap();
+            assert_eq!(framer.pending(), pending, "{chunk:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_begins_with_a_field_a_comment_or_a_mark() {
+        for first in u8::MIN..=u8::MAX {
+            assert_eq!(may_begin(first), b":deir\xef".contains(&first), "{first}");
+        }
+    }
 }

@@ -99,3 +99,23 @@ fn a_provider_that_caches_by_itself_gets_no_marks() {
     assert_eq!(breakpoints(&sent.body), Vec::<String>::new());
     assert_eq!(sent.losses, ["converted:cache_mark"; 3]);
 }
+
+#[test]
+fn a_mark_on_a_medium_is_one_of_the_four() {
+    let image = |mark: Value| {
+        let source = json!({"type": "url", "url": "https://e.org/a.png"});
+        json!({"type": "image", "source": source, "cache_control": mark})
+    };
+    let (with, without) = (image(json!({"type": "ephemeral"})), image(Value::Null));
+    let letters = ["a", "b", "c", "d"].map(marked);
+    let behind = |first: &[Value]| json!([first, letters.as_slice()].concat());
+    let plain = |content: Value| request(json!([]), json!([]), content);
+    check(&plain(behind(std::slice::from_ref(&without))), &["a:-", "b:-", "c:-", "d:-"], &[]);
+    check(&plain(behind(std::slice::from_ref(&with))), &["a:-", "b:-", "c:-", "d:-"], &["dropped:cache_mark"]);
+    check(&plain(behind(&[marked("0"), with.clone()])), &["a:-", "b:-", "c:-", "d:-"], &["dropped:cache_mark"; 2]);
+    let three = json!([marked("0"), with, marked("b"), marked("c"), marked("d")]);
+    check(&plain(three), &["-:-", "b:-", "c:-", "d:-"], &["dropped:cache_mark"]);
+    // Empty words are no part, and their mark is none.
+    let empty = behind(&[marked("")]);
+    check(&plain(empty), &["a:-", "b:-", "c:-", "d:-"], &[]);
+}
