@@ -19,6 +19,7 @@ mod ends;
 mod faults;
 mod lookups;
 mod marks;
+mod own;
 mod passed;
 #[path = "../../../tests/codec/support/recorded.rs"]
 #[allow(clippy::disallowed_methods, reason = "tests ask the environment whether recorded traffic must be there")]
