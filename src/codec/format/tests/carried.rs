@@ -242,3 +242,22 @@ fn settings_of_gemini_are_settings_of_chat() {
     check((G, C), &calling(json!({"mode": "AUTO"})), "/tool_choice", &json!("auto"));
     check((G, C), &calling(json!({"mode": "ANY"})), "/tool_choice", &json!("required"));
 }
+
+#[test]
+fn stop_texts_and_sampling_are_what_the_model_takes() {
+    let stops = |count: usize| (0..count).map(|number| format!("s{number}")).collect::<Vec<_>>();
+    for (to, most, at) in [(G, 5, "/generationConfig/stopSequences"), (C, 4, "/stop")] {
+        for count in [1, most - 1, most, most + 1, 9] {
+            let (body, lost) =
+                sent((A, to), &request(A, &json!({"stop_sequences": stops(count)})), &Facts::default()).unwrap();
+            assert_eq!(body.pointer(at), Some(&json!(stops(count.min(most)))), "{to:?} {count}");
+            assert_eq!(lost.is_empty(), count <= most, "{to:?} {count}: {lost}");
+        }
+    }
+    let fixed = Facts { sampling: false, ..Facts::default() };
+    let more = json!({"temperature": 0.5, "top_p": 0.25, "top_k": 3});
+    let (body, lost) = sent((A, G), &request(A, &more), &fixed).unwrap();
+    assert_eq!(lost, "dropped:/temperature, dropped:/top_p, dropped:/top_k", "{body}");
+    let config = &body["generationConfig"];
+    assert!(["temperature", "topP", "topK"].iter().all(|key| config.get(key).is_none()), "{body}");
+}

@@ -158,3 +158,69 @@ fn what_a_request_wants_is_told_before_it_is_sent() {
         assert_eq!(wants(format, b"[1]", &head), None, "{format:?}");
     }
 }
+
+#[test]
+fn a_rewritten_stream_that_had_said_why_it_ends_lacks_nothing_but_its_last_word() {
+    let whole = text(&stream(C));
+    let (ended, _) = whole.split_once("data: [DONE]").unwrap();
+    let late = || Fault::new(FaultKind::Timeout, "too late");
+    for format in Format::ALL {
+        let mut transcoder = Transcoder::new(C, format, Arc::new(reply()), Undo::default());
+        let mut out = Vec::new();
+        transcoder.chunk(ended.as_bytes(), &mut out);
+        transcoder.fail(late(), &mut out);
+        assert!(transcoder.outcome().complete && transcoder.outcome().fault.is_none(), "{format:?}");
+        assert!(!text(&out).contains("too late"), "{format:?}: {}", text(&out));
+        let len = out.len();
+        transcoder.chunk(whole.as_bytes(), &mut out);
+        transcoder.fail(late(), &mut out);
+        transcoder.finish(&mut out);
+        assert_eq!(out.len(), len, "{format:?}: nothing follows");
+        let mut transcoder = Transcoder::new(C, format, Arc::new(reply()), Undo::default());
+        let mut out = Vec::new();
+        transcoder.chunk(&whole.as_bytes()[..whole.len() / 3], &mut out);
+        transcoder.fail(late(), &mut out);
+        assert_eq!(text(&out).matches("too late").count(), 1, "{format:?}: {}", text(&out));
+        assert!(!transcoder.outcome().complete, "{format:?}");
+    }
+    let mut watch = watch(C);
+    let given = watch.chunk(Bytes::from(ended.to_owned()));
+    assert!(watch.fail(late()).is_empty() && watch.outcome().complete, "{}", text(&given));
+}
+
+/// What ends where a connection ends may have been cut there.
+#[test]
+fn an_answer_that_passes_is_whole_and_no_error() {
+    let answer = json!({"id": "x", "object": "chat.completion", "model": "m", "choices": [{"index": 0,
+        "message": {"role": "assistant", "content": "say \"error\": {}"}, "finish_reason": "stop"}]});
+    let with = |error: Value| {
+        let mut body = answer.clone();
+        body["error"] = error;
+        body.to_string()
+    };
+    // Some servers put an error beside the empty shape of an answer.
+    let beside = |error: Value| {
+        json!({"id": "x", "object": "chat.completion", "model": "m", "choices": [], "error": error}).to_string()
+    };
+    let whole = answer.to_string();
+    let message = r#"{"role":"assistant","content":"A"}"#;
+    let cut =
+        format!(r#"{{"object":"chat.completion","choices":[{{"index":0,"message":{message},"finish_reason":"stop"}}"#);
+    for (body, unframed, fault) in [
+        (whole.clone(), false, false),
+        (whole.clone(), true, false),
+        (format!(" \n{whole}\n"), true, false),
+        (with(Value::Null), true, false),
+        (beside(json!({"message": "boom"})), false, true),
+        (beside(json!("boom")), false, true),
+        (cut, true, true),
+        (format!("{whole}{whole}"), true, true),
+        (r#"{"error":{"message":"boom"}}"#.to_owned(), false, true),
+        ("<html></html>".to_owned(), false, true),
+        (String::new(), false, true),
+    ] {
+        let found = crate::passing_fault(C, body.as_bytes(), unframed);
+        assert_eq!(found.is_some(), fault, "{body} unframed: {unframed}: {found:?}");
+        assert!(!body.contains("boom") || found.unwrap().message.contains("boom"), "{body}");
+    }
+}

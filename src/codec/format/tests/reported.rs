@@ -66,7 +66,7 @@ fn fields_of_the_vendors_own_are_told_by_their_class() {
 }
 
 #[test]
-fn members_of_fields_are_told_by_the_class_of_their_field() {
+fn members_of_fields_of_openai_are_told_by_the_class_of_their_field() {
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     let function = json!([{"type": "function", "name": "f"}]);
     for (way, more, expected) in [
@@ -115,6 +115,14 @@ fn members_of_fields_are_told_by_the_class_of_their_field() {
             json!({"tools": function, "tool_choice": {"type": "function", "name": "f", "vendor_x": 1}}),
             "dropped:tool_choice:/tool_choice/vendor_x",
         ),
+    ] {
+        check(way, &more, &[expected]);
+    }
+}
+
+#[test]
+fn members_of_fields_of_other_vendors_are_told_by_the_class_of_their_field() {
+    for (way, more, expected) in [
         ((A, C), json!({"metadata": {"vendor_x": 1}}), "dropped:metadata:/metadata/vendor_x"),
         ((A, C), json!({"output_config": {"vendor_x": 1}}), "dropped:beta:/output_config/vendor_x"),
         ((A, C), json!({"output_config": {"effort": "huge"}}), "dropped:reasoning:/output_config/effort"),

@@ -83,6 +83,11 @@ fn a_budget_has_room_below_the_limit_of_the_answer() {
     }
     let adaptive = json!({"thinking": {"type": "adaptive"}, "max_tokens": 20_000});
     check((A, A), &budgets, &adaptive, ("/thinking/budget_tokens", &json!(8192)), "converted:/thinking");
+    for (effort, sent) in [("low", json!("low")), ("none", Value::Null)] {
+        let disabled = json!({"thinking": {"type": "disabled"}, "output_config": {"effort": effort}});
+        check((A, A), &budgets, &disabled, ("/output_config/effort", &sent), "");
+        check((A, A), &budgets, &disabled, ("/thinking/type", &json!("disabled")), "");
+    }
     let effort = json!({"output_config": {"effort": "high"}});
     check((A, A), &budgets, &effort, ("/thinking", &Value::Null), "");
     check((A, A), &budgets, &effort, ("/output_config/effort", &json!("high")), "");

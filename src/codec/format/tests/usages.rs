@@ -162,3 +162,26 @@ fn an_answer_without_counts_costs_nothing_that_is_known() {
     let early = json!({"choices": "x", "a_usage": 1, "usage": {"prompt_tokens": 10, "completion_tokens": 5}, "words": "\"usage\""});
     assert_eq!(wire(C).find_usage(early.to_string().as_bytes()), Some(of(|_| ())));
 }
+
+/// Clients take a count that is there for one that was told: of what nobody knows nothing is said, but where they demand it.
+#[test]
+fn counts_are_told_as_they_are_known() {
+    let messages = |usage: Value| {
+        json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "A"}], "usage": usage})
+    };
+    let told = |to: Format, usage: Value| super::answers::whole((A, to), &messages(usage)).unwrap().0;
+    let plain = json!({"input_tokens": 10, "output_tokens": 5});
+    let counts = told(G, plain.clone())["usageMetadata"].clone();
+    assert_eq!(counts, json!({"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}));
+    let known = with(&plain, &json!({"cache_read_input_tokens": 0, "output_tokens_details": {"thinking_tokens": 0}}));
+    let counts = told(G, known)["usageMetadata"].clone();
+    assert_eq!((&counts["cachedContentTokenCount"], &counts["thoughtsTokenCount"]), (&json!(0), &json!(0)));
+    let split = |long: u64| {
+        let written = json!({"cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": long}});
+        told(R, with(&plain, &written))["usage"]["input_tokens_details"].clone()
+    };
+    assert_eq!(split(0), json!({"cached_tokens": 0, "cache_write_tokens": 3}));
+    let long = json!({"ttl_30m_tokens": 3, "ttl_12h_tokens": 2});
+    assert_eq!(split(2), json!({"cached_tokens": 0, "cache_write_tokens": 5, "cache_write_tokens_details": long}));
+}
