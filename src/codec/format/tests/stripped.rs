@@ -208,7 +208,7 @@ fn of_what_was_written_only_the_clients_own_is_told() {
             (C, A),
             json!({"temperature": 0.5}),
             &["temperature", "stop_sequences"],
-            "defaulted:/max_completion_tokens, dropped:/temperature",
+            "dropped:/temperature, defaulted:/max_completion_tokens",
         ),
         ((C, A), json!({"stream": true, "stream_options": {"include_usage": true}, "max_tokens": 9}), &["stream"], ""),
         (
