@@ -86,31 +86,37 @@ impl Setting {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
+    /// A script that stands for a binary of tests. A shell writes it: a file that this process has open to write can for a
+    /// moment not be run.
+    pub(crate) fn script(name: &str, text: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("tidegate-mutants-{}-{name}", std::process::id()));
+        let text = format!("#!/bin/sh\n{text}\n");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "printf %s \"$1\" >\"$0\" && chmod +x \"$0\""]).arg(&path).arg(text);
+        assert!(shell.status().unwrap().success());
+        path
+    }
+
     #[test]
-    fn failures_hangs_and_greed_are_told_apart_from_success() {
-        let folder = std::env::temp_dir().join(format!("tidegate-mutants-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let binary = folder.join("binary");
-        let setting = Setting { folder: folder.clone(), corpus: "/corpus".into() };
-        for (script, expected) in [
-            ("[ \"$PLANTED_MUTANT $TIDEGATE_CORPUS $5 $6\" = '7 /corpus first second' ]", Ended::Passed),
+    fn failures_and_hangs_are_told_apart_from_success() {
+        let setting = Setting { folder: "/".into(), corpus: "/corpus".into() };
+        for (text, expected) in [
+            ("[ \"$PLANTED_MUTANTS $TIDEGATE_CORPUS $5 $6\" = '7 /corpus first second' ]", Ended::Passed),
+            ("[ \"$(ulimit -v)\" = 4194304 ]", Ended::Passed),
             ("exit 101", Ended::Failed),
             ("kill -ABRT $$", Ended::Failed),
             ("exec sleep 60", Ended::OutOfTime),
-            ("[ \"$(ulimit -v)\" != unlimited ]", Ended::Passed),
         ] {
-            fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+            let binary = script("bounded", text);
             let tests = Tests { binary: &binary, names: vec!["first", "second"] };
-            let ended = setting.run(&tests, ("PLANTED_MUTANT", "7"), Duration::from_secs(2));
-            assert_eq!(ended, Ok(expected), "{script}");
+            let ended = setting.run(&tests, ("PLANTED_MUTANTS", "7"), Duration::from_secs(2));
+            assert_eq!(ended, Ok(expected), "{text}");
+            fs::remove_file(binary).unwrap();
         }
-        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -21,6 +21,8 @@
 //!   unviable. So do the few whose switch does not compile in their place, though the mutant would.
 //! - A guard, or the operand of a comparison, is still run where its result no longer counts.
 //! - A test reaches a mutant only where it would change a value there. Tests that do not are not run.
+//! - Long tests are run with several mutants at once, and with each alone only where they notice that. Two that hide each
+//!   other from a test count as survivors.
 //! - Tests over a limit are left out, and named; examples in comments are not run. A sample's tests are not optimised.
 
 mod bounded;
@@ -45,7 +47,6 @@ use std::time::{Duration, Instant};
 
 use bounded::Setting;
 use list::{Choice, Mutant};
-use reach::Test;
 use tree::Tree;
 use trial::Verdict;
 use viable::Planting;
@@ -62,7 +63,7 @@ const USAGE: &str = "usage: mutants [--sample N] [--seed S] [--file PATH] [--lea
   --seed S           draws others
   --file PATH        tries those of one file, as src/codec/fit.rs
   --least PERCENT    fails if fewer are caught (default 85)
-  --slowest SECONDS  leaves out tests that take longer (default 20, of a sample 5)";
+  --slowest SECONDS  leaves out tests that take longer (default 300, of a sample 5)";
 
 fn main() -> ExitCode {
     match options(env::args().skip(1)).and_then(|options| run(&options)) {
@@ -122,14 +123,15 @@ fn run(options: &Options) -> Result<bool, String> {
     let binaries = reach::build(&tree, !is_sample)?;
     say("running each test once, without a mutant");
     let setting = Setting { folder: tree.package(), corpus: corpus(&root) };
-    let slowest = Duration::from_secs(options.slowest.unwrap_or(if is_sample { 5 } else { 20 }));
+    let slowest = Duration::from_secs(options.slowest.unwrap_or(if is_sample { 5 } else { 300 }));
     let (tests, left_out) = reach::record(&setting, &binaries, &work.join("reach"), slowest)?;
     for name in &left_out {
         say(&format!("left out, as it takes longer than {} s: {name}", slowest.as_secs()));
     }
     let mutants: Vec<_> = mutants.into_iter().filter(|mutant| planting.viable.contains(&mutant.id)).collect();
     say(&format!("trying {} mutants with {} tests", mutants.len(), tests.len()));
-    let verdicts = try_all(&mutants, &tests, &setting, say)?;
+    let ids: Vec<usize> = mutants.iter().map(|mutant| mutant.id).collect();
+    let verdicts = trial::all(&ids, &tests, &setting, say)?;
     write_survivors(&work, &mutants, &verdicts)?;
     Ok(sum_up(&planting, &verdicts, options.least.unwrap_or(85.0)))
 }
@@ -141,21 +143,6 @@ fn corpus(root: &Path) -> OsString {
         eprintln!("mutants: SKIPPED: no recorded traffic at {}: what only it would catch survives", folder.display());
     }
     folder.into_os_string()
-}
-
-fn try_all(
-    mutants: &[Mutant],
-    tests: &[Test],
-    setting: &Setting,
-    say: impl Fn(&str) + Sync,
-) -> Result<Vec<Verdict>, String> {
-    let tell = |count: usize, _: &Verdict| {
-        let tenth = |count: usize| count * 10 / mutants.len();
-        if tenth(count) > tenth(count - 1) {
-            say(&format!("{count} tried"));
-        }
-    };
-    workers::spread(mutants, |mutant| trial::of(mutant.id, tests, setting), tell)
 }
 
 /// Writes what survived, and what ran into its limit, by file and line.

@@ -1,7 +1,7 @@
 //! The switch behind which every planted mutant stands.
 //!
-//! `PLANTED_MUTANT` names the mutant that is on; none is where it is unset. Where `PLANTED_RECORD` names a file, none is on,
-//! and the file gets the number of each mutant that is asked for, one a line.
+//! `PLANTED_MUTANTS` holds the numbers of those that are on, with commas between them; none is where it is unset. Where
+//! `PLANTED_RECORD` names a file, none is on, and the file gets the number of each mutant that is asked for, one a line.
 
 #![allow(clippy::expect_used, reason = "what runs it wants to know at once that the record cannot be kept")]
 
@@ -23,7 +23,7 @@ static STATES: [AtomicU8; MOST] = [const { AtomicU8::new(UNASKED) }; MOST];
 static RUN: OnceLock<Run> = OnceLock::new();
 
 enum Run {
-    Of(Option<usize>),
+    With(Vec<usize>),
     Recording(File),
 }
 
@@ -41,7 +41,7 @@ pub fn on(mutant: usize) -> bool {
 #[inline(never)]
 fn first(mutant: usize) -> bool {
     let is_on = match RUN.get_or_init(of_environment) {
-        Run::Of(active) => *active == Some(mutant),
+        Run::With(active) => active.contains(&mutant),
         Run::Recording(file) => {
             // One call to the system, so that lines of two threads do not mix.
             (&*file).write_all(format!("{mutant}\n").as_bytes()).expect("the record can be written");
@@ -53,8 +53,10 @@ fn first(mutant: usize) -> bool {
 }
 
 fn of_environment() -> Run {
-    match std::env::var_os("PLANTED_RECORD") {
-        Some(path) => Run::Recording(File::create(path).expect("the record can be made")),
-        None => Run::Of(std::env::var("PLANTED_MUTANT").ok().map(|number| number.parse().expect("a number"))),
+    if let Some(path) = std::env::var_os("PLANTED_RECORD") {
+        return Run::Recording(File::create(path).expect("the record can be made"));
     }
+    let active = std::env::var("PLANTED_MUTANTS").unwrap_or_default();
+    let numbers = active.split(',').filter(|number| !number.is_empty());
+    Run::With(numbers.map(|number| number.parse().expect("a number")).collect())
 }
