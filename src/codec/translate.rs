@@ -62,7 +62,7 @@ pub fn translate_request(
     let trimmed = trim::written(ends, &request, &outgoing.body, target.facts, &mut outgoing.losses);
     outgoing.body = trimmed.unwrap_or(outgoing.body);
     respell(from, &request, &mut outgoing.losses);
-    spelling::respell(wire(from), body, &mut outgoing.losses);
+    spelling::respell(wire(from), body, &request.span, &mut outgoing.losses);
     sealed::name(wire(from), body, &mut outgoing.losses);
     outgoing.losses.resolve(body);
     Ok(TranslatedRequest { reply: reply_to(&request, body, head, restored.mark), outgoing })
@@ -163,7 +163,7 @@ fn reply_to(request: &Request<'_>, body: &[u8], head: &RequestHead<'_>, mark: Op
         seal: Arc::new(head.seal.clone().marked(mark)),
         created: 0,
         seed: String::new(),
-        settings: wire(request.origin.format).spec().settings(body),
+        settings: wire(request.origin.format).spec().settings(body, &request.span),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `effort` | how much a model is to think, where a word says it |
 //! | `arguments` | schemas of arguments and of answers as providers want them: an object's |
 //! | `closed` | schemas that both formats of OpenAI can hold a model to (`strict`) |
+//! | `kept` | words of a stream that are kept to its end |
 //! | `depth` | when the JSON of a call is complete |
 //! | `thought` | a thought whose words and signature come apart |
 //! | `loose` | values of the wrong kind, which are read as none |
@@ -44,6 +45,7 @@ mod depth;
 pub(crate) mod effort;
 mod facts;
 pub mod gemini_generate;
+mod kept;
 mod line;
 mod loose;
 pub mod openai_chat;

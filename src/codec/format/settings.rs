@@ -1,5 +1,7 @@
 //! What an answer repeats of its request: formats of OpenAI's Responses show a request's settings in the answer.
 
+use std::ops::Range;
+
 use super::Spec;
 use crate::json::write::one_line;
 use crate::json::{Cursor, Edits, Json, JsonError, Kind, members};
@@ -20,10 +22,10 @@ impl Settings {
 }
 
 impl Spec {
-    /// The settings of the request `body` that its answer repeats, but for those that are too long to be said again and
-    /// again.
+    /// The settings of the request `body`, whose conversation takes the bytes `span`, that its answer repeats, but for those
+    /// that are too long to be said again and again.
     #[must_use]
-    pub fn settings(&self, body: &[u8]) -> Settings {
+    pub fn settings(&self, body: &[u8], span: &Range<usize>) -> Settings {
         let (mut found, mut room) = (Settings::default(), MOST);
         if self.repeated.is_empty() {
             return found;
@@ -41,8 +43,9 @@ impl Spec {
                         room = left;
                         found.0.push((known, one_line(shown).into_boxed_str()));
                     }
+                    return Ok(());
                 }
-                Ok(())
+                value.pass(span)
             });
         }
         found
@@ -95,14 +98,14 @@ mod tests {
         let spec = wire(Format::OpenaiResponses).spec();
         let body = "{\"model\": \"m\", \"input\": \"hi\", \"temperature\": 0.20, \"text\": {\n\"verbosity\": \"low\"},\r\n \
                     \"instructions\": \"a\u{2028}b\", \"temperature\": 1}";
-        let settings = spec.settings(body.as_bytes());
+        let settings = spec.settings(body.as_bytes(), &(0..0));
         assert_eq!(settings.get("temperature"), Some("1"), "the last one counts");
         assert_eq!(settings.get("text"), Some("{ \"verbosity\": \"low\"}"));
         assert_eq!(settings.get("instructions"), Some("\"a\\u2028b\""));
         assert_eq!(settings.get("tools"), None);
         assert_eq!(settings.get("input"), None);
         let long = format!("{{\"temperature\": 1, \"instructions\": \"{}\"}}", "x".repeat(300_000));
-        let settings = spec.settings(long.as_bytes());
+        let settings = spec.settings(long.as_bytes(), &(0..0));
         assert_eq!((settings.get("temperature"), settings.get("instructions")), (Some("1"), None), "what fits");
         let function = r#"{"type":"function","name":"f","parameters":{"properties":{"headers":{}}}}"#;
         for (tool, shown) in [
@@ -119,9 +122,9 @@ mod tests {
             ),
         ] {
             let body = format!(r#"{{"tools": [{tool},{function}], "temperature": 1}}"#);
-            let settings = spec.settings(body.as_bytes());
+            let settings = spec.settings(body.as_bytes(), &(0..0));
             assert_eq!(settings.get("tools"), Some(format!("[{shown},{function}]").as_str()));
         }
-        assert_eq!(wire(Format::OpenaiChat).spec().settings(body.as_bytes()), super::Settings::default());
+        assert_eq!(wire(Format::OpenaiChat).spec().settings(body.as_bytes(), &(0..0)), super::Settings::default());
     }
 }

@@ -4,20 +4,22 @@
 //! spelling of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::WireFormat;
 use crate::hub::{Losses, Place};
 use crate::json::{Cursor, JsonError, Kind};
 
-/// Names the fields in `losses` as `body`, a request of `format`, does. A field that it does not say keeps its name.
-pub(crate) fn respell(format: &dyn WireFormat, body: &[u8], losses: &mut Losses) {
+/// Names the fields in `losses` as `body`, a request of `format` whose conversation takes the bytes `span`, does. A field
+/// that it does not say keeps its name.
+pub(crate) fn respell(format: &dyn WireFormat, body: &[u8], span: &Range<usize>, losses: &mut Losses) {
     let known: BTreeSet<String> = losses.iter().filter_map(|loss| named(&loss.place)).map(str::to_owned).collect();
     if known.is_empty() {
         return;
     }
     let others = format.spec().other_names;
     let wanted = known.iter().flat_map(|known| others_of(others, known).chain([known.as_str()])).collect();
-    let mut found = Found { format, wanted, said: BTreeMap::new() };
+    let mut found = Found { format, span, wanted, said: BTreeMap::new() };
     // A body that cannot be read to its end was refused before.
     let _ = Cursor::over_bytes(body).and_then(|mut cursor| found.walk(&mut cursor, "", ""));
     for known in &known {
@@ -43,6 +45,8 @@ fn named(place: &Place) -> Option<&str> {
 /// The fields that were looked for, by the names of their format.
 struct Found<'f> {
     format: &'f dyn WireFormat,
+    /// Of the conversation.
+    span: &'f Range<usize>,
     wanted: BTreeSet<&'f str>,
     said: BTreeMap<String, String>,
 }
@@ -56,7 +60,7 @@ impl Found<'_> {
             let leads =
                 self.wanted.iter().any(|wanted| wanted.strip_prefix(&at).is_some_and(|rest| rest.starts_with('/')));
             if !(is_it || leads) {
-                return value.skip();
+                return value.pass(self.span);
             }
             let said = format!("{said}/{key}");
             if leads && value.peek()? == Kind::Object {

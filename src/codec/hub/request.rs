@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::block::{Block, BlockKind, CacheMark, Extra, Turn};
 use super::error::Refusal;
@@ -56,6 +57,9 @@ pub struct Request<'a> {
     /// the fields above hold already. A writer of the same format says it in these words again, in place of the
     /// fields; to others they are nothing.
     pub native: Vec<Extra<'a>>,
+    /// Bytes of the body that the conversation takes, which is most of it: who looks for something else passes over them.
+    /// Empty where that is not known.
+    pub span: Range<usize>,
 }
 
 impl<'a> Request<'a> {
@@ -83,6 +87,7 @@ impl<'a> Request<'a> {
             stream: None,
             extras: Vec::new(),
             native: Vec::new(),
+            span: 0..0,
         }
     }
 

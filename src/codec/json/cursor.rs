@@ -1,6 +1,7 @@
 //! One pass over JSON text, value by value, without a tree.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::scan::{escape_width, plain_run};
 use super::{Json, Text};
@@ -362,6 +363,19 @@ impl<'a> Cursor<'a> {
                 (open, self.depth) = (open >> 1, self.depth - 1);
             }
         }
+    }
+
+    /// Skips the next value; at once where an earlier reading of this document found that it takes the bytes `known`.
+    ///
+    /// # Errors
+    ///
+    /// The value is malformed.
+    pub fn pass(&mut self, known: &Range<usize>) -> Result<(), JsonError> {
+        if self.offset() != known.start || known.is_empty() || !self.text.is_char_boundary(known.end) {
+            return self.skip();
+        }
+        self.at = known.end;
+        Ok(())
     }
 
     /// Checks that nothing but white space is left.

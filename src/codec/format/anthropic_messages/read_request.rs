@@ -26,10 +26,14 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     cursor.object::<Refusal>(|key, value| {
         has_messages |= key == "messages";
         match key.as_ref() {
-            "messages" => value.array::<Refusal>(|_, element| {
-                request.turns.push(read_turn(element, head.seal)?);
-                Ok(())
-            })?,
+            "messages" => {
+                let start = value.offset();
+                value.array::<Refusal>(|_, element| {
+                    request.turns.push(read_turn(element, head.seal)?);
+                    Ok(())
+                })?;
+                request.span = start..value.position();
+            }
             "system" => request.instructions = read_content(value, Some(head.seal))?,
             "tools" => request.tools = value.nullable(read_tools)?.unwrap_or_default(),
             "tool_choice" => {

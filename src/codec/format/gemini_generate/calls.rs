@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::part;
 use super::thoughts::Carried;
 use super::wire::is_own;
+use crate::format::kept::keep;
 use crate::hub::{Flavor, Opaque};
 use crate::json::{Json, Text};
 
@@ -79,7 +80,7 @@ impl Calls {
             return false;
         }
         if let Some(call) = self.find(block) {
-            call.text.push_str(piece);
+            keep(&mut call.text, piece);
         }
         true
     }

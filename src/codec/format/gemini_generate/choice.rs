@@ -4,6 +4,7 @@ use super::grounding::Sources;
 use super::stop;
 use super::thoughts::{Carried, LIMIT, Pending};
 use super::wire::{is_own, signatures};
+use crate::format::kept::keep;
 use crate::hub::{Citation, Opaque, Stop};
 use crate::json::{Text, Writer};
 use crate::seal::Seal;
@@ -107,7 +108,7 @@ impl Choice {
     /// Keeps a piece of reasoning.
     pub(super) fn think(&mut self, text: &Text<'_>) {
         if self.thought.len() <= LIMIT {
-            self.thought.push_str(text.escaped());
+            keep(&mut self.thought, text.escaped());
         }
     }
 
@@ -128,7 +129,7 @@ impl Choice {
             self.said += text.code_points();
         }
         if self.text.len() + text.escaped().len() <= TEXT_LIMIT {
-            self.text.push_str(text.escaped());
+            keep(&mut self.text, text.escaped());
         } else {
             self.overflow = true;
         }

@@ -47,7 +47,11 @@ fn field<'a>(
     match name {
         // The path names the model; some clients say it twice.
         "model" => value.skip()?,
-        "contents" => read_contents(request, value, seal, places)?,
+        "contents" => {
+            let start = value.offset();
+            read_contents(request, value, seal, places)?;
+            request.span = start..value.position();
+        }
         "systemInstruction" => read_instruction(request, value, seal)?,
         "tools" => {
             if let Some(tools) = value.nullable(read_tools)? {

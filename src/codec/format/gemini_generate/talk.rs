@@ -7,6 +7,7 @@ use super::partial::Arguments;
 use super::read_response::call_id;
 use super::stream_read::{Sink, lost};
 use super::wire::OWN;
+use crate::format::kept::keep;
 use crate::format::thought::Thought;
 use crate::hub::{Begins, Block, BlockKind, Citation, Event, Extra, Field, Flavor, Head, Opaque, Stop, ThinkingKind};
 use crate::json::{Json, JsonError, Text};
@@ -256,7 +257,7 @@ impl Talk {
 
     fn note(&mut self, text: &Text<'_>) {
         if self.text.len() + text.escaped().len() <= TEXT_LIMIT {
-            self.text.push_str(text.escaped());
+            keep(&mut self.text, text.escaped());
         } else {
             self.overflow = true;
         }

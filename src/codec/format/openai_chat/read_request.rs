@@ -33,7 +33,7 @@ pub(super) const OF_SCHEMA: &str = "response_format.json_schema.";
 /// Reads a request body.
 pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
     let mut request = Request::new(Origin { format: Format::OpenaiChat, api_version: None, betas: Vec::new() });
-    let mut messages = None;
+    let mut has_messages = false;
     let mut options = StreamSpec::default();
     let mut stream = false;
     let mut wishes = Wishes::default();
@@ -41,8 +41,8 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     cursor.object::<Refusal>(|key, value| {
         match key.as_ref() {
             "messages" => {
-                messages = Some(value.clone());
-                value.skip()?;
+                has_messages = true;
+                read_history(value, head.seal, &mut request)?;
             }
             "stream" => stream = value.nullable(Cursor::bool)?.unwrap_or(false),
             "stream_options" => stream_options(value, &mut options, &mut request.extras)?,
@@ -61,12 +61,19 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     cursor.finish()?;
     request.stream = stream.then_some(options);
     wishes.settle(&mut request);
-    let mut messages = messages.ok_or_else(|| Refusal::of("messages", "the conversation is missing"))?;
-    let named = Named::default();
-    let mut history = History { seal: head.seal, request: &mut request, leading: true, turn: 0, named };
+    if !has_messages {
+        return Err(Refusal::of("messages", "the conversation is missing"));
+    }
+    Ok(request)
+}
+
+fn read_history<'a>(messages: &mut Cursor<'a>, seal: &Seal, request: &mut Request<'a>) -> Result<(), Refusal> {
+    let start = messages.offset();
+    let mut history = History { seal, request, leading: true, turn: 0, named: Named::default() };
     messages.array::<Refusal>(|_, value| history.message(value))?;
     history.order_results();
-    Ok(request)
+    request.span = start..messages.position();
+    Ok(())
 }
 
 fn stream_options<'a>(

@@ -26,11 +26,11 @@ pub(super) struct Item<'a> {
     /// `arguments` or `input` of a call: JSON text, or free text, as the contents of a JSON string.
     pub input: Option<Text<'a>>,
     /// `content`, a string or a list.
-    pub content: Option<Cursor<'a>>,
+    pub content: Option<Content<'a>>,
     /// `summary`, a list.
     pub summary: Option<Cursor<'a>>,
     /// `output` of a result, a string or a list.
-    pub output: Option<Cursor<'a>>,
+    pub output: Option<Content<'a>>,
     /// `encrypted_content`
     pub encrypted: Option<Text<'a>>,
     /// `tools` of an item that adds some.
@@ -68,8 +68,8 @@ impl<'a> Item<'a> {
             "name" => self.name = filled(value)?.map(Text::into_plain),
             "namespace" => self.namespace = filled(value)?.map(Text::into_plain),
             "arguments" | "input" => self.input = input(value)?,
-            "content" => self.content = either(value)?,
-            "output" => self.output = either(value)?,
+            "content" => self.content = Content::read(value)?,
+            "output" => self.output = Content::read(value)?,
             "summary" => self.summary = placed(value, Kind::Array)?,
             "encrypted_content" => self.encrypted = filled(value)?,
             "tools" => self.tools = placed(value, Kind::Array)?,
@@ -119,8 +119,9 @@ impl<'a> Item<'a> {
     /// `state` is what `encrypted_content` turned out to be.
     pub(super) fn thoughts(self, state: Option<Opaque<'a>>) -> Result<Vec<Block<'a>>, JsonError> {
         let mut blocks = Vec::new();
-        for (list, kind) in [(self.summary, ThinkingKind::Summary), (self.content, ThinkingKind::Raw)] {
-            let Some(mut list) = list.filter(|list| list.clone().peek() == Ok(Kind::Array)) else { continue };
+        let content = self.content.and_then(Content::into_parts);
+        for (list, kind) in [(self.summary, ThinkingKind::Summary), (content, ThinkingKind::Raw)] {
+            let Some(mut list) = list else { continue };
             list.array::<JsonError>(|_, value| {
                 let at = value.offset();
                 let part = Part::read(value)?;
@@ -177,11 +178,30 @@ fn wordless<'a>(kind: OpaqueKind) -> BlockKind<'a> {
     }
 }
 
-/// A string or a list; nothing else.
-fn either<'a>(value: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, JsonError> {
-    match value.peek()? {
-        kind @ (Kind::String | Kind::Array) => placed(value, kind),
-        _ => value.skip().map(|()| None),
+/// What a message or a result says.
+#[derive(Debug, Clone)]
+pub(super) enum Content<'a> {
+    /// Words.
+    Words(Text<'a>),
+    /// A list of parts, to be read.
+    Parts(Cursor<'a>),
+}
+
+impl<'a> Content<'a> {
+    /// A string or a list; nothing else.
+    fn read(value: &mut Cursor<'a>) -> Result<Option<Self>, JsonError> {
+        Ok(match value.peek()? {
+            Kind::String => Some(Self::Words(value.text()?)),
+            _ => placed(value, Kind::Array)?.map(Self::Parts),
+        })
+    }
+
+    /// The parts, where it is a list.
+    pub(super) fn into_parts(self) -> Option<Cursor<'a>> {
+        match self {
+            Self::Words(_) => None,
+            Self::Parts(list) => Some(list),
+        }
     }
 }
 

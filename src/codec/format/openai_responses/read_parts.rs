@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::item::annotations;
+use super::item::{Content, annotations};
 use super::wire::{OWN, keep, loose_text, placed, read_cache_mark};
 use crate::format::told::beside_mark;
 use crate::hub::media::{DataUrl, effective, type_of_name};
@@ -10,20 +10,15 @@ use crate::hub::{Block, BlockKind, CacheMark, Citation, Extra, Field, Refusal, S
 use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// A content as blocks: a string is one block of words, and the empty string none.
-pub(super) fn content(content: Option<Cursor<'_>>, at: usize) -> Result<Vec<Block<'_>>, Refusal> {
+pub(super) fn content(content: Option<Content<'_>>, at: usize) -> Result<Vec<Block<'_>>, Refusal> {
     let mut blocks = Vec::new();
-    let Some(mut value) = content else { return Ok(blocks) };
-    match value.peek()? {
-        Kind::String => {
-            let text = value.text()?;
-            if !text.is_empty() {
-                blocks.push(Block::text(text, at));
-            }
-        }
-        _ => value.array::<Refusal>(|_, value| {
+    match content {
+        Some(Content::Words(text)) if !text.is_empty() => blocks.push(Block::text(text, at)),
+        Some(Content::Parts(mut list)) => list.array::<Refusal>(|_, value| {
             blocks.push(part(value)?);
             Ok(())
         })?,
+        Some(Content::Words(_)) | None => {}
     }
     Ok(blocks)
 }

@@ -13,13 +13,21 @@ use crate::json::{Cursor, JsonError, Kind};
 /// Reads a request body.
 pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request<'a>, Refusal> {
     let mut request = Request::new(Origin { format: OWN, api_version: None, betas: Vec::new() });
-    let mut input = None;
+    let mut has_input = false;
+    let mut added = 0..0;
     let mut options = StreamSpec { include_usage: true, obfuscation: None };
     let mut stream = false;
     let mut cursor = Cursor::over_bytes(body)?;
     cursor.object::<Refusal>(|key, value| {
         match key.as_ref() {
-            "input" => input = Some(value.clone()).filter(|_| value.peek() != Ok(Kind::Null)),
+            "input" if value.peek()? != Kind::Null => {
+                has_input = true;
+                let (start, tools) = (value.offset(), request.tools.len());
+                read_input::read(value, head.seal, &mut request)?;
+                request.span = start..value.position();
+                added = tools..request.tools.len();
+            }
+            "input" => {}
             "instructions" => instructions(value, &mut request)?,
             "stream" => stream = value.nullable(Cursor::bool)?.unwrap_or(false),
             "stream_options" => stream_options(value, &mut options, &mut request.extras)?,
@@ -35,11 +43,12 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
     })?;
     cursor.finish()?;
     request.stream = stream.then_some(options);
-    match &mut input {
-        Some(input) => read_input::read(input, head.seal, &mut request)?,
-        None if request.state.kept.is_empty() => return Err(Refusal::of("input", "the conversation is missing")),
-        None => {}
+    if !has_input && request.state.kept.is_empty() {
+        return Err(Refusal::of("input", "the conversation is missing"));
     }
+    // Tools that the conversation adds stand behind the request's own, wherever the client says these.
+    let added: Vec<_> = request.tools.drain(added).collect();
+    request.tools.extend(added);
     Ok(request)
 }
 

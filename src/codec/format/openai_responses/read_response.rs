@@ -1,6 +1,6 @@
 //! A provider's whole answer, read.
 
-use super::item::{Item, Part};
+use super::item::{Content, Item, Part};
 use super::stop::Ending;
 use super::usage;
 use super::wire::{OWN, keep, loose_count, loose_text, placed};
@@ -149,16 +149,19 @@ pub(super) fn item_blocks<'a>(
 }
 
 fn parts<'a>(
-    content: Option<Cursor<'a>>,
+    content: Option<Content<'a>>,
     at: usize,
     found: &mut Vec<Block<'a>>,
     logprobs: &mut Vec<Json<'a>>,
 ) -> Result<(), JsonError> {
-    let Some(mut list) = content else { return Ok(()) };
-    if list.peek()? == Kind::String {
-        found.push(Block::text(list.text()?, at));
-        return Ok(());
-    }
+    let mut list = match content {
+        Some(Content::Parts(list)) => list,
+        Some(Content::Words(text)) => {
+            found.push(Block::text(text, at));
+            return Ok(());
+        }
+        None => return Ok(()),
+    };
     list.array::<JsonError>(|_, value| {
         let (at, mut start) = (value.offset(), value.clone());
         let part = Part::read(value)?;

@@ -1,6 +1,6 @@
 //! The ends of a stream's items: what no delta brought is taken from where it stands whole.
 
-use super::item::{Item, Part as Contents};
+use super::item::{Content, Item, Part as Contents};
 use super::stream_items::{Items, Part, Place, Sink, Speech, State, Step, broken, close, is_call, report};
 use super::wire::{OWN, is_server_item, word_of};
 use crate::hub::{Event, Field, Flavor, Head, Opaque};
@@ -86,11 +86,13 @@ impl Items {
 
     fn message_done(&mut self, index: u64, item: Item<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
         report(&item, sink);
-        let Some(mut list) = item.content else { return Ok(Ok(())) };
-        if list.peek()? == JsonKind::String {
-            let text = list.text()?;
-            return Ok(self.whole(Place { speech: Speech::Text, item: index, part: 0 }, Some(text), sink));
-        }
+        let mut list = match item.content {
+            Some(Content::Parts(list)) => list,
+            Some(Content::Words(text)) => {
+                return Ok(self.whole(Place { speech: Speech::Text, item: index, part: 0 }, Some(text), sink));
+            }
+            None => return Ok(Ok(())),
+        };
         let mut step = Ok(());
         let mut part = 0;
         list.array::<JsonError>(|_, value| {
@@ -107,21 +109,20 @@ impl Items {
     fn reasoning_done(&mut self, index: u64, mut item: Item<'_>, sink: Sink<'_>) -> Result<Step, JsonError> {
         report(&item, sink);
         let state = item.native_state();
-        for (list, speech) in [(item.summary.take(), Speech::Summary), (item.content.take(), Speech::Raw)] {
+        let content = item.content.take().and_then(Content::into_parts);
+        for (list, speech) in [(item.summary.take(), Speech::Summary), (content, Speech::Raw)] {
             let Some(mut list) = list else { continue };
             let mut step = Ok(());
             let mut part = 0;
-            if list.peek()? == JsonKind::Array {
-                list.array::<JsonError>(|_, value| {
-                    let contents = Contents::read(value)?;
-                    tell(&contents, sink);
-                    if step.is_ok() {
-                        step = self.whole(Place { speech, item: index, part }, contents.text, sink);
-                    }
-                    part += 1;
-                    Ok(())
-                })?;
-            }
+            list.array::<JsonError>(|_, value| {
+                let contents = Contents::read(value)?;
+                tell(&contents, sink);
+                if step.is_ok() {
+                    step = self.whole(Place { speech, item: index, part }, contents.text, sink);
+                }
+                part += 1;
+                Ok(())
+            })?;
             if step.is_err() {
                 return Ok(step);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::envelope::{self, State};
 use super::output::{self, Body, Identity, Item, Logprobs, Part, words_of};
 use crate::format::Reply;
+use crate::format::kept::keep;
 use crate::hub::{Flavor, ThinkingKind};
 use crate::json::{Text, Writer as JsonWriter, write};
 use crate::recall::Recall;
@@ -162,12 +163,12 @@ impl Out {
         match &mut slot.item.body {
             Body::Message(parts) => {
                 if let Some(part) = parts.get_mut(part) {
-                    part.text.push_str(text.escaped());
+                    keep(&mut part.text, text.escaped());
                     is_words = !part.refusal;
                     part.logprobs.push(logprobs);
                 }
             }
-            Body::Reasoning { text: all, .. } | Body::Call { input: all, .. } => all.push_str(text.escaped()),
+            Body::Reasoning { text: all, .. } | Body::Call { input: all, .. } => keep(all, text.escaped()),
             Body::Raw(_) => {}
         }
         self.kept = self.kept.saturating_add(text.escaped().len());

@@ -155,7 +155,7 @@ fn trap_g4_a_stream_ends_in_the_whole_answer() {
 fn what_the_request_set_is_repeated_and_null_is_the_default() {
     let body = "{\"model\":\"m\",\"input\":\"q\",\"temperature\":0.5,\"tools\":[\n {\"type\":\"function\",\"name\":\"f\"}],\
                 \"tool_choice\":null,\"metadata\":{\"k\":\"v\"},\"instructions\":\"be brief\",\"max_tool_calls\":3}";
-    let settings = OpenaiResponses.spec().settings(body.as_bytes());
+    let settings = OpenaiResponses.spec().settings(body.as_bytes(), &(0..0));
     let whole = write_to(&answer(vec![text("t")], Stop::EndTurn), Reply { settings, ..reply() });
     for (key, value) in [
         ("temperature", json!(0.5)),

@@ -25,6 +25,7 @@ const UNSAID: &[(&str, &[Format], &str)] = &[
     ("Request.model", ALL, "the target has a name of its own"),
     ("Request.origin", &[A], "betas are asked for by clients of this very format only"),
     ("Request.native", ALL, "says how the client spelled what other fields hold"),
+    ("Request.span", ALL, "says where the conversation stands, and is none of its words"),
     ("Request.stream", &[G], "stands in the path"),
     ("StreamSpec.include_usage", ALL, "every stream is asked for its usage; the client sees it if it asked"),
     ("StreamSpec.obfuscation", &[A, G], "nothing is padded there"),
@@ -133,6 +134,7 @@ fn fields(plain: &Request<'static>) -> Vec<Said> {
         stream = Some(StreamSpec::default()),
         extras = vec![extra(Field::Unknown, "mark_7316")],
         native = vec![extra(Field::Unknown, "mark_7316")],
+        span = 1..9,
     );
     with(plain, values, |request, value| *request = value)
 }
