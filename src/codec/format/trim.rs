@@ -49,13 +49,15 @@ pub(super) fn trim(
     let mut edits = Edits::default();
     let mut gone: Vec<usize> = Vec::new();
     for member in &found {
-        let field = format.class(&member.key);
-        if facts.strips(&member.key) {
+        // Either spelling of a key is the field.
+        let key = format.spelled(&member.key);
+        let field = format.class(&key);
+        if facts.strips(&member.key) || facts.strip.iter().any(|name| format.spelled(name) == key) {
             losses.dropped(field, member.value.start, refused(&member.key));
             gone.push(member.value.start);
             continue;
         }
-        if let Some(name) = facts.new_name(&member.key) {
+        if let Some(name) = facts.new_name(&member.key).or_else(|| facts.new_name(&key)) {
             rename(member, name, &found, &mut edits, &mut gone);
             continue;
         }

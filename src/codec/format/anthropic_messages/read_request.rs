@@ -22,6 +22,7 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
         betas: betas.map(Cow::Borrowed).collect(),
     });
     let mut has_messages = false;
+    let mut tier_at = 0;
     let mut cursor = Cursor::over_bytes(body)?;
     cursor.object::<Refusal>(|key, value| {
         has_messages |= key == "messages";
@@ -44,7 +45,7 @@ pub(super) fn read<'a>(body: &'a [u8], head: &RequestHead<'a>) -> Result<Request
             "output_config" => read_output_config(value, &mut request)?,
             "output_format" => read_format(value, &mut request)?,
             "metadata" => read_metadata(value, &mut request)?,
-            "service_tier" | "speed" => read_tier(key, value, &mut request)?,
+            "service_tier" | "speed" => read_tier(key, value, &mut request, &mut tier_at)?,
             _ => read_scalar(key, value, &mut request)?,
         }
         Ok(())
@@ -295,8 +296,14 @@ fn read_metadata<'a>(value: &mut Cursor<'a>, request: &mut Request<'a>) -> Resul
     })
 }
 
-/// `service_tier` and `speed`: one thing in the hub, where speed wins; what it hides is an extra.
-fn read_tier<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Request<'a>) -> Result<(), JsonError> {
+/// `service_tier` and `speed`: one thing in the hub, where speed wins; what it hides is an extra. `tier_at` is where the one
+/// that the request has stands.
+fn read_tier<'a>(
+    key: Cow<'a, str>,
+    value: &mut Cursor<'a>,
+    request: &mut Request<'a>,
+    tier_at: &mut usize,
+) -> Result<(), JsonError> {
     if value.peek()? == Kind::Null {
         return value.skip();
     }
@@ -310,15 +317,18 @@ fn read_tier<'a>(key: Cow<'a, str>, value: &mut Cursor<'a>, request: &mut Reques
         _ => None,
     };
     let hidden = match (tier, request.tier) {
-        (Some(Tier::Fast), Some(Tier::Standard)) => Some((Cow::Borrowed("service_tier"), r#""standard_only""#.into())),
-        (Some(Tier::Standard), Some(Tier::Fast)) | (None, _) => Some((key, format!("\"{}\"", word.escaped()))),
+        (Some(Tier::Fast), Some(Tier::Standard)) => {
+            Some((Cow::Borrowed("service_tier"), r#""standard_only""#.into(), *tier_at))
+        }
+        (Some(Tier::Standard), Some(Tier::Fast)) | (None, _) => Some((key, format!("\"{}\"", word.escaped()), at)),
         _ => None,
     };
-    if let Some((key, value)) = hidden {
+    if let Some((key, value, at)) = hidden {
         request.extras.push(Extra { field: Field::Tier, key, value: Json::from_valid(value), at });
     }
     if tier == Some(Tier::Fast) || request.tier.is_none() {
         request.tier = tier;
+        *tier_at = at;
     }
     Ok(())
 }

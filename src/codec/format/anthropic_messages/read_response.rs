@@ -8,7 +8,7 @@ use super::usage::Counts;
 use super::wire::{OWN, extra, type_of};
 use crate::hub::ids::derived;
 use crate::hub::{Block, BlockKind, Candidate, Extra, Field, Response, Stop, Usage};
-use crate::json::{Cursor, Json, JsonError, Problem, Text, late_member};
+use crate::json::{Cursor, Json, JsonError, Kind, Problem, Text, late_member};
 
 /// Reads an answer.
 pub(super) fn read(body: &[u8]) -> Result<Response<'_>, JsonError> {
@@ -120,8 +120,12 @@ fn read_blocks<'a>(value: &mut Cursor<'a>) -> Result<Vec<Block<'a>>, JsonError> 
 /// Picks the usage out of a whole answer, without reading the rest of it.
 pub(super) fn find_usage(body: &[u8]) -> Option<Usage> {
     let read = |value: &mut Cursor<'_>| {
+        if value.peek()? != Kind::Object {
+            return value.skip().map(|()| None);
+        }
         let mut counts = Counts::default();
-        Ok::<_, JsonError>(value.nullable(|value| counts.merge(value))?.map(|_| counts.usage()))
+        counts.merge(value)?;
+        Ok::<_, JsonError>(Some(counts.usage()))
     };
     if let Some(usage) = late_member(body, "\"usage\"", read) {
         return usage;

@@ -9,6 +9,8 @@ use crate::json::{Cursor, Json, JsonError, Text};
 /// How the members that the hub has no place for are kept: what type a file is of, and how media are called.
 const MIME_TYPE: &str = "media.mimeType";
 const NAME: &str = "media.displayName";
+/// Resolutions that are details elsewhere.
+const LEVELS: [(&str, &str); 2] = [("MEDIA_RESOLUTION_LOW", "low"), ("MEDIA_RESOLUTION_HIGH", "high")];
 
 /// `{"mimeType":…,"data":…}`
 pub(super) fn read_inline<'a>(value: &mut Cursor<'a>, extras: &mut Vec<Extra<'a>>) -> Result<BlockKind<'a>, JsonError> {
@@ -107,11 +109,16 @@ fn block<'a>(
     }
 }
 
-/// `{"level":"MEDIA_RESOLUTION_LOW"}` as a detail.
-fn detail_of<'a>(extras: &[Extra<'a>]) -> Option<Cow<'a, str>> {
-    let said = extras.iter().find(|extra| extra.field == Field::ImageDetail)?.value.as_str();
-    let known = [("MEDIA_RESOLUTION_LOW", "low"), ("MEDIA_RESOLUTION_HIGH", "high")];
-    known.into_iter().find(|(native, _)| said.contains(native)).map(|(_, detail)| Cow::Borrowed(detail))
+/// `{"level":"MEDIA_RESOLUTION_LOW"}` as a detail. What says no more than that is no extra any longer.
+fn detail_of<'a>(extras: &mut Vec<Extra<'a>>) -> Option<Cow<'a, str>> {
+    let at = extras.iter().position(|extra| extra.field == Field::ImageDetail)?;
+    let said = extras.get(at)?.value.as_str();
+    let (native, detail) = LEVELS.into_iter().find(|(native, _)| said.contains(native))?;
+    let bare: String = said.chars().filter(|character| !character.is_ascii_whitespace()).collect();
+    if bare == format!(r#"{{"level":"{native}"}}"#) {
+        extras.remove(at);
+    }
+    Some(Cow::Borrowed(detail))
 }
 
 /// The container's name in a media type.

@@ -295,7 +295,9 @@ impl Pen<'_, '_> {
             _ => return,
         };
         if !has_own {
-            self.report.converted(Field::ImageDetail, block.at, "how closely it is looked at is a resolution");
+            if !self.report.is_own() {
+                self.report.converted(Field::ImageDetail, block.at, "how closely it is looked at is a resolution");
+            }
             self.json.key("mediaResolution").open_object().key("level").plain(level).close_object();
         }
     }

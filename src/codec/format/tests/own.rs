@@ -230,8 +230,11 @@ fn how_closely_an_image_is_looked_at_arrives() {
     ] {
         let inline = json!({"mimeType": "image/png", "data": DATA});
         let parts = json!([{"inlineData": inline, "mediaResolution": {"level": level}}]);
-        let (body, _) = sent((G, C), &request(G, &user(G, &parts)), &Facts::default()).unwrap();
+        let (body, losses) = sent((G, C), &request(G, &user(G, &parts)), &Facts::default()).unwrap();
         assert_eq!(body.pointer(CHAT).unwrap()["image_url"]["detail"], detail, "{level}: {body}");
+        // What arrives is not told as lost.
+        let told = losses.contains("mediaResolution");
+        assert_eq!(told, detail.is_null(), "{level}: {losses}");
     }
 }
 

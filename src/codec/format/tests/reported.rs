@@ -129,6 +129,8 @@ fn members_of_fields_of_other_vendors_are_told_by_the_class_of_their_field() {
         ((A, C), json!({"thinking": {"type": "new"}}), "dropped:reasoning:/thinking"),
         ((A, C), json!({"speed": "slow"}), "dropped:tier:/speed"),
         ((A, C), json!({"service_tier": "batch"}), "dropped:tier:/service_tier"),
+        ((A, C), json!({"service_tier": "standard_only", "speed": "fast"}), "dropped:tier:/service_tier"),
+        ((A, C), json!({"speed": "fast", "service_tier": "standard_only"}), "dropped:tier:/service_tier"),
         (
             (G, C),
             json!({"generationConfig": {"mediaResolution": "MEDIA_RESOLUTION_LOW"}}),

@@ -111,6 +111,23 @@ fn a_refused_field_goes_and_is_counted_as_what_it_says() {
 }
 
 #[test]
+fn either_spelling_of_a_refused_field_is_the_field() {
+    for name in ["systemInstruction", "system_instruction"] {
+        for key in ["systemInstruction", "system_instruction"] {
+            let facts = Facts { strip: Arc::new([name.to_owned()]), ..Facts::default() };
+            let body = json!({"contents": [], key: {"parts": []}}).to_string();
+            let mut losses = Losses::default();
+            let trimmed = wire(G).trim(body.as_bytes(), &facts, &mut losses).unwrap();
+            losses.resolve(body.as_bytes());
+            assert_eq!(trimmed.as_deref(), Some(br#"{"contents":[]}"#.as_slice()), "{name} {key}");
+            let told: Vec<_> = losses.iter().map(|loss| loss.field.label()).collect();
+            assert_eq!(told, ["instructions"], "{name} {key}");
+            assert_eq!(losses.header(99), format!("dropped:/{key}"), "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_field_that_goes_by_another_name_keeps_its_value() {
     for format in Format::ALL {
         let facts = Facts { rename: Arc::new([("own".to_owned(), "other".to_owned())]), ..Facts::default() };

@@ -34,6 +34,15 @@ fn with(base: &Value, more: &Value) -> Value {
 }
 
 #[test]
+fn what_is_no_object_counts_nothing() {
+    for format in Format::ALL {
+        for counts in [json!("x"), json!(7), json!([7]), Value::Null] {
+            assert_eq!(wire(format).find_usage(body(format, &counts).as_bytes()), None, "{format:?} {counts}");
+        }
+    }
+}
+
+#[test]
 fn what_compatible_servers_count_is_counted() {
     let base = json!({"prompt_tokens": 10, "completion_tokens": 5});
     let cached = of(|usage| (usage.input_uncached, usage.cache_read, usage.cache_known) = (6, 4, true));
