@@ -35,7 +35,7 @@ use crate::provider::Provider;
 use crate::provider::services::Service;
 use crate::routing::{AnswerModel, OnLoss, Route};
 use crate::upstream::seam::{Course, Late};
-use crate::upstream::{Busy, ConnectionId, Lease, Packed, RetryBudget};
+use crate::upstream::{Busy, ConnectionId, Lease, Packed, RetryBudget, Ticket};
 
 /// One request with its answer: Pingora's per-request context.
 #[derive(Debug)]
@@ -178,8 +178,11 @@ pub struct Sending {
     pub wait: Duration,
     /// Another attempt was decided on, and paid for.
     pub follows: bool,
-    /// The attempt was paid for by the budget.
-    pub paid: bool,
+    /// What paid for the attempt, if it is a further one, until something is known of it.
+    pub paid: Option<Ticket>,
+    /// The attempt that was decided on waits for what becomes of other requests': what the client is told of the failure if
+    /// there is none after all.
+    pub owed: Option<Box<(Fault<'static>, &'static str)>>,
     /// A pooled connection had died: what follows takes none that was made before that showed, and so meets no second one.
     pub fresh: bool,
     /// Status of the last failed attempt; `None` if it had none.

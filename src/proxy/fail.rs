@@ -76,7 +76,7 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
         }
         attempt.lease.connect_failed();
     }
-    error.set_retry(retry::follows(sending, Failure::Connect));
+    error.set_retry(retry::follows(sending, Failure::Connect, || refuse::fault_of(&error, None)));
     error
 }
 
@@ -128,7 +128,8 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
             sending.trial = attempt.lease.is_trial();
         }
         sending.no_credit = told(&error).is_some_and(|fault| fault.kind == FaultKind::Billing);
-        retry::follows(sending, failure_of(&error))
+        let by_status = || told(&error).map(|fault| refuse::told_status(fault.status));
+        retry::follows(sending, failure_of(&error), || by_status().or_else(|| refuse::fault_of(&error, None)))
     };
     error.set_retry(another);
     error

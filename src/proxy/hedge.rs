@@ -21,8 +21,8 @@ use super::send::{self, Prepared};
 use super::{begun, fail, refuse, retry};
 use crate::clock;
 use crate::observe::Attempt as Record;
-use crate::upstream::RetryBudget;
 use crate::upstream::seam::{self, Fate, Second};
+use crate::upstream::{Payment, RetryBudget};
 
 /// What is said of an attempt that was cancelled because the other one spoke first.
 const CANCELLED: &str = "hedged";
@@ -142,9 +142,11 @@ impl Backup {
         if !plan.has_next(&admitted.snapshot) {
             return Err("no_target");
         }
-        if !self.budget.take(false) {
+        // Nothing goes back of it, whoever wins.
+        let Payment::Paid(_spent) = self.budget.take(false) else {
+            self.budget.note_refused();
             return Err("no_budget");
-        }
+        };
         let mut prepared = loop {
             let step = plan.next(&admitted.snapshot).ok_or("no_target")?;
             match send::prepare(&admitted, step, &request_id) {

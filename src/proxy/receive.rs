@@ -45,7 +45,7 @@ pub(super) fn head(exchange: &mut Exchange, head: &mut ResponseHeader) -> pingor
         begun::status(exchange, status);
     }
     let Some(sending) = exchange.sending() else { return Ok(()) };
-    if status >= 400 && retry::follows(sending, Failure::Status(status)) {
+    if status >= 400 && retry::follows(sending, Failure::Status(status), || Some(refuse::told_status(status))) {
         (sending.failed_status, sending.follows) = (Some(status), true);
         return Err(Error::explain(ErrorType::HTTPStatus(status), "the provider's status asks for another").into_up());
     }

@@ -1,5 +1,6 @@
 //! What follows a failed attempt: the next endpoint or target, the same ones after a wait, or nothing.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, header};
@@ -10,15 +11,20 @@ use super::body::BodyError;
 use super::exchange::{Exchange, Sending};
 use super::names;
 use super::overload;
+use super::plan::Plan;
 use super::refuse::{self, Rejection};
+use crate::config::Snapshot;
 use crate::routing::Failure;
-use crate::upstream::random;
+use crate::upstream::{Payment, RetryBudget, random};
 
 /// The longest time that a provider can ask for, in seconds: a century.
 const FOREVER: f64 = 3.2e9;
 
-/// Decides what follows the attempt that failed; `true` if there is another one, for which the budget has paid.
-pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
+/// Decides what follows the attempt that failed; `true` if there is another one, for which the budget has paid, or may yet:
+/// then `told` is what the client is told if it does not.
+pub(super) fn follows(sending: &mut Sending, failure: Failure, told: impl FnOnce() -> Option<Told>) -> bool {
+    // What was paid for is spent.
+    sending.paid = None;
     let retries = &sending.admitted.route.retries;
     // Whoever is sent to see whether an endpoint is well again is not the one to wait in vain for all others.
     let moves_on = retries.wants(failure) || (failure == Failure::Timeout && sending.trial);
@@ -58,13 +64,18 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
             None => return false,
         }
     }
-    let sound = !again && sending.plan.next_is_sound(snapshot);
-    let takes = |sound| sending.budget.as_ref().is_none_or(|budget| budget.take(sound));
-    // What there is no attempt for at what fails, there may be for what does not.
-    if !takes(sound) && (again || sound || !sending.plan.leave_for_a_sound_one(snapshot) || !takes(true)) {
-        return false;
+    if let Some(budget) = sending.budget.clone() {
+        let paid =
+            if again { budget.take(false) } else { pay(&budget, &mut sending.plan, snapshot, budget.is_scarce()) };
+        match paid {
+            Payment::Paid(ticket) => sending.paid = Some(ticket),
+            Payment::Later => sending.owed = Some(Box::new(told().unwrap_or_else(nowhere))),
+            Payment::Refused => {
+                budget.note_refused();
+                return false;
+            }
+        }
     }
-    sending.paid = true;
     if again {
         sending.plan.begin_again();
     }
@@ -72,12 +83,26 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure) -> bool {
     true
 }
 
+/// What a client is told, with a bounded word for it.
+type Told = (Fault<'static>, &'static str);
+
+/// Pays for the attempt that comes next. What there is none for at what fails, there may be for what does not; where attempts
+/// are `scarce` none is spent on what fails while there is anything else.
+fn pay(budget: &Arc<RetryBudget>, plan: &mut Plan, snapshot: &Snapshot, scarce: bool) -> Payment {
+    let mut sound = plan.next_is_sound(snapshot);
+    if scarce && !sound {
+        sound = plan.leave_for_a_sound_one(snapshot);
+    }
+    match budget.take(sound) {
+        Payment::Refused if !sound && plan.leave_for_a_sound_one(snapshot) => budget.take(true),
+        payment => payment,
+    }
+}
+
 /// The attempt is answered: if it was a further one, its price goes back.
 pub(super) fn answered(sending: &mut Sending) {
-    if std::mem::take(&mut sending.paid)
-        && let Some(budget) = &sending.budget
-    {
-        budget.give_back();
+    if let Some(ticket) = sending.paid.take() {
+        ticket.answered();
     }
 }
 
@@ -110,6 +135,8 @@ pub(super) async fn wait(session: &mut Session, exchange: &mut Exchange) -> ping
     let tried = !exchange.trail.attempts.is_empty();
     let Some(sending) = exchange.sending().filter(|_| tried) else { return Ok(Ok(())) };
     let wait = std::mem::take(&mut sending.wait);
+    let (owed, snapshot) = (sending.owed.take(), Arc::clone(&sending.admitted.snapshot));
+    let Sending { admitted, plan, paid, budget, .. } = sending;
     let turn = async {
         if wait.is_zero() {
             // Time for a look at the client.
@@ -117,9 +144,16 @@ pub(super) async fn wait(session: &mut Session, exchange: &mut Exchange) -> ping
         } else {
             tokio::time::sleep(wait).await;
         }
+        let (Some(told), Some(budget)) = (owed, budget.as_ref()) else { return None };
+        *paid = budget.settle(|| pay(budget, plan, &snapshot, true)).await;
+        if paid.is_none() {
+            budget.note_refused();
+        }
+        paid.is_none().then_some(told)
     };
-    match overload::while_here(session, &mut sending.admitted, turn).await {
-        Ok(()) => Ok(Ok(())),
+    match overload::while_here(session, admitted, turn).await {
+        Ok(None) => Ok(Ok(())),
+        Ok(Some(told)) => Ok(Err(rejection(*told, sending))),
         Err(BodyError::Broken(error)) => Err(error.into_down()),
         Err(wrong) => Ok(Err(wrong.into())),
     }
@@ -130,14 +164,16 @@ pub(super) fn nothing_left(sending: &mut Sending, untried: bool) -> Rejection {
     if let Some(refused) = sending.refused.take().filter(|_| untried) {
         return Rejection::new(refused);
     }
-    let (fault, label) = match sending.failed_status {
-        Some(status) => refuse::told_status(status),
-        None => {
-            let message = "No endpoint of the model's providers can be reached at the moment.";
-            let fault = Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint");
-            (Fault { retry_after_s: Some(1), ..fault }, "no_endpoint")
-        }
-    };
+    rejection(sending.failed_status.map_or_else(nowhere, refuse::told_status), sending)
+}
+
+fn nowhere() -> Told {
+    let message = "No endpoint of the model's providers can be reached at the moment.";
+    let fault = Fault::new(FaultKind::Overloaded, message).with_code("no_endpoint");
+    (Fault { retry_after_s: Some(1), ..fault }, "no_endpoint")
+}
+
+fn rejection((fault, label): Told, sending: &Sending) -> Rejection {
     Rejection::new(fault).labelled(label).retry_after(sending.retry_after.clone())
 }
 

@@ -48,8 +48,9 @@ pub(super) async fn next_attempt(
 ) -> pingora::Result<Box<HttpPeer>> {
     begin(exchange);
     if let Err(refused) = retry::wait(session, exchange).await? {
+        let status = refused.fault.status;
         *rejection = Some(refused);
-        return Err(Error::explain(ErrorType::HTTPStatus(400), "the request's body went wrong"));
+        return Err(Error::explain(ErrorType::HTTPStatus(status), "no further attempt is made"));
     }
     let Exchange { trail, phase: Phase::Sending(sending), .. } = exchange else {
         return Err(Error::explain(ErrorType::InternalError, "no request to send"));
@@ -176,7 +177,8 @@ fn begin(exchange: &mut Exchange) {
                 budget,
                 wait: Duration::ZERO,
                 follows: false,
-                paid: false,
+                paid: None,
+                owed: None,
                 fresh: false,
                 failed_status: None,
                 refused: None,

@@ -47,6 +47,81 @@ async fn when_all_targets_fail_attempts_are_bounded_by_a_budget_however_many_mod
     }
 }
 
+/// The statuses of `count` requests that come at once.
+async fn burst(edge: &Edge, count: usize) -> Vec<u16> {
+    let all = (0..count).map(|_| {
+        let addr = edge.addr;
+        tokio::spawn(async move { Wire::Chat.ask("m", false).send(addr).await.status })
+    });
+    let mut statuses = Vec::with_capacity(count);
+    for one in all.collect::<Vec<_>>() {
+        statuses.push(one.await.expect("no request panics"));
+    }
+    statuses
+}
+
+/// Returns once all who would ask `provider` have done so.
+async fn settled(provider: &Provider) {
+    let mut known = 0;
+    while known == 0 || provider.requests().len() > known {
+        known = provider.requests().len();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn many_that_fail_at_the_same_moment_are_bounded_as_well() {
+    const REQUESTS: usize = 150;
+    // Nothing is known of a target before all who would ask it have done so.
+    let gates = [Gate::new(), Gate::new(), Gate::new()];
+    let mut providers = Vec::new();
+    for gate in &gates {
+        providers.push(Provider::always(Reply::json(500, "{}").hold(gate)).await);
+    }
+    let conf = ["a", "b", "c"].iter().zip(&providers);
+    let conf = conf.fold(Conf::open(), |conf, (name, provider)| conf.provider(name, "openai", provider));
+    let edge = Edge::start(&conf.model("m", "{targets: [a/gpt, b/gpt, c/gpt], strategy: priority}")).await;
+    let began = Instant::now();
+    let opens = async {
+        while providers[0].requests().len() < REQUESTS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for (provider, gate) in providers.iter().zip(&gates) {
+            settled(provider).await;
+            gate.open();
+        }
+    };
+    let (statuses, ()) = tokio::join!(burst(&edge, REQUESTS), opens);
+    assert_eq!(statuses, [500; REQUESTS]);
+    let most = REQUESTS as f64 * 1.2 + 10.0 * (began.elapsed().as_secs_f64() + 1.0);
+    let attempts = asked(&providers) as f64;
+    assert!(attempts <= most, "{attempts} attempts, at most {most}");
+}
+
+#[tokio::test]
+async fn many_that_fail_at_the_same_moment_all_find_the_target_that_answers() {
+    const REQUESTS: usize = 150;
+    let gate = Gate::new();
+    let dead = Provider::always(Reply::no_answer(End::Fin).hold(&gate)).await;
+    let worse = Provider::always(Reply::json(500, "{}")).await;
+    let well = Provider::always(Wire::Chat.reply(false)).await;
+    let conf = Conf::open()
+        .provider("dead", "openai", &dead)
+        .provider("worse", "openai", &worse)
+        .provider("well", "openai", &well)
+        .model("m", "{targets: [dead/gpt, worse/gpt, well/gpt], strategy: priority}");
+    let edge = Edge::start(&conf).await;
+    let opens = async {
+        while dead.requests().len() < REQUESTS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.open();
+    };
+    let (statuses, ()) = tokio::join!(burst(&edge, REQUESTS), opens);
+    assert_eq!(statuses, [200; REQUESTS]);
+    assert!(worse.requests().len() < REQUESTS / 4, "what fails is not asked by all: {}", worse.requests().len());
+}
+
 #[tokio::test]
 async fn a_budget_of_nothing_tries_nothing_again() {
     let (providers, line) = fleet(vec![Reply::json(500, "{}"); 3], KEEP).await;

@@ -88,7 +88,7 @@ pub(in crate::config) static RETRIES: Section = Section {
             "budget",
             "percent, 0 to 1000",
             Default("20"),
-            "Further attempts that the requests for this model may cause together, of their number. What is over it is not tried again. An attempt that is answered costs nothing, and one that goes to where nothing has failed of late is made on credit. All models together have what their requests pay in together, and the greatest of their floors.",
+            "Further attempts that the requests for this model may cause together, of their number. What is over it is not tried again. An attempt that is answered costs nothing. One for which nothing is left, and that goes to where nothing has failed of late, waits while others are on their way there: each that is answered lets two follow. All models together have what their requests pay in together, and the greatest of their floors.",
         ),
         field(
             "budget_floor",
