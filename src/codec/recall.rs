@@ -78,6 +78,18 @@ impl Thoughts {
         self.pieces.iter().map(Piece::size).sum()
     }
 
+    /// True where the thoughts of `turn` hold all that only their maker could have made of these, and nothing else of the kind.
+    fn are_in(&self, turn: &Turn<'_>) -> bool {
+        if turn.blocks.iter().any(|block| !is_thought(block) && is_signed(&block.opaque)) {
+            return false;
+        }
+        let mut kept: Vec<_> = self.pieces.iter().flat_map(|piece| signed(&piece.opaque)).collect();
+        let mut held: Vec<_> = turn.blocks.iter().flat_map(|block| signed(&block.opaque)).collect();
+        kept.sort_unstable();
+        held.sort_unstable();
+        kept == held
+    }
+
     fn is_signed(&self) -> bool {
         self.pieces.iter().any(|piece| is_signed(&piece.opaque))
     }
@@ -103,9 +115,14 @@ fn name_of(mark: u64, call: &str) -> String {
     format!("{mark:x}/{call}")
 }
 
-/// True for what only its maker could have made.
+/// What only its maker could have made.
+fn signed<'o>(opaque: &'o [Opaque<'_>]) -> impl Iterator<Item = &'o str> {
+    opaque.iter().filter(|opaque| opaque.kind != OpaqueKind::Unsigned).map(|opaque| opaque.data.escaped())
+}
+
+/// True where there is any of that.
 fn is_signed(opaque: &[Opaque<'_>]) -> bool {
-    opaque.iter().any(|opaque| opaque.kind != OpaqueKind::Unsigned)
+    signed(opaque).next().is_some()
 }
 
 /// Hears an answer and keeps what it thought.
@@ -222,15 +239,18 @@ pub(crate) fn restore(
         let before = mark.number();
         mark.said(turn);
         let Some(call) = first_call(turn) else { continue };
-        if turn.blocks.iter().any(|block| is_signed(&block.opaque)) {
-            mark.thought(&call);
-        } else if let Some(thoughts) = recall.recall(&name_of(before, &call))
-            && thoughts.provider == to
-        {
-            put_back(turn, &thoughts);
-            mark.thought(&call);
-            restored.turns.push(turn.at);
+        let kept = recall.recall(&name_of(before, &call)).filter(|thoughts| thoughts.provider == to);
+        let signed = turn.blocks.iter().any(|block| is_signed(&block.opaque));
+        match kept {
+            // What the client brought itself stays as it brought it, unless it is what was kept: then that is in its order.
+            Some(thoughts) if !signed || thoughts.are_in(turn) => {
+                put_back(turn, &thoughts);
+                restored.turns.push(turn.at);
+            }
+            None if !signed => continue,
+            Some(_) | None => {}
         }
+        mark.thought(&call);
     }
     restored.mark = Some(mark.number());
     restored
@@ -266,8 +286,11 @@ impl Restored {
     }
 }
 
+fn is_thought(block: &Block<'_>) -> bool {
+    matches!(block.kind, BlockKind::Thinking { .. } | BlockKind::Redacted)
+}
+
 fn put_back(turn: &mut Turn<'_>, thoughts: &Thoughts) {
-    let is_thought = |block: &Block<'_>| matches!(block.kind, BlockKind::Thinking { .. } | BlockKind::Redacted);
     if !thoughts.is_signed() && turn.blocks.iter().any(is_thought) {
         // They are its own: where it has no use for them, nothing is lost.
         let at = turn.at;

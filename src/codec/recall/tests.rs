@@ -339,6 +339,32 @@ fn a_mark_that_moves_on_is_no_other_conversation() {
     assert_eq!(signed(&looped(Format::AnthropicMessages, begins, keeps, &seal)), [true; 4]);
 }
 
+/// In a message of Chat Completions thoughts stand before all that was said. Where they stood is remembered.
+#[test]
+fn thoughts_that_the_client_brings_stand_where_they_were_thought() {
+    let thinking =
+        |words: &str, signature: &str| json!({"type": "thinking", "thinking": words, "signature": signature});
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let content = json!([thinking("one", "AAAA"), {"type": "text", "text": "I look."}, thinking("two", "BBBB"),
+        call("toolu_1"), thinking("three", "CCCC"), call("toolu_2")]);
+    let answer = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": content,
+        "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2}});
+    let way = (Format::OpenaiChat, Format::AnthropicMessages);
+    let seal = Seal::new([7; 32]).with_recall(Arc::new(Kept::default()));
+    let whole = answered(way, &chat(&question()), &answer.to_string(), &seal)["choices"][0]["message"].clone();
+    assert_eq!(whole["reasoning_details"].as_array().map(Vec::len), Some(3));
+    let sent = |message: &Value| -> Value {
+        let body = chat(&after(&question(), message));
+        serde_json::from_str(&requested(way.0, way.1, &body, &seal)).unwrap()
+    };
+    assert_eq!(sent(&whole)["messages"][1]["content"], content);
+    // What the client changed is what it says.
+    let mut fewer = whole.clone();
+    fewer["reasoning_details"].as_array_mut().unwrap().remove(1);
+    let fewer = sent(&fewer)["messages"][1]["content"].to_string();
+    assert!(fewer.contains("AAAA") && !fewer.contains("BBBB"), "{fewer}");
+}
+
 #[test]
 fn thoughts_that_the_client_brings_and_thoughts_that_are_put_back_are_one_conversation() {
     let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});

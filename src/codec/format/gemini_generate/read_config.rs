@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::schema_read::json_schema;
 use super::wire::{count, fields, keep, keep_unwritable, loose_text, whole};
-use crate::hub::{Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Strict};
+use crate::hub::{Asked, Effort, Extra, Field, OutputSpec, ReasoningForm, Refusal, Request, Strict};
 use crate::json::{Cursor, Json, JsonError, Kind, Text};
 
 /// Reads `generationConfig` into `request`.
@@ -35,7 +35,10 @@ pub(super) fn read_config<'a>(request: &mut Request<'a>, cursor: &mut Cursor<'a>
                 form.schema_at = value.offset();
                 form.schema = value.nullable(Cursor::json)?;
             }
-            "responseJsonSchema" => form.json_schema = value.nullable(Cursor::json)?,
+            "responseJsonSchema" => {
+                form.schema_at = value.offset();
+                form.json_schema = value.nullable(Cursor::json)?;
+            }
             name => keep(extras, class_of(name), dotted(&key), value)?,
         }
         Ok(())
@@ -80,12 +83,15 @@ struct Form<'a> {
 
 impl<'a> Form<'a> {
     fn apply(self, request: &mut Request<'a>) {
+        let mime = self.mime.as_ref().map_or("", Text::escaped).replace("\\/", "/");
+        if mime == ENUM {
+            return self.one_of_a_list(request);
+        }
         let schema = self.json_schema.or_else(|| {
             let (schema, unwritable) = json_schema(&self.schema?);
             keep_unwritable(&mut request.extras, Field::Output, unwritable, self.schema_at);
             Some(schema)
         });
-        let mime = self.mime.as_ref().map_or("", Text::escaped).replace("\\/", "/");
         match (mime.as_str(), schema) {
             ("application/json", None) => request.output = OutputSpec::JsonObject,
             ("text/plain" | "", None) => {}
@@ -98,7 +104,7 @@ impl<'a> Form<'a> {
                 };
             }
             (mime, schema) => {
-                // One of a list of words, YAML and the like.
+                // YAML and the like.
                 let (field, at) = (Field::Output, self.at);
                 let value = Json::from_valid(format!("\"{}\"", Text::from_plain(mime).escaped()));
                 request.extras.push(Extra { field, key: dotted("responseMimeType"), value, at });
@@ -108,7 +114,24 @@ impl<'a> Form<'a> {
             }
         }
     }
+
+    /// One of the words of a list, and no JSON: who asked for that can use nothing else.
+    fn one_of_a_list(self, request: &mut Request<'a>) {
+        let (field, at) = (Field::Output, self.at);
+        let key = dotted("responseMimeType");
+        request.state.asked.push(Asked { key: key.clone(), code: "unsupported_parameter", at });
+        let mime = Json::from_valid(format!("\"{ENUM}\""));
+        request.extras.push(Extra { field, key, value: mime, at });
+        let schemas = [("responseSchema", self.schema), ("responseJsonSchema", self.json_schema)];
+        for (name, value) in schemas.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            request.extras.push(Extra { field, key: dotted(name), value, at: self.schema_at });
+        }
+    }
 }
+
+/// The type of an answer that is one of a list of words
+/// (<https://ai.google.dev/gemini-api/docs/structured-output>).
+const ENUM: &str = "text/x.enum";
 
 /// `{"thinkingLevel":…,"thinkingBudget":…,"includeThoughts":…}`
 fn read_thinking<'a>(request: &mut Request<'a>, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {

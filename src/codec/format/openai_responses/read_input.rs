@@ -4,7 +4,7 @@
 //! in the order of the calls, wherever they came.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::item::Item;
 use super::read_parts::content;
@@ -21,7 +21,8 @@ pub(super) fn read<'a>(input: &mut Cursor<'a>, seal: &Seal, request: &mut Reques
         request.turns.push(Turn::new(Role::User, vec![Block::text(text, at)], at));
         return Ok(());
     }
-    let mut history = History { seal, request, drafts: Vec::new(), calls: BTreeMap::new(), leading: true };
+    let (calls, hosted) = (BTreeMap::new(), BTreeSet::new());
+    let mut history = History { seal, request, drafts: Vec::new(), calls, hosted, leading: true };
     input.array::<Refusal>(|_, value| history.item(value))?;
     history.finish();
     Ok(())
@@ -42,6 +43,8 @@ struct History<'r, 'a> {
     drafts: Vec<Draft<'a>>,
     /// The draft that holds a call, by the call's id.
     calls: BTreeMap<String, usize>,
+    /// Calls of tools that are not the client's own kind, by their id.
+    hosted: BTreeSet<Cow<'a, str>>,
     /// Only operator's messages came so far: they are instructions.
     leading: bool,
 }
@@ -78,6 +81,7 @@ impl<'a> History<'_, 'a> {
                     self.request.state.asked.push(asked);
                 }
                 let block = item.kept();
+                self.hosted.extend(item.call_id);
                 self.add(Role::Assistant, block, at);
                 Ok(())
             }
@@ -177,8 +181,16 @@ impl<'a> History<'_, 'a> {
 
     fn result(&mut self, item: Item<'a>) -> Result<(), Refusal> {
         let at = item.at;
-        let id =
-            item.call_id.ok_or_else(|| Refusal::at(at, "a result needs `call_id`: the id of the call it answers"))?;
+        let id = item
+            .call_id
+            .clone()
+            .ok_or_else(|| Refusal::at(at, "a result needs `call_id`: the id of the call it answers"))?;
+        if self.hosted.contains(&id) {
+            // It goes where its call goes, and is nothing without it.
+            let block = Block::new(BlockKind::ServerTool { raw: item.raw(), result: true }, at);
+            self.add(Role::Assistant, block, at);
+            return Ok(());
+        }
         let content = content(item.output, at)?;
         let home = self.calls.get(id.as_ref()).copied();
         let mut block = Block::new(BlockKind::ToolResult { id, content, is_error: None }, at);

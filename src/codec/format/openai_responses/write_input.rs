@@ -9,7 +9,7 @@ use super::write_tools::{sent_name, write_call_name};
 use crate::format::Facts;
 use crate::hub::ids::{Distinct, derived};
 use crate::hub::waiting::Waiting;
-use crate::hub::{Block, BlockKind, Field, Flavor, OpaqueKind, Refusal, Request, Role, ThinkingKind, Turn};
+use crate::hub::{Block, BlockKind, CacheMark, Field, Flavor, OpaqueKind, Refusal, Request, Role, ThinkingKind, Turn};
 use crate::json::{Json, Kind, Text, Writer};
 
 /// Writes every item; `instructions` are those that did not go elsewhere.
@@ -330,11 +330,13 @@ impl<'r> Pen<'_, '_, '_, 'r> {
         let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
         self.w.open_object().key("type").plain(kind).key("call_id").plain(&sent).key("output");
         let prefix = Block::text(Text::from_escaped("Error: "), block.at);
-        let said = self.placed(blocks.iter());
-        self.output(&said, *is_error == Some(true), &prefix)?;
-        if block.cache.is_some() {
+        let marked = block.cache.filter(|_| self.facts.cache_breakpoints);
+        let marked = marked.and_then(|mark| marked_at_end(blocks, mark));
+        if block.cache.is_some() && marked.is_none() {
             self.report.converted(Field::CacheMark, block.at, CACHES_ITSELF);
         }
+        let said = self.placed(marked.as_deref().unwrap_or(blocks).iter());
+        self.output(&said, *is_error == Some(true), &prefix)?;
         if self.report.is_own() {
             for extra in &block.extras {
                 self.w.key(Text::from_plain(&extra.key).escaped()).json(&extra.value);
@@ -369,6 +371,17 @@ impl<'r> Pen<'_, '_, '_, 'r> {
             _ => content(&blocks, self.facts, self.report, self.w),
         }
     }
+}
+
+/// A result's parts with the `mark` of the whole on the last of them; `None` where there is none to bear it.
+fn marked_at_end<'b>(blocks: &[Block<'b>], mark: CacheMark) -> Option<Vec<Block<'b>>> {
+    let bears = |block: &Block<'_>| match &block.kind {
+        BlockKind::Text { text, .. } => !text.is_empty(),
+        kind => has_place(kind),
+    };
+    let mut marked = blocks.to_vec();
+    marked.iter_mut().rfind(|block| bears(block))?.cache.get_or_insert(mark);
+    Some(marked)
 }
 
 /// Free text as a JSON string, whatever it came as.

@@ -323,3 +323,37 @@ fn an_answer_that_is_no_object_is_asked_for_in_words_where_a_schema_is_an_object
     let (sent, lost) = sent((C, R), &chat, &Facts::default()).unwrap();
     assert_eq!((form(R, &sent), lost.as_str()), (list, ""));
 }
+
+#[test]
+fn one_of_a_list_of_words_is_asked_of_its_own_format_alone() {
+    let list = json!({"type": "STRING", "enum": ["Brass", "Woodwind"]});
+    for key in ["responseSchema", "responseJsonSchema"] {
+        let config = json!({"responseMimeType": "text/x.enum", key: list});
+        let body = json!({"contents": [{"role": "user", "parts": [{"text": "oboe?"}]}], "generationConfig": config});
+        let (own, lost) = sent((G, G), &body, &Facts::default()).unwrap();
+        assert_eq!((&own["generationConfig"], lost.as_str()), (&config, ""));
+        for to in [A, C, R] {
+            let refused = sent((G, to), &body, &Facts::default()).unwrap_err();
+            assert_eq!((refused.status, refused.code.as_deref()), (400, Some("unsupported_parameter")), "{to:?}");
+            assert!(refused.message.contains("responseMimeType"), "{}", refused.message);
+        }
+    }
+}
+
+/// Codex answers the vendor's shell with the result of a function.
+#[test]
+fn the_result_of_a_call_that_is_left_out_is_left_out_as_well() {
+    let call = json!({"type": "local_shell_call", "id": "ls_1", "call_id": "c1", "status": "completed",
+        "action": {"type": "exec", "command": ["ls"], "env": {}}});
+    let result = json!({"type": "function_call_output", "call_id": "c1", "output": "a.rs"});
+    let body = json!({"model": "m", "input": [{"role": "user", "content": "q"}, call, result,
+        {"role": "user", "content": "and now?"}]});
+    let (own, lost) = sent((R, R), &body, &Facts::default()).unwrap();
+    assert_eq!((&own["input"][1], &own["input"][2], lost.as_str()), (&call, &result, ""));
+    for to in [A, C, G] {
+        let (written, lost) = sent((R, to), &body, &Facts::default()).unwrap();
+        let written = written.to_string();
+        assert!(!written.contains("c1") && written.contains("and now?"), "{to:?}: {written}");
+        assert!(lost.contains("/input/1") && lost.contains("/input/2"), "{to:?}: {lost}");
+    }
+}

@@ -42,6 +42,37 @@ fn a_mark_that_stays_behind_does_not_show_in_the_form() {
     }
 }
 
+/// The last block of an agent's last message is a result, and there its mark stands.
+#[test]
+fn a_mark_of_a_result_stands_on_its_last_part() {
+    let facts = Facts { cache_breakpoints: true, ..Facts::default() };
+    let result = |content: Value| {
+        let mark = json!({"type": "ephemeral"});
+        let result = json!({"type": "tool_result", "tool_use_id": "a", "content": content, "cache_control": mark});
+        let call = json!({"type": "tool_use", "id": "a", "name": "f", "input": {}});
+        let (body, lost) = sent(
+            (A, R),
+            &messages(&json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [call]},
+                {"role": "user", "content": [result]}]})),
+            &facts,
+        )
+        .unwrap();
+        (body["input"].as_array().unwrap().last().unwrap()["output"].clone(), lost)
+    };
+    let marked =
+        |words: &str| json!({"type": "input_text", "text": words, "prompt_cache_breakpoint": {"mode": "explicit"}});
+    let text = |words: &str| json!({"type": "text", "text": words});
+    for (content, output, lost) in [
+        (json!("r"), json!([marked("r")]), ""),
+        (json!([text("r")]), json!([marked("r")]), ""),
+        (json!([text("q"), text("r")]), json!([{"type": "input_text", "text": "q"}, marked("r")]), ""),
+        (json!(""), json!(""), "converted:/messages/2/content/0"),
+    ] {
+        let (found, told) = result(content);
+        assert_eq!((found, told.as_str()), (output, lost));
+    }
+}
+
 #[test]
 fn a_mark_that_is_one_too_many_does_not_show_in_the_form() {
     let facts = Facts { cache_breakpoints: true, ..Facts::default() };
