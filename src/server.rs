@@ -26,11 +26,12 @@ mod handover;
 mod lifecycle;
 mod listen;
 mod memory;
+mod roots;
 mod socket;
 mod tls;
 
 use app::App;
-use control::{Control, Reload};
+use control::{Asked, Control, Reload};
 use front::{Back, Front};
 use handover::Giver;
 pub use handover::Inherited;
@@ -52,6 +53,14 @@ pub enum StartError {
     Certificate {
         /// The listener.
         address: SocketAddr,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The authorities of the system cannot be read, without which no connection of TLS can be made.
+    #[error(
+        "the certificates of the system's authorities cannot be used: {reason} (SSL_CERT_FILE or SSL_CERT_DIR can name others)"
+    )]
+    Roots {
         /// What is wrong.
         reason: String,
     },
@@ -130,7 +139,8 @@ pub fn run(
     extras: Vec<Extra>,
     inherited: Option<Inherited>,
 ) -> Result<(), StartError> {
-    let hangup = control::watch_hangup().map_err(StartError::Signal)?;
+    let asked = Asked::watch().map_err(StartError::Signal)?;
+    roots::check(&settings)?;
     let descriptors::Room { clients: room, idle } = descriptors::room()?;
     descriptors::warn(room, settings.server.limits.connections);
     let upgrade_socket = upgrade_socket(&source.environment, &settings);
@@ -166,7 +176,7 @@ pub fn run(
     server.add_service(background_service("upstream", control.fleet.service()));
     server.add_service(background_service(
         "reload",
-        Reload { control: control.clone(), hangup: Some(hangup).into(), ready: awaited.one_more() },
+        Reload { control: control.clone(), asked: Some(asked).into(), ready: awaited.one_more() },
     ));
     let ending = Ending { control, underway };
     server.add_service(background_service("drain", Drain(ending.clone())));

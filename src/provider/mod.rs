@@ -238,7 +238,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_secs(300),
             between: Duration::from_secs(300),
             stream: Duration::from_secs(3600),
-            write: Duration::from_secs(60),
+            write: Duration::from_secs(40),
             idle: Duration::from_secs(75),
         }
     }

@@ -88,6 +88,9 @@ impl From<AuthFailure> for Rejection {
     }
 }
 
+/// Word for a body for which there is no room beside others'.
+const NO_ROOM: &str = "body_memory";
+
 impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
         let (kind, status, message, label) = match error {
@@ -101,7 +104,7 @@ impl From<BodyError> for Rejection {
                 FaultKind::Overloaded,
                 503,
                 "The server holds too many request bodies at once. Try again in a moment.".to_owned(),
-                "body_memory",
+                NO_ROOM,
             ),
             BodyError::LengthRequired => (
                 FaultKind::InvalidRequest,
@@ -150,6 +153,9 @@ pub(super) async fn answer(
 ) -> pingora::Result<()> {
     let trail = &mut exchange.trail;
     trail.error = Some(rejection.label);
+    if rejection.label == NO_ROOM {
+        trail.shed.get_or_insert(("memory", "bodies"));
+    }
     let mut rejection = rejection;
     match &rejection.retry_after {
         Some(after) => rejection.fault.retry_after_s = after.trim().parse().ok(),

@@ -316,23 +316,43 @@ fn write_bulkhead(bulkhead: &limits::View, json: &mut Writer<'_>) {
     json.key("refused").number(bulkhead.refused).close_object();
 }
 
-/// Watches SIGHUP from now on; before that it ends the process. Whoever sees it listen may send one.
-///
-/// # Errors
-///
-/// The system has no room for that.
-pub(super) fn watch_hangup() -> std::io::Result<Signal> {
-    // It is only to begin with: any runtime that is there later hears of the signal.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let _within = runtime.enter();
-    signal(SignalKind::hangup())
+/// The signals that ask a running process for something.
+pub(super) struct Asked {
+    /// SIGHUP: read the config and open the access log anew.
+    hangup: Signal,
+    /// SIGUSR1: open the access log anew, as nginx does on it, and what rotates its logs.
+    reopen: Signal,
+    /// SIGUSR2, which upgrades other servers.
+    upgrade: Signal,
+}
+
+impl Asked {
+    /// Watches them from now on; before that they end the process. Whoever sees it listen may send one. From now on a file
+    /// that has reached the limit of its size is a write that fails, and not the end of the process, too.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for that.
+    pub(super) fn watch() -> std::io::Result<Self> {
+        /// The same on all systems that this runs on.
+        const SIGXFSZ: i32 = 25;
+        // It is only to begin with: any runtime that is there later hears of the signals.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _within = runtime.enter();
+        // Nobody asks whether it came: who writes is told.
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
 }
 
 /// Reloads on SIGHUP and when a file of the config changes.
 pub(super) struct Reload {
     pub(super) control: Control,
-    /// Of [`watch_hangup`].
-    pub(super) hangup: Mutex<Option<Signal>>,
+    pub(super) asked: Mutex<Option<Asked>>,
     /// Gets one permit when it looks for the signal: before that the process does not say that it serves.
     pub(super) ready: Arc<Semaphore>,
 }
@@ -340,14 +360,22 @@ pub(super) struct Reload {
 #[async_trait]
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let hangup = self.hangup.lock().await.take();
+        let asked = self.asked.lock().await.take();
         self.ready.add_permits(1);
-        let Some(mut hangup) = hangup else { return };
+        let Some(mut asked) = asked else { return };
         let mut watcher = Watcher::new(self.control.files());
         loop {
             tokio::select! {
                 _ = shutdown.changed() => return,
-                _ = hangup.recv() => self.control.observer.reopen(),
+                _ = asked.hangup.recv() => self.control.observer.reopen(),
+                _ = asked.reopen.recv() => {
+                    self.control.observer.reopen();
+                    continue;
+                }
+                _ = asked.upgrade.recv() => {
+                    log::warn!("SIGUSR2 asks for nothing here: `tidegate upgrade` puts another process in this one's place");
+                    continue;
+                }
                 // Whoever changed the file may have said so as well.
                 () = watcher.changed() => if self.control.is_read(&watcher.held()).await { continue },
                 () = self.control.has_read.notified() => {

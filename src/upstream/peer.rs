@@ -74,13 +74,14 @@ pub fn await_upload(peer: &mut HttpPeer, longest: Duration) {
 }
 
 /// When a silent connection is probed first, how often then, and how many probes may stay unanswered.
-const PROBED_AFTER: Duration = Duration::from_secs(30);
+const PROBED_AFTER: Duration = Duration::from_secs(10);
 const PROBED_EVERY: Duration = Duration::from_secs(10);
-const PROBES: usize = 6;
+const PROBES: usize = 3;
 
-/// For so long what was sent, a probe too, may stay unconfirmed, at least: Linux counts no probes where this is set.
+/// For so long what was sent, a probe too, may stay unconfirmed, at least: Linux counts no probes where this is set. A client
+/// has no head of its stream yet by then (`early_head`), so that another target can answer.
 #[cfg(target_os = "linux")]
-const UNCONFIRMED: Duration = Duration::from_secs(90);
+const UNCONFIRMED: Duration = Duration::from_secs(40);
 #[cfg(target_os = "linux")]
 const _: () = assert!(UNCONFIRMED.as_secs() == PROBED_AFTER.as_secs() + PROBED_EVERY.as_secs() * PROBES as u64);
 

@@ -23,8 +23,13 @@ struct Ended {
 
 /// Runs the command in `folder` with `input` on its standard input, which must not keep it.
 async fn tidegate(folder: &Path, words: &[&str], input: &str) -> Ended {
+    tidegate_with(folder, words, input, &[]).await
+}
+
+/// The same, in this environment.
+async fn tidegate_with(folder: &Path, words: &[&str], input: &str, environment: &[(&str, &str)]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.args(words).current_dir(folder).env_clear();
+    command.args(words).current_dir(folder).env_clear().envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     let (id, mut stdin, input) = (child.id(), child.stdin.take().expect("a pipe"), input.to_owned());
@@ -193,4 +198,19 @@ async fn a_certificate_and_a_key_that_do_not_belong_together_are_found_before_th
     }
     let ended = tidegate(folder.path(), &["run", "--config", "tls.yaml"], "").await;
     assert_eq!(ended.code, Some(78), "{ended:?}");
+}
+
+/// A bundle of the system's that cannot be read is told in words.
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    write("c.yaml", CONFIG);
+    write("none.pem", "-----BEGIN CERTIFICATE-----\nMIIBAAEC\n-----END CERTIFICATE-----\n");
+    for (name, words) in [("missing.pem", "No such file"), ("none.pem", "certificate 1 of 1 is none")] {
+        let ended = tidegate_with(folder.path(), &["run", "--config", "c.yaml"], "", &[("SSL_CERT_FILE", name)]).await;
+        assert_eq!(ended.code, Some(1), "{name}: {}", ended.err);
+        let told = ended.err.contains("SSL_CERT_FILE or SSL_CERT_DIR") && ended.err.contains(words);
+        assert!(told && !ended.err.contains("panicked"), "{name}: {}", ended.err);
+    }
 }

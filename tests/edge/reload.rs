@@ -114,6 +114,35 @@ async fn a_hangup_that_comes_as_soon_as_it_listens_reloads() {
     }
 }
 
+/// What rotates another server's logs, and the limit of a file's size.
+#[tokio::test]
+async fn signals_of_other_servers_end_nothing() {
+    let gate = Gate::new();
+    let reply = Wire::Chat.reply(true);
+    let pieces = reply.until(1);
+    let provider = Provider::always(reply.wait_before(pieces, &gate)).await;
+    let dir = tempfile::TempDir::new().expect("the system has a directory for temporary files");
+    let log = dir.path().join("access.log");
+    let edge = Edge::start_in(&conf(&provider, "m").top("access_log: {path: \"@DIR/access.log\"}"), dir).await;
+    let addr = edge.addr;
+    let stream = tokio::spawn(async move { Wire::Chat.ask("m", true).send(addr).await });
+    provider.request(0).await;
+    std::fs::rename(&log, log.with_extension("old")).expect("there is a log");
+    for signal in ["USR1", "USR2", "XFSZ"] {
+        edge.signal(signal);
+    }
+    edge.log_line("the words", |line| line.contains("SIGUSR2 asks for nothing here")).await;
+    within(PATIENCE, "a new log", async {
+        while !log.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    gate.open();
+    let response = stream.await.expect("it ends");
+    assert!(response.text().contains("[DONE]"), "{}", response.text());
+}
+
 #[tokio::test]
 async fn what_waits_for_a_restart_is_told_until_it_is_changed_back() {
     let provider = Provider::always(Wire::Chat.reply(false)).await;

@@ -593,3 +593,29 @@ async fn a_provider_that_wants_http1_after_all_gets_it() {
     let versions: Vec<_> = provider.requests().into_iter().map(|request| request.version).collect();
     assert_eq!(versions, ["HTTP/2", "HTTP/1.1", "HTTP/1.1"]);
 }
+
+/// One odd frame of a provider that speaks HTTP/2 alone costs the request that it meets, and the one that shows it.
+#[tokio::test]
+async fn a_provider_that_speaks_no_http1_is_asked_by_http2_again() {
+    for offered in [&[&b"h2"[..]][..], &[&b"h2"[..], b"http/1.1"]] {
+        let authority = Authority::new();
+        let dir = tempfile::TempDir::new().expect("a directory");
+        authority.write(&dir.path().join("ca.pem"));
+        let tls = Speaks::Tls(authority.issue(&["localhost"]).server(offered));
+        let provider = Provider::speaking(tls, |request| match (request.number, request.version.as_str()) {
+            (0, _) => Reply::raw("no HTTP/2 here", End::Fin),
+            // Agreed on or not, it does not speak it.
+            (_, "HTTP/1.1") => Reply::raw("\0\0\u{12}\u{4}\0\0\0\0\0", End::Fin),
+            _ => Wire::Chat.reply(false),
+        })
+        .await;
+        let conf = Conf::open().provider_at("up", "openai", &provider.url(), "ca: \"@DIR/ca.pem\"");
+        let model = "{targets: [up/m], retries: {rounds: 0}}";
+        let edge = Edge::start_in(&conf.model("m", model), dir).await;
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            statuses.push(Wire::Chat.ask("m", false).send(edge.addr).await.status);
+        }
+        assert_eq!(statuses[2..], [200, 200], "{offered:?}: {statuses:?}");
+    }
+}

@@ -71,7 +71,7 @@ pub(in crate::config) static PROVIDER: Section = Section {
             "ca",
             "path",
             Otherwise("the system's roots"),
-            "A PEM file of the authorities that its certificate must come from, in place of the system's.",
+            "A PEM file of the authorities that its certificate must come from, in place of the system's. A server's own self-signed certificate may stand here where it is none of an authority (with openssl: -addext basicConstraints=critical,CA:FALSE).",
         ),
         field(
             "http",
@@ -198,7 +198,7 @@ pub(in crate::config) static TIMEOUTS: Section = Section {
             Default("1h"),
             "From the end of the request to the end of a stream or of a whole answer.",
         ),
-        field("write", "duration, 10ms to 24h", Default("1m"), "The longest wait for it to take more of the request."),
+        field("write", "duration, 10ms to 24h", Default("40s"), "The longest wait for it to take more of the request."),
         field("idle", "duration, 1s to 24h", Default("75s"), "How long an unused connection is kept."),
     ],
 };

@@ -88,7 +88,11 @@ impl Roads {
     }
 
     async fn connect(&self, peer: &HttpPeer, way: (u64, u64)) -> Result<(HttpSession, bool)> {
-        self.plain.get_http_session(&self.peer(peer, way)).await
+        let made = self.plain.get_http_session(&self.peer(peer, way)).await;
+        if made.is_err() {
+            self.forget(way.0);
+        }
+        made
     }
 
     /// What is heard on the connections of HTTP/2.
@@ -118,6 +122,9 @@ impl Roads {
         if session.is_downgraded() && versions(peer).1 == 1 {
             self.downgrade(key, peer);
         }
+        if session.is_garbled() {
+            self.forget(key);
+        }
         match session.into_reusable().await {
             Some(HttpSession::H1(mut session)) => {
                 session.respect_keepalive();
@@ -146,6 +153,14 @@ impl Roads {
         downgraded.retain(|_, since| now.saturating_duration_since(*since) < DOWNGRADED_FOR);
         if downgraded.len() < MOST_DOWNGRADED && downgraded.insert(key, now).is_none() {
             log::warn!("{peer}: it agrees to HTTP/2 and refuses it; it is asked by HTTP/1.1 for a while");
+        }
+    }
+
+    /// The peer does no better by HTTP/1.1: it is asked again as it agrees to be.
+    fn forget(&self, key: u64) {
+        let is_known = self.downgraded.read().unwrap_or_else(PoisonError::into_inner).contains_key(&key);
+        if is_known {
+            self.downgraded.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
         }
     }
 

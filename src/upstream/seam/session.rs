@@ -86,6 +86,8 @@ pub struct SeamSession {
     pub(super) failed: bool,
     /// The provider speaks HTTP/2 only to say that it does not.
     pub(super) downgraded: bool,
+    /// What it answered by HTTP/1.1 was none.
+    pub(super) garbled: bool,
     pub(super) unheard: Unheard,
     /// Where what is left of a request goes whose answer comes from another peer.
     void: Option<mpsc::Receiver<Part>>,
@@ -120,6 +122,7 @@ impl SeamSession {
             over: false,
             failed: false,
             downgraded: false,
+            garbled: false,
             void: None,
         })
     }
@@ -227,6 +230,11 @@ impl SeamSession {
     /// True if the provider has to be asked by HTTP/1.1.
     pub(super) fn is_downgraded(&self) -> bool {
         self.downgraded
+    }
+
+    /// True if what came by HTTP/1.1 was none.
+    pub(super) fn is_garbled(&self) -> bool {
+        self.garbled
     }
 
     /// The inner session, if its connection may be used again; any other is closed.

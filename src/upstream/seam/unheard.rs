@@ -15,6 +15,7 @@ use pingora_core::{Error, ErrorType};
 
 use super::session::SeamSession;
 use crate::clock::{self, Instant};
+use crate::upstream::framing;
 
 /// A connection on which nothing came for so long while an answer was waited for takes no new request; a connection too many
 /// costs little.
@@ -96,7 +97,10 @@ impl SeamSession {
     /// Remembers what an error says of the connection.
     pub(super) fn note(&mut self, error: &Error) {
         self.failed = true;
-        let HttpSession::H2(session) = &self.inner else { return };
+        let HttpSession::H2(session) = &self.inner else {
+            self.garbled = framing::is_garbage(error);
+            return;
+        };
         match error.etype() {
             ErrorType::H2Downgrade | ErrorType::InvalidH2 => self.downgraded = true,
             // What befell this connection befell those that were made before, too.
