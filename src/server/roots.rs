@@ -3,11 +3,8 @@
 
 use pingora::tls::{RootCertStore, load_native_certs};
 
-use std::sync::Arc;
-
 use super::StartError;
 use crate::config::Settings;
-use crate::provider::Provider;
 
 /// Looks whether they can be used, and warns where there are none and a provider of `settings` depends on them.
 ///
@@ -23,10 +20,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), StartError> {
             .add(certificate)
             .map_err(|error| StartError::Roots { reason: format!("certificate {number} of {all} is none: {error}") })?;
     }
-    let depends = |provider: &&Arc<Provider>| {
-        provider.authorities.is_none() && provider.endpoints.iter().any(|endpoint| endpoint.tls)
-    };
-    let mut needs = settings.providers.values().filter(depends);
+    let mut needs = settings
+        .providers
+        .values()
+        .filter(|provider| provider.authorities.is_none() && provider.endpoints.iter().any(|endpoint| endpoint.tls));
     if let (0, Some(provider)) = (all, needs.next()) {
         log::warn!(
             "the system has no certificates of authorities, so that no certificate of provider {} can be right: install \

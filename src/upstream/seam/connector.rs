@@ -122,7 +122,7 @@ impl Roads {
         if session.is_downgraded() && versions(peer).1 == 1 {
             self.downgrade(key, peer);
         }
-        if session.is_garbled() {
+        if session.garbled {
             self.forget(key);
         }
         match session.into_reusable().await {

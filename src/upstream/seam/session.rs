@@ -232,11 +232,6 @@ impl SeamSession {
         self.downgraded
     }
 
-    /// True if what came by HTTP/1.1 was none.
-    pub(super) fn is_garbled(&self) -> bool {
-        self.garbled
-    }
-
     /// The inner session, if its connection may be used again; any other is closed.
     pub(super) async fn into_reusable(mut self: Box<Self>) -> Option<HttpSession> {
         let done = self.sent && !self.failed && self.inner.response_header().is_some();
