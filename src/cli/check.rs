@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// The report of everything that is wrong with it.
 pub(super) fn load(file: &Path) -> Result<Settings, Failure> {
     config::load(file, &config::environment()).map_err(|report| {
-        let code = if file.is_file() { exit::CONFIG } else { exit::NO_INPUT };
+        let is_read = file.is_file() && std::fs::File::open(file).is_ok();
+        let code = if is_read { exit::CONFIG } else { exit::NO_INPUT };
         Failure::new(code, report.to_string())
     })
 }

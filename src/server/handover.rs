@@ -125,8 +125,13 @@ impl Giver {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// What the system says, and of which path.
     pub(super) fn open(&self) -> io::Result<UnixListener> {
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        self.bind().map_err(told)
+    }
+
+    fn bind(&self) -> io::Result<UnixListener> {
         check_place(&self.path)?;
         let fresh = self.path.with_extension(format!("{}.new", std::process::id()));
         // Left behind by a process of this number that ended in between; most often there is none.
