@@ -239,10 +239,10 @@ pub(crate) fn restore(
         let before = mark.number();
         mark.said(turn);
         let Some(call) = first_call(turn) else { continue };
-        let kept = recall.recall(&name_of(before, &call)).filter(|thoughts| thoughts.provider == to);
         let signed = turn.blocks.iter().any(|block| is_signed(&block.opaque));
-        match kept {
-            // What the client brought itself stays as it brought it, unless it is what was kept: then that is in its order.
+        // What the client brought stays as it brought it, but for messages that have one place for all thoughts.
+        let kept = if signed && from != Format::OpenaiChat { None } else { recall.recall(&name_of(before, &call)) };
+        match kept.filter(|thoughts| thoughts.provider == to) {
             Some(thoughts) if !signed || thoughts.are_in(turn) => {
                 put_back(turn, &thoughts);
                 restored.turns.push(turn.at);
