@@ -154,7 +154,7 @@ impl RetryBudget {
     }
 
     /// Tries `step` until it says something else than [`Payment::Later`], each time that more is known of the attempts that
-    /// are out, for [`PATIENCE`] at the longest. What is refused is counted.
+    /// are out, for ten seconds at the longest.
     pub async fn settle(&self, mut step: impl FnMut() -> Payment) -> Option<Ticket> {
         let waiting = Waiting::at(self);
         let settled = async {
