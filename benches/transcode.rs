@@ -187,16 +187,15 @@ fn request(c: &mut Criterion) {
             }
             match from {
                 Format::GeminiGenerate => beside::<reference::Gemini<'_>>(&mut group, from, &body),
-                Format::OpenaiResponses => beside::<reference::Responses<'_>>(&mut group, from, &body),
-                Format::OpenaiChat | Format::AnthropicMessages => {
-                    beside::<reference::Chat<'_>>(&mut group, from, &body);
+                Format::OpenaiChat | Format::AnthropicMessages | Format::OpenaiResponses => {
+                    beside::<reference::Body<'_>>(&mut group, from, &body);
                 }
             }
             if matches!(from, Format::OpenaiChat | Format::AnthropicMessages) {
                 group.bench_function(format!("simd-json reference {}", from.name()), |b| {
                     b.iter(|| {
                         let mut copy = body.clone().into_bytes();
-                        simd_json::from_slice::<reference::Chat<'_>>(black_box(&mut copy)).is_ok()
+                        simd_json::from_slice::<reference::Body<'_>>(black_box(&mut copy)).is_ok()
                     });
                 });
             }
@@ -220,22 +219,12 @@ mod reference {
 
     #[derive(Deserialize)]
     #[allow(dead_code, reason = "only parsed")]
-    pub(crate) struct Chat<'a> {
+    pub(crate) struct Body<'a> {
         #[serde(borrow)]
         model: Cow<'a, str>,
         temperature: f64,
-        #[serde(borrow)]
+        #[serde(borrow, alias = "input")]
         messages: Vec<Message<'a>>,
-    }
-
-    #[derive(Deserialize)]
-    #[allow(dead_code, reason = "only parsed")]
-    pub(crate) struct Responses<'a> {
-        #[serde(borrow)]
-        model: Cow<'a, str>,
-        temperature: f64,
-        #[serde(borrow)]
-        input: Vec<Message<'a>>,
     }
 
     #[derive(Deserialize)]

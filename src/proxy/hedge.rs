@@ -22,7 +22,7 @@ use super::{begun, fail, refuse, retry};
 use crate::clock;
 use crate::observe::Attempt as Record;
 use crate::upstream::seam::{self, Fate, Second};
-use crate::upstream::{Payment, RetryBudget};
+use crate::upstream::{Payment, Place, RetryBudget};
 
 /// What is said of an attempt that was cancelled because the other one spoke first.
 const CANCELLED: &str = "hedged";
@@ -143,7 +143,7 @@ impl Backup {
             return Err("no_target");
         }
         // Nothing goes back of it, whoever wins.
-        let Payment::Paid(_spent) = self.budget.take(false) else {
+        let Payment::Paid(_spent) = self.budget.take(Place::Failing) else {
             self.budget.note_refused();
             return Err("no_budget");
         };

@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::refuse::{self, Rejection};
 use crate::config::Snapshot;
 use crate::routing::Failure;
-use crate::upstream::{Payment, RetryBudget, random};
+use crate::upstream::{Payment, Place, RetryBudget, random};
 
 /// The longest time that a provider can ask for, in seconds: a century.
 const FOREVER: f64 = 3.2e9;
@@ -65,8 +65,11 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure, told: impl FnOnce
         }
     }
     if let Some(budget) = sending.budget.clone() {
-        let paid =
-            if again { budget.take(false) } else { pay(&budget, &mut sending.plan, snapshot, budget.is_scarce()) };
+        let paid = if again {
+            budget.take(Place::Failing)
+        } else {
+            pay(&budget, &mut sending.plan, snapshot, scarcity(&budget))
+        };
         match paid {
             Payment::Paid(ticket) => sending.paid = Some(ticket),
             Payment::Later => sending.owed = Some(Box::new(told().unwrap_or_else(nowhere))),
@@ -87,16 +90,18 @@ pub(super) fn follows(sending: &mut Sending, failure: Failure, told: impl FnOnce
 type Told = (Fault<'static>, &'static str);
 
 /// Pays for the attempt that comes next. What there is none for at what fails, there may be for what does not; where attempts
-/// are `scarce` none is spent on what fails while there is anything else.
-fn pay(budget: &Arc<RetryBudget>, plan: &mut Plan, snapshot: &Snapshot, scarce: bool) -> Payment {
-    let mut sound = plan.next_is_sound(snapshot);
-    if scarce && !sound {
-        sound = plan.leave_for_a_sound_one(snapshot);
-    }
-    match budget.take(sound) {
-        Payment::Refused if !sound && plan.leave_for_a_sound_one(snapshot) => budget.take(true),
+/// are scarce, and a sound place is `scarce`, none is spent on what fails while there is anything else.
+fn pay(budget: &Arc<RetryBudget>, plan: &mut Plan, snapshot: &Snapshot, scarce: Option<Place>) -> Payment {
+    let sound = plan.next_is_sound(snapshot) || (scarce.is_some() && plan.leave_for_a_sound_one(snapshot));
+    match budget.take(if sound { scarce.unwrap_or(Place::Sound) } else { Place::Failing }) {
+        Payment::Refused if !sound && plan.leave_for_a_sound_one(snapshot) => budget.take(Place::Sound),
         payment => payment,
     }
+}
+
+/// What a sound place is where attempts are scarce.
+fn scarcity(budget: &RetryBudget) -> Option<Place> {
+    budget.is_scarce().then_some(Place::Sound)
 }
 
 /// The attempt is answered: if it was a further one, its price goes back.
@@ -145,7 +150,9 @@ pub(super) async fn wait(session: &mut Session, exchange: &mut Exchange) -> ping
             tokio::time::sleep(wait).await;
         }
         let (Some(told), Some(budget)) = (owed, budget.as_ref()) else { return None };
-        *paid = budget.settle(|| pay(budget, plan, &snapshot, true)).await;
+        *paid = budget
+            .settle(|no_news| pay(budget, plan, &snapshot, Some(if no_news { Place::Quiet } else { Place::Sound })))
+            .await;
         if paid.is_none() {
             budget.note_refused();
         }

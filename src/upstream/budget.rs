@@ -10,7 +10,8 @@
 //! what becomes of them. When a provider drops a hundred streams at once, a few go to the next one first; each that is
 //! answered there pays for itself and for one that waits, so that twice as many follow, and soon all. Where they fail as
 //! well nothing was spent beyond the budget. For the same reason only half of what is left goes to one place before
-//! something is known of it.
+//! something is known of it, or has not been for a while: an answer that comes whole may take a minute, and what fails mostly
+//! fails at once.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,11 @@ use crate::clock::{self, Instant};
 /// Hundredths of an attempt that are saved up at most: so many requests' shares outlive a quiet hour.
 const SAVED_MOST: i64 = 100 * 100;
 
-/// How long a request waits at most for what becomes of other requests' attempts. Those end by their own deadlines before.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits at most for what becomes of other requests' attempts. Most end by their own deadlines before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After so long without news it takes what there is: all that is left, and what every second brings.
+const NO_NEWS: Duration = Duration::from_secs(1);
 
 /// What an attempt costs, in its hundredths.
 const PRICE: i64 = 100;
@@ -61,6 +65,17 @@ pub(super) struct Account {
 struct Reserve {
     left: f64,
     at: Instant,
+}
+
+/// Where a further attempt goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Something has failed there of late.
+    Failing,
+    /// Nothing has.
+    Sound,
+    /// Nothing has, though others went there a while ago.
+    Quiet,
 }
 
 /// What a budget says to one further attempt.
@@ -142,9 +157,9 @@ impl RetryBudget {
         self.add(i64::from(self.percent.load(Ordering::Relaxed)));
     }
 
-    /// Pays for one further attempt. `sound`: it goes to where nothing has failed of late.
-    pub fn take(self: &Arc<Self>, sound: bool) -> Payment {
-        self.take_at(clock::now(), sound)
+    /// Pays for one further attempt that goes to this place.
+    pub fn take(self: &Arc<Self>, place: Place) -> Payment {
+        self.take_at(clock::now(), place)
     }
 
     /// True where as many attempts are out as are left.
@@ -154,17 +169,18 @@ impl RetryBudget {
     }
 
     /// Tries `step` until it says something else than [`Payment::Later`], each time that more is known of the attempts that
-    /// are out, for ten seconds at the longest.
-    pub async fn settle(&self, mut step: impl FnMut() -> Payment) -> Option<Ticket> {
+    /// are out, for a minute at the longest. It is told whether there was no news for a while.
+    pub async fn settle(&self, mut step: impl FnMut(bool) -> Payment) -> Option<Ticket> {
         let waiting = Waiting::at(self);
         let settled = async {
+            let mut no_news = false;
             loop {
                 let mut known = std::pin::pin!(self.known.notified());
                 // From here on nothing is missed, whatever becomes known while this looks.
                 known.as_mut().enable();
-                match step() {
+                match step(no_news) {
                     Payment::Paid(ticket) => return Some(ticket),
-                    Payment::Later => known.await,
+                    Payment::Later => no_news = tokio::time::timeout(NO_NEWS, known).await.is_err(),
                     Payment::Refused => return None,
                 }
             }
@@ -191,13 +207,13 @@ impl RetryBudget {
         }
     }
 
-    fn take_at(self: &Arc<Self>, now: Instant, sound: bool) -> Payment {
+    fn take_at(self: &Arc<Self>, now: Instant, place: Place) -> Payment {
         if self.percent.load(Ordering::Relaxed) == 0 && self.own.floor.load(Ordering::Relaxed) == 0 {
             return Payment::Refused;
         }
         let out = self.out.load(Ordering::Acquire);
-        let hopeful = sound && out > 0;
-        if hopeful && self.own.left(now) <= i64::from(out) {
+        let hopeful = place != Place::Failing && out > 0;
+        if hopeful && place == Place::Sound && self.own.left(now) <= i64::from(out) {
             return Payment::Later;
         }
         let had = self.own.take(now);
@@ -273,7 +289,7 @@ mod tests {
 
     /// Attempts that are had of those that are `wanted` where things have failed. All of them fail.
     fn taken(budget: &Arc<RetryBudget>, at: Instant, wanted: u32) -> u32 {
-        (0..wanted).map(|_| u32::from(had(budget.take_at(at, false)).is_some())).sum()
+        (0..wanted).map(|_| u32::from(had(budget.take_at(at, Place::Failing)).is_some())).sum()
     }
 
     fn had(payment: Payment) -> Option<Ticket> {
@@ -290,73 +306,96 @@ mod tests {
     #[test]
     fn one_that_goes_to_a_sound_place_waits_for_those_that_went_there_before() {
         let (budget, now) = (of(20, 0), clock::now());
-        assert!(matches!(budget.take_at(now, true), Payment::Refused), "there is nothing to wait for");
+        assert!(matches!(budget.take_at(now, Place::Sound), Payment::Refused), "there is nothing to wait for");
         (0..200).for_each(|_| budget.pay_in());
-        let mut out: Vec<Ticket> = (0..200).filter_map(|_| had(budget.take_at(now, true))).collect();
+        let mut out: Vec<Ticket> = (0..200).filter_map(|_| had(budget.take_at(now, Place::Sound))).collect();
         assert_eq!(out.len(), 20, "half of what 200 requests have paid in");
-        assert!(matches!(budget.take_at(now, true), Payment::Later));
+        assert!(matches!(budget.take_at(now, Place::Sound), Payment::Later));
         // Where things fail anyway nobody waits, and all that is left may go.
         assert_eq!(taken(&budget, now, 200), 20);
-        assert!(matches!(budget.take_at(now, false), Payment::Refused));
+        assert!(matches!(budget.take_at(now, Place::Failing), Payment::Refused));
         // One that is answered pays for itself, and nobody waits for more; those that fail cost what they cost.
         out.pop().unwrap().answered();
         drop(out);
         assert_eq!(taken(&budget, now, 200), 1);
     }
 
-    /// The place that all go on to.
-    #[derive(Debug, Default)]
-    struct Place {
+    /// Who all go on to.
+    #[derive(Debug)]
+    struct Next {
+        /// The test's own clock, and the other one, when it began.
+        began: (tokio::time::Instant, Instant),
         failed: AtomicU32,
         made: AtomicU32,
         answered: AtomicU32,
     }
 
-    async fn go(budget: Arc<RetryBudget>, place: Arc<Place>, answers: bool) {
+    async fn go(budget: Arc<RetryBudget>, next: Arc<Next>, (takes, answers): (Duration, bool)) {
         // It is sound until something has failed there.
-        let step = || budget.take(place.failed.load(Ordering::Relaxed) == 0);
+        let (began, real) = next.began;
+        let step = |no_news| {
+            let now = real + tokio::time::Instant::now().duration_since(began);
+            let place = match next.failed.load(Ordering::Relaxed) {
+                0 if no_news => Place::Quiet,
+                0 => Place::Sound,
+                _ => Place::Failing,
+            };
+            budget.take_at(now, place)
+        };
         let Some(ticket) = budget.settle(step).await else { return };
-        place.made.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        next.made.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(takes).await;
         if answers {
             ticket.answered();
-            place.answered.fetch_add(1, Ordering::Relaxed);
+            next.answered.fetch_add(1, Ordering::Relaxed);
         } else {
-            place.failed.fetch_add(1, Ordering::Relaxed);
+            next.failed.fetch_add(1, Ordering::Relaxed);
             drop(ticket);
         }
     }
 
     /// Requests that fail together and go on to the next place, which `answers` or fails as well; how many attempts were made
     /// there, and how many requests were answered.
-    async fn storm(requests: u32, answers: bool) -> (u32, u32) {
-        let (budget, place) = (of(20, 10), Arc::new(Place::default()));
+    async fn storm(requests: u32, takes: Duration, answers: bool) -> (u32, u32) {
+        let budget = of(20, 10);
+        let began = (tokio::time::Instant::now(), clock::now());
+        let count = AtomicU32::default;
+        let next = Arc::new(Next { began, failed: count(), made: count(), answered: count() });
         (0..requests).for_each(|_| budget.pay_in());
         let mut all = tokio::task::JoinSet::new();
         for _ in 0..requests {
-            all.spawn(go(Arc::clone(&budget), Arc::clone(&place), answers));
+            all.spawn(go(Arc::clone(&budget), Arc::clone(&next), (takes, answers)));
         }
         all.join_all().await;
         assert_eq!((budget.out.load(Ordering::Relaxed), budget.waiting.load(Ordering::Relaxed)), (0, 0));
-        (place.made.load(Ordering::Relaxed), place.answered.load(Ordering::Relaxed))
+        (next.made.load(Ordering::Relaxed), next.answered.load(Ordering::Relaxed))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_thousand_that_fail_at_once_all_go_to_the_one_that_answers_and_few_to_one_that_fails() {
+        let moment = Duration::from_millis(5);
         for requests in [1, 5, 64, 200, 1_000] {
-            assert_eq!(storm(requests, true).await, (requests, requests));
-            let (made, done) = storm(requests, false).await;
+            assert_eq!(storm(requests, moment, true).await, (requests, requests));
+            let (made, done) = storm(requests, moment, false).await;
             assert_eq!(done, 0);
             assert!(made >= 1 && f64::from(made) <= 0.2 * f64::from(requests) + 10.0, "{made} of {requests}");
         }
     }
 
     #[tokio::test(start_paused = true)]
+    async fn answers_that_take_long_keep_nobody_waiting_for_all_of_them() {
+        assert_eq!(storm(200, Duration::from_secs(30), true).await, (200, 200));
+        // 200 that hang before they fail: what is saved, and what every second brings.
+        let (made, _) = storm(200, Duration::from_secs(5), false).await;
+        assert!(made <= 40 + 10 + 10 * 6, "{made}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let budget = of(0, 1);
-        let ticket = had(budget.take(true)).unwrap();
+        let ticket = had(budget.take(Place::Sound)).unwrap();
         let begun = tokio::time::Instant::now();
-        assert!(budget.settle(|| Payment::Later).await.is_none());
+        assert!(budget.settle(|_| Payment::Later).await.is_none());
         assert_eq!(begun.elapsed(), PATIENCE);
         assert_eq!(budget.waiting.load(Ordering::Relaxed), 0);
         drop(ticket);

@@ -40,7 +40,7 @@ mod upkeep;
 mod whereabouts;
 
 pub use authorities::{AuthoritiesError, read_authorities};
-pub use budget::{Payment, RetryBudget, Ticket};
+pub use budget::{Payment, Place, RetryBudget, Ticket};
 pub use endpoint::{ConnectionId, EndpointId};
 pub use fleet::{Budgets, EndpointView, Fleet, Pools};
 pub use hold::Stage;
