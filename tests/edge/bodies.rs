@@ -212,6 +212,7 @@ async fn all_requests_together_hold_a_bounded_number_of_bytes() {
     assert_eq!(refused.status, 503, "{}", refused.text());
     Wire::Chat.error(&refused);
     assert!(refused.header("retry-after").is_some(), "it says when to come again");
+    edge.metric_becomes("gateway_shed_total", &["reason=\"bodies\"", "scope=\"memory\""], 1.0).await;
     let small = Wire::Chat.ask("same", false).send(edge.addr).await;
     assert_eq!(small.status, 200, "small ones still fit: {}", small.text());
     slow.raw(&ask.body[800_000..]).await.expect("open");
