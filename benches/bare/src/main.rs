@@ -22,8 +22,8 @@ static ALLOCATOR: jemallocator::Jemalloc = jemallocator::Jemalloc;
 pub static MALLOC_CONF: &[u8; MALLOC_TEXT.len()] = MALLOC_TEXT;
 
 #[cfg(not(target_env = "msvc"))]
-const MALLOC_TEXT: &[u8; 117] = b"background_thread:true,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,\
-    tcache_gc_incr_bytes:1048576,tcache_max:131072\0";
+const MALLOC_TEXT: &[u8; 149] = b"background_thread:true,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,\
+    tcache_gc_incr_bytes:8388608,tcache_nslots_small_min:64,tcache_nslots_large:32\0";
 
 struct Bare {
     upstream: SocketAddr,
