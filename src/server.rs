@@ -303,8 +303,11 @@ fn bind(settings: &Settings, mut inherited: Option<&mut Inherited>) -> Result<Ve
     let listeners = settings.server.listen.iter().map(|listener| {
         let address = listener.address;
         let load = |files| tls::load(files).map_err(|reason| StartError::Certificate { address, reason });
-        let certificate = listener.tls.as_ref().map(load).transpose()?;
-        let certificate = certificate.map(|config| Arc::new(Certificate::new(config)));
+        let identity = listener.tls.as_ref().map(load).transpose()?;
+        let certificate = identity.map(|identity| {
+            identity.warn_if_over(address);
+            Arc::new(Certificate::new(identity))
+        });
         Bound::bind(address, certificate, inherited.as_deref_mut())
             .map_err(|reason| StartError::Listen { address, reason })
     });

@@ -8,14 +8,13 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use pingora::tls::ServerConfig;
 use tidegate_codec::json::Writer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::Source;
 use super::gate::Gate;
-use super::tls::{self, Certificate};
+use super::tls::{self, Certificate, Identity};
 use crate::admin::{Health, Readiness, State};
 use crate::clock;
 use crate::config::{self, Live, Settings, Snapshot, watch::Held, watch::Watcher};
@@ -81,6 +80,7 @@ impl Control {
     pub(super) fn report_at_scrape(&self, edge: &Edge) {
         let (fleet, draining, budget) = (Arc::clone(&self.fleet), Arc::clone(&self.draining), Arc::clone(&edge.budget));
         let (gate, memory) = (Arc::clone(&self.gate), Arc::clone(&edge.memory));
+        let certificates = Arc::clone(&self.certificates);
         self.observer.metrics().on_scrape(Box::new(move |scrape: &mut Scrape| {
             for endpoint in &fleet.view() {
                 let in_flight = u64::from(endpoint.in_flight);
@@ -120,6 +120,9 @@ impl Control {
             scrape.recall(fleet.recall_view());
             scrape.connections(gate.open() as u64);
             scrape.draining(draining.load(Ordering::Relaxed));
+            for (listener, certificate) in certificates.iter() {
+                scrape.certificate(&listener.to_string(), certificate.expires());
+            }
         }));
     }
 
@@ -235,7 +238,7 @@ impl State for Control {
 }
 
 /// A certificate, and what takes its place.
-type Fresh = (Arc<Certificate>, Arc<ServerConfig>);
+type Fresh = (Arc<Certificate>, Identity);
 
 /// What is wrong with a config, and the files that it names.
 type Refused = (String, Vec<PathBuf>);
@@ -263,9 +266,10 @@ fn fresh_certificates(
     for listener in &settings.server.listen {
         let held = certificates.iter().find(|(address, _)| *address == listener.address);
         let (Some((address, certificate)), Some(files)) = (held, &listener.tls) else { continue };
-        let config = tls::load(files)
+        let identity = tls::load(files)
             .map_err(|reason| format!("the certificate of the listener at {address} cannot be used: {reason}"))?;
-        fresh.push((Arc::clone(certificate), config));
+        identity.warn_if_over(*address);
+        fresh.push((Arc::clone(certificate), identity));
     }
     Ok(fresh)
 }

@@ -105,6 +105,34 @@ async fn certificates_change_while_the_edge_serves() {
     assert!(shown(secure, old.client(&[b"h2"])).await.is_none());
 }
 
+#[tokio::test]
+async fn a_certificate_that_is_over_is_told() {
+    /// 2001-01-01 00:00 UTC.
+    const OVER: f64 = 978_307_200.0;
+    let authority = Authority::new();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let expired = authority.issue_expired(&["localhost"]);
+    std::fs::write(dir.path().join("tls.key"), &expired.key_pem).expect("written");
+    std::fs::write(dir.path().join("tls.crt"), &expired.cert_pem).expect("written");
+    let (secure, _) = free_ports();
+    let listen = format!(
+        "listen: [{{address: \"@PUBLIC\"}}, {{address: \"{secure}\", tls: {{cert: \"@DIR/tls.crt\", key: \"@DIR/tls.key\"}}}}]"
+    );
+    let (certificate, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    let provider = Provider::always(Wire::Chat.reply(false)).await;
+    let conf = Conf::open().server(&listen).provider("p", "openai", &provider).model("m", "p/model-1");
+    let fresh = authority.issue(&["localhost"]);
+    let edge = Edge::start_in(&conf, dir).await;
+    let told = format!("the certificate of the listener at {secure} expired on Mon, 01 Jan 2001 00:00:00 GMT");
+    edge.log_line("the expired certificate", |line| line.contains(&told)).await;
+    let (family, listener) = ("gateway_certificate_expiry_timestamp_seconds", format!("listener=\"{secure}\""));
+    edge.metric_becomes(family, &[&listener], OVER).await;
+    std::fs::write(&key, &fresh.key_pem).expect("written");
+    std::fs::write(&certificate, &fresh.cert_pem).expect("written");
+    assert_eq!(edge.admin("POST", "/reload").await.status, 200);
+    edge.metric_reaches(family, &[&listener], OVER + 1.0).await;
+}
+
 /// An edge with a TLS listener beside its plain one.
 async fn secure(authority: &Authority, timeouts: &str) -> (Edge, SocketAddr) {
     let identity = authority.issue(&["localhost"]);

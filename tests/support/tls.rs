@@ -38,8 +38,21 @@ impl Authority {
 
     /// A certificate for these names.
     pub fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_with(names, |_| ())
+    }
+
+    /// A certificate for these names that was over with the first day of 2001.
+    pub fn issue_expired(&self, names: &[&str]) -> Identity {
+        self.issue_with(names, |params| {
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("a test's names are valid");
+        let mut params = CertificateParams::new(names).expect("a test's names are valid");
+        change(&mut params);
         let key = KeyPair::generate().expect("a key can be made");
         let cert = params.signed_by(&key, &self.issuer).expect("the authority can sign");
         let (cert_pem, key_pem) = (cert.pem(), key.serialize_pem());

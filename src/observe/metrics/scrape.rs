@@ -1,6 +1,7 @@
 //! Values that are asked for when Prometheus comes, not kept.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamily, MetricType};
 
@@ -108,6 +109,11 @@ impl Scrape {
     /// Whether the process is finishing its last requests.
     pub fn draining(&mut self, draining: bool) {
         self.set(Metric::Draining, &[], if draining { 1.0 } else { 0.0 });
+    }
+
+    /// When the certificate of `listener` is over, since 1970-01-01 UTC.
+    pub fn certificate(&mut self, listener: &str, expires: Duration) {
+        self.set(Metric::CertificateExpiry, &[listener], expires.as_secs_f64());
     }
 
     /// Any counter or gauge of the table; a second value for the same labels replaces the first. Histograms and wrong

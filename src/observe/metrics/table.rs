@@ -155,6 +155,8 @@ metrics! {
         "Reloads of the config: success, or rejected for its problems while the old one stays.";
     ConfigLastSuccess: Kind::Gauge, "gateway_config_last_success_timestamp_seconds", [],
         "When the running config was loaded.";
+    CertificateExpiry: Kind::Gauge, "gateway_certificate_expiry_timestamp_seconds", [listener],
+        "When the certificate that a listener shows expires.";
     BuildInfo: Kind::Gauge, "gateway_build_info", [version commit],
         "Always 1; the labels say what is running.";
     Draining: Kind::Gauge, "gateway_draining", [],
