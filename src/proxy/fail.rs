@@ -18,7 +18,7 @@ use crate::clock;
 use crate::observe::{Abort, Side};
 use crate::routing::Failure;
 use crate::upstream::seam::{self, DRAINED, KEY_REFUSED, STREAM_TOO_LONG, Told};
-use crate::upstream::{ConnectionId, framing};
+use crate::upstream::{Complaint, ConnectionId, framing};
 
 /// How soon that shows: what is sent into a connection that the provider has closed comes back after one turn of the
 /// network. One that ends later may well have been read, and worked on.
@@ -74,7 +74,7 @@ pub(super) fn to_connect(exchange: &mut Exchange, error: Box<Error>) -> Box<Erro
             error.set_retry(true);
             return error;
         }
-        attempt.lease.connect_failed();
+        attempt.lease.connect_failed(word(&error));
     }
     error.set_retry(retry::follows(sending, Failure::Connect, || refuse::fault_of(&error, None)));
     error
@@ -95,7 +95,7 @@ pub(super) fn while_proxying(exchange: &mut Exchange, error: Box<Error>, untouch
         if let (false, Some(attempt)) =
             (by_client || ours, exchange.sending().and_then(|sending| sending.attempt.as_ref()))
         {
-            attempt.lease.model_failed(attempt.subject());
+            attempt.lease.model_failed(attempt.subject(), Complaint::Word(word(&error)));
         }
         error.set_retry(false);
         return error;
@@ -191,9 +191,9 @@ fn asked(attempt: &Attempt, error: &Error) -> Option<Duration> {
 /// Who is to blame: an endpoint for its connections and its silence, a model at it for what it says.
 pub(super) fn blame(attempt: &Attempt, error: &Error) {
     match failure_of(error) {
-        Failure::Reset if framing::ends_connection(error) => attempt.lease.ended_with(attempt.connection),
-        Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(),
-        Failure::BadAnswer => attempt.lease.model_failed(attempt.subject()),
+        Failure::Reset if framing::ends_connection(error) => attempt.lease.ended_with(attempt.connection, word(error)),
+        Failure::Connect | Failure::Reset | Failure::Timeout => attempt.lease.failed(word(error)),
+        Failure::BadAnswer => attempt.lease.model_failed(attempt.subject(), Complaint::Word(word(error))),
         Failure::Status(status) => {
             // Any other status came as the head of an answer, which has said so.
             if let Some(fault) = told(error) {
@@ -208,11 +208,16 @@ fn is_timeout(error: &Error) -> bool {
     failure_of(error) == Failure::Timeout
 }
 
+/// What went wrong, in a word of the access log's.
+fn word(error: &Error) -> &'static str {
+    refuse::fault_of(error, None).map_or("client_gone", |(_, label)| label)
+}
+
 fn note(exchange: &mut Exchange, error: &Error) {
     if had_it_all(exchange, error) || by_body(exchange, error) {
         return;
     }
-    let label = refuse::fault_of(error, None).map_or("client_gone", |(_, label)| label);
+    let label = word(error);
     let started = exchange.sending().and_then(|sending| sending.attempt.as_ref()).map(|attempt| attempt.started);
     if let Some(record) = exchange.trail.attempts.last_mut() {
         record.error = Some(label);

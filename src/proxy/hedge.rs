@@ -158,7 +158,7 @@ impl Backup {
         let mut peer = match attempt.lease.peer().await {
             Ok(peer) => peer,
             Err(error) => {
-                attempt.lease.connect_failed();
+                attempt.lease.connect_failed("resolve");
                 log::warn!("{}: {error}", attempt.lease.label());
                 return Err("failed");
             }

@@ -367,7 +367,7 @@ models: {m: {targets: [one/x, two/y]}}
         let snapshot = Snapshot::at_rest(parse(YAML, "test", Path::new(""), &Environment::new()).unwrap());
         let plan = || Plan::new(snapshot.settings.models.resolve("m").unwrap(), None, 4, Wanted::default());
         while let Some(step) = plan().next(&snapshot).filter(|step| &**step.lease.label() == "127.0.0.1:1") {
-            step.lease.failed();
+            step.lease.failed("upstream_broken");
         }
         let mut plan = plan();
         assert_eq!(label(plan.next(&snapshot)).as_deref(), Some("127.0.0.1:2"));
@@ -396,7 +396,7 @@ models: {m: {targets: [fleet/x, cloud/y]}, alone: fleet/x}
                 break;
             }
             step.lease.answered("x", 200, None);
-            step.lease.model_failed("x");
+            step.lease.model_failed("x", crate::upstream::Complaint::Status(500));
         }
         met
     }

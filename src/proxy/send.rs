@@ -90,7 +90,7 @@ pub(super) async fn next_attempt(
                 return Ok(peer);
             }
             Err(error) => {
-                attempt.attempt.lease.connect_failed();
+                attempt.attempt.lease.connect_failed("resolve");
                 log::warn!("{}: {error}", attempt.attempt.lease.label());
                 if let Some(record) = trail.attempts.last_mut() {
                     record.error = Some("resolve");

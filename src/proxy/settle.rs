@@ -12,6 +12,7 @@ use super::exchange::{Exchange, Mode, Phase, Trail};
 use super::{fail, hedge, pieces, refuse};
 use crate::clock;
 use crate::observe::{Abort, Fallback, Lost, Method, Settled, Side, Translation, Usage, UsageSource};
+use crate::upstream::Complaint;
 use crate::upstream::seam::STREAM_TOO_LONG;
 
 /// Tells the observer what became of the exchange.
@@ -133,7 +134,9 @@ fn credit(error: Option<&Error>, exchange: &Exchange) {
         return;
     }
     match outcome.and_then(|outcome| outcome.fault.as_ref()) {
-        Some((kind, _)) if kind.status() >= 500 && error.is_none() => attempt.lease.model_failed(attempt.subject()),
+        Some((kind, _)) if kind.status() >= 500 && error.is_none() => {
+            attempt.lease.model_failed(attempt.subject(), Complaint::Word(kind.label()));
+        }
         None if error.is_none() && outcome.is_some_and(|outcome| outcome.complete) => {
             attempt.lease.completed(attempt.subject());
         }

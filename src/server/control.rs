@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
@@ -295,7 +296,7 @@ fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
     };
     json.key("weight").number(u64::from(endpoint.weight)).key("checked_ms_ago");
     match endpoint.checked {
-        Some(ago) => json.number(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+        Some(ago) => json.number(millis(ago)),
         None => json.null(),
     };
     json.key("error");
@@ -303,11 +304,22 @@ fn write_endpoint(endpoint: &EndpointView, json: &mut Writer<'_>) {
         Some(error) => json.plain(error),
         None => json.null(),
     };
+    json.key("last_failure");
+    match &endpoint.complaint {
+        Some((why, ago)) => {
+            json.open_object().key("reason").plain(&why.to_string()).key("ms_ago").number(millis(*ago)).close_object()
+        }
+        None => json.null(),
+    };
     json.key("addresses").open_array();
     for address in &endpoint.addresses {
         json.plain(&address.to_string());
     }
     json.close_array().close_object();
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn write_bulkhead(bulkhead: &limits::View, json: &mut Writer<'_>) {

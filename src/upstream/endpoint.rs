@@ -78,7 +78,27 @@ pub(super) struct State {
     lot: AtomicU64,
     /// The connections whose end was counted last.
     ended: Mutex<VecDeque<ConnectionId>>,
+    /// Why a request last counted against it or a model at it, and when.
+    complaint: Mutex<Option<(Complaint, u64)>>,
     began: clock::Instant,
+}
+
+/// Why a request counts against an endpoint, or a model at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint {
+    /// A word of the access log's, as `upstream_timeout`.
+    Word(&'static str),
+    /// The answer's status.
+    Status(u16),
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.write_str(word),
+            Self::Status(status) => write!(f, "status {status}"),
+        }
+    }
 }
 
 /// After so many lots the first is taken again: its connections are long closed by then, and Pingora's pools keep a little
@@ -137,6 +157,7 @@ impl State {
             attended: AtomicBool::new(false),
             lot: AtomicU64::new(0),
             ended: Mutex::default(),
+            complaint: Mutex::default(),
             began: world.began,
         }
     }
@@ -231,6 +252,16 @@ impl State {
         ended.truncate(MOST_ENDED - 1);
         ended.push_front(connection);
         true
+    }
+
+    /// Keeps why a request counts against it, for who asks what is wrong with it.
+    pub(super) fn complain(&self, complaint: Complaint, now: u64) {
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some((complaint, now));
+    }
+
+    /// Why a request last counted against it, and when.
+    pub(super) fn complaint(&self) -> Option<(Complaint, u64)> {
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When it last failed, by a request or a check.
@@ -480,12 +511,12 @@ mod tests {
         assert_eq!(one.addresses(), 2);
         let many = upstream_of_many().await;
         assert_eq!(many.addresses(), 4, "a name may have any number");
-        one.connect_failed();
+        one.connect_failed("upstream_unreachable");
         assert_eq!(other.addresses(), 1, "of what fails no request tries them all");
-        other.connect_failed();
+        other.connect_failed("upstream_unreachable");
         assert_eq!(address(&one).await, "10.0.0.2:80", "both failed at the same address: one step");
         // Of one that can be connected to, but serves nothing.
-        (0..5).for_each(|_| one.model_failed("m"));
+        (0..5).for_each(|_| one.model_failed("m", Complaint::Status(500)));
         assert_eq!(
             address(&other).await,
             "10.0.0.1:80",

@@ -10,7 +10,7 @@ use ahash::AHashMap;
 use tokio::sync::Notify;
 
 use super::budget::{Account, RetryBudget};
-use super::endpoint::{Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
+use super::endpoint::{Complaint, Endpoint, EndpointId, Identity, State, World, care, elapsed_ms};
 use super::hold::{Gate, Stage};
 use super::pool::{Newest, Pool};
 use super::recall::RecallMemory;
@@ -253,6 +253,8 @@ pub struct EndpointView {
     pub checked: Option<Duration>,
     /// What the last check failed with, or else the last lookup of its name.
     pub error: Option<String>,
+    /// Why a request last counted against it or a model at it, and how long ago that was.
+    pub complaint: Option<(Complaint, Duration)>,
     /// Its addresses, the one in use first.
     pub addresses: Vec<SocketAddr>,
 }
@@ -280,6 +282,7 @@ impl EndpointView {
             weight: care.weight,
             checked: record.at.map(|at| Duration::from_millis(now.saturating_sub(at))),
             error: record.error.or_else(|| unresolved.map(|error| error.to_string())),
+            complaint: state.complaint().map(|(why, at)| (why, Duration::from_millis(now.saturating_sub(at)))),
             addresses,
         }
     }
@@ -325,7 +328,7 @@ mod tests {
         let leases: Vec<_> = (0..2).filter_map(|_| old.get("fleet")?.pick(0, "m", &[])).collect();
         let down = leases.iter().find(|lease| &**lease.label() == "10.0.0.1:80").unwrap();
         for _ in 0..5 {
-            down.connect_failed();
+            down.connect_failed("upstream_unreachable");
         }
         // Another weight, order, timeout and neighbour: the endpoints are still the same.
         let mut specs = vec![endpoint("10.0.0.3:80"), endpoint("10.0.0.2:80"), endpoint("10.0.0.1:80")];

@@ -41,7 +41,7 @@ mod whereabouts;
 
 pub use authorities::{AuthoritiesError, read_authorities};
 pub use budget::{Payment, Place, RetryBudget, Ticket};
-pub use endpoint::{ConnectionId, EndpointId};
+pub use endpoint::{Complaint, ConnectionId, EndpointId};
 pub use fleet::{Budgets, EndpointView, Fleet, Pools};
 pub use hold::Stage;
 pub use media::MediaType;

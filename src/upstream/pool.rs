@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
 
-use super::endpoint::{ConnectionId, Endpoint, EndpointId, Way, elapsed_ms};
+use super::endpoint::{Complaint, ConnectionId, Endpoint, EndpointId, Way, elapsed_ms};
 use super::hold::{Gate, Hold, Trial, millis};
 use super::resolve::ResolveError;
 use super::select::{Ask, Candidate, Selector, random};
@@ -455,9 +455,9 @@ impl Lease {
         if state.hold.is_sound() { state.resolver.len().min(MOST_ADDRESSES) } else { 1 }
     }
 
-    /// Says that no connection could be made.
-    pub fn connect_failed(&self) {
-        self.failed();
+    /// Says that no connection could be made, in a word of the access log's.
+    pub fn connect_failed(&self, why: &'static str) {
+        self.failed(why);
         self.leave_address();
     }
 
@@ -486,19 +486,19 @@ impl Lease {
 
     /// Says that the endpoint did not do its part: it broke the connection, or gave no answer in time. A few of these in
     /// a row and it is left alone for a while.
-    pub fn failed(&self) {
+    pub fn failed(&self, why: &'static str) {
         self.fellows.bulkhead.overloaded();
         let state = &self.endpoint.state;
         let now = state.now();
-        if self.trip(&state.hold, None, now) {
-            log::warn!("{} {}: requests fail; it is left alone for a while", state.provider, state.label);
+        if self.trip(&state.hold, None, now, Complaint::Word(why)) {
+            log::warn!("{} {}: requests fail ({why}); it is left alone for a while", state.provider, state.label);
         }
     }
 
     /// [`Self::failed`] for a request that ended with its connection: with however many others, that counts once.
-    pub fn ended_with(&self, connection: Option<ConnectionId>) {
+    pub fn ended_with(&self, connection: Option<ConnectionId>, why: &'static str) {
         if connection.is_none_or(|connection| self.endpoint.state.is_first_end(connection)) {
-            self.failed();
+            self.failed(why);
         }
     }
 
@@ -517,7 +517,7 @@ impl Lease {
                 let now = state.now();
                 state.models.cool(model, now.saturating_add(millis(length)), now);
             }
-            500.. => self.model_failed(model),
+            500.. => self.model_failed(model, Complaint::Status(status)),
             _ => {}
         }
     }
@@ -543,12 +543,12 @@ impl Lease {
     }
 
     /// Says that an answer for `model` turned out to be none, or broke off.
-    pub fn model_failed(&self, model: &str) {
+    pub fn model_failed(&self, model: &str, why: Complaint) {
         let state = &self.endpoint.state;
         let now = state.now();
         let trouble = state.models.of(model, now);
-        if self.trip(&trouble.hold, Some(model), now) {
-            log::warn!("{} {}: requests for {model} fail; it is left alone there", state.provider, state.label);
+        if self.trip(&trouble.hold, Some(model), now, why) {
+            log::warn!("{} {}: requests for {model} fail ({why}); it is left alone there", state.provider, state.label);
         }
     }
 
@@ -561,7 +561,8 @@ impl Lease {
         self.permit = None;
     }
 
-    fn trip(&self, hold: &Hold, model: Option<&str>, now: u64) -> bool {
+    fn trip(&self, hold: &Hold, model: Option<&str>, now: u64, why: Complaint) -> bool {
+        self.endpoint.state.complain(why, now);
         let _alone = self.fellows.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let began = hold.failed(now, &self.endpoint.breaker, || self.fellows.may_leave(model, now));
         if began {
@@ -855,7 +856,7 @@ mod tests {
         for _ in 0..200 {
             let Some(lease) = pick_at(pool, &[], now) else { continue };
             if failing.contains(&&**lease.label()) {
-                let _ = lease.trip(&lease.endpoint.state.hold, None, now);
+                let _ = lease.trip(&lease.endpoint.state.hold, None, now, Complaint::Status(500));
             }
         }
         let open = pool.endpoints().iter().filter(|endpoint| endpoint.state.gate("m", || now) == Gate::Open);

@@ -268,6 +268,13 @@ async fn one_bad_endpoint_of_three_costs_five_failures_and_then_none() {
         assert!(providers[1].requests().len() <= 5, "{what}");
         let view = edge.admin("GET", "/upstreams").await.text();
         assert!(view.contains("\"open\""), "{what}: {view}");
+        let (why, log) = if what == "reset" {
+            ("upstream_broken", "requests fail (upstream_broken); it is left alone for a while")
+        } else {
+            ("status 500", "requests for llama fail (status 500); it is left alone there")
+        };
+        assert_eq!(view.matches(&format!(r#""last_failure":{{"reason":"{why}","ms_ago":"#)).count(), 1, "{view}");
+        edge.log_line("why", |line| line.contains(log)).await;
         let reason = if what == "reset" { "no_answer" } else { "model_failed" };
         edge.metric_reaches("gateway_upstream_ejections_total", &[reason], 1.0).await;
         let (circuit, models) = if what == "reset" { (2.0, 0.0) } else { (0.0, 1.0) };
